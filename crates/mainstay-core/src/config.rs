@@ -1,0 +1,165 @@
+//! What the operator decided, in the form the machines read.
+//!
+//! The file a person writes is turned into this by the binary, which checks it and names line and
+//! key of what is wrong. Here everything is present, resolved and within bounds.
+
+use crate::names::{SiteId, TargetId};
+use crate::time::Duration;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Everything the gateway decides by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The failure domains that can answer.
+    pub sites: Vec<Site>,
+    /// The models at those sites.
+    pub targets: Vec<Target>,
+    /// The names clients ask for.
+    pub models: Vec<Model>,
+    /// The service classes, the highest first. Never empty.
+    pub tiers: Vec<Tier>,
+    /// Times and bounds.
+    pub limits: Limits,
+}
+
+/// A failure domain that can answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// Its name in messages and metrics.
+    pub name: String,
+    /// Concurrent requests it may have in flight for us; `None` is unknown.
+    pub capacity: Option<u32>,
+    /// Whether it is our own embedded engine, which can go on from a token journal.
+    pub embedded: bool,
+    /// Identical refusals of our key needed before it is believed, e.g. 2 for OpenRouter.
+    pub auth_strikes: u8,
+}
+
+/// One model at one site: what an attempt is sent to, and what health is kept for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Where.
+    pub site: SiteId,
+    /// The model's name there.
+    pub model: String,
+    /// Context window in tokens, prompt and answer together; `None` is unknown: tried and learned.
+    pub window: Option<u32>,
+    /// Most tokens it will answer.
+    pub output_max: Option<u32>,
+    /// What it offers beyond text.
+    pub offers: Needs,
+    /// Whether it can go on from a partial answer.
+    pub continuation: Continuation,
+}
+
+/// Features a request needs, or a target offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Tool calls.
+    pub tools: bool,
+    /// Images or other media in the prompt.
+    pub media: bool,
+    /// JSON mode or JSON schema.
+    pub json: bool,
+    /// The embeddings endpoint.
+    pub embeddings: bool,
+    /// The legacy completions endpoint.
+    pub completions: bool,
+}
+
+impl Needs {
+    /// Whether everything `asked` is among what `self` offers.
+    pub fn covers(self, asked: Needs) -> bool {
+        (self.tools || !asked.tools)
+            && (self.media || !asked.media)
+            && (self.json || !asked.json)
+            && (self.embeddings || !asked.embeddings)
+            && (self.completions || !asked.completions)
+    }
+}
+
+/// Whether a target continues a prefix of an answer in its dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuation {
+    /// From a token journal, exactly.
+    Journal,
+    /// The dialect has a form for it.
+    Native,
+    /// It has none: only hidden regeneration is left.
+    None,
+}
+
+/// A name clients ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The name.
+    pub name: String,
+    /// Targets with the same weights, in order.
+    pub served_by: Vec<TargetId>,
+    /// Other models that may answer when no equal can, in order.
+    pub substitutes: Vec<TargetId>,
+    /// Whether a substitute may finish an answer that another model began.
+    pub substitutes_may_finish: bool,
+}
+
+/// A service class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// Share of capacity that higher tiers cannot take from it, 0 to 1.
+    pub floor: f64,
+}
+
+/// Times and bounds. `Default` gives the published ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// DNS, TCP and TLS together.
+    pub connect: Duration,
+    /// Wait for a first token with fewer than 20 recent samples.
+    pub first_token_unmeasured: Duration,
+    /// Least and most that a measured wait for a first token may be.
+    pub first_token: (Duration, Duration),
+    /// Wait between tokens without samples.
+    pub stall_unmeasured: Duration,
+    /// Least and most that a measured wait between tokens may be.
+    pub stall: (Duration, Duration),
+    /// How long an answer must drip before it is given up.
+    pub drip: Duration,
+    /// Longest life of a request whose client set no limit.
+    pub request: Duration,
+    /// Waits after the first, second and every further overload or undated throttle.
+    pub back_off: [Duration; 3],
+    /// Between two probes of a target that is parked for its key or its name, and for its bill.
+    pub probe_auth: Duration,
+    /// See `probe_auth`.
+    pub probe_billing: Duration,
+    /// Longest Retry-After that is believed before the target is probed.
+    pub retry_after_max: Duration,
+    /// Longest Retry-After that is waited out for the sake of the same model.
+    pub wait_max: Duration,
+    /// Pause before the same site is tried again after a fast and transient fault.
+    pub retry_pause: (Duration, Duration),
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let secs = Duration::from_secs;
+        Limits {
+            connect: secs(2),
+            first_token_unmeasured: secs(10),
+            first_token: (secs(1), secs(60)),
+            stall_unmeasured: secs(5),
+            stall: (secs(2), secs(10)),
+            drip: secs(10),
+            request: secs(600),
+            back_off: [secs(1), secs(4), secs(15)],
+            probe_auth: secs(60),
+            probe_billing: secs(300),
+            retry_after_max: secs(60),
+            wait_max: secs(3),
+            retry_pause: (Duration::from_millis(250), Duration::from_millis(500)),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Computes tokens: weights, tokenizer, chat template, batched forward pass, sampling.
+//!
+//! It knows no tenants, no sites and no HTTP.

@@ -1,0 +1,117 @@
+//! What the binary hands the server: addresses, credentials and files, checked and resolved.
+//!
+//! Decisions' settings are in `mainstay_core::config`; here is only what acting needs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a server needs to start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where it listens.
+    pub listen: Listen,
+    /// What the machines decide by.
+    pub core: mainstay_core::config::Config,
+    /// How to reach each site, in the order of `core.sites`.
+    pub upstreams: Vec<Upstream>,
+    /// Who may call. Empty: anyone who reaches the listener.
+    pub keys: Vec<Key>,
+    /// Tier (position in `core.tiers`) of callers when no key is configured.
+    pub anonymous_tier: u8,
+    /// Bounds on what a client may send.
+    pub bounds: Bounds,
+    /// How long running answers may take after SIGTERM.
+    pub drain: Duration,
+}
+
+/// Addresses to listen on.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The OpenAI-compatible API.
+    pub api: SocketAddr,
+    /// Metrics, health, explain.
+    pub admin: SocketAddr,
+    /// Certificate chain and key (PEM files) for the API listener.
+    pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+/// How to reach a site.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// A provider account or any server of its dialect.
+    Provider(Provider),
+    /// The embedded engine.
+    Engine(EngineModel),
+}
+
+/// A provider account.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The dialect's name, e.g. `deepseek`.
+    pub dialect: Arc<crate::gateway::dialect::Dialect>,
+    /// Base URL without trailing slash, e.g. `https://api.deepseek.com`.
+    pub base_url: String,
+    /// The key, if the provider wants one.
+    pub key: Option<Secret>,
+    /// More certificate authorities to trust (a PEM file).
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What the embedded engine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineModel {
+    /// The model that is compiled in.
+    Builtin,
+    /// A directory of safetensors, tokenizer.json and config.json.
+    Directory(PathBuf),
+}
+
+/// A caller.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its name in logs and usage.
+    pub name: String,
+    /// Position of its tier in `core.tiers`.
+    pub tier: u8,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+}
+
+/// Bounds on what a client may send.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Largest request body in bytes.
+    pub body: usize,
+    /// Largest request head in bytes.
+    pub head: usize,
+    /// Longest wait for a request's head.
+    pub head_time: Duration,
+    /// Longest wait for a request's body.
+    pub body_time: Duration,
+    /// Connections at once.
+    pub connections: usize,
+}
+
+/// A string that never shows itself in logs.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,1 @@
+//! Rehearses: the core machines in virtual time, with faults.
