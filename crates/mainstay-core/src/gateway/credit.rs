@@ -12,14 +12,15 @@ use crate::rng::Rng;
 use crate::time::{Duration, Time};
 
 /// A first undated refusal while others are served holds new work back for this long only.
-const REFUSED_HOLD: Duration = Duration::from_millis(250);
+/// Half a second reaches the next second of a limit that is counted by seconds.
+const REFUSED_HOLD: Duration = Duration::from_millis(500);
 /// Served and sent work is counted over this window, in slots.
 const WINDOW: Duration = Duration::from_secs(2);
 const SLOTS: usize = 10;
 /// A rate that was refused is cut to this share of what was served.
-const RATE_CUT: f64 = 0.92;
+const RATE_CUT: f64 = 0.94;
 /// And grows by this share a second while it is in use.
-const RATE_GROWTH: f64 = 0.015;
+const RATE_GROWTH: f64 = 0.02;
 /// Growth of a rate within `Limits::growth` where growth itself was refused.
 const BURST_GROWTH: f64 = 0.4;
 /// A concurrency limit is cut to this share at overload,
@@ -38,12 +39,15 @@ const RATE_DEPTH: f64 = 0.25;
 pub struct Window {
     slots: [u32; SLOTS],
     at: u64,
+    since: Option<Time>,
 }
 
 impl Window {
     /// Counts one now.
     pub fn add(&mut self, now: Time) {
-        self.roll(now);
+        if self.count(now) == 0 {
+            self.since = Some(now);
+        }
         self.slots[(self.at % SLOTS as u64) as usize] += 1;
     }
 
@@ -53,9 +57,10 @@ impl Window {
         self.slots.iter().sum()
     }
 
-    /// How many a second.
+    /// How many a second, of the time since the first where that is shorter than the window.
     pub fn per_second(&mut self, now: Time) -> f64 {
-        f64::from(self.count(now)) / WINDOW.as_secs_f64()
+        let age = self.since.map_or(WINDOW, |since| now.since(since)).min(WINDOW);
+        f64::from(self.count(now)) / age.max(WINDOW / SLOTS as u32).as_secs_f64()
     }
 
     fn roll(&mut self, now: Time) {
@@ -201,7 +206,7 @@ impl Credit {
             let spread = rng.between(wait.mul_f64(0.9), wait.mul_f64(1.1));
             return self.pause(now, spread);
         }
-        self.paused_until = now + REFUSED_HOLD.min(limits.back_off[0] / 4);
+        self.paused_until = now + REFUSED_HOLD;
         if refusal.class == ErrorClass::Overload {
             let cut = (f64::from(self.in_flight.max(1)) * CONCURRENCY_CUT).max(1.0);
             self.concurrency = Some(cut);
@@ -403,7 +408,7 @@ mod tests {
         for pair in counts.windows(2) {
             assert!(f64::from(pair[1]) <= 1.45 * f64::from(pair[0]), "{counts:?}");
         }
-        assert!(counts[3] > counts[0] * 2, "{counts:?}");
+        assert!(counts[3] > counts[0] * 3 / 2, "{counts:?}");
     }
 
     #[test]
