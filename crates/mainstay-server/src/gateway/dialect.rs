@@ -5,6 +5,18 @@
 //! framing. What a file may say is `Dialect` itself, field for field.
 
 pub mod event;
+pub mod reader;
+pub mod sse;
+
+pub mod assemble;
+pub mod object;
+pub mod plain;
+pub mod request;
+pub mod shape;
+
+mod chat;
+mod messages;
+mod responses;
 
 mod builtin;
 mod classify;
