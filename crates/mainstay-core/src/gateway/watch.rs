@@ -5,6 +5,7 @@
 
 use crate::fact::Why;
 use crate::gateway::latency::{Histogram, Patience};
+use crate::names::{ErrorClass, Failure, Scope};
 use crate::time::{Duration, Time};
 
 /// Slots of the window over which a drip is judged.
@@ -16,6 +17,8 @@ pub struct Watch {
     patience: Patience,
     started: Time,
     has_bytes: bool,
+    /// Whether something came since the last token.
+    lives: bool,
     first_token: Option<Time>,
     /// The last progress, moved on by time the client took.
     progress: Time,
@@ -37,6 +40,7 @@ impl Watch {
             patience,
             started: now,
             has_bytes: false,
+            lives: false,
             first_token: None,
             progress: now,
             last_token: now,
@@ -52,6 +56,7 @@ impl Watch {
     /// Something came that is not a token.
     pub fn byte(&mut self) {
         self.has_bytes = true;
+        self.lives = true;
     }
 
     /// A worker of ours says that it is at work on this attempt: as good as a token.
@@ -67,6 +72,7 @@ impl Watch {
             self.gaps.add(now.since(self.last_token).as_secs_f64());
         }
         self.tokens = self.tokens.saturating_add(count);
+        self.lives = false;
         self.progress = now;
         self.last_token = now;
         self.roll(now);
@@ -128,6 +134,19 @@ impl Watch {
         let recent: u32 = self.slots.iter().sum();
         let least = self.patience.drip_rate * self.patience.drip.as_secs_f64();
         (f64::from(recent) < least).then_some(Why::Dripped)
+    }
+
+    /// What running out of patience means: without a byte the target is silent, as good as dead;
+    /// where something still comes, it is alive and too slow.
+    pub fn failure(&self, why: Why) -> Failure {
+        let is_silent = match why {
+            Why::Silent => true,
+            Why::Stalled => !self.lives,
+            Why::NoFirstToken | Why::Dripped => false,
+            Why::Reply | Why::Cut | Why::Empty | Why::Mismatch => false,
+        };
+        let dead = ErrorClass::Dead(Scope::Site);
+        Failure::ours(if is_silent { dead } else { ErrorClass::Overload }, "no progress")
     }
 
     /// Tokens so far.

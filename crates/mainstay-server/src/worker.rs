@@ -1,0 +1,1 @@
+//! The embedded engine's thread, and how an attempt talks to it.
