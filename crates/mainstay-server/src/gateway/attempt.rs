@@ -3,7 +3,7 @@
 //! It decides nothing. It can be dropped at any moment, which closes the connection or stops the
 //! engine's work within a step.
 
-use super::dialect::classify;
+use super::dialect::Reply as Refused;
 use super::dialect::event::{Chunk, Endpoint, Event};
 use super::dialect::plain::{self, Plain};
 use super::dialect::reader::Reader;
@@ -83,13 +83,22 @@ pub struct Fault {
 /// What an attempt is to ask.
 pub struct Question<'a> {
     /// The client's call.
-    pub call: &'a Call,
+    pub call: &'a Arc<Call>,
     /// The machine's order.
     pub start: &'a Start,
     /// What was relayed of the choice to be continued.
     pub relayed: Option<Relayed<'a>>,
     /// Whether the client wants a stream.
     pub stream: bool,
+}
+
+impl Site {
+    /// Closes every connection.
+    pub async fn shutdown(&self) {
+        if let Site::Provider(account) = self {
+            account.origin.shutdown().await;
+        }
+    }
 }
 
 /// An attempt under way.
@@ -273,7 +282,7 @@ impl Exchange {
         let Phase::Refusal { status, headers, read, alarm, .. } = self.take() else {
             return Item::End;
         };
-        let reply = classify::Reply { status: status.as_u16(), headers: &headers, body: &read };
+        let reply = Refused { status: status.as_u16(), headers: &headers, body: &read };
         let failure = self.account.dialect.classify(&reply);
         Item::Broken(Fault { alarm, ..Fault::of(failure, Sent::Maybe) })
     }

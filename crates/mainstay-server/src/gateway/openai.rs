@@ -196,7 +196,9 @@ fn turn_away(stranger: Stranger) -> Response<ResponseBody> {
         Stranger::NoKey => {
             "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'."
         }
-        Stranger::WrongKey => "Incorrect API key provided. Ask the operator of this gateway for one.",
+        Stranger::WrongKey => {
+            "Incorrect API key provided. Ask the operator of this gateway for one."
+        }
     };
     let mut response = refuse(&error::of_caller(401, "invalid_api_key", what));
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -12,6 +12,7 @@ use super::dialect::event::{Chunk, Endpoint};
 use super::dialect::plain::Plain;
 use super::dialect::request::{Call, Relayed};
 use crate::drive::{Command, Drive};
+use crate::telemetry::Direction;
 use answer::{Answer, Leg};
 use bytes::Bytes;
 use client::{Client, Marks, Slowness, Stop};
@@ -393,7 +394,9 @@ impl Relay {
             }
         }
         let usage = self.answer.usage(self.call.prompt_tokens);
-        self.sites.drive.telemetry().tokens(usage.prompt, usage.completion);
+        let telemetry = self.sites.drive.telemetry();
+        telemetry.tokens(Direction::Input, usage.prompt);
+        telemetry.tokens(Direction::Output, usage.completion);
         let name = (self.answer.id(), self.answer.model());
         self.client.done(self.verbatim.take(), name, &self.marks).await;
     }

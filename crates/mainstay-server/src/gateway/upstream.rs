@@ -15,6 +15,7 @@ mod tls;
 pub use body::ReplyBody;
 pub use fault::{SendError, Sent};
 
+use crate::tasks::Tasks;
 use bytes::Bytes;
 use connect::{Door, Opened, Turn};
 use http::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -26,8 +27,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Longest header block and most headers that a reply may have (C12, F38).
 const HEAD_MAX: usize = 64 * 1024;
@@ -173,9 +172,8 @@ impl Origin {
 
     /// Cuts every connection and waits until all tasks of this origin are done.
     pub async fn shutdown(&self) {
-        self.inner.tasks.token.cancel();
-        self.inner.tasks.tracker.close();
-        self.inner.tasks.tracker.wait().await;
+        self.inner.tasks.cancel();
+        self.inner.tasks.wait().await;
     }
 }
 
@@ -196,7 +194,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.tasks.token.cancel();
+        self.tasks.cancel();
     }
 }
 
@@ -251,38 +249,6 @@ impl Inner {
             headers.insert(HOST, self.address.authority_header.clone());
         }
         Ok(message)
-    }
-}
-
-/// The tasks of one origin: they end when it does.
-#[derive(Clone, Default)]
-struct Tasks {
-    tracker: TaskTracker,
-    token: CancellationToken,
-}
-
-impl Tasks {
-    fn spawn<F>(&self, future: F) -> tokio::task::AbortHandle
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let token = self.token.clone();
-        let task = async move {
-            token.run_until_cancelled(future).await;
-        };
-        self.tracker.spawn(task).abort_handle()
-    }
-}
-
-/// hyper's own tasks for HTTP/2 belong to the origin too.
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.spawn(future);
     }
 }
 

@@ -8,8 +8,8 @@ use super::super::dialect::event::{Chunk, Endpoint};
 use crate::error;
 use crate::http::{BodySender, Left, ResponseBody, channel};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::names::Failure;
 use std::time::Duration;
@@ -58,7 +58,8 @@ impl Client {
         stream: bool,
         endpoint: Endpoint,
     ) -> Client {
-        let form = if stream { Form::Waiting } else { Form::Plain(Box::new(Assembly::new(endpoint))) };
+        let form =
+            if stream { Form::Waiting } else { Form::Plain(Box::new(Assembly::new(endpoint))) };
         Client { head: Some(head), form }
     }
 

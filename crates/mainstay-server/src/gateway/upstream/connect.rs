@@ -3,7 +3,8 @@
 use super::fault::{self, SendError};
 use super::pool::{Many, One, Pool};
 use super::resolve::Names;
-use super::{HEAD_MAX, HEADERS_MAX, Http2, Tasks, tls};
+use super::{HEAD_MAX, HEADERS_MAX, Http2, tls};
+use crate::tasks::Tasks;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
@@ -162,6 +163,7 @@ impl Door {
         }
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_MAX)
+            .max_header_size(HEAD_MAX)
             .max_headers(HEADERS_MAX)
             .handshake(io)
             .await

@@ -118,7 +118,7 @@ impl Lease {
     pub(super) fn give_back(self) {
         match self.carrier {
             Carrier::One(one) => self.origin.pool.put(one),
-            Carrier::Many(_) => {}
+            Carrier::Many(place) => drop(place),
         }
     }
 }

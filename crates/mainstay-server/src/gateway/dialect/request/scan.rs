@@ -33,6 +33,13 @@ pub struct Media {
     pub file: bool,
 }
 
+impl Media {
+    /// Whether there is any.
+    pub fn any(self) -> bool {
+        self.image || self.audio || self.video || self.file
+    }
+}
+
 /// What a look over a value found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
