@@ -142,10 +142,8 @@ fn a_wrong_type_is_refused_with_line_column_and_key() {
     );
     refused(
         "[limits]\n\ndrip = 10",
-        &[
-            "m.toml:3:8: limits.drip: \"10\" is not a time; write it like \
-             \"500ms\", \"30s\" or \"2m\"",
-        ],
+        &["m.toml:3:8: limits.drip: \"10\" is not a time; write it like \
+             \"500ms\", \"30s\" or \"2m\""],
     );
     refused(
         "[log]\nformat = \"xml\"",
