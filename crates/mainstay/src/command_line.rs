@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and the exit codes 0 done, 1 failed or no, 2 wrong command
 //! line or configuration.
 
-use crate::{explain, keys, start};
+use crate::{explain, faults, keys, start};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +35,11 @@ enum Command {
     Serve(Serve),
     /// Tell how one request was answered: each attempt, why it ended, what came next
     Explain(Explain),
+    /// A provider that fails on demand, for trying what happens
+    Faults {
+        #[command(subcommand)]
+        command: Faults,
+    },
     /// Keys of those who may call
     Keys {
         #[command(subcommand)]
@@ -81,6 +86,38 @@ pub struct Explain {
 }
 
 #[derive(Debug, Subcommand)]
+enum Faults {
+    /// Serve: the model's name in a request chooses how it fails; `ok` answers properly
+    Serve(FaultServer),
+    /// List the names of models and what each does
+    List,
+}
+
+/// Options of `mainstay faults serve`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  mainstay faults serve --listen 127.0.0.1:9100
+  OPENAI_API_KEY=any OPENAI_BASE_URL=http://127.0.0.1:9100/v1 mainstay")]
+struct FaultServer {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9100")]
+    listen: std::net::SocketAddr,
+    /// full: waits of tens of seconds; fast: waits of seconds
+    #[arg(long, value_enum, default_value_t = Pace::Fast)]
+    profile: Pace,
+    /// Print the addresses as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Pace {
+    Full,
+    Fast,
+}
+
+#[derive(Debug, Subcommand)]
 enum Keys {
     /// Make a key: it is shown once, the file keeps only its hash
     Create(CreateKey),
@@ -119,7 +156,34 @@ pub fn main() -> ExitCode {
         None => start::serve(&Serve::default()),
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
+        Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
+        Some(Command::Faults { command: Faults::List }) => {
+            print!("{}", faults::list());
+            ExitCode::SUCCESS
+        }
         Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
+    }
+}
+
+fn faults_serve(options: &FaultServer) -> ExitCode {
+    let profile = match options.profile {
+        Pace::Full => faults::Profile::Full,
+        Pace::Fast => faults::Profile::Fast,
+    };
+    let options = faults::Options { listen: options.listen, profile, json: options.json };
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(faults::run(options)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "mainstay: cannot serve on {}: {error}; choose another address with --listen",
+                options.listen
+            );
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -5,5 +5,6 @@ pub mod command_line;
 pub mod config_file;
 pub mod environment;
 pub mod explain;
+pub mod faults;
 pub mod keys;
 pub mod start;

@@ -125,7 +125,7 @@ fn the_fast_profile_divides_our_own_waits_and_keeps_a_wait_that_is_written() {
 #[test]
 fn an_unknown_key_is_refused_with_its_nearest_neighbour() {
     refused(
-        "[[site]]\nname = \"a\"\nengine = { model = \"builtin\", modle = 1 }\ncapcity = 3\n[lisen]\n",
+        "[[site]]\nname = \"a\"\nengine = { modle = 1 }\ncapcity = 3\n[lisen]\n",
         &[
             "m.toml:5: lisen: unknown key; did you mean `listen`?",
             "m.toml:4: site.capcity: unknown key; did you mean `capacity`?",
@@ -142,9 +142,8 @@ fn a_wrong_type_is_refused_with_line_column_and_key() {
     );
     refused(
         "[limits]\n\ndrip = 10",
-        &[
-            "m.toml:3:8: limits.drip: \"10\" is not a time; write it like \"500ms\", \"30s\" or \"2m\"",
-        ],
+        &["m.toml:3:8: limits.drip: \"10\" is not a time; write it like \
+             \"500ms\", \"30s\" or \"2m\""],
     );
     refused(
         "[log]\nformat = \"xml\"",
