@@ -171,6 +171,11 @@ pub(super) fn poisoned(what: &str) -> Failure {
     Failure::ours(ErrorClass::PoisonedStream, what)
 }
 
+/// Whether it can be an object: serde takes a list for one.
+pub(super) fn is_object(data: &[u8]) -> bool {
+    data.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// Numbers that some upstreams give their events. A gap is a lost event.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
