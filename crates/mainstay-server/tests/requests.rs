@@ -7,6 +7,7 @@ use mainstay_server::gateway::dialect::event::Endpoint;
 use mainstay_server::gateway::dialect::request::{
     Call, Edit, Format, Invalid, Outgoing, Relayed, url, write,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -311,4 +312,44 @@ fn the_responses_api_gets_a_translation() {
     );
     let stop = with(json!({ "stop": "x" }));
     assert_eq!(write(&stop, &responses(), &plain("")).unwrap_err().class, UNSUPPORTED);
+}
+
+proptest! {
+    #[test]
+    fn no_body_makes_the_reader_of_requests_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        prefix in prop_oneof![Just("{\"model\":\"m\",\"messages\":["), Just("{"), Just("")],
+    ) {
+        let body = Bytes::from([prefix.as_bytes(), &bytes].concat());
+        for endpoint in [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings] {
+            let _ = Call::parse(endpoint, body.clone());
+        }
+    }
+
+    #[test]
+    fn any_lawful_request_is_written_as_lawful_json(
+        texts in prop::collection::vec(".{0,30}", 1..4),
+        relayed in ".{1,20}",
+        extra in "[a-z]{1,5}",
+    ) {
+        let messages: Vec<Value> =
+            texts.iter().map(|text| json!({ "role": "user", "content": text })).collect();
+        let mut whole = json!({ "model": "m", "max_tokens": 9, "messages": messages });
+        whole[format!("x_{extra}")] = json!({ "kept": [1.5, null] });
+        let read = call(whole.clone());
+        for name in ["deepseek", "vllm", "generic", "openai"] {
+            let dialect = dialect(name);
+            let model = "deepseek-flash";
+            let base = dialect.base_url.as_deref().unwrap_or("http://h/v1");
+            let sent = body(&write(&read, &dialect, &Edit { model, ..plain(base) }).unwrap());
+            prop_assert_eq!(&sent["messages"], &whole["messages"]);
+            prop_assert_eq!(&sent[format!("x_{extra}")], &whole[format!("x_{extra}")]);
+            if dialect.can_continue(model) {
+                let edit = continued(&relayed, base, model);
+                let sent = body(&write(&read, &dialect, &edit).unwrap());
+                let last = sent["messages"].as_array().unwrap().last().unwrap();
+                prop_assert_eq!(&last["content"], &Value::from(relayed.as_str()));
+            }
+        }
+    }
 }

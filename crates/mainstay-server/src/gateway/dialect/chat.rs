@@ -306,9 +306,7 @@ struct RawDetails {
 
 impl RawUsage {
     fn usage(self) -> Option<Usage> {
-        if self.prompt_tokens.or(self.completion_tokens).or(self.total_tokens).is_none() {
-            return None;
-        }
+        self.prompt_tokens.or(self.completion_tokens).or(self.total_tokens)?;
         let cached = self.prompt_tokens_details.and_then(|details| details.cached_tokens);
         let prompt = self.prompt_tokens.unwrap_or(0);
         let rest = self.total_tokens.map(|total| total.saturating_sub(prompt));
