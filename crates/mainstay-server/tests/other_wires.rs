@@ -23,11 +23,13 @@ fn read(dialect: Arc<Dialect>, events: &[Value]) -> Vec<Event> {
 }
 
 fn chunks(events: &[Event]) -> Vec<&Chunk> {
-    let chunk = |event| match event {
-        &Event::Chunk(ref chunk) => Some(chunk),
-        Event::Life | Event::Failed(_) | Event::Done => None,
-    };
-    events.iter().filter_map(chunk).collect()
+    let mut chunks = Vec::new();
+    for event in events {
+        if let Event::Chunk(chunk) = event {
+            chunks.push(chunk);
+        }
+    }
+    chunks
 }
 
 fn deltas(events: &[Event]) -> Vec<&Delta> {
