@@ -120,11 +120,6 @@ impl Frames {
         (held > EVENT_MAX).then(|| self.too_big())
     }
 
-    /// Bytes that came and are in no complete line yet.
-    pub fn unread(&self) -> usize {
-        self.input.len() + self.partial.len()
-    }
-
     fn too_big(&mut self) -> Frame {
         *self = Frames { broken: true, ..Frames::default() };
         Frame::TooBig
