@@ -17,6 +17,9 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// The names clients ask for.
     pub models: Vec<Model>,
+    /// Names that no list holds but that a site serves by their look, in order of preference. A
+    /// client's name that is no model and fits one of these becomes a target on the fly.
+    pub families: Vec<Family>,
     /// The service classes, the highest first. Never empty.
     pub tiers: Vec<Tier>,
     /// Times and bounds.
@@ -103,6 +106,15 @@ pub struct Model {
     pub substitutes_may_finish: bool,
 }
 
+/// Names that a site serves by their look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// What such a name looks like, in the words of the site's dialect, e.g. `qwen*`.
+    pub pattern: String,
+    /// Where it is served.
+    pub site: SiteId,
+}
+
 /// A service class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tier {
@@ -141,6 +153,31 @@ pub struct Limits {
     pub wait_max: Duration,
     /// Pause before the same site is tried again after a fast and transient fault.
     pub retry_pause: (Duration, Duration),
+}
+
+impl Limits {
+    /// The fast profile, for trying faults: our own waits divided by five. What a provider said,
+    /// how long a client may wait in all, and the three seconds that are waited out for the sake of
+    /// the same model stay as they are.
+    #[must_use]
+    pub fn fast(mut self) -> Limits {
+        for wait in [
+            &mut self.connect,
+            &mut self.first_token_unmeasured,
+            &mut self.first_token.0,
+            &mut self.first_token.1,
+            &mut self.stall_unmeasured,
+            &mut self.stall.0,
+            &mut self.stall.1,
+            &mut self.drip,
+        ] {
+            *wait /= 5;
+        }
+        for wait in &mut self.back_off {
+            *wait /= 5;
+        }
+        self
+    }
 }
 
 impl Default for Limits {

@@ -73,7 +73,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "cut-40",
         when: When::FirstOfConversation,
-        does: "cut-N: closes after N tokens, at a conversation's first attempt; cut-N@9 for the first 9",
+        does: "cut-N: closes after N tokens, at a conversation's first attempt; cut-N@9 for \
+               the first 9",
         play: cut_at_token,
     },
     Behavior {
@@ -85,13 +86,15 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "seeded-1",
         when: When::FirstOfConversation,
-        does: "seeded-N: a cut, reset, stall, broken JSON or error event at a byte drawn from N and the prompt",
+        does: "seeded-N: a cut, reset, stall, broken JSON or error event at a byte drawn \
+               from N and the prompt",
         play: seeded,
     },
 ];
 
 const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
-    <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+    <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n\
+    </body>\r\n</html>\r\n";
 
 const LOGIN_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body>\
     <form action=\"/login\" method=\"post\"><input name=\"user\"></form></body></html>\n";

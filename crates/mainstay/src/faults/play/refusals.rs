@@ -50,7 +50,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f22",
         when: When::Always,
-        does: "DashScope 429 insufficient_quota until 60 s / 12 s after the reset, or until `quota` is set to clear",
+        does: "DashScope 429 insufficient_quota until 60 s / 12 s after the reset, or until \
+               `quota` is set to clear",
         play: quota,
     },
     Behavior {
@@ -106,7 +107,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f24",
         when: When::Always,
-        does: "1,000 good answers (setting `good_answers`), then 401 for all; or at once when `key` is set to revoked",
+        does: "1,000 good answers (setting `good_answers`), then 401 for all; or at once \
+               when `key` is set to revoked",
         play: limited,
     },
     Behavior {
@@ -118,7 +120,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f26a",
         when: When::First,
-        does: "first attempt 429, Retry-After a date 2 s ahead of Date, both 1 h wrong; later ones normal",
+        does: "first attempt 429, Retry-After a date 2 s ahead of Date, both 1 h wrong; \
+               later ones normal",
         play: dated_wrong_clock,
     },
     Behavior {
@@ -166,7 +169,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f27a",
         when: When::Always,
-        does: "429 limit_burst_rate when requests grow > 50 % in 10 s (settings `ramp_floor`, `ramp_seconds`)",
+        does: "429 limit_burst_rate when requests grow > 50 % in 10 s (settings \
+               `ramp_floor`, `ramp_seconds`)",
         play: limited,
     },
     Behavior {
@@ -208,7 +212,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f52",
         when: When::Always,
-        does: "503 above 4 at once (setting `concurrent`), first tokens 5 x later (setting `first_token_factor`)",
+        does: "503 above 4 at once (setting `concurrent`), first tokens 5 x later (setting \
+               `first_token_factor`)",
         play: limited,
     },
     Behavior {

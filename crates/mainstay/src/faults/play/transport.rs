@@ -18,7 +18,8 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f43a",
         when: When::Always,
-        does: "HTTP/2: GOAWAY that covers our stream after 20 tokens; the stream finishes, the connection closes",
+        does: "HTTP/2: GOAWAY that covers our stream after 20 tokens; the stream finishes, \
+               the connection closes",
         play: |s| normal(s).with_after(20, vec![Step::GoAway { code: NO_ERROR, covers: true }]),
     },
     Behavior {
