@@ -33,6 +33,7 @@ async fn only_attempt(server: &Running, scope: &str) -> Attempt {
             return log[0].clone();
         }
         assert!(Instant::now() < limit, "{log:?}");
+        // waits for: the server to see the end of the attempt
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -277,10 +278,14 @@ async fn f40_refuses_and_the_flapping_port_comes_and_goes() {
     assert!(!connects(&server.addresses.refused).await);
     assert!(connects(&server.addresses.flap).await);
     server.flap(faults::Flap { down_ms: 300, up_ms: 10_000 });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!connects(&server.addresses.flap).await);
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert!(connects(&server.addresses.flap).await);
+    for expected in [false, true] {
+        let limit = Instant::now() + Duration::from_secs(5);
+        while connects(&server.addresses.flap).await != expected {
+            assert!(Instant::now() < limit, "it does not become {expected}");
+            // waits for: the phase to change
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -360,6 +365,7 @@ async fn f44_leaves_what_arrives_unacknowledged() {
     while !seen.ends_with(b"0\r\n\r\n") {
         assert!(tcp.read_buf(&mut seen).await.expect("read") > 0);
     }
+    // waits for: the filter, which goes in right behind the last byte
     tokio::time::sleep(Duration::from_millis(50)).await;
     let socket = socket2::SockRef::from(&tcp);
     socket.set_tcp_user_timeout(Some(Duration::from_millis(500))).expect("set");
@@ -379,7 +385,11 @@ async fn a_thousand_answers_leave_nothing_open() {
         assert_eq!(plain(&server, "ok").await.status, 200);
     }
     assert_eq!(server.log("t").len(), 1000);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.open_connections(), 0);
+    let limit = Instant::now() + Duration::from_secs(5);
+    while server.open_connections() > 0 {
+        assert!(Instant::now() < limit, "{} are left open", server.open_connections());
+        // waits for: the server to see the last connection end
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     server.stop().await;
 }

@@ -158,6 +158,7 @@ impl Ask {
                 break;
             }
             if self.bytes_per_second.is_some() {
+                // waits for: the next tenth of a second's share of bytes
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -177,19 +178,23 @@ pub enum Mode {
 
 /// A plain GET, e.g. of the metrics.
 pub async fn get(url: &str) -> Reply {
-    request("GET", url).await
+    request("GET", url, "").await
+}
+
+/// A GET that asks for JSON.
+pub async fn get_json(url: &str) -> Reply {
+    request("GET", url, "accept: application/json\r\n").await
 }
 
 /// A POST without a body, e.g. to the fault server's control interface.
 pub async fn post(url: &str) -> Reply {
-    request("POST", url).await
+    request("POST", url, "content-length: 0\r\n").await
 }
 
-async fn request(method: &str, url: &str) -> Reply {
+async fn request(method: &str, url: &str, headers: &str) -> Reply {
     let (host, path) = split(url);
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    );
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n");
     Ask::chat("", "").exchange(host, request.into_bytes()).await
 }
 
