@@ -17,8 +17,7 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// The names clients ask for.
     pub models: Vec<Model>,
-    /// Names that no list holds but that a site serves by their look, in order of preference. A
-    /// client's name that is no model and fits one of these becomes a target on the fly.
+    /// Names a site may serve although they are not listed.
     pub families: Vec<Family>,
     /// The service classes, the highest first. Never empty.
     pub tiers: Vec<Tier>,
@@ -72,6 +71,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Every feature: what is assumed of a target nothing is known of.
+    pub const fn all() -> Needs {
+        Needs { tools: true, media: true, json: true, embeddings: true, completions: true }
+    }
+
     /// Whether everything `asked` is among what `self` offers.
     pub fn covers(self, asked: Needs) -> bool {
         (self.tools || !asked.tools)
@@ -106,13 +110,15 @@ pub struct Model {
     pub substitutes_may_finish: bool,
 }
 
-/// Names that a site serves by their look.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A family of model names that a site may serve although they are not listed.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// What such a name looks like, in the words of the site's dialect, e.g. `qwen*`.
+    /// The names, with `*` for any text.
     pub pattern: String,
-    /// Where it is served.
+    /// Where.
     pub site: SiteId,
+    /// Whether it continues a prefix of an answer.
+    pub continuation: Continuation,
 }
 
 /// A service class.
@@ -139,10 +145,16 @@ pub struct Limits {
     pub stall: (Duration, Duration),
     /// How long an answer must drip before it is given up.
     pub drip: Duration,
+    /// Fewer tokens a second than this are a drip at any target,
+    pub drip_rate: f64,
+    /// and fewer than this share of the target's usual rate.
+    pub drip_share: f64,
     /// Longest life of a request whose client set no limit.
     pub request: Duration,
     /// Waits after the first, second and every further overload or undated throttle.
     pub back_off: [Duration; 3],
+    /// Growth of a rate is measured over this time: a provider that refuses growth gets 40 % in it.
+    pub growth: Duration,
     /// Between two probes of a target that is parked for its key or its name, and for its bill.
     pub probe_auth: Duration,
     /// See `probe_auth`.
@@ -155,31 +167,6 @@ pub struct Limits {
     pub retry_pause: (Duration, Duration),
 }
 
-impl Limits {
-    /// The fast profile, for trying faults: our own waits divided by five. What a provider said,
-    /// how long a client may wait in all, and the three seconds that are waited out for the sake of
-    /// the same model stay as they are.
-    #[must_use]
-    pub fn fast(mut self) -> Limits {
-        for wait in [
-            &mut self.connect,
-            &mut self.first_token_unmeasured,
-            &mut self.first_token.0,
-            &mut self.first_token.1,
-            &mut self.stall_unmeasured,
-            &mut self.stall.0,
-            &mut self.stall.1,
-            &mut self.drip,
-        ] {
-            *wait /= 5;
-        }
-        for wait in &mut self.back_off {
-            *wait /= 5;
-        }
-        self
-    }
-}
-
 impl Default for Limits {
     fn default() -> Limits {
         let secs = Duration::from_secs;
@@ -190,13 +177,37 @@ impl Default for Limits {
             stall_unmeasured: secs(5),
             stall: (secs(2), secs(10)),
             drip: secs(10),
+            drip_rate: 2.0,
+            drip_share: 0.1,
             request: secs(600),
             back_off: [secs(1), secs(4), secs(15)],
+            growth: secs(10),
             probe_auth: secs(60),
             probe_billing: secs(300),
             retry_after_max: secs(60),
             wait_max: secs(3),
             retry_pause: (Duration::from_millis(250), Duration::from_millis(500)),
+        }
+    }
+}
+
+impl Limits {
+    /// The same limits with our own times divided by `by`, for trying faults in less time. What
+    /// is promised to a client (the wait of three seconds, the request's life) stays.
+    pub fn divided(self, by: u32) -> Limits {
+        Limits {
+            connect: self.connect / by,
+            first_token_unmeasured: self.first_token_unmeasured / by,
+            first_token: (self.first_token.0 / by, self.first_token.1 / by),
+            stall_unmeasured: self.stall_unmeasured / by,
+            stall: (self.stall.0 / by, self.stall.1 / by),
+            drip: self.drip / by,
+            back_off: self.back_off.map(|wait| wait / by),
+            growth: self.growth / by,
+            probe_auth: self.probe_auth / by,
+            probe_billing: self.probe_billing / by,
+            retry_after_max: self.retry_after_max / by,
+            ..self
         }
     }
 }

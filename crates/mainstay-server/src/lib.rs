@@ -1,17 +1,14 @@
 //! Acts: sockets, clocks, files and tasks around the machines of `mainstay-core`.
 
+pub mod admin;
+pub mod drive;
+pub mod error;
 pub mod gateway;
+pub mod http;
+pub mod run;
 pub mod setup;
+pub mod tasks;
+pub mod telemetry;
+pub mod worker;
 
-/// Serves until `shutdown` is done, then lets running answers finish.
-///
-/// # Errors
-/// When a listener cannot be used.
-pub async fn run(
-    _setup: setup::Setup,
-    _listeners: setup::Listeners,
-    shutdown: impl std::future::Future<Output = ()>,
-) -> std::io::Result<()> {
-    shutdown.await;
-    Ok(())
-}
+pub use run::run;

@@ -107,7 +107,9 @@ pub fn amended(mut offer: Offer, by: &SiteModel) -> Offer {
     offer
 }
 
-/// The looks of names that `dialect` serves without listing them.
-pub fn families(dialect: &Dialect) -> Vec<String> {
-    dialect.families.clone()
+/// The looks of names that `dialect` serves without listing them, and whether those continue a
+/// partial answer.
+pub fn families(dialect: &Dialect) -> Vec<(String, bool)> {
+    let continues = |pattern: &String| (pattern.clone(), dialect.can_continue(pattern));
+    dialect.families.iter().map(continues).collect()
 }

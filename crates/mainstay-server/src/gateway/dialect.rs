@@ -5,6 +5,18 @@
 //! framing. What a file may say is `Dialect` itself, field for field.
 
 pub mod event;
+pub mod reader;
+pub mod sse;
+
+pub mod assemble;
+pub mod object;
+pub mod plain;
+pub mod request;
+pub mod shape;
+
+mod chat;
+mod messages;
+mod responses;
 
 mod builtin;
 mod classify;
@@ -33,6 +45,7 @@ pub struct Dialect {
     #[serde(skip)]
     pub name: String,
     /// Base URL without trailing slash; `None` where only the operator knows it.
+    #[serde(default, deserialize_with = "url")]
     pub base_url: Option<String>,
     /// Environment variable that holds the key by the provider's own convention.
     pub key_env: Option<String>,
@@ -68,7 +81,7 @@ pub struct Dialect {
     #[serde(default, deserialize_with = "class_map")]
     pub finish: BTreeMap<String, ErrorClass>,
     /// Where usage may sit in a reply or a chunk, as JSON pointers, the likeliest first.
-    #[serde(default = "usage_at")]
+    #[serde(default = "usage_at", deserialize_with = "pointers")]
     pub usage_at: Vec<String>,
     /// Models known to be offered.
     #[serde(default)]
@@ -248,6 +261,23 @@ fn usage_at() -> Vec<String> {
     vec!["/usage".into()]
 }
 
+fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let url = String::deserialize(from)?;
+    let scheme = url.starts_with("https://") || url.starts_with("http://");
+    if !scheme || url.ends_with('/') {
+        return Err(D::Error::custom(format!("\"{url}\" is not like \"https://host/v1\"")));
+    }
+    Ok(Some(url))
+}
+
+fn pointers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let texts: Vec<String> = Vec::deserialize(from)?;
+    for text in &texts {
+        Place::try_from(text.clone()).map_err(D::Error::custom)?;
+    }
+    Ok(texts)
+}
+
 fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
     Ok(BTreeMap::deserialize(from)?.into_iter().collect())
 }
@@ -294,6 +324,22 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_line() {
         let said = refusal("colour = \"red\"\n");
         assert!(said.contains("line 4") && said.contains("colour"), "{said}");
+    }
+
+    #[test]
+    fn values_of_the_wrong_form_are_refused_with_their_line() {
+        for wrong in [
+            "base_url = \"https://host/v1/\"",
+            "base_url = \"host\"",
+            "usage_at = [\"usage\"]",
+            "plain_limit = \"5 minutes\"",
+            "finish = { abort = \"sad\" }",
+            "error = { code = [\"code\"] }",
+            "class = [{ status = 42, is = \"dead\" }]",
+        ] {
+            let said = refusal(wrong);
+            assert!(said.contains("line 4"), "{wrong}: {said}");
+        }
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub struct Mark {
     /// Words it must not be: the provider's own for success.
     #[serde(default)]
     pub not: Vec<String>,
+    /// Where something must stand beside it, at one of these if there are any.
+    #[serde(default)]
+    pub with: Vec<Place>,
     /// Where nothing may stand: an answer has something there.
     #[serde(default)]
     pub unless: Vec<Place>,
@@ -181,6 +184,7 @@ impl Mark {
             let text = word(found).unwrap_or_default();
             super::fits(&self.is, &text)
                 && !self.not.iter().any(|harmless| super::fits(harmless, &text))
+                && (self.with.is_empty() || self.with.iter().any(|p| p.find(value).is_some()))
                 && self.unless.iter().all(|place| place.find(value).is_none())
         })
     }

@@ -93,7 +93,8 @@ impl Rule {
 }
 
 impl StatusPattern {
-    fn covers(self, status: u16) -> bool {
+    /// Whether `status` is among those meant.
+    pub fn covers(self, status: u16) -> bool {
         match self {
             StatusPattern::Exact(exact) => exact == status,
             StatusPattern::Hundred(hundred) => hundred == status / 100,

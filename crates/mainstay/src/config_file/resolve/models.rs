@@ -131,9 +131,10 @@ impl Plan {
             }
         }
         for (at, site) in sites.iter().enumerate() {
-            let patterns = site.dialect().map(|dialect| catalog::families(dialect));
-            for pattern in patterns.unwrap_or_default() {
-                self.families.push(Family { pattern, site: site_id(at) });
+            let families = site.dialect().map(|dialect| catalog::families(dialect));
+            for (pattern, continues) in families.unwrap_or_default() {
+                let continuation = continuation(false, continues);
+                self.families.push(Family { pattern, site: site_id(at), continuation });
             }
         }
     }
@@ -210,10 +211,14 @@ fn target(id: SiteId, model: &str, site: &Made) -> Target {
             offers: Default::default(),
             continues: false,
         });
-    let continuation = match (site.core.embedded, continues) {
+    let continuation = continuation(site.core.embedded, continues);
+    Target { site: id, model: name, window, output_max, offers, continuation }
+}
+
+fn continuation(embedded: bool, continues: bool) -> Continuation {
+    match (embedded, continues) {
         (true, _) => Continuation::Journal,
         (false, true) => Continuation::Native,
         (false, false) => Continuation::None,
-    };
-    Target { site: id, model: name, window, output_max, offers, continuation }
+    }
 }

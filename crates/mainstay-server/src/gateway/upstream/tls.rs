@@ -1,0 +1,97 @@
+//! Trusts certificates, or says in words why not (F42). There is no switch that trusts without.
+//!
+//! The roots are compiled in (Mozilla's set): a start must not depend on the host's files, and an
+//! image without any works. A private authority is named by `ca_file`, besides the public ones.
+
+use super::Http2;
+use super::fault::SendError;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// How connections to an origin are secured; also reads `ca_file`.
+pub(super) fn config(ca_file: Option<&Path>, http2: Http2) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca_file {
+        add_file(&mut roots, path)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = match http2 {
+        Http2::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Http2::PriorKnowledge => vec![b"h2".to_vec()],
+        Http2::Never => vec![b"http/1.1".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let certificates = CertificateDer::pem_file_iter(path)
+        .map_err(|e| format!("ca_file {shown} cannot be read ({e}); name a readable PEM file"))?;
+    let mut added = 0;
+    for certificate in certificates {
+        let certificate = certificate
+            .map_err(|e| format!("ca_file {shown} is not PEM ({e}); export it as PEM"))?;
+        roots.add(certificate).map_err(|e| {
+            format!("ca_file {shown} holds a certificate that is no authority ({e}); name the CA's")
+        })?;
+        added += 1;
+    }
+    match added {
+        0 => Err(format!("ca_file {shown} holds no certificate; name a PEM file with the CA's")),
+        _ => Ok(()),
+    }
+}
+
+/// What a failed handshake with `host` means.
+pub(super) fn fault(error: &io::Error, host: &str) -> SendError {
+    let Some(cause) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) else {
+        return SendError::dead(format!("connection lost during TLS: {}", error.kind()));
+    };
+    let words = match cause {
+        rustls::Error::InvalidCertificate(certificate) => certificate_words(certificate, host),
+        rustls::Error::InvalidMessage(_) => format!("{host} does not speak TLS on this port"),
+        other => format!("TLS with {host} failed: {other}"),
+    };
+    SendError::dead("TLS failed").with_alarm(words)
+}
+
+fn certificate_words(error: &CertificateError, host: &str) -> String {
+    use CertificateError as E;
+    match error {
+        E::Expired => format!("the certificate of {host} has expired"),
+        E::ExpiredContext { time, not_after } => format!(
+            "the certificate of {host} expired on {}; this machine's clock says {}",
+            date(*not_after),
+            date(*time)
+        ),
+        E::NotValidYet => format!("the certificate of {host} is not valid yet; check the clock"),
+        E::NotValidYetContext { time, not_before } => format!(
+            "the certificate of {host} is valid from {}; this machine's clock says {}",
+            date(*not_before),
+            date(*time)
+        ),
+        E::NotValidForName => format!("the certificate of {host} is made out to another name"),
+        E::NotValidForNameContext { presented, .. } => format!(
+            "the certificate of {host} is made out to another name: {}",
+            presented.join(", ")
+        ),
+        E::UnknownIssuer => {
+            format!("the certificate of {host} is from an unknown authority; name it by ca_file")
+        }
+        other => format!("the certificate of {host} is refused: {other}"),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}

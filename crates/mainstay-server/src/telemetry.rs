@@ -1,0 +1,162 @@
+//! Tells what was decided: to Prometheus, to the log, and to whoever asks about one request.
+//!
+//! Everything comes from `Fact`s and a few numbers that no fact holds. Nothing here ever sees a
+//! prompt, a completion or a key, and nothing here can hold up a request: metrics are atomics, log
+//! lines go to another thread and are dropped and counted when it cannot keep up.
+
+pub mod log;
+mod metrics;
+mod record;
+mod words;
+
+pub use metrics::Direction;
+
+use mainstay_core::config::Config;
+use mainstay_core::fact::Fact;
+use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
+use mainstay_core::time::Time;
+use metrics::Metrics;
+use record::Records;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// The same alarm of a site is not raised again for so long.
+const ALARM_EVERY: Duration = Duration::from_secs(3600);
+
+/// What the identifiers of facts are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// By `SiteId`.
+    pub sites: Vec<String>,
+    /// By `ModelId`.
+    pub models: Vec<String>,
+    /// By `TargetId`: where, and the model's name there.
+    pub targets: Vec<(SiteId, String)>,
+    /// By `TierId`.
+    pub tiers: Vec<String>,
+}
+
+impl Names {
+    /// The names in `config`.
+    pub fn of(config: &Config) -> Names {
+        Names {
+            sites: config.sites.iter().map(|s| s.name.clone()).collect(),
+            models: config.models.iter().map(|m| m.name.clone()).collect(),
+            targets: config.targets.iter().map(|t| (t.site, t.model.clone())).collect(),
+            tiers: config.tiers.iter().map(|t| t.name.clone()).collect(),
+        }
+    }
+
+    /// The site's name.
+    pub fn site(&self, id: SiteId) -> &str {
+        self.sites.get(usize::from(id.0)).map_or("?", String::as_str)
+    }
+
+    /// The model's name.
+    pub fn model(&self, id: ModelId) -> &str {
+        self.models.get(usize::from(id.0)).map_or("?", String::as_str)
+    }
+
+    /// The tier's name.
+    pub fn tier(&self, id: TierId) -> &str {
+        self.tiers.get(usize::from(id.0)).map_or("?", String::as_str)
+    }
+
+    /// The site and the model of a target.
+    pub fn target(&self, id: TargetId) -> (&str, &str) {
+        match self.targets.get(usize::from(id.0)) {
+            Some((site, model)) => (self.site(*site), model),
+            None => ("?", "?"),
+        }
+    }
+}
+
+/// The request's name, as clients and operators see it.
+pub fn format_request(id: RequestId) -> String {
+    format!("req-{:016x}", id.0)
+}
+
+/// The request that `text` names.
+pub fn parse_request(text: &str) -> Option<RequestId> {
+    let digits = text.trim().strip_prefix("req-")?;
+    let is_hex = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hex.then(|| u64::from_str_radix(digits, 16).ok().map(RequestId)).flatten()
+}
+
+/// Where facts go.
+pub struct Telemetry {
+    names: Names,
+    metrics: Metrics,
+    records: Records,
+    alarms: Mutex<HashMap<SiteId, (String, Instant)>>,
+}
+
+impl Telemetry {
+    /// Telemetry that calls things by `names`.
+    pub fn new(names: Names) -> Telemetry {
+        Telemetry {
+            metrics: Metrics::new(&names),
+            records: Records::default(),
+            alarms: Mutex::default(),
+            names,
+        }
+    }
+
+    /// Takes in a fact of the moment `at`.
+    pub fn fact(&self, at: Time, fact: &Fact) {
+        let closing = self.records.note(at, fact);
+        self.metrics.fact(&self.names, fact);
+        if let Some(closing) = &closing {
+            self.metrics.closed(&self.names, closing);
+        }
+        log::fact(&self.names, fact, closing.as_ref());
+    }
+
+    /// A request was refused before any machine saw it, by the caller's own contract.
+    pub fn quota(&self, tier: TierId, model: ModelId) {
+        self.metrics.outcome(&self.names, "quota", tier, model);
+    }
+
+    /// Tokens a client was charged for.
+    pub fn tokens(&self, direction: Direction, count: u64) {
+        self.metrics.tokens(direction, count);
+    }
+
+    /// The share of the retry budget that is left, 0 to 1.
+    pub fn retry_budget(&self, ratio: f64) {
+        self.metrics.retry_budget(ratio);
+    }
+
+    /// Somebody has to mend something at `site`: said once an hour, at once if the words change.
+    pub fn alarm(&self, site: SiteId, words: &str) {
+        let mut alarms = self.alarms.lock().expect("no panic under this lock");
+        let known = alarms.get(&site);
+        if known.is_some_and(|(said, when)| said == words && when.elapsed() < ALARM_EVERY) {
+            return;
+        }
+        alarms.insert(site, (words.to_owned(), Instant::now()));
+        drop(alarms);
+        tracing::warn!(site = self.names.site(site), "{words}");
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn exposition(&self) -> String {
+        self.metrics.exposition()
+    }
+
+    /// What happened to a request that is still remembered, for programs.
+    pub fn explain(&self, request: &str) -> Option<serde_json::Value> {
+        self.records.explain(&self.names, parse_request(request)?)
+    }
+
+    /// The same in words, one fact a line.
+    pub fn explain_text(&self, request: &str) -> Option<String> {
+        self.records.explain_text(&self.names, parse_request(request)?)
+    }
+
+    /// What things are called.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+}

@@ -1,0 +1,108 @@
+//! Writes log lines, from another thread: a full disk or a stuck terminal holds up no request.
+//!
+//! At the usual level there is one line per closed request and one per fact that is not routine.
+
+use super::record::Closing;
+use super::{Names, format_request, words};
+use crate::setup::LogFormat;
+use mainstay_core::fact::{Fact, Verdict};
+use std::io::IsTerminal;
+use tracing::Level;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+
+/// Lines that may wait for the writer; at 200 bytes each, about 3 MB.
+const LINES_MAX: usize = 16 * 1024;
+
+/// The running log. What was written is flushed when this is dropped.
+pub struct Log {
+    _guard: WorkerGuard,
+    dropped: ErrorCounter,
+}
+
+impl Log {
+    /// Sends everything of at least `level` to stderr. Fails if the process has a log already.
+    pub fn start(level: Level, format: LogFormat) -> Result<Log, String> {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES_MAX)
+            .finish(std::io::stderr());
+        let dropped = writer.error_counter();
+        let terminal = std::io::stderr().is_terminal();
+        let lines = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_target(false)
+            .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
+            .with_writer(writer);
+        let json = match format {
+            LogFormat::Auto => !terminal,
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        };
+        match json {
+            true => lines.json().flatten_event(true).try_init(),
+            false => lines.try_init(),
+        }
+        .map_err(|e| format!("the log cannot start: {e}"))?;
+        Ok(Log { _guard: guard, dropped })
+    }
+
+    /// Lines that were dropped because the writer could not keep up.
+    pub fn dropped(&self) -> usize {
+        self.dropped.dropped_lines()
+    }
+}
+
+/// Writes the line of a fact, if it deserves one.
+pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
+    match fact {
+        Fact::Closed { .. } => closing.into_iter().for_each(|closing| closed(names, closing)),
+        Fact::Arrived { .. }
+        | Fact::AttemptStarted { .. }
+        | Fact::FirstToken { .. }
+        | Fact::AttemptWhole { .. } => {
+            if tracing::enabled!(Level::DEBUG) {
+                let request = words::request(fact).map(format_request);
+                let text = words::sentence(names, fact);
+                tracing::debug!(fact = words::kind(fact), request, "{text}");
+            }
+        }
+        Fact::AttemptFailed { .. } | Fact::Waiting { .. } => {
+            if tracing::enabled!(Level::INFO) {
+                let request = words::request(fact).map(format_request);
+                let text = words::sentence(names, fact);
+                tracing::info!(fact = words::kind(fact), request, "{text}");
+            }
+        }
+        Fact::Paused { .. }
+        | Fact::Limited { .. }
+        | Fact::Unparked { .. }
+        | Fact::Learned { .. }
+        | Fact::ContinuationOff { .. }
+        | Fact::Health { to: Verdict::Up | Verdict::Probation, .. } => {
+            let text = words::sentence(names, fact);
+            tracing::info!(fact = words::kind(fact), "{text}");
+        }
+        Fact::Health { to: Verdict::Suspect | Verdict::Down, .. }
+        | Fact::Parked { .. }
+        | Fact::RetriesExhausted { .. }
+        | Fact::SiteMisled { .. } => {
+            let request = words::request(fact).map(format_request);
+            let text = words::sentence(names, fact);
+            tracing::warn!(fact = words::kind(fact), request, "{text}");
+        }
+    }
+}
+
+fn closed(names: &Names, closing: &Closing) {
+    tracing::info!(
+        request = format_request(closing.request),
+        model = closing.model.map(|m| names.model(m)),
+        tier = closing.tier.map(|t| names.tier(t)),
+        outcome = words::of_outcome(closing.outcome),
+        attempts = closing.attempts,
+        resumes = closing.resumes,
+        after_ms = closing.after.as_millis() as u64,
+        first_token_ms = closing.first_token.map(|t| t.as_millis() as u64),
+        "request closed"
+    );
+}

@@ -1,0 +1,194 @@
+//! Facts in words.
+
+use super::Names;
+use mainstay_core::fact::{Fact, How, Outcome, Rung, Verdict, Why};
+use mainstay_core::names::{AttemptId, RequestId, TargetId};
+use std::time::Duration;
+
+/// The request a fact is about; `None` if it is about a target or a site.
+pub(super) fn request(fact: &Fact) -> Option<RequestId> {
+    match fact {
+        Fact::Arrived { request, .. }
+        | Fact::Waiting { request, .. }
+        | Fact::Closed { request, .. }
+        | Fact::RetriesExhausted { request, .. } => Some(*request),
+        Fact::AttemptStarted { attempt, .. }
+        | Fact::FirstToken { attempt, .. }
+        | Fact::AttemptWhole { attempt, .. }
+        | Fact::AttemptFailed { attempt, .. } => Some(attempt.request),
+        Fact::Health { .. }
+        | Fact::Paused { .. }
+        | Fact::Limited { .. }
+        | Fact::Parked { .. }
+        | Fact::Unparked { .. }
+        | Fact::Learned { .. }
+        | Fact::ContinuationOff { .. }
+        | Fact::SiteMisled { .. } => None,
+    }
+}
+
+/// The fact's kind in one word.
+pub(super) fn kind(fact: &Fact) -> &'static str {
+    match fact {
+        Fact::Arrived { .. } => "arrived",
+        Fact::AttemptStarted { .. } => "attempt_started",
+        Fact::FirstToken { .. } => "first_token",
+        Fact::AttemptWhole { .. } => "attempt_whole",
+        Fact::AttemptFailed { .. } => "attempt_failed",
+        Fact::Waiting { .. } => "waiting",
+        Fact::Closed { .. } => "closed",
+        Fact::Health { .. } => "health",
+        Fact::Paused { .. } => "paused",
+        Fact::Limited { .. } => "limited",
+        Fact::Parked { .. } => "parked",
+        Fact::Unparked { .. } => "unparked",
+        Fact::Learned { .. } => "learned",
+        Fact::ContinuationOff { .. } => "continuation_off",
+        Fact::RetriesExhausted { .. } => "retries_exhausted",
+        Fact::SiteMisled { .. } => "site_misled",
+    }
+}
+
+/// The fact in a sentence.
+pub(super) fn sentence(names: &Names, fact: &Fact) -> String {
+    let at = |id: &TargetId| {
+        let (site, model) = names.target(*id);
+        format!("{site}/{model}")
+    };
+    match fact {
+        Fact::Arrived { model, tier, .. } => {
+            format!("asked for {}, tier {}", names.model(*model), names.tier(*tier))
+        }
+        Fact::AttemptStarted { attempt, target, how, relayed } => {
+            format!("{} at {}{}", number(attempt), at(target), of_how(*how, *relayed))
+        }
+        Fact::FirstToken { attempt, target, after } => {
+            format!("{} first token from {} after {}", number(attempt), at(target), secs(*after))
+        }
+        Fact::AttemptWhole { attempt, target, after, tokens } => {
+            let time = secs(*after);
+            format!("{} whole at {}: {tokens} tokens in {time}", number(attempt), at(target))
+        }
+        Fact::AttemptFailed { attempt, target, after, tokens, class, why } => format!(
+            "{} failed at {} after {}: {} ({}), {tokens} tokens relayed",
+            number(attempt),
+            at(target),
+            secs(*after),
+            of_why(*why),
+            class.word()
+        ),
+        Fact::Waiting { target, wait, .. } => {
+            format!("waits {} for {}", secs(*wait), at(target))
+        }
+        Fact::Closed { outcome, attempts, resumes, after, .. } => format!(
+            "closed as {} after {}: {attempts} attempts, {resumes} resumes",
+            of_outcome(*outcome),
+            secs(*after)
+        ),
+        Fact::RetriesExhausted { tier, .. } => {
+            format!("no retry: the budget of tier {} is used up", names.tier(*tier))
+        }
+        Fact::SiteMisled { site, target } => {
+            format!("{} answers for {} but is not itself", names.site(*site), at(target))
+        }
+        other => of_target(names, other),
+    }
+}
+
+/// The sentence of a fact about a target.
+fn of_target(names: &Names, fact: &Fact) -> String {
+    let at = |id: &TargetId| {
+        let (site, model) = names.target(*id);
+        format!("{site}/{model}")
+    };
+    match fact {
+        Fact::Health { target, from, to, why } => {
+            format!("{} went from {} to {}: {why}", at(target), of_verdict(*from), of_verdict(*to))
+        }
+        Fact::Paused { target, class, wait } => {
+            format!("{} takes nothing for {}: {}", at(target), secs(*wait), class.word())
+        }
+        Fact::Limited { target, concurrency, per_second } => format!(
+            "{} is limited to {} at once, {} a second",
+            at(target),
+            concurrency.map_or("any number".to_owned(), |n| n.to_string()),
+            per_second.map_or("any number".to_owned(), |n| format!("{n:.1}"))
+        ),
+        Fact::Parked { target, class, wait } => {
+            format!("{} is parked: {}; asked again in {}", at(target), class.word(), secs(*wait))
+        }
+        Fact::Unparked { target } => format!("{} works again", at(target)),
+        Fact::Learned { target, window, body } => format!(
+            "{} showed its limit: window {}, body {}",
+            at(target),
+            window.map_or("unknown".to_owned(), |n| n.to_string()),
+            body.map_or("unknown".to_owned(), |n| n.to_string())
+        ),
+        Fact::ContinuationOff { target } => format!("{} does not continue answers", at(target)),
+        other => kind(other).to_owned(),
+    }
+}
+
+fn number(attempt: &AttemptId) -> String {
+    format!("attempt {}", attempt.number)
+}
+
+fn of_how(how: How, relayed: u32) -> String {
+    match how {
+        How::First => String::new(),
+        How::Retry => " (retry)".to_owned(),
+        How::Resume(rung) => {
+            format!(" (resume by {}, {relayed} tokens already relayed)", of_rung(rung))
+        }
+    }
+}
+
+/// How a broken answer goes on, in one word.
+pub(super) fn of_rung(rung: Rung) -> &'static str {
+    match rung {
+        Rung::Journal => "journal",
+        Rung::Native => "native",
+        Rung::Regenerate => "regenerate",
+    }
+}
+
+/// What was seen, in words.
+pub(super) fn of_why(why: Why) -> &'static str {
+    match why {
+        Why::Reply => "its reply or connection said so",
+        Why::Silent => "silent",
+        Why::NoFirstToken => "no first token",
+        Why::Stalled => "stalled",
+        Why::Dripped => "dripped",
+        Why::Cut => "cut",
+        Why::Empty => "empty answer",
+        Why::Mismatch => "did not fit what was relayed",
+    }
+}
+
+/// The outcome as metrics call it (operations §3); `rejected` is the client's own fault or the
+/// provider's policy.
+pub(super) fn of_outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "ok",
+        Outcome::Refused => "shed",
+        Outcome::Rejected => "rejected",
+        Outcome::Failed => "upstream_error",
+        Outcome::Expired => "deadline",
+        Outcome::Gone => "client_gone",
+    }
+}
+
+/// The verdict in one word.
+pub(super) fn of_verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Up => "up",
+        Verdict::Suspect => "suspect",
+        Verdict::Down => "down",
+        Verdict::Probation => "probation",
+    }
+}
+
+fn secs(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
