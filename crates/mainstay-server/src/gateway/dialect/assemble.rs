@@ -195,3 +195,97 @@ fn merge_part(list: &mut Vec<Value>, part: Value) {
         None => list.push(part),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn assembled(endpoint: Endpoint, chunks: &[Value]) -> Value {
+        let mut assembly = Assembly::new(endpoint);
+        for chunk in chunks {
+            let json = Bytes::from(chunk.to_string());
+            assembly.push(&Chunk { json, ..Chunk::default() }).unwrap();
+        }
+        serde_json::from_slice(&assembly.finish("id-1", "m")).unwrap()
+    }
+
+    fn delta(delta: Value) -> Value {
+        json!({ "id": "x", "object": "chat.completion.chunk", "created": 7, "model": "other",
+                "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] })
+    }
+
+    fn end(reason: &str) -> Value {
+        json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] })
+    }
+
+    #[test]
+    fn text_reasoning_usage_and_unknown_fields_are_put_together() {
+        let logprobs = |token: &str| json!({ "content": [{ "token": token }] });
+        let mut first = delta(json!({ "role": "assistant", "content": "", "x": "1" }));
+        first["system_fingerprint"] = "fp".into();
+        let mut second = delta(json!({ "role": "assistant", "content": "海" }));
+        second["choices"][0]["logprobs"] = logprobs("海");
+        let mut third = delta(json!({ "content": "b", "reasoning_content": "r", "x": "2" }));
+        third["choices"][0]["logprobs"] = logprobs("b");
+        let usage = json!({ "choices": [], "usage": { "total_tokens": 3 } });
+        let whole = assembled(Endpoint::Chat, &[first, second, third, end("stop"), usage]);
+        let expected = json!({
+            "id": "id-1", "object": "chat.completion", "created": 7, "model": "m",
+            "choices": [{
+                "index": 0,
+                "message": { "role": "assistant", "content": "海b", "x": "12",
+                             "reasoning_content": "r" },
+                "logprobs": { "content": [{ "token": "海" }, { "token": "b" }] },
+                "finish_reason": "stop",
+            }],
+            "system_fingerprint": "fp",
+            "usage": { "total_tokens": 3 },
+        });
+        assert_eq!(whole, expected);
+    }
+
+    #[test]
+    fn parts_of_tool_calls_are_joined_by_index_and_content_is_null() {
+        let call = |index: u32, id: &str, arguments: &str| {
+            let function = json!({ "name": if id.is_empty() { "" } else { "f" },
+                                   "arguments": arguments });
+            json!({ "index": index, "id": id, "type": "function", "function": function })
+        };
+        let whole = assembled(
+            Endpoint::Chat,
+            &[
+                delta(json!({ "tool_calls": [call(0, "a", "{\"x\"")] })),
+                delta(json!({ "tool_calls": [call(0, "", ":1}"), call(1, "b", "{")] })),
+                delta(json!({ "tool_calls": [call(1, "b", "}")] })),
+                end("tool_calls"),
+            ],
+        );
+        let message = &whole["choices"][0]["message"];
+        assert_eq!(message["content"], Value::Null);
+        let made = |id: &str, arguments: &str| {
+            json!({ "id": id, "type": "function",
+                    "function": { "name": "f", "arguments": arguments } })
+        };
+        assert_eq!(message["tool_calls"], json!([made("a", "{\"x\":1}"), made("b", "{}")]));
+    }
+
+    #[test]
+    fn choices_stay_apart_and_text_completions_have_text() {
+        let text = |index: u32, text: &str| json!({ "choices": [{ "index": index, "text": text, "finish_reason": null }] });
+        let whole = assembled(Endpoint::Completions, &[text(1, "b"), text(0, "a"), text(1, "c")]);
+        let texts: Vec<&str> =
+            (0..2).map(|choice| whole["choices"][choice]["text"].as_str().unwrap()).collect();
+        assert_eq!(texts, ["a", "bc"]);
+        assert_eq!(whole["object"], "text_completion");
+    }
+
+    #[test]
+    fn a_reply_over_the_bound_is_refused() {
+        let json = Bytes::from(delta(json!({ "content": "x".repeat(1 << 20) })).to_string());
+        let chunk = Chunk { json, ..Chunk::default() };
+        let mut assembly = Assembly::new(Endpoint::Chat);
+        let refused = (0..70).position(|_| assembly.push(&chunk).is_err());
+        assert_eq!(refused, Some(63));
+    }
+}

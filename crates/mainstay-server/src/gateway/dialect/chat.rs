@@ -6,7 +6,7 @@
 
 use super::Dialect;
 use super::event::{Chunk, Delta, Event, Finish, ToolDelta, Usage};
-use super::reader::{Sequence, Step, poisoned};
+use super::reader::{Sequence, Step, is_object, poisoned};
 use bytes::Bytes;
 use mainstay_core::names::{ErrorClass, Failure};
 use serde::Deserialize;
@@ -67,6 +67,9 @@ impl Stream {
         data: &Bytes,
         out: &mut VecDeque<Event>,
     ) -> Result<(), Failure> {
+        if !is_object(data) {
+            return Err(poisoned("an event is not an object"));
+        }
         let text = std::str::from_utf8(data).map_err(|_| poisoned("an event is not UTF-8"))?;
         let raw: RawChunk<'_> =
             serde_json::from_str(text).map_err(|error| error_or_poisoned(dialect, text, &error))?;
@@ -303,9 +306,7 @@ struct RawDetails {
 
 impl RawUsage {
     fn usage(self) -> Option<Usage> {
-        if self.prompt_tokens.or(self.completion_tokens).or(self.total_tokens).is_none() {
-            return None;
-        }
+        self.prompt_tokens.or(self.completion_tokens).or(self.total_tokens)?;
         let cached = self.prompt_tokens_details.and_then(|details| details.cached_tokens);
         let prompt = self.prompt_tokens.unwrap_or(0);
         let rest = self.total_tokens.map(|total| total.saturating_sub(prompt));

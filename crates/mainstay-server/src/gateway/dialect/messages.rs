@@ -5,7 +5,7 @@
 use super::Dialect;
 use super::chat::named_error;
 use super::event::{Delta, Endpoint, Event, Finish, ToolDelta, Usage};
-use super::reader::poisoned;
+use super::reader::{is_object, poisoned};
 use super::shape::{self, Head};
 use bytes::Bytes;
 use mainstay_core::names::Failure;
@@ -56,8 +56,8 @@ impl Stream {
             Ok(raw) if raw.kind == "error" || raw.error.is_some() => {
                 Err(named_error(dialect, data))
             }
-            Ok(raw) => self.read_event(dialect, raw, out),
-            Err(_) => Err(poisoned("an event is not of the wire's shape")),
+            Ok(raw) if is_object(data) => self.read_event(dialect, raw, out),
+            Ok(_) | Err(_) => Err(poisoned("an event is not of the wire's shape")),
         };
         match read {
             Err(failure) => out.push_back(Event::Failed(failure)),

@@ -107,3 +107,27 @@ impl<'de> Visitor<'de> for Pairs {
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_keep_every_other_byte() {
+        let text = "{ \"a\" : [1,  2],\n\"b\\u0062\":\"x\",\"c\":null }";
+        let fields = fields(text).unwrap();
+        let keys: Vec<&str> = fields.iter().map(|field| field.key.as_str()).collect();
+        assert_eq!(keys, ["a", "bb", "c"]);
+        let edits = [("c", None), ("bb", Some("7".to_owned())), ("d", Some("{}".to_owned()))];
+        let edited = String::from_utf8(edit(text, &fields, &edits)).unwrap();
+        assert_eq!(edited, "{\"a\" : [1,  2],\"b\\u0062\":7,\"d\":{}}");
+    }
+
+    #[test]
+    fn only_an_object_with_distinct_keys_is_read() {
+        for bad in ["[]", "7", "", "{", "{\"a\":1,\"\\u0061\":2}", "{} {}", "{\"a\":}"] {
+            assert!(fields(bad).is_err(), "{bad}");
+        }
+        assert!(fields(" {} ").unwrap().is_empty());
+    }
+}

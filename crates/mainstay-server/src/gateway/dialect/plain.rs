@@ -247,3 +247,79 @@ fn translated(head: &Head, delta: Delta, usage: Option<Usage>) -> Plain {
     }
     Plain { json: Bytes::from(reply.to_string()), deltas: vec![delta], usage }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Plain, Failure> {
+        answer(&Dialect::builtin("generic").unwrap(), Endpoint::Chat, body.as_bytes())
+    }
+
+    fn reply(choice: Value) -> String {
+        json!({ "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+                "choices": [choice], "usage": { "prompt_tokens": 1, "completion_tokens": 2 } })
+        .to_string()
+    }
+
+    #[test]
+    fn an_answer_is_passed_on_as_it_came_but_for_blank_lines() {
+        let message = json!({ "role": "assistant", "content": "海", "x": 1 });
+        let body = reply(json!({ "index": 0, "message": message, "finish_reason": "stop" }));
+        let answer = read(&format!("\n\n \r\n{body}\n")).unwrap();
+        assert_eq!(answer.json, body.as_bytes());
+        assert_eq!(answer.deltas[0].content, "海");
+        assert_eq!(answer.usage.map(|usage| usage.completion), Some(2));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_a_failure_of_its_class() {
+        let end = |reason: Value| {
+            reply(json!({ "index": 0, "message": { "content": "x" }, "finish_reason": reason }))
+        };
+        for (body, class) in [
+            ("<html>".to_owned(), ErrorClass::PoisonedStream),
+            (String::new(), ErrorClass::PoisonedStream),
+            (end("stop".into())[..40].to_owned(), ErrorClass::PoisonedStream),
+            ("{}".to_owned(), ErrorClass::PoisonedStream),
+            ("{\"choices\":[]}".to_owned(), ErrorClass::PoisonedStream),
+            (end(Value::Null), ErrorClass::Transient),
+            (end("abort".into()), ErrorClass::Overload),
+            (end("tired".into()), ErrorClass::Transient),
+            (end(7.into()), ErrorClass::PoisonedStream),
+            ("{\"error\":{\"code\":\"server_error\"}}".to_owned(), ErrorClass::Transient),
+        ] {
+            assert_eq!(read(&body).map_err(|failure| failure.class), Err(class), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_wants_a_stream_gets_text_end_and_usage() {
+        let call = json!({ "id": "t", "type": "function",
+                           "function": { "name": "f", "arguments": "{}" } });
+        let message = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
+        let body = reply(json!({ "index": 0, "message": message, "finish_reason": "tool_calls" }));
+        let chunks: Vec<Value> = read(&body)
+            .unwrap()
+            .to_chunks()
+            .iter()
+            .map(|chunk| serde_json::from_slice(chunk).unwrap())
+            .collect();
+        assert_eq!(chunks.len(), 3);
+        let first = &chunks[0]["choices"][0];
+        assert_eq!(first["delta"]["tool_calls"][0]["index"], 0);
+        assert_eq!(first["finish_reason"], Value::Null);
+        assert_eq!(chunks[1]["choices"][0]["finish_reason"], "tool_calls");
+        assert_eq!((&chunks[2]["choices"], chunks[2]["usage"].is_object()), (&json!([]), true));
+        assert_eq!(chunks[0]["object"], "chat.completion.chunk");
+    }
+
+    #[test]
+    fn embeddings_are_an_answer_without_choices() {
+        let dialect = Dialect::builtin("generic").unwrap();
+        let body = b"{\"object\":\"list\",\"data\":[{\"embedding\":[0.1]}],\"usage\":{\
+                     \"prompt_tokens\":3,\"total_tokens\":3}}";
+        let answer = answer(&dialect, Endpoint::Embeddings, body).unwrap();
+        assert_eq!((answer.deltas.len(), answer.usage.map(|usage| usage.prompt)), (0, Some(3)));
+    }
+}

@@ -21,6 +21,8 @@ pub struct Reader {
     endpoint: Endpoint,
     body: Body,
     wire: WireStream,
+    /// Blank lines before the first character, not yet told.
+    blank: usize,
     ready: VecDeque<Event>,
     ended: bool,
 }
@@ -51,7 +53,7 @@ impl Reader {
             Wire::Responses => WireStream::Responses(responses::Stream::new(endpoint)),
         };
         let body = Body::Unknown(BytesMut::new());
-        Reader { dialect, endpoint, body, wire, ready: VecDeque::new(), ended: false }
+        Reader { dialect, endpoint, body, wire, blank: 0, ready: VecDeque::new(), ended: false }
     }
 
     /// Takes a piece of the body, decompressed and without HTTP's own framing.
@@ -104,8 +106,7 @@ impl Reader {
         }
         let space = first.len() - first.trim_ascii_start().len();
         // Blank lines say that someone is there; providers send them while a request queues.
-        let blank = first[..space].iter().filter(|byte| **byte == b'\n').count();
-        self.ready.extend(std::iter::repeat_n(Event::Life, blank));
+        self.blank += first[..space].iter().filter(|byte| **byte == b'\n').count();
         first.advance(space);
         match first.first() {
             None => {}
@@ -146,6 +147,10 @@ impl Iterator for Reader {
 
     /// The next event, or `None` until more bytes come.
     fn next(&mut self) -> Option<Event> {
+        if self.blank > 0 {
+            self.blank -= 1;
+            return Some(Event::Life);
+        }
         loop {
             if let Some(event) = self.ready.pop_front() {
                 if matches!(event, Event::Failed(_) | Event::Done) {
@@ -169,6 +174,11 @@ impl Iterator for Reader {
 /// A failure of the stream's own shape.
 pub(super) fn poisoned(what: &str) -> Failure {
     Failure::ours(ErrorClass::PoisonedStream, what)
+}
+
+/// Whether it can be an object: serde takes a list for one.
+pub(super) fn is_object(data: &[u8]) -> bool {
+    data.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// Numbers that some upstreams give their events. A gap is a lost event.

@@ -5,6 +5,7 @@
 //! how long they are and whether they hold pictures, and are copied once, into what is sent. Keys
 //! we do not know go on untouched, for the upstream may.
 
+mod conversation;
 mod read;
 mod scan;
 mod to_messages;

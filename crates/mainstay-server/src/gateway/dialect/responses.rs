@@ -3,7 +3,7 @@
 use super::Dialect;
 use super::chat::{named_error, unnamed_error};
 use super::event::{Delta, Endpoint, Event, Finish, ToolDelta, Usage};
-use super::reader::{Sequence, Step, poisoned};
+use super::reader::{Sequence, Step, is_object, poisoned};
 use super::shape::{self, Head};
 use bytes::Bytes;
 use mainstay_core::names::Failure;
@@ -50,8 +50,8 @@ impl Stream {
             Ok(Ok(raw)) if raw.kind == "error" || (raw.kind.is_empty() && raw.error.is_some()) => {
                 Err(named_error(dialect, data))
             }
-            Ok(Ok(raw)) => self.read_event(dialect, raw, out),
-            Ok(Err(_)) | Err(_) => Err(poisoned("an event is not of the wire's shape")),
+            Ok(Ok(raw)) if is_object(data) => self.read_event(dialect, raw, out),
+            Ok(Ok(_) | Err(_)) | Err(_) => Err(poisoned("an event is not of the wire's shape")),
         };
         match read {
             Err(failure) => out.push_back(Event::Failed(failure)),

@@ -120,11 +120,6 @@ impl Frames {
         (held > EVENT_MAX).then(|| self.too_big())
     }
 
-    /// Bytes that came and are in no complete line yet.
-    pub fn unread(&self) -> usize {
-        self.input.len() + self.partial.len()
-    }
-
     fn too_big(&mut self) -> Frame {
         *self = Frames { broken: true, ..Frames::default() };
         Frame::TooBig
@@ -181,5 +176,86 @@ impl Frames {
             _ => {}
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(pieces: &[&[u8]]) -> Vec<Frame> {
+        let mut decoder = Frames::default();
+        let mut frames = Vec::new();
+        for piece in pieces {
+            decoder.push(&Bytes::copy_from_slice(piece));
+            frames.extend(std::iter::from_fn(|| decoder.next_frame()));
+        }
+        frames
+    }
+
+    fn event(name: &str, data: &str) -> Frame {
+        let copied = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        Frame::Event { name: copied(name), data: copied(data) }
+    }
+
+    #[test]
+    fn lines_end_with_lf_crlf_or_cr() {
+        let expected = vec![event("", "a"), event("e", "b")];
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = ["data: a", "", "event: e", "data:b", "", ""].join(end);
+            assert_eq!(frames(&[stream.as_bytes()]), expected);
+            let bytes: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(frames(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn data_lines_are_joined_by_lf() {
+        assert_eq!(frames(&[b"data: a\ndata\ndata:  b\n\n"]), vec![event("", "a\n\n b")]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_field() {
+        let stream = "\u{feff}data: a\n\n".as_bytes();
+        for cut in 0..=stream.len() {
+            assert_eq!(frames(&[&stream[..cut], &stream[cut..]]), vec![event("", "a")]);
+        }
+    }
+
+    #[test]
+    fn comments_and_events_without_data_are_beats() {
+        let stream = b": keep-alive\n\nevent: ping\n\ndata:\n\nid: 7\nretry: 1\n\n";
+        assert_eq!(frames(&[stream]), vec![Frame::Beat; 5]);
+    }
+
+    #[test]
+    fn an_event_without_its_end_never_comes_out() {
+        assert_eq!(frames(&[b"data: a\n"]), vec![]);
+        assert_eq!(frames(&[b"data: a\n\r"]), vec![event("", "a")]);
+    }
+
+    #[test]
+    fn whole_data_in_one_piece_is_not_copied() {
+        let piece = Bytes::from_static(b"data: abc\n\n");
+        let mut decoder = Frames::default();
+        decoder.push(&piece);
+        let Some(Frame::Event { data, .. }) = decoder.next_frame() else { panic!("no event") };
+        assert_eq!(data.as_ptr(), piece[6..].as_ptr());
+    }
+
+    #[test]
+    fn an_event_over_the_bound_ends_everything_and_holds_no_memory() {
+        let mut decoder = Frames::default();
+        let piece = Bytes::from(vec![b'x'; 64 << 10]);
+        decoder.push(&Bytes::from_static(b"data: "));
+        let mut seen = Vec::new();
+        for _ in 0..160 {
+            decoder.push(&piece);
+            seen.extend(std::iter::from_fn(|| decoder.next_frame()));
+            assert!(decoder.partial.len() <= EVENT_MAX + 1);
+        }
+        assert_eq!(seen, vec![Frame::TooBig]);
+        let lines = "data: 0123456789\n".repeat(1 << 17);
+        assert_eq!(frames(&[lines.as_bytes()]), vec![Frame::TooBig]);
     }
 }

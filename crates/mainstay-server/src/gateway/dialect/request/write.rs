@@ -159,8 +159,9 @@ fn with_message(call: &Call, text: &str, form: &ContinueForm) -> Result<String, 
     let mut edits = vec![("content", Some(quoted(&format!("{begun}{text}"))))];
     let extra = form.message.iter();
     edits.extend(extra.map(|(key, value)| (key.as_str(), Some(value.to_string()))));
-    let message = object::edit(last, &fields, &edits);
-    Ok(format!("{before}{}]", String::from_utf8_lossy(&message)))
+    let message = String::from_utf8(object::edit(last, &fields, &edits));
+    let message = message.map_err(|_| unsupported("its last message is unreadable"))?;
+    Ok(format!("{before}{message}]"))
 }
 
 /// The text of a message by the assistant; `None` if it is by someone else.
