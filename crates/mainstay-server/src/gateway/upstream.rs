@@ -153,6 +153,7 @@ impl Origin {
     /// closes the connection or resets the stream.
     pub async fn send(&self, request: Outbound<'_>) -> Result<Reply, SendError> {
         let inner = &self.inner;
+        inner.address.uri(request.path, true).map_err(SendError::malformed)?;
         inner.keep();
         for _ in 0..UNSENT_MAX {
             let Some(opened) = inner.pool.take() else { break };

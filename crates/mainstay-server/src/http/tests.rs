@@ -221,7 +221,10 @@ async fn on_http2_a_cut_is_a_reset_after_the_last_words() {
                     let _ = body.flow_control().release_capacity(bytes.len());
                     text.push_str(std::str::from_utf8(&bytes).unwrap());
                 }
-                Err(error) => reset = error.reason(),
+                Err(error) => {
+                    reset = error.reason();
+                    break;
+                }
             }
         }
         assert_eq!(text, "one two error event");
@@ -276,7 +279,10 @@ async fn a_client_that_leaves_or_half_closes_is_noticed_within_a_second() {
                     stream.shutdown().await.unwrap();
                     Some(stream)
                 }
-                false => None,
+                false => {
+                    drop(stream);
+                    None
+                }
             };
             let noticed = timeout(Duration::from_secs(1), seen.recv()).await;
             assert_eq!(noticed.unwrap().unwrap(), word, "half-closed: {half}");
