@@ -301,11 +301,9 @@ async fn a_slow_reader_holds_the_sender_back_within_its_bound() {
             tokio::spawn(async move {
                 let chunk = Bytes::from(vec![b'a'; 4096]);
                 let mut sent = 0;
-                loop {
-                    match timeout(Duration::from_millis(500), sender.send(chunk.clone())).await {
-                        Ok(Ok(())) => sent += chunk.len(),
-                        _ => break,
-                    }
+                let patience = Duration::from_millis(500);
+                while let Ok(Ok(())) = timeout(patience, sender.send(chunk.clone())).await {
+                    sent += chunk.len();
                 }
                 let _ = counted.send((sent, sender.is_drained())).await;
             });
