@@ -17,6 +17,8 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// The names clients ask for.
     pub models: Vec<Model>,
+    /// Names a site may serve although they are not listed.
+    pub families: Vec<Family>,
     /// The service classes, the highest first. Never empty.
     pub tiers: Vec<Tier>,
     /// Times and bounds.
@@ -69,6 +71,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Every feature: what is assumed of a target nothing is known of.
+    pub const fn all() -> Needs {
+        Needs { tools: true, media: true, json: true, embeddings: true, completions: true }
+    }
+
     /// Whether everything `asked` is among what `self` offers.
     pub fn covers(self, asked: Needs) -> bool {
         (self.tools || !asked.tools)
@@ -103,6 +110,17 @@ pub struct Model {
     pub substitutes_may_finish: bool,
 }
 
+/// A family of model names that a site may serve although they are not listed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The names, with `*` for any text.
+    pub pattern: String,
+    /// Where.
+    pub site: SiteId,
+    /// Whether it continues a prefix of an answer.
+    pub continuation: Continuation,
+}
+
 /// A service class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tier {
@@ -127,10 +145,16 @@ pub struct Limits {
     pub stall: (Duration, Duration),
     /// How long an answer must drip before it is given up.
     pub drip: Duration,
+    /// Fewer tokens a second than this are a drip at any target,
+    pub drip_rate: f64,
+    /// and fewer than this share of the target's usual rate.
+    pub drip_share: f64,
     /// Longest life of a request whose client set no limit.
     pub request: Duration,
     /// Waits after the first, second and every further overload or undated throttle.
     pub back_off: [Duration; 3],
+    /// Growth of a rate is measured over this time: a provider that refuses growth gets 40 % in it.
+    pub growth: Duration,
     /// Between two probes of a target that is parked for its key or its name, and for its bill.
     pub probe_auth: Duration,
     /// See `probe_auth`.
@@ -153,13 +177,37 @@ impl Default for Limits {
             stall_unmeasured: secs(5),
             stall: (secs(2), secs(10)),
             drip: secs(10),
+            drip_rate: 2.0,
+            drip_share: 0.1,
             request: secs(600),
             back_off: [secs(1), secs(4), secs(15)],
+            growth: secs(10),
             probe_auth: secs(60),
             probe_billing: secs(300),
             retry_after_max: secs(60),
             wait_max: secs(3),
             retry_pause: (Duration::from_millis(250), Duration::from_millis(500)),
+        }
+    }
+}
+
+impl Limits {
+    /// The same limits with our own times divided by `by`, for trying faults in less time. What
+    /// is promised to a client (the wait of three seconds, the request's life) stays.
+    pub fn divided(self, by: u32) -> Limits {
+        Limits {
+            connect: self.connect / by,
+            first_token_unmeasured: self.first_token_unmeasured / by,
+            first_token: (self.first_token.0 / by, self.first_token.1 / by),
+            stall_unmeasured: self.stall_unmeasured / by,
+            stall: (self.stall.0 / by, self.stall.1 / by),
+            drip: self.drip / by,
+            back_off: self.back_off.map(|wait| wait / by),
+            growth: self.growth / by,
+            probe_auth: self.probe_auth / by,
+            probe_billing: self.probe_billing / by,
+            retry_after_max: self.retry_after_max / by,
+            ..self
         }
     }
 }

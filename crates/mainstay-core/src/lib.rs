@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod config;
 pub mod fact;
+pub mod gateway;
 pub mod names;
 pub mod rng;
 pub mod time;

@@ -1,4 +1,8 @@
 //! The front door: takes a client's request, carries attempts, relays the answer.
 
+pub mod attempt;
+pub mod auth;
 pub mod dialect;
+pub mod openai;
+pub mod stream;
 pub mod upstream;

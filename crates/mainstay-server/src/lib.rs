@@ -1,8 +1,14 @@
 //! Acts: sockets, clocks, files and tasks around the machines of `mainstay-core`.
 
 pub mod admin;
+pub mod drive;
+pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod run;
 pub mod setup;
 pub mod tasks;
 pub mod telemetry;
+pub mod worker;
+
+pub use run::run;

@@ -24,6 +24,39 @@ pub struct Setup {
     pub bounds: Bounds,
     /// How long running answers may take after SIGTERM.
     pub drain: Duration,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Least level that is written: `error`, `warn`, `info`, `debug`, or a filter such as
+    /// `info,mainstay_server=debug`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The listeners, bound by whoever starts the server, so that a port in use is known before
+/// anything else happens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The OpenAI-compatible API.
+    pub api: std::net::TcpListener,
+    /// Metrics, health, explain.
+    pub admin: std::net::TcpListener,
 }
 
 /// Addresses to listen on.
@@ -57,6 +90,23 @@ pub struct Provider {
     pub key: Option<Secret>,
     /// More certificate authorities to trust (a PEM file).
     pub ca_file: Option<PathBuf>,
+    /// DNS server to ask for this site's name; `None` is the system's.
+    pub resolver: Option<SocketAddr>,
+    /// Whether HTTP/2 is spoken to it.
+    pub http2: Http2,
+    /// Whether a client's plain request may go upstream as a stream, so that its progress is seen.
+    pub stream: bool,
+}
+
+/// Whether HTTP/2 is spoken to a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http2 {
+    /// As TLS negotiates; HTTP/1.1 without TLS.
+    Auto,
+    /// With prior knowledge, also without TLS.
+    Always,
+    /// HTTP/1.1 only.
+    Never,
 }
 
 /// What the embedded engine runs.

@@ -4,6 +4,7 @@
 
 use super::record::Closing;
 use super::{Names, format_request, words};
+use crate::setup::LogFormat;
 use mainstay_core::fact::{Fact, Verdict};
 use std::io::IsTerminal;
 use tracing::Level;
@@ -11,18 +12,6 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 
 /// Lines that may wait for the writer; at 200 bytes each, about 3 MB.
 const LINES_MAX: usize = 16 * 1024;
-
-/// How lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Text on a terminal, JSON elsewhere.
-    #[default]
-    Auto,
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
 
 /// The running log. What was written is flushed when this is dropped.
 pub struct Log {
@@ -32,7 +21,7 @@ pub struct Log {
 
 impl Log {
     /// Sends everything of at least `level` to stderr. Fails if the process has a log already.
-    pub fn start(level: Level, format: Format) -> Result<Log, String> {
+    pub fn start(level: Level, format: LogFormat) -> Result<Log, String> {
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(LINES_MAX)
@@ -45,9 +34,9 @@ impl Log {
             .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
             .with_writer(writer);
         let json = match format {
-            Format::Auto => !terminal,
-            Format::Text => false,
-            Format::Json => true,
+            LogFormat::Auto => !terminal,
+            LogFormat::Text => false,
+            LogFormat::Json => true,
         };
         match json {
             true => lines.json().flatten_event(true).try_init(),

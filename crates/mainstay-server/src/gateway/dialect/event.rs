@@ -49,6 +49,8 @@ pub struct Delta {
     pub content: String,
     /// Text of the reasoning, under whichever name it came.
     pub reasoning: String,
+    /// Text of a refusal by the model, which takes the place of an answer.
+    pub refusal: String,
     /// Parts of tool calls.
     pub tools: Vec<ToolDelta>,
     /// Why the choice ended, if it did.
@@ -61,6 +63,7 @@ impl Delta {
     pub fn tokens(&self) -> u32 {
         let some = !self.content.is_empty()
             || !self.reasoning.is_empty()
+            || !self.refusal.is_empty()
             || self.tools.iter().any(|t| !t.arguments.is_empty() || !t.name.is_empty());
         u32::from(some)
     }
@@ -90,6 +93,29 @@ pub enum Finish {
     ToolCalls,
     /// The provider's filter ended it.
     ContentFilter,
+}
+
+impl Finish {
+    /// The finish reason that `word` names, if it is in the success set.
+    pub fn from_word(word: &str) -> Option<Finish> {
+        Some(match word {
+            "stop" => Finish::Stop,
+            "length" => Finish::Length,
+            "tool_calls" | "function_call" => Finish::ToolCalls,
+            "content_filter" => Finish::ContentFilter,
+            _ => return None,
+        })
+    }
+
+    /// Its word on OpenAI's wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::ToolCalls => "tool_calls",
+            Finish::ContentFilter => "content_filter",
+        }
+    }
 }
 
 /// Tokens as the provider counts them.

@@ -3,20 +3,10 @@
 //! The protocols prove little: that nothing was written, REFUSED_STREAM, and a GOAWAY that does not
 //! cover the stream. Only these let a request be sent again as if it had never been.
 
+pub use mainstay_core::gateway::request::Sent;
 use mainstay_core::names::{ClientFault, ErrorClass, Failure, Scope};
 use std::error::Error;
 use std::io;
-
-/// What the upstream can have seen of a request that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// No byte of it was written.
-    Nothing,
-    /// The protocol says that it was not processed.
-    NotProcessed,
-    /// It may have been processed.
-    Maybe,
-}
 
 /// Why a request got no reply, or a reply no end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,241 @@
+//! The front door's decisions: who gets in, which target gets the attempt, what follows a failure.
+//!
+//! One machine for all requests of a gateway process. It hears of arrivals, first tokens and ends;
+//! tokens themselves go past it. Nobody decides "failover" here: each request goes where this
+//! gateway's own evidence and the targets' own refusals leave room.
+
+pub mod catalog;
+pub mod credit;
+mod evidence;
+pub mod health;
+pub mod joint;
+pub mod latency;
+pub mod placement;
+pub mod refusal;
+pub mod request;
+pub mod retry_budget;
+mod shed;
+mod steps;
+pub mod watch;
+
+use crate::config::Config;
+use crate::fact::{Fact, How, Outcome};
+use crate::names::{AttemptId, RequestId, SiteId, TargetId};
+use crate::rng::Rng;
+use crate::time::{Duration, Time};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use latency::Patience;
+use placement::Targets;
+use refusal::Refusal;
+use request::{Ask, Broken, Life, Report, State};
+use retry_budget::RetryBudget;
+
+/// What the gateway hears.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client asks.
+    Arrive { request: RequestId, ask: Ask },
+    /// The first token of an attempt came, this long after it was sent.
+    FirstToken { attempt: AttemptId, after: Duration },
+    /// Tokens of an attempt have been flowing for a while.
+    Flowing { attempt: AttemptId },
+    /// An attempt ended by itself with a finish reason of the success set.
+    Whole { attempt: AttemptId, report: Report },
+    /// An attempt ended at the token limit before the client's own limit was reached.
+    Short { attempt: AttemptId, report: Report },
+    /// An attempt broke, or was given up.
+    Broken { attempt: AttemptId, broken: Broken },
+    /// The client left.
+    Gone { request: RequestId, report: Report },
+    /// A deadline passed.
+    Tick,
+}
+
+/// What the server must do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Open an attempt.
+    Start(Start),
+    /// End the request. Whatever attempt is open is to be given up.
+    Close { request: RequestId, close: Close },
+    /// Tell of a decision.
+    Fact(Fact),
+}
+
+/// An attempt to open.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its id.
+    pub attempt: AttemptId,
+    /// Where.
+    pub target: TargetId,
+    /// The site of that target.
+    pub site: SiteId,
+    /// The model's name there.
+    pub model: String,
+    /// As what.
+    pub how: How,
+    /// How long it may take to show progress.
+    pub patience: Patience,
+    /// Only this choice of several is to be resumed.
+    pub only_choice: Option<u32>,
+}
+
+/// How a request ends for its client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Close {
+    /// The answer is whole.
+    Done,
+    /// The provider's filter ended it: what there is, with that reason.
+    Filtered,
+    /// An error: a status and a body, or an event after tokens.
+    Error(Refusal),
+    /// Nobody is there to read.
+    Gone,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    config: Config,
+    targets: Targets,
+    lives: BTreeMap<RequestId, Life>,
+    deadlines: BTreeSet<(Time, RequestId)>,
+    budgets: Vec<RetryBudget>,
+    demand: BTreeMap<u16, shed::Shedding>,
+    /// Models that stand in the configuration; more were learned from what clients named.
+    listed: usize,
+    rng: Rng,
+}
+
+impl Gateway {
+    /// A gateway that believes every target up.
+    pub fn new(config: Config, seed: u64) -> Gateway {
+        let targets = Targets::new(&config);
+        let mut budgets = Vec::new();
+        budgets.resize(config.tiers.len(), RetryBudget::default());
+        let listed = config.models.len();
+        Gateway {
+            config,
+            targets,
+            lives: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            budgets,
+            demand: BTreeMap::new(),
+            listed,
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Takes one event and says what follows.
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Arrive { request, ask } => self.arrive(now, (request, ask), actions),
+            Event::FirstToken { attempt, after } => self.first_token(now, attempt, after, actions),
+            Event::Flowing { attempt } => self.flowing(now, attempt, actions),
+            Event::Whole { attempt, report } => self.whole(now, attempt, report, actions),
+            Event::Short { attempt, report } => self.short(now, attempt, report, actions),
+            Event::Broken { attempt, broken } => self.broken(now, attempt, broken, actions),
+            Event::Gone { request, report } => self.gone(now, request, report, actions),
+            Event::Tick => {}
+        }
+        self.pass_deadlines(now, actions);
+    }
+
+    /// When to call again, and what for.
+    pub fn deadline(&self) -> Option<(Time, &'static str)> {
+        self.deadlines.first().map(|(at, _)| (*at, "a request's wait or deadline"))
+    }
+
+    /// What the machine decides by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it believes of each target.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Requests that have not ended.
+    pub fn open_requests(&self) -> usize {
+        self.lives.len()
+    }
+
+    /// How full the fullest-spent tier's retry budget is, 0 to 1.
+    pub fn retry_budget(&self) -> f64 {
+        self.budgets.iter().map(RetryBudget::ratio).fold(1.0, f64::min)
+    }
+
+    fn pass_deadlines(&mut self, now: Time, actions: &mut Vec<Action>) {
+        while let Some(&(at, request)) = self.deadlines.first() {
+            if at > now {
+                return;
+            }
+            self.deadlines.remove(&(at, request));
+            let Some(life) = self.lives.get(&request) else { continue };
+            if now >= life.deadline {
+                self.expire(now, request, actions);
+                continue;
+            }
+            match life.state {
+                State::Running(_) => self.plan(request),
+                State::Waiting { target, .. } => self.wait_over(now, request, target, actions),
+                State::Holding { .. } => self.next_step(now, request, None, actions),
+            }
+        }
+    }
+
+    /// Puts the request's next moment into the calendar.
+    fn plan(&mut self, request: RequestId) {
+        let Some(life) = self.lives.get(&request) else { return };
+        let at = match life.state {
+            State::Running(_) => life.deadline,
+            State::Waiting { until, .. } => until.min(life.deadline),
+            State::Holding { again, .. } => again.min(life.deadline),
+        };
+        self.deadlines.insert((at, request));
+    }
+
+    /// Takes the request's present moment out of the calendar.
+    fn unplan(&mut self, request: RequestId) {
+        let Some(life) = self.lives.get(&request) else { return };
+        let at = match life.state {
+            State::Running(_) => life.deadline,
+            State::Waiting { until, .. } => until.min(life.deadline),
+            State::Holding { again, .. } => again.min(life.deadline),
+        };
+        self.deadlines.remove(&(at, request));
+    }
+
+    /// The one end of a request.
+    fn close(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        (close, outcome): (Close, Outcome),
+        actions: &mut Vec<Action>,
+    ) {
+        self.unplan(request);
+        let Some(life) = self.lives.remove(&request) else { return };
+        let after = now.since(life.arrived);
+        actions.push(Action::Fact(Fact::Closed {
+            request,
+            outcome,
+            attempts: life.attempts,
+            resumes: life.resumes,
+            after,
+        }));
+        actions.push(Action::Close { request, close });
+    }
+
+    /// The running attempt with this id, if the request still waits for it.
+    fn running(&mut self, attempt: AttemptId) -> Option<&mut request::Running> {
+        match &mut self.lives.get_mut(&attempt.request)?.state {
+            State::Running(running) if running.attempt == attempt => Some(running),
+            _ => None,
+        }
+    }
+}

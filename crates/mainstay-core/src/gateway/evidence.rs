@@ -1,0 +1,198 @@
+//! What the end of an attempt teaches about its target: health, credit, parking, limits.
+
+use crate::config::Config;
+use crate::fact::{Fact, How, Rung, Why};
+use crate::gateway::credit::{Cut, Refusal};
+use crate::gateway::health::Change;
+use crate::gateway::request::{Broken, Running, is_strike};
+use crate::gateway::{Action, Gateway};
+use crate::names::{ClientFault, ErrorClass, Scope, TargetId};
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// A refused continuation switches the capability off for this long.
+const CONTINUATION_OFF: Duration = Duration::from_secs(3600);
+/// Two refusals of our key count as two only this far apart, where one is not believed.
+const AUTH_APART: Duration = Duration::from_secs(30);
+/// A context refusal is believed to tell the window if our own count is at least this share of
+/// it; else the provider refused for another reason.
+const CREDIBLE: f64 = 0.6;
+
+impl Gateway {
+    /// An attempt at `target` gave a whole answer, or tokens flowed.
+    pub(super) fn learn_good(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {
+        let known = self.targets.get_mut(target);
+        known.last_good = true;
+        known.auth_refusals = (0, now);
+        let was_parked = known.parked.take().is_some();
+        let change = known.health.good(now);
+        if was_parked {
+            actions.push(Action::Fact(Fact::Unparked { target }));
+        }
+        tell(target, change, actions);
+    }
+
+    /// An attempt was let in: credit hears of it once per attempt.
+    pub(super) fn learn_served(&mut self, now: Time, target: TargetId) {
+        self.targets.get_mut(target).credit.served(now);
+    }
+
+    /// An attempt broke.
+    pub(super) fn learn_broken(
+        &mut self,
+        now: Time,
+        running: &Running,
+        broken: &Broken,
+        actions: &mut Vec<Action>,
+    ) {
+        let target = running.target;
+        if is_strike(broken) {
+            self.strike(now, target, broken, actions);
+        }
+        let known = self.targets.get_mut(target);
+        known.latency.flow(&broken.report.gaps, broken.report.rate);
+        if running.has_token && broken.why != Why::Mismatch {
+            known.broke_stream = Some(now);
+        }
+        match broken.failure.class {
+            ErrorClass::ThrottleAccount | ErrorClass::ThrottleBurst | ErrorClass::Overload => {
+                self.cut_credit(now, running, broken, actions);
+            }
+            ErrorClass::OurAuth => self.suspect_key(now, target, actions),
+            ErrorClass::OurBilling => {
+                let wait = self.config.limits.probe_billing;
+                self.park(now, target, (ErrorClass::OurBilling, wait), actions);
+            }
+            ErrorClass::Dead(Scope::Model) => {
+                let wait = self.config.limits.probe_billing;
+                self.park(now, target, (ErrorClass::Dead(Scope::Model), wait), actions);
+            }
+            ErrorClass::ClientFault(fault) => {
+                self.learn_fault(now, running, (broken, fault), actions);
+            }
+            ErrorClass::Policy
+            | ErrorClass::Transient
+            | ErrorClass::Dead(Scope::Site)
+            | ErrorClass::PoisonedStream => {}
+        }
+    }
+
+    fn strike(&mut self, now: Time, target: TargetId, broken: &Broken, actions: &mut Vec<Action>) {
+        // What could not be reached could not be reached for any of its models.
+        let is_site =
+            broken.why == Why::Reply && broken.failure.class == ErrorClass::Dead(Scope::Site);
+        let hit = if is_site { siblings(&self.config, target) } else { alloc::vec![target] };
+        for id in hit {
+            let known = self.targets.get_mut(id);
+            known.last_good = false;
+            let change = known.health.strike(now);
+            tell(id, change, actions);
+        }
+    }
+
+    fn cut_credit(
+        &mut self,
+        now: Time,
+        running: &Running,
+        broken: &Broken,
+        actions: &mut Vec<Action>,
+    ) {
+        let class = broken.failure.class;
+        let retry_after = broken.failure.retry_after;
+        let refusal = Refusal { started: running.started, class, retry_after };
+        let credit = &mut self.targets.get_mut(running.target).credit;
+        let cut = credit.refused(now, refusal, &self.config.limits, &mut self.rng);
+        let target = running.target;
+        let fact = match cut {
+            Cut::Nothing => return,
+            Cut::Paused(wait) => Fact::Paused { target, class, wait },
+            Cut::Limited(concurrency, per_second) => {
+                Fact::Limited { target, concurrency, per_second }
+            }
+        };
+        actions.push(Action::Fact(fact));
+    }
+
+    fn suspect_key(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {
+        let site = self.config.targets[usize::from(target.0)].site;
+        let needed = self.config.sites[usize::from(site.0)].auth_strikes.max(1);
+        let known = self.targets.get_mut(target);
+        let (seen, first) = known.auth_refusals;
+        known.auth_refusals = match seen {
+            0 => (1, now),
+            _ if now.since(first) >= AUTH_APART => (seen.saturating_add(1), first),
+            _ => (seen, first),
+        };
+        if known.auth_refusals.0 >= needed {
+            let wait = self.config.limits.probe_auth;
+            for id in siblings(&self.config, target) {
+                self.park(now, id, (ErrorClass::OurAuth, wait), actions);
+            }
+        }
+    }
+
+    fn park(
+        &mut self,
+        now: Time,
+        target: TargetId,
+        (class, wait): (ErrorClass, Duration),
+        actions: &mut Vec<Action>,
+    ) {
+        let known = self.targets.get_mut(target);
+        let is_new = known.parked.is_none_or(|(old, _)| old != class);
+        known.parked = Some((class, now + wait));
+        if is_new {
+            actions.push(Action::Fact(Fact::Parked { target, class, wait }));
+        }
+    }
+
+    fn learn_fault(
+        &mut self,
+        now: Time,
+        running: &Running,
+        (broken, fault): (&Broken, ClientFault),
+        actions: &mut Vec<Action>,
+    ) {
+        let target = running.target;
+        let Some(life) = self.lives.get(&running.attempt.request) else { return };
+        let (prompt, body) = (life.demand().prompt, life.ask.body);
+        let known = self.targets.get_mut(target);
+        match fault {
+            ClientFault::Context => {
+                let window = broken.failure.limit.unwrap_or(u64::from(prompt).saturating_sub(1));
+                if f64::from(prompt) >= CREDIBLE * window as f64 && window > 0 {
+                    known.window = Some(window);
+                    let (window, body) = (Some(window), None);
+                    actions.push(Action::Fact(Fact::Learned { target, window, body }));
+                }
+            }
+            ClientFault::Size => {
+                let most = broken.failure.limit.unwrap_or(body.saturating_sub(1));
+                if body > most {
+                    known.body_max = Some(most);
+                    let (window, body) = (None, Some(most));
+                    actions.push(Action::Fact(Fact::Learned { target, window, body }));
+                }
+            }
+            ClientFault::Unsupported | ClientFault::Invalid => {
+                if running.how == How::Resume(Rung::Native) {
+                    known.continuation_off = now + CONTINUATION_OFF;
+                    actions.push(Action::Fact(Fact::ContinuationOff { target }));
+                }
+            }
+        }
+    }
+}
+
+/// All targets at the site of `target`, itself included.
+pub(super) fn siblings(config: &Config, target: TargetId) -> Vec<TargetId> {
+    let site = config.targets[usize::from(target.0)].site;
+    let all = (0u16..).map(TargetId).zip(&config.targets);
+    all.filter(|(_, t)| t.site == site).map(|(id, _)| id).collect()
+}
+
+fn tell(target: TargetId, change: Option<Change>, actions: &mut Vec<Action>) {
+    if let Some(Change { from, to, why }) = change {
+        actions.push(Action::Fact(Fact::Health { target, from, to, why }));
+    }
+}

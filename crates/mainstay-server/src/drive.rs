@@ -1,0 +1,194 @@
+//! Runs the gateway machine: gives it the clock and events, and carries its actions to whom they
+//! concern.
+//!
+//! The machine is quick and never waits, so it stands behind a plain lock that no task holds
+//! across an await. Each request's own task has an inbox for what the machine wants of it.
+
+use crate::telemetry::Telemetry;
+use mainstay_core::config::Config;
+use mainstay_core::fact::Fact;
+use mainstay_core::gateway::request::Ask;
+use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
+use mainstay_core::names::RequestId;
+use mainstay_core::rng::Rng;
+use mainstay_core::time::Time;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// What a machine can want of one request at once: to start, and to close.
+const INBOX: usize = 4;
+
+/// The process's monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that begins a day in the past, so that "never" lies before every event.
+    pub fn new() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        let micros = u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Time::from_micros(micros) + CLOCK_START
+    }
+
+    /// The moment `at` on the runtime's clock.
+    pub fn instant(&self, at: Time) -> tokio::time::Instant {
+        let since = at.since(Time::ZERO + CLOCK_START);
+        tokio::time::Instant::from_std(self.0 + since)
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock::new()
+    }
+}
+
+/// See `Clock::new`.
+const CLOCK_START: Duration = Duration::from_secs(86_400);
+
+/// What the machine wants of one request.
+#[derive(Debug)]
+pub enum Command {
+    /// Open an attempt.
+    Start(Start),
+    /// End.
+    Close(Close),
+}
+
+/// The machine and those who listen to it.
+pub struct Drive {
+    clock: Clock,
+    shared: Mutex<Shared>,
+    wake: Notify,
+    telemetry: Arc<Telemetry>,
+}
+
+struct Shared {
+    gateway: Gateway,
+    inboxes: HashMap<RequestId, mpsc::Sender<Command>>,
+    ids: Rng,
+    /// What the timer sleeps until.
+    alarm: Option<Time>,
+}
+
+impl Drive {
+    /// A gateway that begins now.
+    pub fn new(config: Config, telemetry: Arc<Telemetry>) -> Drive {
+        let seed = RandomState::new().hash_one("gateway");
+        let shared = Shared {
+            gateway: Gateway::new(config, seed),
+            inboxes: HashMap::new(),
+            ids: Rng::new(RandomState::new().hash_one("requests")),
+            alarm: None,
+        };
+        Drive { clock: Clock::new(), shared: Mutex::new(shared), wake: Notify::new(), telemetry }
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Where facts go.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// A name for a request that is about to arrive.
+    pub fn name_request(&self) -> RequestId {
+        RequestId(self.lock().ids.bits())
+    }
+
+    /// A request arrives. What is wanted of it comes out of the returned inbox.
+    pub fn arrive(&self, request: RequestId, ask: Ask) -> mpsc::Receiver<Command> {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        self.lock().inboxes.insert(request, sender);
+        self.tell(Event::Arrive { request, ask });
+        inbox
+    }
+
+    /// Something happened.
+    pub fn tell(&self, event: Event) {
+        let now = self.clock.now();
+        let mut actions = Vec::with_capacity(4);
+        let mut facts = Vec::new();
+        let mut shared = self.lock();
+        shared.gateway.handle(now, event, &mut actions);
+        for action in actions {
+            shared.carry(action, &mut facts);
+        }
+        let next = shared.gateway.deadline().map(|(at, _)| at);
+        let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
+        drop(shared);
+        if is_sooner {
+            self.wake.notify_one();
+        }
+        for fact in &facts {
+            self.telemetry.fact(now, fact);
+        }
+    }
+
+    /// Looks at the machine.
+    pub fn read<R>(&self, look: impl FnOnce(&mut Gateway) -> R) -> R {
+        look(&mut self.lock().gateway)
+    }
+
+    /// Calls the machine at its deadlines until `shutdown`.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        loop {
+            let next = {
+                let mut shared = self.lock();
+                let next = shared.gateway.deadline().map(|(at, _)| at);
+                shared.alarm = next;
+                next
+            };
+            let sleep = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(self.clock.instant(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = sleep => self.tell(Event::Tick),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A panic inside the machine is a defect of ours; its state is checked by its own rules,
+        // and serving on is better than failing every request from then on.
+        self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>) {
+        match action {
+            Action::Start(start) => {
+                let request = start.attempt.request;
+                if let Some(inbox) = self.inboxes.get(&request) {
+                    // The inbox has room for all that can be wanted at once; if its task is gone,
+                    // the machine hears that the client left.
+                    let _ = inbox.try_send(Command::Start(start));
+                }
+            }
+            Action::Close { request, close } => {
+                if let Some(inbox) = self.inboxes.remove(&request) {
+                    let _ = inbox.try_send(Command::Close(close));
+                }
+            }
+            Action::Fact(fact) => facts.push(fact),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! One try at one site: opens it through the site's dialect and reads what comes as a few events.
+//!
+//! It decides nothing. It can be dropped at any moment, which closes the connection or stops the
+//! engine's work within a step.
+
+use super::dialect::Reply as Refused;
+use super::dialect::event::{Chunk, Endpoint, Event};
+use super::dialect::plain::{self, Plain};
+use super::dialect::reader::Reader;
+use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
+use super::dialect::{Auth, Dialect};
+use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
+use crate::setup::Secret;
+use crate::worker::{Work, Worker};
+use bytes::BytesMut;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use mainstay_core::fact::{How, Rung};
+use mainstay_core::gateway::Start;
+use mainstay_core::gateway::request::Sent;
+use mainstay_core::names::{ErrorClass, Failure};
+use std::sync::Arc;
+
+/// The most that is read of an error's body (C12).
+const ERROR_BODY: usize = 64 * 1024;
+
+/// A site as attempts reach it.
+#[derive(Clone)]
+pub enum Site {
+    /// A provider account.
+    Provider(Arc<Account>),
+    /// The embedded engine.
+    Engine(Worker),
+}
+
+/// A provider account.
+pub struct Account {
+    /// How it speaks.
+    pub dialect: Arc<Dialect>,
+    /// Where it is.
+    pub origin: Origin,
+    /// The base URL, which some dialects change for some requests.
+    pub base: String,
+    /// Our key there.
+    pub key: Option<Secret>,
+    /// Whether a client's plain request may go there as a stream.
+    pub stream: bool,
+}
+
+/// One thing an attempt tells.
+#[derive(Debug)]
+pub enum Item {
+    /// It lives; no token came.
+    Life,
+    /// A worker of ours is at work on it.
+    Beat,
+    /// Part of the answer.
+    Chunk(Chunk),
+    /// The whole answer to a plain request.
+    Whole(Plain),
+    /// It broke.
+    Broken(Fault),
+    /// It ended as the protocol says it should.
+    End,
+}
+
+/// How an attempt broke.
+#[derive(Debug)]
+pub struct Fault {
+    /// What it means.
+    pub failure: Failure,
+    /// How much the upstream can have seen.
+    pub sent: Sent,
+    /// A pooled connection had been dead already.
+    pub stale: bool,
+    /// Whether it was the transport that broke after the reply had begun.
+    pub cut: bool,
+    /// Words for the operator.
+    pub alarm: Option<String>,
+}
+
+/// What an attempt is to ask.
+pub struct Question<'a> {
+    /// The client's call.
+    pub call: &'a Arc<Call>,
+    /// The machine's order.
+    pub start: &'a Start,
+    /// What was relayed of the choice to be continued.
+    pub relayed: Option<Relayed<'a>>,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+}
+
+impl Site {
+    /// Closes every connection.
+    pub async fn shutdown(&self) {
+        if let Site::Provider(account) = self {
+            account.origin.shutdown().await;
+        }
+    }
+}
+
+/// An attempt under way.
+pub struct Attempt(Source);
+
+enum Source {
+    Provider(Box<Exchange>),
+    Engine(crate::worker::Answer),
+    /// It could not even be written down.
+    Stillborn(Option<Failure>),
+}
+
+/// A request to a provider and its reply.
+struct Exchange {
+    account: Arc<Account>,
+    endpoint: Endpoint,
+    /// Reads the stream; `None` where a plain reply was asked for.
+    reader: Option<Box<Reader>>,
+    phase: Phase,
+}
+
+enum Phase {
+    Opening(BoxFuture<'static, Result<Reply, SendError>>),
+    Stream(Box<Reader>, ReplyBody),
+    /// The body has ended; the reader may have more to say.
+    Rest(Box<Reader>),
+    Whole(ReplyBody, BytesMut),
+    Refusal {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: ReplyBody,
+        read: BytesMut,
+        alarm: Option<String>,
+    },
+    Over,
+}
+
+impl Attempt {
+    /// Opens an attempt. Nothing is sent before the first `next`.
+    pub fn open(site: &Site, question: &Question<'_>) -> Attempt {
+        match site {
+            Site::Provider(account) => Attempt(provider(account, question)),
+            Site::Engine(worker) => {
+                let work = Work {
+                    call: question.call.clone(),
+                    prefix: question.relayed.map(|r| (r.text.to_owned(), r.tokens)),
+                };
+                Attempt(match worker.begin(work) {
+                    Ok(answer) => Source::Engine(answer),
+                    Err(failure) => Source::Stillborn(Some(failure)),
+                })
+            }
+        }
+    }
+
+    /// What it tells next. May be dropped and called again.
+    pub async fn next(&mut self) -> Item {
+        match &mut self.0 {
+            Source::Stillborn(failure) => match failure.take() {
+                Some(failure) => Item::Broken(Fault::of(failure, Sent::Nothing)),
+                None => Item::End,
+            },
+            Source::Engine(answer) => answer.next().await,
+            Source::Provider(exchange) => loop {
+                if let Some(item) = exchange.step().await {
+                    return item;
+                }
+            },
+        }
+    }
+
+    /// Everything wanted has come: the connection may be kept if the rest comes at once.
+    pub fn finish(self) {
+        if let Source::Provider(exchange) = self.0
+            && let Phase::Stream(_, body) | Phase::Whole(body, _) = exchange.phase
+        {
+            body.finish();
+        }
+    }
+}
+
+impl Fault {
+    fn of(failure: Failure, sent: Sent) -> Fault {
+        Fault { failure, sent, stale: false, cut: false, alarm: None }
+    }
+
+    fn sending(error: SendError) -> Fault {
+        let SendError { failure, sent, stale, alarm } = error;
+        Fault { failure, sent, stale, cut: false, alarm }
+    }
+}
+
+impl Exchange {
+    /// One step; `None` if it has nothing to tell yet.
+    async fn step(&mut self) -> Option<Item> {
+        match &mut self.phase {
+            Phase::Opening(send) => {
+                let opened = send.await;
+                self.open(opened)
+            }
+            Phase::Stream(reader, body) => {
+                if let Some(event) = reader.next() {
+                    return Some(told(event));
+                }
+                match body.next().await {
+                    Some(Ok(bytes)) => reader.push(&bytes),
+                    Some(Err(error)) => return Some(self.cut(error)),
+                    None => {
+                        if let Phase::Stream(reader, _) = self.take() {
+                            self.phase = Phase::Rest(reader);
+                        }
+                    }
+                }
+                None
+            }
+            Phase::Rest(reader) => Some(reader.finish().map_or(Item::End, told)),
+            Phase::Whole(body, whole) => {
+                match body.next().await {
+                    Some(Ok(bytes)) if whole.len() + bytes.len() > plain::BODY_MAX => {
+                        let failure =
+                            Failure::ours(ErrorClass::PoisonedStream, "the body is too big");
+                        self.take();
+                        return Some(Item::Broken(Fault::of(failure, Sent::Maybe)));
+                    }
+                    Some(Ok(bytes)) => {
+                        // Blank lines keep a connection alive while a request queues.
+                        let is_blank = whole.is_empty() && bytes.trim_ascii().is_empty();
+                        if !is_blank {
+                            whole.extend_from_slice(&bytes);
+                        }
+                        return Some(Item::Life);
+                    }
+                    Some(Err(error)) => return Some(self.cut(error)),
+                    None => {}
+                }
+                let answer = plain::answer(&self.account.dialect, self.endpoint, whole);
+                self.take();
+                Some(match answer {
+                    Ok(answer) => Item::Whole(answer),
+                    Err(failure) => Item::Broken(Fault::of(failure, Sent::Maybe)),
+                })
+            }
+            Phase::Refusal { body, read, .. } => {
+                let more = body.next().await;
+                if let Some(Ok(bytes)) = more
+                    && read.len() < ERROR_BODY
+                {
+                    let room = ERROR_BODY - read.len();
+                    read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                    return None;
+                }
+                Some(self.refused())
+            }
+            Phase::Over => Some(Item::End),
+        }
+    }
+
+    fn open(&mut self, opened: Result<Reply, SendError>) -> Option<Item> {
+        let reply = match opened {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.phase = Phase::Over;
+                return Some(Item::Broken(Fault::sending(error)));
+            }
+        };
+        if reply.status != StatusCode::OK {
+            let alarm = reply.redirect();
+            let (status, headers) = (reply.status, reply.headers);
+            let (body, read) = (reply.body, BytesMut::new());
+            self.phase = Phase::Refusal { status, headers, body, read, alarm };
+            return None;
+        }
+        self.phase = match self.reader.take() {
+            Some(reader) => Phase::Stream(reader, reply.body),
+            None => Phase::Whole(reply.body, BytesMut::new()),
+        };
+        Some(Item::Life)
+    }
+
+    fn refused(&mut self) -> Item {
+        let Phase::Refusal { status, headers, read, alarm, .. } = self.take() else {
+            return Item::End;
+        };
+        let reply = Refused { status: status.as_u16(), headers: &headers, body: &read };
+        let failure = self.account.dialect.classify(&reply);
+        Item::Broken(Fault { alarm, ..Fault::of(failure, Sent::Maybe) })
+    }
+
+    fn cut(&mut self, error: SendError) -> Item {
+        self.phase = Phase::Over;
+        Item::Broken(Fault { cut: true, ..Fault::sending(error) })
+    }
+
+    fn take(&mut self) -> Phase {
+        std::mem::replace(&mut self.phase, Phase::Over)
+    }
+}
+
+fn told(event: Event) -> Item {
+    match event {
+        Event::Life => Item::Life,
+        Event::Chunk(chunk) => Item::Chunk(chunk),
+        Event::Failed(failure) => Item::Broken(Fault::of(failure, Sent::Maybe)),
+        Event::Done => Item::End,
+    }
+}
+
+fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
+    let (call, start) = (question.call, question.start);
+    let is_chat = call.endpoint != Endpoint::Embeddings;
+    let may_stream = is_chat && account.dialect.streams && (account.stream || question.stream);
+    let is_native = start.how == How::Resume(Rung::Native);
+    let edit = Edit {
+        model: &start.model,
+        stream: may_stream,
+        only_choice: start.only_choice.is_some(),
+        relayed: question.relayed.filter(|_| is_native),
+        base: &account.base,
+    };
+    let written = match write(call, &account.dialect, &edit) {
+        Ok(written) => written,
+        Err(failure) => return Source::Stillborn(Some(failure)),
+    };
+    let Outgoing { path, body, headers, .. } = written;
+    let headers = head(account, headers);
+    let origin = account.origin.clone();
+    let send = async move {
+        origin.send(Outbound { path: &path, method: Method::POST, headers, body }).await
+    };
+    let choices = if edit.only_choice { 1 } else { call.choices() };
+    let reader = Reader::new(account.dialect.clone(), call.endpoint, choices);
+    Source::Provider(Box::new(Exchange {
+        account: account.clone(),
+        endpoint: call.endpoint,
+        reader: may_stream.then(|| Box::new(reader)),
+        phase: Phase::Opening(Box::pin(send)),
+    }))
+}
+
+fn head(account: &Account, written: Vec<(String, String)>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers: Vec<(HeaderName, HeaderValue)> = written
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+        .collect();
+    let Some(key) = &account.key else { return headers };
+    let (name, value) = match &account.dialect.auth {
+        Auth::Header(name) => (name.parse().ok(), HeaderValue::from_str(key.reveal())),
+        Auth::Bearer | Auth::None => {
+            (Some(AUTHORIZATION), HeaderValue::from_str(&format!("Bearer {}", key.reveal())))
+        }
+    };
+    if let (Some(name), Ok(mut value)) = (name, value) {
+        value.set_sensitive(true);
+        headers.push((name, value));
+    }
+    headers
+}

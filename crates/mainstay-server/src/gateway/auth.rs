@@ -1,0 +1,84 @@
+//! Who is calling: finds the key that a request carries, in a time that tells nothing about keys.
+
+use crate::setup::Key;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use mainstay_core::names::TierId;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Why a caller is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// No key came.
+    NoKey,
+    /// A key came that is not known.
+    WrongKey,
+}
+
+/// The keys that are known.
+#[derive(Debug)]
+pub struct Keys {
+    keys: Vec<Key>,
+    anonymous: TierId,
+}
+
+impl Keys {
+    /// Lets in whoever has one of `keys`; with none, anyone, at tier `anonymous`.
+    pub fn new(keys: Vec<Key>, anonymous: u8) -> Keys {
+        Keys { keys, anonymous: TierId(anonymous) }
+    }
+
+    /// The caller's tier. With no key configured, whatever the caller sends is ignored.
+    pub fn admit(&self, headers: &HeaderMap) -> Result<TierId, Stranger> {
+        if self.keys.is_empty() {
+            return Ok(self.anonymous);
+        }
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = bearer.and_then(|text| {
+            let (scheme, key) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
+        let key = bearer.or_else(|| headers.get("x-api-key").and_then(|v| v.to_str().ok()));
+        let hash: [u8; 32] = Sha256::digest(key.ok_or(Stranger::NoKey)?).into();
+        // Every key is looked at, equal or not, so that the time says nothing.
+        let mut found = None;
+        for known in &self.keys {
+            if bool::from(known.hash.ct_eq(&hash)) {
+                found = Some(TierId(known.tier));
+            }
+        }
+        found.ok_or(Stranger::WrongKey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn keys() -> Keys {
+        let hash = Sha256::digest("sk-right").into();
+        Keys::new(vec![Key { name: "acme".into(), tier: 1, hash }], 0)
+    }
+
+    fn bearer(text: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static(text));
+        headers
+    }
+
+    #[test]
+    fn a_known_key_is_let_in_at_its_tier_and_no_other_is() {
+        assert_eq!(keys().admit(&bearer("Bearer sk-right")), Ok(TierId(1)));
+        assert_eq!(keys().admit(&bearer("bearer  sk-right")), Ok(TierId(1)));
+        assert_eq!(keys().admit(&bearer("Bearer sk-wrong")), Err(Stranger::WrongKey));
+        assert_eq!(keys().admit(&HeaderMap::new()), Err(Stranger::NoKey));
+    }
+
+    #[test]
+    fn with_no_key_configured_anything_is_let_in() {
+        let open = Keys::new(Vec::new(), 2);
+        assert_eq!(open.admit(&bearer("Bearer whatever")), Ok(TierId(2)));
+    }
+}

@@ -1,0 +1,244 @@
+//! The OpenAI-compatible endpoints: turns a request's bytes into a call, and errors into words.
+//!
+//! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
+
+use super::auth::{Keys, Stranger};
+use super::dialect::event::Endpoint;
+use super::dialect::request::{Call, Format, Invalid};
+use super::stream::client::Client;
+use super::stream::{Relay, Sites};
+use crate::error;
+use crate::http::{BodyError, ResponseBody, json, read_body};
+use crate::setup::Bounds;
+use crate::telemetry::format_request;
+use bytes::Bytes;
+use http::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use mainstay_core::config::Needs;
+use mainstay_core::gateway::refusal::Refusal;
+use mainstay_core::gateway::request::Ask;
+use mainstay_core::names::{ModelId, TierId};
+use serde_json::{Value, json as object};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+/// The API listener's service.
+pub struct Api {
+    /// The sites and the machine.
+    pub sites: Arc<Sites>,
+    /// Who may call.
+    pub keys: Keys,
+    /// Bounds on what a client may send.
+    pub bounds: Bounds,
+    /// The tasks of requests.
+    pub tasks: TaskTracker,
+    /// Whether the process is on its way out.
+    pub draining: Arc<AtomicBool>,
+    /// When the process began, in seconds since 1970, for lists of models.
+    pub began: u64,
+}
+
+impl Api {
+    /// Answers one request.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let path = request.uri().path().trim_end_matches('/').to_owned();
+        let endpoint = match path.as_str() {
+            "/v1/chat/completions" => Endpoint::Chat,
+            "/v1/completions" => Endpoint::Completions,
+            "/v1/embeddings" => Endpoint::Embeddings,
+            "/health" | "/livez" => return plain("ok\n"),
+            _ => return self.look(&request, &path),
+        };
+        if request.method() != Method::POST {
+            return wrong_method("POST");
+        }
+        match self.keys.admit(request.headers()) {
+            Ok(tier) => self.call(endpoint, tier, request).await,
+            Err(stranger) => turn_away(stranger),
+        }
+    }
+
+    fn look(&self, request: &Request<Incoming>, path: &str) -> Response<ResponseBody> {
+        let Some(name) = path.strip_prefix("/v1/models") else {
+            let what = format!("Unknown request URL: {} {path}.", request.method());
+            return refuse(&error::of_caller(404, "unknown_url", what));
+        };
+        if request.method() != Method::GET {
+            return wrong_method("GET");
+        }
+        if let Err(stranger) = self.keys.admit(request.headers()) {
+            return turn_away(stranger);
+        }
+        let models = self.models();
+        let Some(name) = name.strip_prefix('/') else {
+            return json(StatusCode::OK, &object!({ "object": "list", "data": models }));
+        };
+        match models.into_iter().find(|model| model["id"] == name) {
+            Some(model) => json(StatusCode::OK, &model),
+            None => refuse(&self.no_model(name)),
+        }
+    }
+
+    fn models(&self) -> Vec<Value> {
+        self.sites.drive.read(|gateway| {
+            let config = gateway.config();
+            let owner = |model: &mainstay_core::config::Model| {
+                let first = model.served_by.first().or(model.substitutes.first());
+                first.map_or("mainstay", |id| {
+                    let site = config.targets[usize::from(id.0)].site;
+                    config.sites[usize::from(site.0)].name.as_str()
+                })
+            };
+            let entry = |model: &mainstay_core::config::Model| {
+                object!({
+                    "id": model.name,
+                    "object": "model",
+                    "created": self.began,
+                    "owned_by": owner(model),
+                })
+            };
+            config.models.iter().map(entry).collect()
+        })
+    }
+
+    async fn call(
+        self: Arc<Self>,
+        endpoint: Endpoint,
+        tier: TierId,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        if self.draining.load(Ordering::Relaxed) {
+            return refuse(&leaving());
+        }
+        let body = match read_body(request, &self.bounds).await {
+            Ok(body) => body,
+            Err(error) => return refuse(&unread(error, &self.bounds)),
+        };
+        let call = match parse(endpoint, body) {
+            Ok(call) => call,
+            Err(invalid) => return refuse(&invalid_request(invalid)),
+        };
+        let found = self.sites.drive.read(|gateway| gateway.find_model(&call.model));
+        let Some(model) = found else { return refuse(&self.no_model(&call.model)) };
+        let ask = ask(&call, model, tier);
+        let (head, answer) = oneshot::channel();
+        let client = Client::new(head, call.stream, endpoint);
+        let id = self.sites.drive.name_request();
+        let name = (id, format_request(id));
+        let relay = Relay::new(self.sites.clone(), name, Arc::new(call), client);
+        self.tasks.spawn(relay.run(ask));
+        match answer.await {
+            Ok(response) => response,
+            // Only a panic in the relay leaves a client without an answer.
+            Err(_) => {
+                let what = "an internal error stopped this request; it was counted and logged";
+                let refusal = Refusal {
+                    status: 500,
+                    kind: "service_error".into(),
+                    ..error::of_caller(500, "internal_error", what)
+                };
+                refuse(&refusal)
+            }
+        }
+    }
+
+    fn no_model(&self, name: &str) -> Refusal {
+        let nearest = self.sites.drive.read(|gateway| gateway.nearest_model(name));
+        let hint = match nearest {
+            Some(known) => format!("did you mean '{known}'?"),
+            None => "GET /v1/models lists those that do".to_string(),
+        };
+        let name: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
+        let message = format!("The model '{name}' does not exist here; {hint}");
+        let refusal = error::of_caller(404, "model_not_found", message);
+        Refusal { param: Some("model".into()), ..refusal }
+    }
+}
+
+fn parse(endpoint: Endpoint, body: Bytes) -> Result<Call, Invalid> {
+    Call::parse(endpoint, body)
+}
+
+fn ask(call: &Call, model: ModelId, tier: TierId) -> Ask {
+    let media = call.media;
+    let needs = Needs {
+        tools: call.tools,
+        media: media.any(),
+        json: call.format != Format::Text,
+        embeddings: call.endpoint == Endpoint::Embeddings,
+        completions: call.endpoint == Endpoint::Completions,
+    };
+    Ask {
+        model,
+        tier,
+        needs,
+        prompt: u32::try_from(call.prompt_tokens).unwrap_or(u32::MAX),
+        body: call.body.len() as u64,
+        max_tokens: call.max_tokens,
+        choices: call.choices(),
+        deadline: None,
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response<ResponseBody> {
+    error::response(refusal)
+}
+
+fn plain(text: &'static str) -> Response<ResponseBody> {
+    Response::new(ResponseBody::from(text))
+}
+
+fn turn_away(stranger: Stranger) -> Response<ResponseBody> {
+    let what = match stranger {
+        Stranger::NoKey => {
+            "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'."
+        }
+        Stranger::WrongKey => {
+            "Incorrect API key provided. Ask the operator of this gateway for one."
+        }
+    };
+    let mut response = refuse(&error::of_caller(401, "invalid_api_key", what));
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn wrong_method(allowed: &'static str) -> Response<ResponseBody> {
+    let what = format!("Only {allowed} is allowed here.");
+    let mut response = refuse(&error::of_caller(405, "method_not_allowed", what));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn leaving() -> Refusal {
+    Refusal {
+        status: 503,
+        kind: "service_error".into(),
+        retry_after: Some(std::time::Duration::from_secs(1)),
+        ..error::of_caller(503, "no_site", "this gateway is shutting down; try again")
+    }
+}
+
+fn unread(why: BodyError, bounds: &Bounds) -> Refusal {
+    match why {
+        BodyError::TooLarge => error::of_caller(
+            413,
+            "request_too_large",
+            format!("The body is larger than the {} bytes this gateway takes.", bounds.body),
+        ),
+        BodyError::TooSlow => {
+            error::of_caller(408, "request_timeout", "The body of your request came too slowly.")
+        }
+        BodyError::Gone | BodyError::Malformed => {
+            error::of_caller(400, "invalid_body", "The body of your request could not be read.")
+        }
+    }
+}
+
+fn invalid_request(invalid: Invalid) -> Refusal {
+    let code = invalid.code.unwrap_or("invalid_request");
+    let refusal = error::of_caller(400, code, invalid.message);
+    Refusal { param: invalid.param.map(str::to_owned), ..refusal }
+}

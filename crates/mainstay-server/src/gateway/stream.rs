@@ -1,0 +1,431 @@
+//! Carries one request: opens the attempts that the machine orders, relays what they say, and
+//! tells the machine how they end.
+//!
+//! One task per request. Tokens go from the attempt through the answer to the client; the machine
+//! hears only of the first token, of steady flow and of ends.
+
+pub mod answer;
+pub mod client;
+
+use super::attempt::{Attempt, Fault, Item, Question, Site};
+use super::dialect::event::{Chunk, Endpoint};
+use super::dialect::plain::Plain;
+use super::dialect::request::{Call, Relayed};
+use crate::drive::{Command, Drive};
+use crate::telemetry::Direction;
+use answer::{Answer, Leg};
+use bytes::Bytes;
+use client::{Client, Marks, Slowness, Stop};
+use mainstay_core::fact::Why;
+use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
+use mainstay_core::gateway::watch::Watch;
+use mainstay_core::gateway::{Close, Event, Start};
+use mainstay_core::names::{ErrorClass, Failure, RequestId};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a finished answer waits for the provider's count of its tokens (F35, F37).
+const USAGE_WAIT: Duration = Duration::from_millis(800);
+/// How long a client waits without a word before it gets headers and comments (C11).
+const COMMENT_EVERY: Duration = Duration::from_secs(10);
+/// Tokens that flow for so long make an attempt good before its end.
+const FLOWING: Duration = Duration::from_secs(2);
+
+/// What requests share.
+pub struct Sites {
+    /// By `SiteId`.
+    pub sites: Vec<Site>,
+    /// Their names.
+    pub names: Vec<String>,
+    /// The machine.
+    pub drive: Arc<Drive>,
+}
+
+/// One request.
+pub struct Relay {
+    sites: Arc<Sites>,
+    request: RequestId,
+    call: Arc<Call>,
+    answer: Answer,
+    client: Client,
+    marks: Marks,
+    leg: Option<Running>,
+    /// A reply that can go to the client as it came.
+    verbatim: Option<Bytes>,
+    timer: std::pin::Pin<Box<Sleep>>,
+    comment_at: Instant,
+}
+
+/// The attempt under way.
+struct Running {
+    attempt: Attempt,
+    start: Start,
+    watch: Watch,
+    leg: Leg,
+    began: Instant,
+    flowed: bool,
+    /// Everything but usage has come; not waited for beyond this.
+    settled: Option<Instant>,
+}
+
+enum Step {
+    Command(Option<Command>),
+    Left,
+    Item(Item),
+    Timer,
+}
+
+impl Relay {
+    /// The relay of `call` for `client`.
+    pub fn new(
+        sites: Arc<Sites>,
+        (request, name): (RequestId, String),
+        call: Arc<Call>,
+        client: Client,
+    ) -> Relay {
+        let id = format!("chatcmpl-{}", name.trim_start_matches("req-"));
+        let far = Instant::now() + COMMENT_EVERY;
+        Relay {
+            answer: Answer::new(&call, id),
+            sites,
+            request,
+            call,
+            client,
+            marks: Marks { request: name, ..Marks::default() },
+            leg: None,
+            verbatim: None,
+            timer: Box::pin(sleep_until(far)),
+            comment_at: far,
+        }
+    }
+
+    /// Carries the request to its end.
+    pub async fn run(mut self, ask: Ask) {
+        let mut inbox = self.sites.drive.arrive(self.request, ask);
+        loop {
+            let step = self.wait(&mut inbox).await;
+            let is_over = match step {
+                Step::Command(Some(Command::Start(start))) => {
+                    self.start(start);
+                    false
+                }
+                Step::Command(Some(Command::Close(close))) => {
+                    self.close(close).await;
+                    true
+                }
+                // The machine lets go of a request only by closing it.
+                Step::Command(None) => true,
+                Step::Left => {
+                    self.leave();
+                    true
+                }
+                Step::Item(item) => self.item(item).await.is_err() && self.leave(),
+                Step::Timer => self.timer().await.is_err() && self.leave(),
+            };
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    async fn wait(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Step {
+        let attempt = async {
+            match &mut self.leg {
+                Some(running) => running.attempt.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = inbox.recv() => Step::Command(command),
+            item = attempt => Step::Item(item),
+            () = self.client.left() => Step::Left,
+            () = self.timer.as_mut() => Step::Timer,
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let clock = self.sites.drive.clock();
+        let site = usize::from(start.site.0);
+        self.answer.forget_finish();
+        self.marks.attempts = start.attempt.number;
+        self.marks.site.clone_from(&self.sites.names[site]);
+        let is_engine = matches!(self.sites.sites[site], Site::Engine(_));
+        self.marks.degraded = is_engine && start.model != self.call.model;
+        let (text, tokens) = self.answer.relayed(start.only_choice);
+        let relayed = (!text.is_empty()).then_some(Relayed { text, tokens });
+        let stream = self.client.is_stream();
+        let question = Question { call: &self.call, start: &start, relayed, stream };
+        let attempt = Attempt::open(&self.sites.sites[site], &question);
+        let watch = Watch::new(clock.now(), start.patience);
+        let leg = self.answer.leg(start.how, start.only_choice);
+        let began = Instant::now();
+        let settled = None;
+        self.leg = Some(Running { attempt, start, watch, leg, began, flowed: false, settled });
+        self.set_timer();
+    }
+
+    /// The client left: `true`, so that the caller stops.
+    fn leave(&mut self) -> bool {
+        let report = self.report();
+        self.leg = None;
+        self.sites.drive.tell(Event::Gone { request: self.request, report });
+        true
+    }
+
+    async fn item(&mut self, item: Item) -> Result<(), Left> {
+        let now = self.sites.drive.clock().now();
+        let Some(running) = &mut self.leg else { return Ok(()) };
+        match item {
+            Item::Life => running.watch.byte(),
+            Item::Beat => running.watch.beat(now),
+            Item::Chunk(chunk) => return self.chunk(chunk).await,
+            Item::Whole(plain) => return self.whole(plain).await,
+            Item::Broken(fault) => {
+                let is_whole = fault.cut && self.is_finished();
+                if is_whole {
+                    return self.finish().await;
+                }
+                self.broke(fault);
+            }
+            Item::End => return self.finish().await,
+        }
+        Ok(())
+    }
+
+    async fn chunk(&mut self, chunk: Chunk) -> Result<(), Left> {
+        let drive = &self.sites.drive;
+        let now = drive.clock().now();
+        let Some(running) = &mut self.leg else { return Ok(()) };
+        let taken = self.answer.take(&mut running.leg, &chunk);
+        if taken.mismatch {
+            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
+            return Ok(());
+        }
+        let attempt = running.start.attempt;
+        if taken.tokens == 0 {
+            running.watch.byte();
+        } else if let Some(after) = running.watch.tokens(now, taken.tokens) {
+            drive.tell(Event::FirstToken { attempt, after });
+            running.began = Instant::now();
+            self.set_timer();
+        } else if !running.flowed && running.began.elapsed() >= FLOWING {
+            running.flowed = true;
+            drive.tell(Event::Flowing { attempt });
+        }
+        if !taken.out.is_empty() {
+            self.client.begin(&self.marks);
+            let slow = self.client.chunks(taken.out).await;
+            self.handed_over(slow)?;
+        }
+        if self.is_finished() {
+            if self.answer.has_usage() {
+                return self.finish().await;
+            }
+            if let Some(running) = &mut self.leg {
+                running.settled.get_or_insert(Instant::now() + USAGE_WAIT);
+            }
+            self.set_timer();
+        }
+        Ok(())
+    }
+
+    /// A plain reply came whole.
+    async fn whole(&mut self, plain: Plain) -> Result<(), Left> {
+        let is_fresh = !self.answer.standing().relayed;
+        if self.call.endpoint == Endpoint::Embeddings {
+            self.verbatim = Some(plain.json);
+            self.tell_whole(End::Whole);
+            return Ok(());
+        }
+        let json = plain.json.clone();
+        let can_pass = is_fresh && !self.client.is_stream();
+        self.chunk(plain.into_chunk()).await?;
+        if can_pass && self.leg.is_some() {
+            self.verbatim = Some(json);
+        }
+        match self.leg {
+            Some(_) => self.finish().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The attempt has no more to say.
+    async fn finish(&mut self) -> Result<(), Left> {
+        let Some(running) = &self.leg else { return Ok(()) };
+        if !self.answer.is_finished(&running.leg) {
+            let what = "the stream ended without a finish reason";
+            self.give_up(Why::Cut, Failure::ours(ErrorClass::Transient, what));
+        } else if self.answer.is_empty() {
+            let what = "the answer is empty";
+            self.give_up(Why::Empty, Failure::ours(ErrorClass::PoisonedStream, what));
+        } else if self.answer.is_short(&running.leg) {
+            self.tell_whole(End::Short);
+        } else {
+            self.tell_whole(End::Whole);
+        }
+        Ok(())
+    }
+
+    /// The attempt is over and good; what becomes of the request is the machine's to say.
+    fn tell_whole(&mut self, end: End) {
+        let report = self.report();
+        let Some(running) = self.leg.take() else { return };
+        let attempt = running.start.attempt;
+        running.attempt.finish();
+        self.sites.drive.tell(match end {
+            End::Whole => Event::Whole { attempt, report },
+            End::Short => Event::Short { attempt, report },
+        });
+    }
+
+    fn broke(&mut self, fault: Fault) {
+        let why = if fault.cut { Why::Cut } else { Why::Reply };
+        if let Some(alarm) = &fault.alarm
+            && let Some(running) = &self.leg
+        {
+            self.sites.drive.telemetry().alarm(running.start.site, alarm);
+        }
+        self.tell_broken(why, fault.failure, (fault.sent, fault.stale));
+    }
+
+    fn give_up(&mut self, why: Why, failure: Failure) {
+        self.tell_broken(why, failure, (Sent::Maybe, false));
+    }
+
+    fn tell_broken(&mut self, why: Why, failure: Failure, (sent, stale): (Sent, bool)) {
+        let now = self.sites.drive.clock().now();
+        let quiet = self.leg.as_ref().map_or(Duration::ZERO, |r| r.watch.quiet(now));
+        self.answer.forget_finish();
+        let report = self.report();
+        let Some(running) = self.leg.take() else { return };
+        let attempt = running.start.attempt;
+        drop(running);
+        let broken = Broken { failure, why, sent, stale, quiet, report };
+        self.sites.drive.tell(Event::Broken { attempt, broken });
+    }
+
+    async fn timer(&mut self) -> Result<(), Left> {
+        let now = self.sites.drive.clock().now();
+        let instant = Instant::now();
+        if let Some(running) = &mut self.leg {
+            if running.settled.is_some_and(|until| instant >= until) {
+                return self.finish().await;
+            }
+            if let Some(why) = running.watch.check(now) {
+                let failure = running.watch.failure(why);
+                self.give_up(why, failure);
+                self.set_timer();
+                return Ok(());
+            }
+        }
+        if instant >= self.comment_at {
+            self.comment_at = instant + COMMENT_EVERY;
+            self.client.begin(&self.marks);
+            let slow = self.client.comment().await;
+            self.handed_over(slow)?;
+        }
+        self.set_timer();
+        Ok(())
+    }
+
+    fn set_timer(&mut self) {
+        let clock = self.sites.drive.clock();
+        let mut next = self.comment_at;
+        if let Some(running) = &self.leg {
+            if let Some(at) = running.watch.deadline() {
+                next = next.min(clock.instant(at));
+            }
+            if let Some(at) = running.settled {
+                next = next.min(at);
+            }
+        }
+        self.timer.as_mut().reset(next);
+    }
+
+    fn handed_over(&mut self, handed: Result<Slowness, Stop>) -> Result<(), Left> {
+        match handed {
+            Ok(None) => {
+                self.comment_at = Instant::now() + COMMENT_EVERY;
+                Ok(())
+            }
+            Ok(Some(took)) => {
+                if let Some(running) = &mut self.leg {
+                    let now = self.sites.drive.clock().now();
+                    running.watch.client_blocks(now - took);
+                    running.watch.client_takes(now);
+                }
+                Ok(())
+            }
+            Err(Stop::Left) => Err(Left),
+            Err(Stop::TooBig(failure)) => {
+                self.give_up(Why::Reply, failure);
+                Ok(())
+            }
+        }
+    }
+
+    async fn close(&mut self, close: Close) {
+        self.leg = None;
+        match close {
+            Close::Done => {
+                let endings = self.answer.settle();
+                self.end(endings).await;
+            }
+            Close::Filtered => {
+                let endings = self.answer.filtered();
+                self.end(endings).await;
+            }
+            Close::Error(refusal) => self.client.refuse(&refusal, &self.marks).await,
+            Close::Gone => {}
+        }
+    }
+
+    async fn end(&mut self, mut endings: Vec<Bytes>) {
+        if self.call.endpoint != Endpoint::Embeddings && self.verbatim.is_none() {
+            if self.call.include_usage || !self.client.is_stream() {
+                endings.push(self.answer.usage_chunk(self.call.prompt_tokens));
+            }
+            self.client.begin(&self.marks);
+            if self.client.chunks(endings).await.is_err() {
+                return;
+            }
+        }
+        let usage = self.answer.usage(self.call.prompt_tokens);
+        let telemetry = self.sites.drive.telemetry();
+        telemetry.tokens(Direction::Input, usage.prompt);
+        telemetry.tokens(Direction::Output, usage.completion);
+        let name = (self.answer.id(), self.answer.model());
+        self.client.done(self.verbatim.take(), name, &self.marks).await;
+    }
+
+    fn is_finished(&self) -> bool {
+        self.leg.as_ref().is_some_and(|running| self.answer.is_finished(&running.leg))
+    }
+
+    fn report(&self) -> Report {
+        let standing = self.answer.standing();
+        match &self.leg {
+            Some(running) => Report {
+                tokens: running.watch.count(),
+                standing,
+                gaps: running.watch.gaps().clone(),
+                rate: running.watch.rate(),
+            },
+            None => Report { standing, ..Report::default() },
+        }
+    }
+}
+
+/// How a good attempt ended.
+enum End {
+    /// With everything the client wanted.
+    Whole,
+    /// At a token limit that was not the client's.
+    Short,
+}
+
+/// The client left.
+struct Left;

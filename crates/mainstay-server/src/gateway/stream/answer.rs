@@ -1,0 +1,489 @@
+//! The one answer that a client gets, pieced together from the attempts that gave it.
+//!
+//! An attempt that is the first to answer passes as it came, byte for byte. From a joint on, each
+//! chunk is rewritten: what the client already has is held back, ids stay the first ones. Finish
+//! reasons and usage are kept until the whole answer is settled.
+
+use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
+use super::super::dialect::request::Call;
+use super::super::dialect::shape;
+use bytes::Bytes;
+use mainstay_core::fact::{How, Rung};
+use mainstay_core::gateway::joint::{Fed, Joint, Relayed, Standing, standing};
+use memchr::memmem;
+use serde_json::{Map, Value, json};
+
+/// Names under which reasoning travels.
+const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
+
+/// The answer under way.
+pub struct Answer {
+    endpoint: Endpoint,
+    id: String,
+    created: u64,
+    model: String,
+    max_tokens: Option<u32>,
+    stops: Vec<String>,
+    choices: Vec<Choice>,
+    usage: Option<Value>,
+    counted: Option<Usage>,
+}
+
+#[derive(Default)]
+struct Choice {
+    relayed: Relayed,
+    has_role: bool,
+    refused: bool,
+    held: Option<Finish>,
+}
+
+/// What one attempt adds to the answer.
+pub struct Leg {
+    how: How,
+    only_choice: Option<u32>,
+    joints: Vec<Joint>,
+    /// It is the first to answer and passes as it comes.
+    transparent: bool,
+    /// Tokens the client had before it.
+    before: u32,
+}
+
+/// What became of a chunk.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// What is to be written towards the client.
+    pub out: Vec<Bytes>,
+    /// Output tokens it stands for.
+    pub tokens: u32,
+    /// It does not fit what the client has.
+    pub mismatch: bool,
+}
+
+impl Answer {
+    /// An answer to `call`, of which nothing is known yet.
+    pub fn new(call: &Call, id: String) -> Answer {
+        let mut choices = Vec::new();
+        choices.resize_with(call.choices().max(1) as usize, Choice::default);
+        Answer {
+            endpoint: call.endpoint,
+            id,
+            created: shape::now(),
+            model: String::new(),
+            max_tokens: call.max_tokens,
+            stops: call.stop.clone(),
+            choices,
+            usage: None,
+            counted: None,
+        }
+    }
+
+    /// An attempt begins.
+    pub fn leg(&self, how: How, only_choice: Option<u32>) -> Leg {
+        let rung = match how {
+            How::Resume(rung) => Some(rung),
+            How::First | How::Retry => None,
+        };
+        let joint = |choice: &Choice| Joint::new(&choice.relayed, rung, &self.stops);
+        let stands = self.standing();
+        Leg {
+            how,
+            only_choice,
+            joints: self.choices.iter().map(joint).collect(),
+            transparent: !stands.relayed,
+            before: stands.tokens,
+        }
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let mut total = Standing::default();
+        for (index, choice) in (0u32..).zip(&self.choices) {
+            let one = standing(std::slice::from_ref(&choice.relayed));
+            total.tokens = total.tokens.saturating_add(one.tokens);
+            total.answered |= one.answered;
+            total.relayed |= one.relayed;
+            total.tools |= one.tools;
+            total.too_long |= one.too_long;
+            let is_open = !choice.relayed.finished && choice.held.is_none();
+            total.open.extend(is_open.then_some(index));
+        }
+        total
+    }
+
+    /// Text and tokens that the client has of the choice to be gone on with.
+    pub fn relayed(&self, only_choice: Option<u32>) -> (&str, u32) {
+        let index = only_choice.unwrap_or(0) as usize;
+        self.choices.get(index).map_or(("", 0), |c| (&c.relayed.content, c.relayed.tokens))
+    }
+
+    /// The id under which the client knows it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The model that wrote its last part.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Takes a chunk of an attempt in.
+    pub fn take(&mut self, leg: &mut Leg, chunk: &Chunk) -> Taken {
+        if let Some(usage) = chunk.usage {
+            self.note_usage(leg, usage, &chunk.json);
+        }
+        if chunk.deltas.is_empty() {
+            return Taken::default();
+        }
+        if leg.transparent && self.may_pass(chunk) {
+            return self.pass(chunk);
+        }
+        self.rewrite(leg, chunk)
+    }
+
+    /// Whether every choice the attempt answers for has its finish reason.
+    pub fn is_finished(&self, leg: &Leg) -> bool {
+        let done = |c: &Choice| c.held.is_some() || c.relayed.finished;
+        match leg.only_choice {
+            Some(index) => self.choices.get(index as usize).is_some_and(done),
+            None => self.choices.iter().all(done),
+        }
+    }
+
+    /// Whether usage has come.
+    pub fn has_usage(&self) -> bool {
+        self.counted.is_some()
+    }
+
+    /// Whether it would be whole and have nothing in it: no text, no call, no refusal. Where
+    /// tokens were counted and a stop string was asked for, that is lawful.
+    pub fn is_empty(&self) -> bool {
+        let counted = self.counted.is_some_and(|usage| usage.completion > 0);
+        let is_lawful = counted && !self.stops.is_empty();
+        let blank = |c: &Choice| c.relayed.is_empty() && !c.refused;
+        let stopped = |c: &Choice| c.held == Some(Finish::Stop);
+        self.endpoint == Endpoint::Chat
+            && !is_lawful
+            && self.choices.iter().all(|c| blank(c) && stopped(c))
+    }
+
+    /// Whether a choice ended at a token limit that was not the client's.
+    pub fn is_short(&self, leg: &Leg) -> bool {
+        let (Some(most), Some(usage)) = (self.max_tokens, self.counted) else { return false };
+        let total = usage.completion + u64::from(leg.before);
+        let is_length = self.choices.iter().any(|c| c.held == Some(Finish::Length));
+        let at_limit = self.choices.iter().any(|c| c.relayed.tokens >= most);
+        self.choices.len() == 1 && is_length && !at_limit && total < u64::from(most)
+    }
+
+    /// The attempt failed to keep its promise: its finish reason is void. One choice of several
+    /// that finished is whole all the same.
+    pub fn forget_finish(&mut self) {
+        if let [only] = &mut self.choices[..] {
+            only.held = None;
+        }
+    }
+
+    /// The finish reasons held back, as chunks; their choices are closed.
+    pub fn settle(&mut self) -> Vec<Bytes> {
+        let mut out = Vec::new();
+        for index in 0..self.choices.len() {
+            if let Some(finish) = self.choices[index].held.take() {
+                self.choices[index].relayed.finished = true;
+                out.push(self.ending(index, finish));
+            }
+        }
+        out
+    }
+
+    /// Every open choice ends by the provider's filter.
+    pub fn filtered(&mut self) -> Vec<Bytes> {
+        for choice in self.choices.iter_mut().filter(|c| !c.relayed.finished) {
+            choice.held = Some(Finish::ContentFilter);
+        }
+        self.settle()
+    }
+
+    /// The usage of the whole answer, as the last chunk.
+    pub fn usage_chunk(&self, prompt_estimate: u64) -> Bytes {
+        let chunk = json!({
+            "id": self.id,
+            "object": self.object(),
+            "created": self.created,
+            "model": self.model,
+            "choices": [],
+            "usage": self.final_usage(prompt_estimate),
+        });
+        Bytes::from(chunk.to_string())
+    }
+
+    /// Tokens of prompt and answer as the provider counted them, or as we did.
+    pub fn usage(&self, prompt_estimate: u64) -> Usage {
+        let tokens = u64::from(self.standing().tokens);
+        let own = Usage { prompt: prompt_estimate, completion: tokens, ..Usage::default() };
+        self.counted.unwrap_or(own)
+    }
+
+    fn final_usage(&self, prompt_estimate: u64) -> Value {
+        match (&self.usage, self.counted) {
+            (Some(value), _) => value.clone(),
+            (None, Some(usage)) => shape::usage_json(usage),
+            (None, None) => {
+                let mut value = shape::usage_json(self.usage(prompt_estimate));
+                value["estimated"] = true.into();
+                value
+            }
+        }
+    }
+
+    fn note_usage(&mut self, leg: &Leg, usage: Usage, json: &[u8]) {
+        let is_native = leg.how == How::Resume(Rung::Native);
+        if is_native {
+            // What was continued was part of its prompt and is part of our answer.
+            let before = u64::from(leg.before);
+            let prompt = usage.prompt.saturating_sub(before);
+            let completion = usage.completion + before;
+            self.counted = Some(Usage { prompt, completion, ..usage });
+            self.usage = None;
+            return;
+        }
+        self.counted = Some(usage);
+        let parsed: Option<Value> = serde_json::from_slice(json).ok();
+        self.usage = parsed.and_then(|mut v| Some(v.get_mut("usage")?.take()));
+        self.usage.take_if(|value| !value.is_object());
+    }
+
+    /// Whether a chunk can go to the client as it came.
+    fn may_pass(&self, chunk: &Chunk) -> bool {
+        let [delta] = &chunk.deltas[..] else { return false };
+        let Some(choice) = self.choices.get(delta.choice as usize) else { return false };
+        choice.has_role
+            && choice.held.is_none()
+            && delta.finish.is_none()
+            && delta.refusal.is_empty()
+            && self.max_tokens.is_none_or(|most| choice.relayed.tokens < most)
+            && memmem::find(&chunk.json, b"\"finish_reason\"").is_some()
+    }
+
+    fn pass(&mut self, chunk: &Chunk) -> Taken {
+        let mut tokens = 0;
+        for delta in &chunk.deltas {
+            tokens += self.count(delta);
+            if let Some(choice) = self.choices.get_mut(delta.choice as usize) {
+                choice.relayed.content(&delta.content);
+                for tool in &delta.tools {
+                    choice.relayed.tool(tool.index, &tool.name, &tool.arguments);
+                }
+            }
+        }
+        Taken { out: vec![chunk.json.clone()], tokens, mismatch: false }
+    }
+
+    fn count(&mut self, delta: &Delta) -> u32 {
+        let tokens = delta.tokens();
+        if let Some(choice) = self.choices.get_mut(delta.choice as usize) {
+            choice.relayed.tokens = choice.relayed.tokens.saturating_add(tokens);
+            choice.relayed.reasoning |= !delta.reasoning.is_empty();
+        }
+        tokens
+    }
+
+    fn rewrite(&mut self, leg: &mut Leg, chunk: &Chunk) -> Taken {
+        let mut taken = Taken::default();
+        let Ok(Value::Object(mut head)) = serde_json::from_slice(&chunk.json) else {
+            return taken;
+        };
+        self.adopt(&head, leg);
+        let given = match head.get_mut("choices").map(Value::take) {
+            Some(Value::Array(given)) => given,
+            Some(_) | None => return taken,
+        };
+        let mut kept = Vec::new();
+        for (given, delta) in given.into_iter().zip(&chunk.deltas) {
+            taken.tokens += delta.tokens();
+            match self.rewrite_choice(leg, given, delta) {
+                Ok(Some(choice)) => kept.push(choice),
+                Ok(None) => {}
+                Err(Mismatch) => taken.mismatch = true,
+            }
+        }
+        if taken.mismatch || kept.is_empty() {
+            return taken;
+        }
+        head.insert("id".into(), self.id.clone().into());
+        head.insert("created".into(), self.created.into());
+        head.insert("choices".into(), kept.into());
+        head.shift_remove("usage");
+        taken.out.push(Bytes::from(Value::Object(head).to_string()));
+        taken
+    }
+
+    /// The first attempt to answer gives the answer its id; each gives it its model.
+    fn adopt(&mut self, head: &Map<String, Value>, leg: &Leg) {
+        let is_fresh = leg.transparent && !self.choices.iter().any(|c| c.has_role);
+        if is_fresh && let Some(Value::String(id)) = head.get("id") {
+            self.id.clone_from(id);
+        }
+        if is_fresh && let Some(created) = head.get("created").and_then(Value::as_u64) {
+            self.created = created;
+        }
+        if let Some(Value::String(model)) = head.get("model") {
+            self.model.clone_from(model);
+        }
+    }
+
+    fn rewrite_choice(
+        &mut self,
+        leg: &mut Leg,
+        mut given: Value,
+        delta: &Delta,
+    ) -> Result<Option<Value>, Mismatch> {
+        let index = leg.only_choice.unwrap_or(delta.choice);
+        let most = self.max_tokens;
+        let is_text = self.endpoint == Endpoint::Completions;
+        let Some(choice) = self.choices.get_mut(index as usize) else { return Ok(None) };
+        let Some(joint) = leg.joints.get_mut(index as usize) else { return Ok(None) };
+        if choice.held.is_some() || choice.relayed.finished {
+            return Ok(None);
+        }
+        if most.is_some_and(|most| choice.relayed.tokens >= most && delta.tokens() > 0) {
+            choice.held = Some(Finish::Length);
+            return Ok(None);
+        }
+        let mut fed = feed(joint, delta)?;
+        if let Some(finish) = fed.stop.or(delta.finish) {
+            let rest = if fed.stop.is_none() { joint.finish().ok_or(Mismatch)? } else { "".into() };
+            fed.content.push_str(&rest);
+            choice.held = Some(finish);
+        }
+        let shows_reasoning = leg.transparent && !delta.reasoning.is_empty();
+        let is_new = !fed.content.is_empty()
+            || !fed.tools.is_empty()
+            || !delta.refusal.is_empty()
+            || shows_reasoning;
+        if !is_new {
+            return Ok(None);
+        }
+        choice.relayed.content(&fed.content);
+        for (tool, _) in &fed.tools {
+            choice.relayed.tool(tool.index, &tool.name, &tool.arguments);
+        }
+        choice.refused |= !delta.refusal.is_empty();
+        choice.relayed.reasoning |= shows_reasoning;
+        choice.relayed.tokens = choice.relayed.tokens.saturating_add(delta.tokens());
+        given["index"] = index.into();
+        given["finish_reason"] = Value::Null;
+        if is_text {
+            given["text"] = fed.content.into();
+        } else {
+            let role = !std::mem::replace(&mut choice.has_role, true);
+            given["delta"] = new_delta(given["delta"].take(), &fed, (role, leg.transparent));
+        }
+        choice.has_role = true;
+        Ok(Some(given))
+    }
+
+    fn ending(&mut self, index: usize, finish: Finish) -> Bytes {
+        let choice = &mut self.choices[index];
+        let mut delta = Map::new();
+        if !std::mem::replace(&mut choice.has_role, true) {
+            delta.insert("role".into(), "assistant".into());
+            delta.insert("content".into(), "".into());
+        }
+        let mut last = json!({ "index": index, "finish_reason": finish.word() });
+        match self.endpoint {
+            Endpoint::Completions => last["text"] = "".into(),
+            Endpoint::Chat | Endpoint::Embeddings => last["delta"] = Value::Object(delta),
+        }
+        let chunk = json!({
+            "id": self.id,
+            "object": self.object(),
+            "created": self.created,
+            "model": self.model,
+            "choices": [last],
+        });
+        Bytes::from(chunk.to_string())
+    }
+
+    fn object(&self) -> &'static str {
+        match self.endpoint {
+            Endpoint::Completions => "text_completion",
+            Endpoint::Chat | Endpoint::Embeddings => "chat.completion.chunk",
+        }
+    }
+}
+
+struct Mismatch;
+
+/// What of a delta is new to the client.
+struct New {
+    content: String,
+    /// With whether the client knows the call already.
+    tools: Vec<(ToolDelta, bool)>,
+    stop: Option<Finish>,
+}
+
+fn feed(joint: &mut Joint, delta: &Delta) -> Result<New, Mismatch> {
+    let mut new = New { content: String::new(), tools: Vec::new(), stop: None };
+    if !delta.content.is_empty() {
+        match joint.content(&delta.content) {
+            Fed::Relay(text) => new.content = text,
+            Fed::Hold => {}
+            Fed::Stop(text) => {
+                new.content = text;
+                new.stop = Some(Finish::Stop);
+            }
+            Fed::Mismatch => return Err(Mismatch),
+        }
+    }
+    for tool in &delta.tools {
+        let opened = joint.has_opened(tool.index);
+        match joint.tool(tool.index, &tool.name, &tool.arguments) {
+            Fed::Relay(arguments) => {
+                let name = if opened { String::new() } else { tool.name.clone() };
+                new.tools.push((ToolDelta { arguments, name, ..tool.clone() }, opened));
+            }
+            Fed::Hold | Fed::Stop(_) => {}
+            Fed::Mismatch => return Err(Mismatch),
+        }
+    }
+    Ok(new)
+}
+
+/// The delta with only what is new in it.
+fn new_delta(given: Value, new: &New, (role, transparent): (bool, bool)) -> Value {
+    let Value::Object(mut delta) = given else { return json!({ "content": new.content }) };
+    if !transparent {
+        REASONING.iter().for_each(|name| drop(delta.shift_remove(*name)));
+    }
+    delta.shift_remove("role");
+    if !new.content.is_empty() || delta.contains_key("content") {
+        delta.insert("content".into(), new.content.clone().into());
+    }
+    let given = match delta.shift_remove("tool_calls") {
+        Some(Value::Array(given)) => given,
+        Some(_) | None => Vec::new(),
+    };
+    let mut calls = Vec::new();
+    for (tool, opened) in &new.tools {
+        let same = |call: &&Value| call["index"].as_u64() == Some(u64::from(tool.index));
+        let mut call = given.iter().find(same).cloned().unwrap_or_else(|| json!({}));
+        call["index"] = tool.index.into();
+        call["function"]["arguments"] = tool.arguments.clone().into();
+        if *opened {
+            let fields = call.as_object_mut();
+            fields.map(|f| (f.shift_remove("id"), f.shift_remove("type")));
+            call["function"].as_object_mut().map(|f| f.shift_remove("name"));
+        }
+        calls.push(call);
+    }
+    if !calls.is_empty() {
+        delta.insert("tool_calls".into(), calls.into());
+    }
+    if role {
+        let mut first = Map::new();
+        first.insert("role".into(), "assistant".into());
+        first.extend(delta);
+        return Value::Object(first);
+    }
+    Value::Object(delta)
+}

@@ -1,0 +1,222 @@
+//! The command line: what can be asked, and the exit codes 0 done, 1 failed or no, 2 wrong command
+//! line or configuration.
+
+use crate::{explain, faults, keys, start};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Wrong command line or configuration.
+pub const WRONG: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  mainstay                                    start with what the environment offers
+  DEEPSEEK_API_KEY=… DASHSCOPE_API_KEY=… mainstay
+                                              one URL that survives the loss of either
+  mainstay serve --config mainstay.toml       start from a file
+  mainstay serve --config F --check           look at a file without starting
+  mainstay explain req-…                      why a request went where it went
+
+Exit codes: 0 done, 1 it failed or the answer is no, 2 wrong command line or configuration.";
+
+/// An LLM gateway that stays up: one OpenAI-compatible URL in front of several providers, which
+/// goes on elsewhere when one of them fails, in the middle of an answer too.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, after_help = EXAMPLES, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server (also what `mainstay` alone does)
+    Serve(Serve),
+    /// Tell how one request was answered: each attempt, why it ended, what came next
+    Explain(Explain),
+    /// A provider that fails on demand, for trying what happens
+    Faults {
+        #[command(subcommand)]
+        command: Faults,
+    },
+    /// Keys of those who may call
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
+}
+
+/// Options of `mainstay serve`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Any single value of the file can come from the environment, which wins over the file:
+  MAINSTAY__LISTEN__API=127.0.0.1:9000 MAINSTAY__LIMITS__REQUEST=2m mainstay serve
+
+Every key is explained in mainstay.example.toml.")]
+pub struct Serve {
+    /// Configuration file; without one, provider keys in the environment become sites
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address of the API, instead of the file's [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// Check the configuration, print what would start, and exit: 0 if it is right, 2 if not
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Options of `mainstay explain`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The request's id is in the response header x-mainstay-request-id.
+
+Example:
+  mainstay explain req-0123456789abcdef --json")]
+pub struct Explain {
+    /// The request's id
+    #[arg(value_name = "REQUEST_ID")]
+    pub request: String,
+    /// The running server's admin listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub admin: String,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Faults {
+    /// Serve: the model's name in a request chooses how it fails; `ok` answers properly
+    Serve(FaultServer),
+    /// List the names of models and what each does
+    List,
+}
+
+/// Options of `mainstay faults serve`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  mainstay faults serve --listen 127.0.0.1:9100
+  OPENAI_API_KEY=any OPENAI_BASE_URL=http://127.0.0.1:9100/v1 mainstay")]
+struct FaultServer {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9100")]
+    listen: std::net::SocketAddr,
+    /// full: waits of tens of seconds; fast: waits of seconds
+    #[arg(long, value_enum, default_value_t = Pace::Fast)]
+    profile: Pace,
+    /// Print the addresses as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Pace {
+    Full,
+    Fast,
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Make a key: it is shown once, the file keeps only its hash
+    Create(CreateKey),
+}
+
+/// Options of `mainstay keys create`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  mainstay keys create --name acme-prod --tier enterprise >> mainstay.toml
+  (the key itself goes to the terminal, the [[key]] lines to the file)")]
+pub struct CreateKey {
+    /// Its name in logs and usage
+    #[arg(long, default_value = "key-1")]
+    pub name: String,
+    /// Its service class: enterprise, pro, free, batch, or one of your file
+    #[arg(long, default_value = "pro")]
+    pub tier: String,
+}
+
+/// Runs the program on the arguments of this process.
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(told) => {
+            // Help and version come this way too, and are no error.
+            if !told.use_stderr() {
+                let _ = told.print();
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("mainstay: {}", one_line(&told.to_string()));
+            return ExitCode::from(WRONG);
+        }
+    };
+    match line.command {
+        None => start::serve(&Serve::default()),
+        Some(Command::Serve(options)) => start::serve(&options),
+        Some(Command::Explain(options)) => explain::explain(&options),
+        Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
+        Some(Command::Faults { command: Faults::List }) => {
+            print!("{}", faults::list());
+            ExitCode::SUCCESS
+        }
+        Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
+    }
+}
+
+fn faults_serve(options: &FaultServer) -> ExitCode {
+    let profile = match options.profile {
+        Pace::Full => faults::Profile::Full,
+        Pace::Fast => faults::Profile::Fast,
+    };
+    let options = faults::Options { listen: options.listen, profile, json: options.json };
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(faults::run(options)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "mainstay: cannot serve on {}: {error}; choose another address with --listen",
+                options.listen
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What clap says over several lines, in one: the error, its tips, and where to read more.
+fn one_line(told: &str) -> String {
+    let lines = told.lines().map(str::trim).filter(|line| !line.is_empty());
+    let parts: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: "))
+        .collect();
+    match parts.is_empty() {
+        true => String::from("wrong command line; see mainstay --help"),
+        false => format!("{}; see mainstay --help", parts.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_one_line() {
+        let told = CommandLine::try_parse_from(["mainstay", "keyz"]).unwrap_err().to_string();
+        assert_eq!(
+            one_line(&told),
+            "unrecognized subcommand 'keyz'; a similar subcommand exists: 'keys'; \
+             see mainstay --help"
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,248 @@
+//! The configuration file: one struct, its keys, and why each exists.
+//!
+//! A key is here only because two operators would choose differently. Every key has a default and
+//! a line in `mainstay.example.toml`; a test keeps that true both ways. What the keys mean
+//! together, and what can be wrong with them, is in `resolve`.
+
+pub mod problem;
+pub mod resolve;
+pub mod source;
+pub mod value;
+
+use serde::{Deserialize, Serialize};
+use value::{Size, Wait};
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct File {
+    /// Serve callers without a key although the API listens beyond loopback. Off, because an open
+    /// API on a network spends the operator's money for anyone.
+    pub allow_anonymous: Option<bool>,
+    /// Directory of TOML files that add dialects or replace built-in ones of the same name. For a
+    /// provider that changed its errors before the next release, or one that only you have.
+    pub dialects_dir: Option<String>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The failure domains that can answer. None: what the environment offers.
+    pub site: Vec<Site>,
+    /// The names clients ask for. None: every model the sites offer, `chat` and `builtin`.
+    pub model: Vec<Model>,
+    /// Service classes, the highest first. The four of the default are always there.
+    pub tier: Vec<Tier>,
+    /// Who may call. None: anyone who reaches the listener.
+    pub key: Vec<Key>,
+    /// Times and bounds.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Listen {
+    /// The OpenAI-compatible API. Loopback unless told otherwise.
+    pub api: Option<String>,
+    /// Metrics, health and explain. It has no login: keep it on loopback or a private network.
+    pub admin: Option<String>,
+    /// PEM file with the certificate chain of the API listener; with `tls_key`.
+    pub tls_cert: Option<String>,
+    /// PEM file with its private key.
+    pub tls_key: Option<String>,
+}
+
+/// A failure domain that can answer: a provider account, or the embedded engine.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Site {
+    /// Its name in `served_by`, messages and metrics.
+    pub name: Option<String>,
+    /// Its dialect: a built-in one, one of `dialects_dir`, or `openai` for any compatible server.
+    pub provider: Option<String>,
+    /// The account's key. In a file that others may read, prefer one of the next two.
+    pub key: Option<String>,
+    /// Environment variable that holds the key. Default: the dialect's own.
+    pub key_env: Option<String>,
+    /// File that holds the key, e.g. a mounted secret.
+    pub key_file: Option<String>,
+    /// Only to override the dialect's own, e.g. another region or a server of yours.
+    pub base_url: Option<String>,
+    /// Concurrent requests the account allows. Unset: unknown, and learned.
+    pub capacity: Option<u32>,
+    /// What it shares with other sites: what dies together, e.g. one payment card.
+    pub fate: Vec<String>,
+    /// What its models can do, where the dialect does not know or is wrong.
+    pub models: Vec<SiteModel>,
+    /// PEM file with more certificate authorities to trust, for a server of yours.
+    pub ca_file: Option<String>,
+    /// The embedded engine instead of a provider.
+    pub engine: Option<Engine>,
+    /// DNS server to ask for this site's name. Unset: the system's.
+    pub resolver: Option<String>,
+    /// Whether HTTP/2 is spoken: as TLS negotiates, always, or never.
+    pub http2: Option<Http2>,
+    /// Whether plain requests may go upstream as streams, so that silence is noticed in seconds.
+    /// Off for a server that streams badly.
+    pub stream: Option<bool>,
+}
+
+/// What one model of a site can do.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct SiteModel {
+    /// The model's name there.
+    pub name: Option<String>,
+    /// Context window in tokens, prompt and answer together.
+    pub window: Option<u32>,
+    /// Most tokens it will answer.
+    pub output_max: Option<u32>,
+    /// Whether it takes tools.
+    pub tools: Option<bool>,
+    /// Whether it takes images or other media.
+    pub media: Option<bool>,
+    /// Whether it has a JSON mode.
+    pub json: Option<bool>,
+    /// Whether it answers `/v1/embeddings`.
+    pub embeddings: Option<bool>,
+    /// Whether it answers the legacy `/v1/completions`.
+    pub completions: Option<bool>,
+    /// Whether it goes on from a partial answer in its dialect's form.
+    #[serde(rename = "continue")]
+    pub continues: Option<bool>,
+}
+
+/// The embedded engine of a site.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Engine {
+    /// `builtin`, or a directory with `config.json`, `tokenizer.json` and `*.safetensors`.
+    pub model: Option<String>,
+}
+
+/// Whether HTTP/2 is spoken to a site.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Http2 {
+    /// As TLS negotiates.
+    Auto,
+    /// Also without TLS.
+    Always,
+    /// HTTP/1.1 only.
+    Never,
+}
+
+/// A name clients ask for.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Model {
+    /// The name.
+    pub name: Option<String>,
+    /// `site/model` with the same weights, in order of preference.
+    pub served_by: Vec<String>,
+    /// `site/model` of other models, in order, for when no equal can answer.
+    pub substitutes: Vec<String>,
+    /// Whether a substitute may finish an answer that another model began. Off where a reader must
+    /// never meet two authors in one answer: it then ends with an error.
+    pub substitutes_may_finish: Option<bool>,
+}
+
+/// A service class.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Tier {
+    /// Its name. One of the default's changes it; a new one ranks just below the tier before it.
+    pub name: Option<String>,
+    /// Share of capacity that other tiers cannot take from it, 0 to 1.
+    pub floor: Option<f64>,
+}
+
+/// A caller.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Key {
+    /// Its name in logs and usage.
+    pub name: Option<String>,
+    /// Its service class.
+    pub tier: Option<String>,
+    /// SHA-256 of the key in hex; `mainstay keys create` prints it.
+    pub hash: Option<String>,
+}
+
+/// Times and bounds. What each is for is said at `mainstay_core::config::Limits`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Limits {
+    /// `full`, or `fast`: our own waits divided by five, for trying faults.
+    pub profile: Option<Profile>,
+    /// Longest life of a request whose client set no limit. Raise it for very long answers.
+    pub request: Option<Wait>,
+    /// DNS, TCP and TLS together. Raise it for sites far away.
+    pub connect: Option<Wait>,
+    /// Wait for a first token while there are few samples. Raise it for slow hardware.
+    pub first_token_unmeasured: Option<Wait>,
+    /// Least and most that the measured wait may be.
+    pub first_token: Option<[Wait; 2]>,
+    /// Wait between tokens without samples.
+    pub stall_unmeasured: Option<Wait>,
+    /// Least and most that the measured wait may be.
+    pub stall: Option<[Wait; 2]>,
+    /// How long an answer must drip before it is given up.
+    pub drip: Option<Wait>,
+    /// Waits after the first, second and every further overload.
+    pub back_off: Option<[Wait; 3]>,
+    /// Between two probes of a site that refuses our key.
+    pub probe_auth: Option<Wait>,
+    /// Between two probes of a site that wants to be paid.
+    pub probe_billing: Option<Wait>,
+    /// Longest Retry-After that is believed before the site is probed.
+    pub retry_after_max: Option<Wait>,
+    /// Longest Retry-After that is waited out for the sake of the same model.
+    pub wait_max: Option<Wait>,
+    /// Pause before the same site is tried again.
+    pub retry_pause: Option<[Wait; 2]>,
+    /// Largest request body. Raise it for many images.
+    pub body: Option<Size>,
+    /// Largest request head.
+    pub head: Option<Size>,
+    /// Longest wait for a request's head.
+    pub head_time: Option<Wait>,
+    /// Longest wait for a request's body. Raise it for slow uplinks.
+    pub body_time: Option<Wait>,
+    /// Connections at once. Each needs a file descriptor or two.
+    pub connections: Option<u32>,
+    /// How long running answers may take after SIGTERM. Keep it below the supervisor's own limit.
+    pub drain: Option<Wait>,
+}
+
+/// Which set of our own waits.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// For serving.
+    Full,
+    /// For trying faults.
+    Fast,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Log {
+    /// `text` for people, `json` for machines, `auto`: text on a terminal, JSON elsewhere.
+    pub format: Option<LogFormat>,
+    /// `error`, `warn`, `info` or `debug`, or a filter such as `info,mainstay_server=debug`.
+    pub level: Option<String>,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,165 @@
+//! From the file to what the server needs: every name resolved, every file looked at, every bound
+//! checked. All that is wrong is found in one pass.
+
+mod door;
+mod models;
+mod people;
+mod sites;
+
+use super::problem::Problem;
+use super::source::Source;
+use super::{File, Site};
+use crate::catalog::Catalog;
+use crate::environment::{Environment, base_url_env};
+use mainstay_core::config::Config;
+use mainstay_server::setup::Setup;
+use std::path::{Path, PathBuf};
+
+/// A configuration that is ready to start.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What the server needs.
+    pub setup: Setup,
+    /// What the start-up text says of each site, in the order of `setup.core.sites`.
+    pub origins: Vec<Origin>,
+    /// Provider keys that were looked for and not found.
+    pub missing: Vec<String>,
+    /// What works, but probably not as meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where a site comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The variable, file or address that made it a site.
+    pub why: String,
+    /// What it shares with others.
+    pub fate: Vec<String>,
+}
+
+/// What configurations are resolved against.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The environment variables.
+    pub environment: &'a Environment,
+    /// Directory that relative paths in the file start from.
+    pub base: &'a Path,
+}
+
+/// Resolves `file`, whose text is `source`.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the text; never empty.
+pub fn resolve(
+    source: &Source<'_>,
+    file: File,
+    around: &Surroundings<'_>,
+) -> Result<Resolved, Vec<Problem>> {
+    let mut desk = Resolver {
+        source,
+        file,
+        environment: around.environment,
+        base: around.base,
+        catalog: Catalog::builtin(),
+        sites_from_environment: false,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    desk.dialects();
+    let mut missing = Vec::new();
+    if desk.file.site.is_empty() {
+        let found = desk.environment.sites(&desk.catalog);
+        desk.file.site = found.sites;
+        missing = found.missing;
+        desk.sites_from_environment = true;
+    }
+    let tiers = desk.tiers();
+    let sites = desk.sites();
+    let plan = desk.models(&sites);
+    let keys = desk.keys(&tiers);
+    let listen = desk.listen();
+    let (limits, bounds, drain) = desk.limits();
+    let log = desk.log();
+    if !desk.problems.is_empty() {
+        desk.problems.sort_by_key(|problem| problem.offset);
+        return Err(desk.problems);
+    }
+    let (core, rest): (Vec<_>, Vec<_>) =
+        sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
+    let (upstreams, origins) = rest.into_iter().unzip();
+    let core = Config {
+        sites: core,
+        targets: plan.targets,
+        models: plan.models,
+        families: plan.families,
+        tiers,
+        limits,
+    };
+    // Without keys all callers are of one class. The highest, so that no share is kept from them
+    // for callers who cannot exist.
+    let anonymous_tier = 0;
+    let setup = Setup { listen, core, upstreams, keys, anonymous_tier, bounds, drain, log };
+    Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
+}
+
+/// What the parts of resolving share.
+struct Resolver<'a> {
+    source: &'a Source<'a>,
+    file: File,
+    environment: &'a Environment,
+    base: &'a Path,
+    catalog: Catalog,
+    sites_from_environment: bool,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    fn wrong(&mut self, path: &str, what: impl Into<String>) {
+        let problem = self.problem(path, what);
+        self.problems.push(problem);
+    }
+
+    fn warn(&mut self, path: &str, what: impl Into<String>) {
+        let problem = self.problem(path, what);
+        self.warnings.push(problem);
+    }
+
+    fn problem(&self, path: &str, what: impl Into<String>) -> Problem {
+        let from_environment = self.sites_from_environment && path.starts_with("site.");
+        if !from_environment {
+            return self.source.problem(path, what);
+        }
+        let at = path.split('.').nth(1).and_then(|at| at.parse::<usize>().ok()).unwrap_or(0);
+        let key_env = self.file.site.get(at).and_then(|site: &Site| site.key_env.clone());
+        let key_env = key_env.unwrap_or_default();
+        let key = if path.ends_with("base_url") { base_url_env(&key_env) } else { key_env };
+        Problem { place: String::from("environment"), key, what: what.into(), offset: 0 }
+    }
+
+    fn path(&self, text: &str) -> PathBuf {
+        self.base.join(text)
+    }
+
+    /// The path `text`, after a problem at `key` if no file can be read there.
+    fn readable(&mut self, key: &str, text: &str) -> PathBuf {
+        let path = self.path(text);
+        if let Err(error) = std::fs::File::open(&path).and_then(|mut file| {
+            // A directory opens on Unix; only reading tells.
+            std::io::Read::read(&mut file, &mut [0])
+        }) {
+            self.wrong(key, format!("cannot read {}: {error}; mend the path", path.display()));
+        }
+        path
+    }
+
+    fn dialects(&mut self) {
+        let Some(directory) = self.file.dialects_dir.clone() else { return };
+        for wrong in self.catalog.add_directory(&self.path(&directory)) {
+            self.wrong("dialects_dir", format!("{wrong}; mend the file or take it away"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

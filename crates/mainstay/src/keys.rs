@@ -1,0 +1,57 @@
+//! Keys of those who may call: made here, shown once, kept as a hash.
+
+use crate::command_line::CreateKey;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// Makes a key. The `[[key]]` lines go to stdout, so that they can be appended to a file; the key
+/// itself goes to stderr, so that it does not end up there.
+pub fn create(options: &CreateKey) -> ExitCode {
+    let mut random = [0; 32];
+    if let Err(error) = getrandom::fill(&mut random) {
+        eprintln!("mainstay: the system gives no randomness: {error}");
+        return ExitCode::FAILURE;
+    }
+    let key = format!("sk-mainstay-{}", hex(&random));
+    eprintln!("key, shown this once; give it to the caller as api_key:");
+    eprintln!("  {key}");
+    eprintln!("for the configuration file:");
+    print!("{}", lines(options, &key));
+    ExitCode::SUCCESS
+}
+
+/// The lines of the configuration file for `key`.
+fn lines(options: &CreateKey, key: &str) -> String {
+    let quoted = |text: &str| toml::Value::String(text.to_string()).to_string();
+    format!(
+        "\n[[key]]\nname = {}\ntier = {}\nhash = \"{}\"\n",
+        quoted(&options.name),
+        quoted(&options.tier),
+        hex(&Sha256::digest(key.as_bytes()))
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_keeps_the_hash_and_never_the_key() {
+        let options = CreateKey { name: "a \"b\"".into(), tier: "free".into() };
+        let text = lines(&options, "abc");
+        let file: crate::config_file::File = toml::from_str(&text).expect(&text);
+        assert_eq!(file.key[0].name.as_deref(), Some("a \"b\""));
+        // FIPS 180-2, appendix B.1: SHA-256 of "abc".
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(file.key[0].hash.as_deref(), Some(known));
+        assert!(!text.contains("abc"));
+    }
+}

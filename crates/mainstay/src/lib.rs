@@ -1,0 +1,10 @@
+//! What the `mainstay` binary is made of, so that its tests can start the parts in-process.
+
+pub mod catalog;
+pub mod command_line;
+pub mod config_file;
+pub mod environment;
+pub mod explain;
+pub mod faults;
+pub mod keys;
+pub mod start;

@@ -1,0 +1,156 @@
+//! Starts the server: reads the configuration, binds the addresses, says what was found, serves.
+
+pub mod start_text;
+
+use crate::command_line::{Serve, WRONG};
+use crate::config_file::problem::Problem;
+use crate::config_file::resolve::{Resolved, Surroundings, resolve};
+use crate::config_file::source::{Override, Source};
+use crate::environment::Environment;
+use mainstay_server::setup::Listeners;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Starts the server, or only checks its configuration.
+pub fn serve(options: &Serve) -> ExitCode {
+    let environment = Environment::of_process();
+    let resolved = match configuration(options, &environment) {
+        Ok(resolved) => resolved,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("mainstay: {problem}");
+            }
+            return ExitCode::from(WRONG);
+        }
+    };
+    for warning in &resolved.warnings {
+        eprintln!("mainstay: warning: {warning}");
+    }
+    if options.check {
+        let listen = &resolved.setup.listen;
+        eprint!("{}", start_text::text(&resolved, listen.api));
+        eprintln!("the configuration is right");
+        return ExitCode::SUCCESS;
+    }
+    let bound = bind("listen.api", resolved.setup.listen.api)
+        .and_then(|api| Ok((api, bind("listen.admin", resolved.setup.listen.admin)?)));
+    match bound {
+        Ok((api, admin)) => run(resolved, Listeners { api, admin }),
+        Err(line) => {
+            eprintln!("mainstay: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The configuration of the file, the environment and the command line.
+pub fn configuration(options: &Serve, environment: &Environment) -> Result<Resolved, Vec<Problem>> {
+    let mut overrides = environment.overrides();
+    if let Some(address) = &options.listen {
+        // Quoted, so that it stays a string whatever it looks like.
+        let value = toml::Value::String(address.clone()).to_string();
+        overrides.retain(|each| each.path != "listen.api");
+        let (shown, path) = (String::from("--listen"), String::from("listen.api"));
+        overrides.push(Override { shown, path, value });
+    }
+    let (name, text) = match &options.config {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => (String::new(), String::new()),
+    };
+    let source = Source::parse(&name, &text, &overrides).map_err(|problem| vec![problem])?;
+    let (file, mut problems) = source.read().map_err(|problem| vec![problem])?;
+    let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    match resolve(&source, file, &Surroundings { environment, base }) {
+        Ok(resolved) if problems.is_empty() => Ok(resolved),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.extend(more);
+            problems.sort_by_key(|problem| problem.offset);
+            Err(problems)
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, Vec<Problem>> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let what = format!("cannot be read: {error}; mend the path after --config");
+        let place = path.display().to_string();
+        vec![Problem { place, key: String::new(), what, offset: 0 }]
+    })
+}
+
+fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let port = address.port();
+        let variable = format!("MAINSTAY__{}", key.to_uppercase().replace('.', "__"));
+        let other = match key {
+            "listen.api" => format!("--listen {}:0", address.ip()),
+            _ => format!("{variable}={}:0", address.ip()),
+        };
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "{key}: {address} is in use; stop who has it (`ss -ltnp 'sport = :{port}'` tells), \
+                 or choose another, e.g. `{other}` for any free port"
+            ),
+            std::io::ErrorKind::PermissionDenied => format!(
+                "{key}: no permission for {address}; choose a port above 1023, e.g. `{other}`"
+            ),
+            std::io::ErrorKind::AddrNotAvailable => format!(
+                "{key}: {address} is no address of this machine; choose one, e.g. 127.0.0.1:{port}"
+            ),
+            _ => format!("{key}: cannot listen on {address}: {error}; choose another address"),
+        }
+    });
+    let listener = listener?;
+    let set = listener.set_nonblocking(true);
+    set.map_err(|error| format!("{key}: cannot listen on {address}: {error}"))?;
+    Ok(listener)
+}
+
+fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
+    let addresses =
+        listeners.api.local_addr().and_then(|api| Ok((api, listeners.admin.local_addr()?)));
+    let (api, admin) = match addresses {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            eprintln!("mainstay: a listener has no address: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    resolved.setup.listen.api = api;
+    resolved.setup.listen.admin = admin;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mainstay: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    eprint!("{}", start_text::text(&resolved, api));
+    eprintln!("{}", start_text::listening(&resolved));
+    match runtime.block_on(mainstay_server::run(resolved.setup, listeners, asked_to_stop())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mainstay: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Done at SIGTERM or SIGINT.
+async fn asked_to_stop() {
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(terminate) => terminate,
+            Err(error) => {
+                eprintln!("mainstay: cannot hear SIGTERM: {error}; stop it with Ctrl-C");
+                let _ = tokio::signal::ctrl_c().await;
+                return;
+            }
+        };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
