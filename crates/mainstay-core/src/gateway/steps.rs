@@ -189,8 +189,10 @@ impl Gateway {
         let Some(life) = self.lives.get(&request) else { return };
         if let State::Running(running) = &life.state {
             let (attempt, target) = (running.attempt, running.target);
+            let (after, tokens) = (now.since(running.started), report.tokens);
             self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
             self.end_attempt(now, attempt);
+            actions.push(Action::Fact(Fact::AttemptLeft { attempt, target, after, tokens }));
         }
         self.close(now, request, (Close::Gone, Outcome::Gone), actions);
     }
