@@ -276,7 +276,10 @@ impl Relay {
         let report = self.report();
         let Some(running) = self.leg.take() else { return };
         let attempt = running.start.attempt;
-        running.attempt.finish();
+        // A stream that did not end while its usage was waited for gets no more time to do so.
+        if running.settled.is_none_or(|until| Instant::now() < until) {
+            running.attempt.finish();
+        }
         self.sites.drive.tell(match end {
             End::Whole => Event::Whole { attempt, report },
             End::Short => Event::Short { attempt, report },
