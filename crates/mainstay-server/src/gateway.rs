@@ -4,5 +4,6 @@ pub mod attempt;
 pub mod auth;
 pub mod dialect;
 pub mod openai;
+pub mod roster;
 pub mod stream;
 pub mod upstream;

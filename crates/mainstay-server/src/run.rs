@@ -5,6 +5,7 @@ use crate::drive::Drive;
 use crate::gateway::attempt::{Account, Site};
 use crate::gateway::auth::Keys;
 use crate::gateway::openai::Api;
+use crate::gateway::roster::Roster;
 use crate::gateway::stream::Sites;
 use crate::gateway::upstream::{self, Origin, OriginOptions};
 use crate::http::{Counters, Front, serve, server_config};
@@ -112,6 +113,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
         base: provider.base_url.clone(),
         key: provider.key.clone(),
         stream: provider.stream,
+        roster: Roster::default(),
     })
 }
 

@@ -9,6 +9,7 @@ use super::dialect::plain::{self, Plain};
 use super::dialect::reader::Reader;
 use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
 use super::dialect::{Auth, Dialect};
+use super::roster::Roster;
 use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
 use crate::setup::Secret;
 use crate::worker::{Work, Worker};
@@ -46,6 +47,8 @@ pub struct Account {
     pub key: Option<Secret>,
     /// Whether a client's plain request may go there as a stream.
     pub stream: bool,
+    /// What is known of its models' names.
+    pub roster: Roster,
 }
 
 /// One thing an attempt tells.
@@ -338,7 +341,11 @@ fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
     }))
 }
 
-fn head(account: &Account, written: Vec<(String, String)>) -> Vec<(HeaderName, HeaderValue)> {
+/// The headers of a request to `account`: those `written` by the dialect, and our key.
+pub(super) fn head(
+    account: &Account,
+    written: Vec<(String, String)>,
+) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers: Vec<(HeaderName, HeaderValue)> = written
         .into_iter()
         .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
