@@ -13,6 +13,7 @@ pub mod client;
 #[path = "bed/gateway.rs"]
 pub mod gateway;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::{Ask, Mode, Reply};
@@ -160,9 +161,17 @@ impl Bed {
 
     /// The same, where the layout needs the fault server's addresses.
     pub async fn start_with(layout: impl AsyncFnOnce(&Running) -> Layout) -> Bed {
+        Bed::start_in(&[], layout).await
+    }
+
+    /// The same, where the gateway gets these environment variables.
+    pub async fn start_in(
+        environment: &[(&str, &Path)],
+        layout: impl AsyncFnOnce(&Running) -> Layout,
+    ) -> Bed {
         let faults = faults::serve(Options::default()).await.expect("start the fault server");
         let layout = layout(&faults).await;
-        let gateway = Gateway::start(&layout.file(&faults)).await;
+        let gateway = Gateway::start_in(&layout.file(&faults), environment).await;
         // Clocks of the scopes start now, not when the server did.
         faults.reset(PRIMARY);
         faults.reset(FALLBACK);
