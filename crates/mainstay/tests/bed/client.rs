@@ -63,7 +63,7 @@ impl Ask {
             headers: Vec::new(),
             leave_after: None,
             bytes_per_second: None,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(30),
         }
     }
 

@@ -85,7 +85,8 @@ fn certificate_words(error: &CertificateError, host: &str) -> String {
             "the certificate of {host} is made out to another name: {}",
             presented.join(", ")
         ),
-        E::UnknownIssuer => {
+        // A private authority made anew under its old name shows as a bad signature.
+        E::UnknownIssuer | E::BadSignature => {
             format!("the certificate of {host} is from an unknown authority; name it by ca_file")
         }
         other => format!("the certificate of {host} is refused: {other}"),
