@@ -126,6 +126,7 @@ fn go_away(last: u32) -> Vec<u8> {
 
 const SETTINGS: u8 = 4;
 const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
 const DATA: u8 = 0;
 /// `:status: 200` in the static table.
 const STATUS_200: &[u8] = &[0x88];
@@ -212,4 +213,20 @@ async fn a_stream_given_up_is_reset_within_a_second() {
     let reason = timeout(Duration::from_secs(1), was_reset.recv()).await.unwrap().unwrap();
     assert_eq!(reason, Some(Reason::CANCEL));
     assert_eq!(origin.connections(), 1, "the connection stays");
+}
+
+#[tokio::test]
+async fn a_huge_head_on_http2_is_poisoned_at_its_limit() {
+    // A literal field, not indexed, whose value alone is longer than a whole head may be, in as
+    // many frames as it takes.
+    let name_and_length = [&[0x00, 1, b'x', 0x7f][..], &[0xa1, 0x8c, 0x06]].concat();
+    let block = [STATUS_200, &name_and_length, &vec![b'a'; 100_000]].concat();
+    let mut frames = Vec::new();
+    for (index, part) in block.chunks(16_000).enumerate() {
+        let kind = if index == 0 { HEADERS } else { CONTINUATION };
+        let is_last = (index + 1) * 16_000 >= block.len();
+        frames.extend(frame(kind, if is_last { 4 } else { 0 }, 1, part));
+    }
+    let error = outcome(&by_hand(frames, false).await).await.unwrap_err();
+    assert_eq!(error.failure.class, ErrorClass::PoisonedStream, "{error:?}");
 }
