@@ -137,7 +137,7 @@ pub fn play(choices: &[Vec<String>], pace: Pace, breaks: Option<(u32, &Break)>) 
     let longest = choices.iter().map(Vec::len).max().unwrap_or(0);
     let mut wait = pace.first.saturating_sub(Duration::from_millis(20));
     let mut made = 0;
-    for at in 0..longest {
+    for at in 0..=longest {
         if let Some((after, how)) = breaks
             && at >= after as usize
             && !matches!(how, Break::Choice(_))
@@ -153,7 +153,7 @@ pub fn play(choices: &[Vec<String>], pace: Pace, breaks: Option<(u32, &Break)>) 
             wait = Duration::ZERO;
             made += 1;
         }
-        wait = pace.gap;
+        wait = if at < longest { pace.gap } else { Duration::ZERO };
     }
     let is_gone = |choice: u32| matches!(breaks, Some((_, Break::Choice(gone))) if choice == *gone);
     for choice in (0..choices.len() as u32).filter(|choice| !is_gone(*choice)) {

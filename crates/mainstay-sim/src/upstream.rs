@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub enum Prefill {
     /// Goes on.
     Takes,
-    /// Goes on, but says the partial answer again first.
+    /// Goes on, but says the partial answer again first, if it has eight bytes: of a shorter one
+    /// nobody can tell whether it is an echo or a word said twice.
     Echoes,
     /// Ignores it and begins anew.
     Restarts,
@@ -287,7 +288,8 @@ impl Upstream {
     fn script(&self, does: Does, choices: &[Vec<String>], call: &Call<'_>) -> Script {
         let pace = self.pace;
         let mut choices = choices.to_vec();
-        if call.start.how == How::Resume(Rung::Native) && self.prefill == Prefill::Echoes {
+        let is_native = call.start.how == How::Resume(Rung::Native);
+        if is_native && self.prefill == Prefill::Echoes && call.relayed.0.len() >= 8 {
             choices[0].insert(0, call.relayed.0.to_string());
         }
         match does {

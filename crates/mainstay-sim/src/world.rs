@@ -351,7 +351,9 @@ fn expect(relay: &mut Relay, start: &Start, texts: &[String]) {
         }
         let told = if start.only_choice.is_some() { texts.first() } else { texts.get(index) };
         let Some(told) = told else { continue };
-        if choice.relayed.content.is_empty() {
+        // Regeneration that repeats what the client has is that attempt's whole answer.
+        let repeats = !is_native && told.starts_with(&choice.relayed.content);
+        if choice.relayed.content.is_empty() || repeats {
             choice.truth.clone_from(told);
         } else if is_native {
             choice.truth = format!("{}{told}", choice.relayed.content);
