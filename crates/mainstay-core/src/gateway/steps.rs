@@ -103,10 +103,11 @@ impl Gateway {
             return self.close(now, attempt.request, end, actions);
         }
         // One choice of several was mended; the next open one is resumed by itself.
+        if life.attempts >= ATTEMPTS {
+            return self.fail(now, attempt.request, actions);
+        }
         let lesson = Lesson { same: Same::After(Duration::ZERO, Duration::ZERO), ..ELSEWHERE };
-        let life_target = running.target;
-        life.tried.retain(|t| *t != life_target);
-        self.next_step(now, attempt.request, Some((life_target, lesson)), actions);
+        self.next_step(now, attempt.request, Some((running.target, lesson)), actions);
     }
 
     pub(super) fn short(
