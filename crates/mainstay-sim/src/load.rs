@@ -59,6 +59,12 @@ impl Load {
         self
     }
 
+    /// Ending then.
+    pub fn until(mut self, until: Duration) -> Load {
+        self.until = until;
+        self
+    }
+
     /// The time from one request to the next.
     pub fn pause(&self, rng: &mut Rng) -> Duration {
         let by_chance = self.every.mul_f64(-(1.0 - rng.unit()).ln());
