@@ -14,6 +14,9 @@ use crate::time::{Duration, Time};
 /// A first undated refusal while others are served holds new work back for this long only.
 /// Half a second reaches the next second of a limit that is counted by seconds.
 const REFUSED_HOLD: Duration = Duration::from_millis(500);
+/// Back-offs are spread by this share either way. A tenth would make seven attempts of six in an
+/// unlucky minute, and bring a target back later than 16 s after it recovered.
+const SPREAD: f64 = 0.05;
 /// Served and sent work is counted over this window, in slots.
 const WINDOW: Duration = Duration::from_secs(2);
 const SLOTS: usize = 10;
@@ -203,7 +206,7 @@ impl Credit {
         }
         if step > 0 || !was_serving {
             let wait = limits.back_off[step.min(limits.back_off.len() - 1)];
-            let spread = rng.between(wait.mul_f64(0.9), wait.mul_f64(1.1));
+            let spread = rng.between(wait.mul_f64(1.0 - SPREAD), wait.mul_f64(1.0 + SPREAD));
             return self.pause(now, spread);
         }
         self.paused_until = now + REFUSED_HOLD;

@@ -82,8 +82,8 @@ impl Gateway {
     pub(super) fn flowing(&mut self, now: Time, attempt: AttemptId, actions: &mut Vec<Action>) {
         let Some(running) = self.running(attempt) else { return };
         if !core::mem::replace(&mut running.flowed, true) {
-            let target = running.target;
-            self.learn_good(now, target, actions);
+            let good = (running.target, running.started);
+            self.learn_good(now, good, actions);
         }
     }
 
@@ -422,7 +422,7 @@ impl Gateway {
             self.learn_served(now, target);
         }
         if !running.flowed {
-            self.learn_good(now, target, actions);
+            self.learn_good(now, (target, running.started), actions);
         }
         self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
         let (attempt, after) = (running.attempt, now.since(running.started));
