@@ -527,8 +527,11 @@ impl Gateway {
         let State::Holding { give_up, .. } = life.state else {
             return self.fail(now, request, actions);
         };
+        // Where more is asked than there is room for, only the highest tier waits for some.
+        let is_short = self.demand.get(&life.ask.model.0).is_some_and(|known| known.is_short);
+        let may_hold = !is_short || life.ask.tier.0 == 0;
         let soon = absent.at.is_none_or(|at| at <= give_up) && now < give_up;
-        if absent.full && soon {
+        if absent.full && soon && may_hold {
             let again = absent.at.map_or(now + HOLD_LOOK, |at| at.max(now + HOLD_LOOK / 25));
             life.state = State::Holding { again: again.min(give_up), give_up };
             return self.plan(request);
