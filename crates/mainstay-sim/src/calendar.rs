@@ -32,7 +32,7 @@ impl<M> Calendar<M> {
     }
 
     /// Takes out what happens next.
-    pub fn next(&mut self) -> Option<(Time, M)> {
+    pub fn take(&mut self) -> Option<(Time, M)> {
         self.heap.pop().map(|entry| (entry.at, entry.moment))
     }
 }
@@ -69,7 +69,7 @@ mod tests {
         for (when, what) in [(5, "c"), (1, "a"), (5, "d"), (1, "b")] {
             calendar.put(at(when), what);
         }
-        let order: String = std::iter::from_fn(|| calendar.next()).map(|(_, what)| what).collect();
+        let order: String = std::iter::from_fn(|| calendar.take()).map(|(_, what)| what).collect();
         assert_eq!(order, "abcd");
     }
 }

@@ -2,9 +2,7 @@
 
 use crate::load::Load;
 use crate::upstream::Upstream;
-use mainstay_core::config::{
-    Config, Continuation, Limits, Model, Needs, Site, Target, Tier,
-};
+use mainstay_core::config::{Config, Continuation, Limits, Model, Needs, Site, Target, Tier};
 use mainstay_core::names::{SiteId, TargetId};
 use mainstay_core::time::Duration;
 
@@ -89,12 +87,8 @@ impl Setup {
 /// One site and target for each upstream; the first serves the one model. Three tiers.
 fn config(sites: usize) -> Config {
     let names = ["primary", "second", "third", "fourth"];
-    let site = |n: usize| Site {
-        name: names[n].into(),
-        capacity: None,
-        embedded: false,
-        auth_strikes: 1,
-    };
+    let site =
+        |n: usize| Site { name: names[n].into(), capacity: None, embedded: false, auth_strikes: 1 };
     let target = |n: usize| Target {
         site: SiteId(n as u16),
         model: "m".into(),

@@ -195,8 +195,10 @@ impl Upstream {
     /// An attempt comes in, `age` after the start of everything.
     pub fn open(&mut self, now: Time, age: Duration, call: &Call<'_>, rng: &mut Rng) -> Reply {
         let does = self.judge(now, age, call, rng);
-        let let_in =
-            !matches!(does, Does::Refuses(_) | Does::RefusesLate(..) | Does::Unreachable | Does::Resets);
+        let let_in = !matches!(
+            does,
+            Does::Refuses(_) | Does::RefusesLate(..) | Does::Unreachable | Does::Resets
+        );
         let attempt = call.start.attempt;
         self.open.insert(attempt, self.seen.len());
         self.seen.push(Seen { attempt, at: now, how: call.start.how, let_in, closed: None });
@@ -268,9 +270,7 @@ impl Upstream {
             When::First(most) => self.seen.len() < *most as usize,
             When::After(least) => self.seen.len() >= *least as usize,
             When::Within(from, until) => age >= *from && age < *until,
-            When::Flap { period, down } => {
-                age.as_micros() % period.as_micros() < down.as_micros()
-            }
+            When::Flap { period, down } => age.as_micros() % period.as_micros() < down.as_micros(),
             When::PerSecond(most) => self.second.1 >= *most,
             When::Concurrent(most) => self.in_flight >= *most,
             When::Growth { times, free } => {

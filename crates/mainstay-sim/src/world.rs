@@ -131,7 +131,7 @@ impl World {
         }
         World {
             gateway: Gateway::new(setup.config.clone(), seed),
-            rng: Rng::new(seed ^ 0x5eed_0f_a11_7e57),
+            rng: Rng::new(seed ^ 0x5eed_fa11_7e57_0001),
             now: START,
             calendar,
             relays: BTreeMap::new(),
@@ -146,7 +146,7 @@ impl World {
     }
 
     fn play(&mut self) {
-        while let Some((at, moment)) = self.calendar.next() {
+        while let Some((at, moment)) = self.calendar.take() {
             if at > START + self.setup.until {
                 return;
             }
@@ -171,7 +171,8 @@ impl World {
     }
 
     fn finish(self) -> Outcome {
-        let line = |(at, fact): &(Time, Fact)| format!("{} {fact:?}\n", at.since(START).as_micros());
+        let line =
+            |(at, fact): &(Time, Fact)| format!("{} {fact:?}\n", at.since(START).as_micros());
         Outcome {
             timeline: self.facts.iter().map(line).collect(),
             ended: self.ended,
@@ -303,7 +304,8 @@ impl World {
         tried.push(Tried { target: start.target, how: start.how, at: self.now });
         let before = relay.attempt();
         let upstream = &mut self.setup.upstreams[usize::from(start.target.0)];
-        let call = Call { start: &start, ask: &relay.ask, relayed: relay.relayed(start.only_choice) };
+        let call =
+            Call { start: &start, ask: &relay.ask, relayed: relay.relayed(start.only_choice) };
         let reply = upstream.open(self.now, self.now.since(START), &call, &mut self.rng);
         expect(relay, &start, &reply.texts);
         if let Some((after, _)) = reply.script.items.first() {

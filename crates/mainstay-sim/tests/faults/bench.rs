@@ -1,11 +1,11 @@
 //! F01 to F16: the public bench's faults.
 
-use crate::play::{at, broken, failure, moves, ms, only, pause, play, primary, secs, split, told};
 use crate::play::whole;
+use crate::play::{at, broken, failure, moves, ms, only, pause, play, primary, secs, split, told};
 use mainstay_core::config::Continuation;
 use mainstay_core::gateway::Close;
 use mainstay_core::names::{ClientFault, ErrorClass, Failure, TargetId};
-use mainstay_sim::load::{Load, ask};
+use mainstay_sim::load::Load;
 use mainstay_sim::script::Break;
 use mainstay_sim::setup::{Arrangement, Setup};
 use mainstay_sim::upstream::{Does, Prefill, Upstream, When};
@@ -263,5 +263,4 @@ fn f15_a_flap_of_a_minute_costs_six_attempts_and_is_over_in_sixteen_seconds() {
             assert_eq!(last.tried[0].target, TargetId(0), "used again");
         });
     }
-    let _ = ask();
 }

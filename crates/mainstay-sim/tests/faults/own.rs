@@ -86,7 +86,8 @@ fn f31_a_cut_within_reasoning_begins_anew() {
 
 #[test]
 fn f34_a_limit_that_is_not_the_clients_is_gone_beyond_natively() {
-    let primary = || primary().rule(&[When::Fresh], Does::Breaks(40, Break::Finish(Finish::Length)));
+    let primary =
+        || primary().rule(&[When::Fresh], Does::Breaks(40, Break::Finish(Finish::Length)));
     let mut load = Load::one();
     load.ask.max_tokens = Some(200);
     play(&Setup::new(Substitute, primary()).load(load.clone()), |out| {
@@ -181,10 +182,9 @@ fn f48_a_site_known_to_be_too_small_is_never_asked() {
 #[test]
 fn f49_a_filter_in_mid_stream_is_told_as_it_is() {
     let policy = failure(ErrorClass::Policy, None);
-    for (how, close) in [
-        (Break::Finish(Finish::Filter), Close::Done),
-        (Break::Error(policy), Close::Filtered),
-    ] {
+    for (how, close) in
+        [(Break::Finish(Finish::Filter), Close::Done), (Break::Error(policy), Close::Filtered)]
+    {
         play(&one(Equal, primary().rule(&[], Does::Breaks(20, how))), |out| {
             assert_eq!(only(out).close, close);
             assert_eq!(split(only(out)), (1, 0));

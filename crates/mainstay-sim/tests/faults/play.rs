@@ -10,10 +10,24 @@ use std::time::Duration;
 /// Each fault is played with this many seeds.
 pub const SEEDS: u64 = 5;
 
+/// Worlds of many requests are played with so many.
+const FEW: u64 = 2;
+
 /// Plays `setup` with every seed; no check may have found anything, and `judge` must agree.
 #[track_caller]
 pub fn play(setup: &Setup, judge: impl Fn(&Outcome)) {
-    for seed in 0..SEEDS {
+    over(SEEDS, setup, judge);
+}
+
+/// The same with few seeds.
+#[track_caller]
+pub fn play_few(setup: &Setup, judge: impl Fn(&Outcome)) {
+    over(FEW, setup, judge);
+}
+
+#[track_caller]
+fn over(seeds: u64, setup: &Setup, judge: impl Fn(&Outcome)) {
+    for seed in 0..seeds {
         let out = run(seed, setup.clone());
         println!("seed {seed}");
         assert_eq!(out.checks.violations, Vec::<String>::new(), "seed {seed}");
