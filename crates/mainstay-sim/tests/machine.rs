@@ -200,7 +200,7 @@ fn the_same_seed_tells_the_same_timeline_byte_for_byte() {
     let flap = When::Flap { period: Duration::from_secs(4), down: Duration::from_secs(1) };
     let setup = |rate| {
         let primary = Upstream::new(WEIGHTS[0])
-            .rule(&[flap.clone()], Does::Resets)
+            .rule(std::slice::from_ref(&flap), Does::Resets)
             .rule(&[When::Chance(0.1)], Does::Silent);
         let load = Load::rate(rate, Duration::from_secs(60));
         Setup::new(Arrangement::Equal, primary).load(load)

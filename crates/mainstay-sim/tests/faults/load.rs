@@ -141,7 +141,7 @@ fn a_site_that_dies_and_returns_is_back_within_five_minutes() {
 fn f54_a_site_that_flaps_for_ten_minutes_is_left_at_a_trickle() {
     let flap = When::Flap { period: secs(10), down: secs(5) };
     for arrangement in [Equal, Substitute] {
-        let primary = primary().rule(&[flap.clone()], Does::Unreachable);
+        let primary = primary().rule(std::slice::from_ref(&flap), Does::Unreachable);
         play_few(&setup(arrangement, primary, Load::rate(20.0, secs(600))), |out| {
             assert_eq!(broken(out), Vec::<String>::new());
             assert!(moves(out, 0) <= 6, "{}", moves(out, 0));
@@ -180,5 +180,23 @@ fn the_third_departure_leaves_a_trickle_until_ten_clean_minutes() {
         println!("latched for {:?}: {there} of {all} there", back.since(latched));
         // One a second is more than a twentieth of ten.
         assert!(there as f64 <= 0.11 * all as f64, "{there} of {all}");
+    });
+}
+
+#[test]
+fn long_answers_begun_before_a_death_delay_its_suspicion_by_two_seconds() {
+    // Each still ends or flows well, and so says "good" up to two seconds after it began.
+    let primary = primary().rule(&[When::Within(secs(20), secs(200))], Does::Unreachable);
+    let mut setup = Setup::new(Equal, primary.tokens(60, ms(100)));
+    setup = setup.load(Load::rate(50.0, secs(26)));
+    play_few(&setup, |out| {
+        assert_eq!(broken(out), Vec::<String>::new());
+        let suspect = out.facts.iter().find_map(|(at, fact)| match fact {
+            Fact::Health { to: Verdict::Suspect, target: TargetId(0), .. } => Some(*at),
+            _ => None,
+        });
+        let suspect = suspect.expect("suspect").since(at(secs(20)));
+        println!("suspect after {suspect:?}");
+        assert!(suspect <= ms(2600), "{suspect:?}");
     });
 }
