@@ -38,7 +38,7 @@ pub struct CacheShape {
 impl Cache {
     pub fn new(shape: &CacheShape) -> Result<Cache, LoadError> {
         let stride = shape.row * shape.element.bytes();
-        let page_bytes = shape.layers.checked_mul(stride * shape.page_tokens).unwrap_or(usize::MAX);
+        let page_bytes = shape.layers.saturating_mul(stride.saturating_mul(shape.page_tokens));
         let pages = (shape.bytes_max / page_bytes.max(1)).min(shape.pages_max);
         if pages == 0 {
             return Err(LoadError::Memory(format!(

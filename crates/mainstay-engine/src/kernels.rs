@@ -151,8 +151,8 @@ pub fn products(element: Element, row: &[u8], x: &[f32], out: &mut [f32]) {
             out[at..at + 3].copy_from_slice(&avx2.dots(element, row, three));
             at += 3;
         }
-        for index in at..out.len() {
-            out[index] = avx2.dots(element, row, [vector(index)])[0];
+        for (index, out) in out.iter_mut().enumerate().skip(at) {
+            *out = avx2.dots(element, row, [vector(index)])[0];
         }
         return;
     }

@@ -4,6 +4,8 @@
 //! logits where they are wanted; each token's numbers depend on its own sequence only, bit for bit.
 
 mod feed;
+#[cfg(test)]
+mod reference;
 
 use crate::attention::{Grouped, Latent, Pass, Slot};
 use crate::cache::{Cache, Page};
