@@ -81,6 +81,7 @@ fn name(model: &EngineModel) -> String {
 }
 
 /// The gateway's own threads go first; those that the engine starts inherit this.
+#[cfg(target_os = "linux")]
 fn lower_priority() {
     let this = rustix::thread::gettid();
     if let Err(error) = rustix::process::setpriority_process(Some(this), LOWER) {
@@ -88,7 +89,12 @@ fn lower_priority() {
     }
 }
 
+/// Elsewhere a priority belongs to the whole process.
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
+
 /// Low enough that the gateway is served first, not so low that other processes starve it.
+#[cfg(target_os = "linux")]
 const LOWER: i32 = 5;
 
 #[cfg(test)]
