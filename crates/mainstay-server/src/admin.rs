@@ -229,3 +229,6 @@ fn text(kind: &'static str, body: String) -> Response<ResponseBody> {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,3 +15,6 @@ pub use bounds::{BodyError, read_body};
 pub use connection::Peer;
 pub use listener::{Counters, Front, serve};
 pub use tls::server_config;
+
+#[cfg(test)]
+mod tests;

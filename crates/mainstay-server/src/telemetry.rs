@@ -160,3 +160,6 @@ impl Telemetry {
         &self.names
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -284,7 +284,8 @@ fn the_responses_api_gets_a_translation() {
             { "role": "user", "content": [
                 { "type": "image_url", "image_url": { "url": "https://x/y.png" } }] },
             { "role": "assistant", "content": "a", "tool_calls": [
-                { "id": "t1", "type": "function", "function": { "name": "f", "arguments": "{" } }] },
+                { "id": "t1", "type": "function",
+                  "function": { "name": "f", "arguments": "{" } }] },
             { "role": "tool", "tool_call_id": "t1", "content": "ok" }],
     }));
     let sent = write(&read, &responses(), &plain("https://api.openai.com/v1")).unwrap();

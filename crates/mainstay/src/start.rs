@@ -11,6 +11,7 @@ use mainstay_server::setup::Listeners;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts the server, or only checks its configuration.
 pub fn serve(options: &Serve) -> ExitCode {
@@ -127,9 +128,17 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Heard from before anyone can know that we run: who reads the last line may send a signal.
+    let stop = match runtime.block_on(async { asked_to_stop() }) {
+        Ok(stop) => stop,
+        Err(error) => {
+            eprintln!("mainstay: cannot hear signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     eprint!("{}", start_text::text(&resolved, api));
     eprintln!("{}", start_text::listening(&resolved));
-    match runtime.block_on(mainstay_server::run(resolved.setup, listeners, asked_to_stop())) {
+    match runtime.block_on(mainstay_server::run(resolved.setup, listeners, stop)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mainstay: {error}");
@@ -138,19 +147,14 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
     }
 }
 
-/// Done at SIGTERM or SIGINT.
-async fn asked_to_stop() {
-    let mut terminate =
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(terminate) => terminate,
-            Err(error) => {
-                eprintln!("mainstay: cannot hear SIGTERM: {error}; stop it with Ctrl-C");
-                let _ = tokio::signal::ctrl_c().await;
-                return;
-            }
-        };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+/// Done at SIGTERM or SIGINT, which are heard from now on.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -56,6 +56,8 @@ pub struct Relay {
     verbatim: Option<Bytes>,
     timer: std::pin::Pin<Box<Sleep>>,
     comment_at: Instant,
+    /// Whether the machine has let go of the request.
+    over: bool,
 }
 
 /// The attempt under way.
@@ -98,6 +100,7 @@ impl Relay {
             verbatim: None,
             timer: Box::pin(sleep_until(far)),
             comment_at: far,
+            over: false,
         }
     }
 
@@ -125,6 +128,7 @@ impl Relay {
                 Step::Timer => self.timer().await.is_err() && self.leave(),
             };
             if is_over {
+                self.over = true;
                 return;
             }
         }
@@ -150,6 +154,7 @@ impl Relay {
         let clock = self.sites.drive.clock();
         let site = usize::from(start.site.0);
         self.answer.forget_finish();
+        self.verbatim = None;
         self.marks.attempts = start.attempt.number;
         self.marks.site.clone_from(&self.sites.names[site]);
         let is_engine = matches!(self.sites.sites[site], Site::Engine(_));
@@ -241,11 +246,8 @@ impl Relay {
             return Ok(());
         }
         let json = plain.json.clone();
-        let can_pass = is_fresh && !self.client.is_stream();
+        self.verbatim = (is_fresh && !self.client.is_stream()).then_some(json);
         self.chunk(plain.into_chunk()).await?;
-        if can_pass && self.leg.is_some() {
-            self.verbatim = Some(json);
-        }
         match self.leg {
             Some(_) => self.finish().await,
             None => Ok(()),
@@ -415,6 +417,16 @@ impl Relay {
                 rate: running.watch.rate(),
             },
             None => Report { standing, ..Report::default() },
+        }
+    }
+}
+
+/// A task that ends in any other way, by a panic or at shutdown, must not leave the machine waiting
+/// for it.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if !self.over {
+            self.leave();
         }
     }
 }

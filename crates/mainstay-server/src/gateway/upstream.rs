@@ -153,6 +153,7 @@ impl Origin {
     /// closes the connection or resets the stream.
     pub async fn send(&self, request: Outbound<'_>) -> Result<Reply, SendError> {
         let inner = &self.inner;
+        inner.address.uri(request.path, true).map_err(SendError::malformed)?;
         inner.keep();
         for _ in 0..UNSENT_MAX {
             let Some(opened) = inner.pool.take() else { break };
@@ -221,7 +222,9 @@ impl Inner {
         request: &Outbound<'_>,
         reused: bool,
     ) -> Result<Reply, SendError> {
-        let message = self.message(request, matches!(opened, Opened::Many(_)))?;
+        let message = self
+            .message(request, matches!(opened, Opened::Many(_)))
+            .map_err(SendError::malformed)?;
         let (response, lease) = match opened {
             Opened::One(one) => pool::send_alone(one, message, reused).await?,
             Opened::Many(many) => pool::send_beside(many, message, reused, &self.pool).await?,
@@ -232,12 +235,8 @@ impl Inner {
         Ok(Reply { status: head.status, headers: head.headers, body, reused })
     }
 
-    fn message(
-        &self,
-        request: &Outbound<'_>,
-        http2: bool,
-    ) -> Result<Request<Full<Bytes>>, SendError> {
-        let uri = self.address.uri(request.path, http2).map_err(SendError::malformed)?;
+    fn message(&self, request: &Outbound<'_>, http2: bool) -> Result<Request<Full<Bytes>>, String> {
+        let uri = self.address.uri(request.path, http2)?;
         let mut message = Request::new(Full::new(request.body.clone()));
         *message.method_mut() = request.method.clone();
         *message.uri_mut() = uri;
@@ -302,3 +301,6 @@ impl Address {
             .map_err(|e| format!("path {path:?}: {e}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body::Body;
 use http_body_util::BodyExt;
+use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -58,9 +59,12 @@ where
     }
 }
 
+/// hyper reports broken framing as invalid input, and an early end as an unexpected one.
 fn of(error: &hyper::Error) -> BodyError {
-    match error.is_parse() || error.is_user() {
-        true => BodyError::Malformed,
-        false => BodyError::Gone,
+    let cause = std::error::Error::source(error).and_then(|c| c.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => BodyError::Malformed,
+        _ if error.is_parse() || error.is_user() => BodyError::Malformed,
+        _ => BodyError::Gone,
     }
 }

@@ -4,6 +4,7 @@
 //! none covers the first bytes or a client that stops reading. So the limits are kept here, by
 //! what the connection is doing.
 
+use futures_util::task::AtomicWaker;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -33,12 +34,15 @@ pub struct Peer(pub SocketAddr);
 #[derive(Default)]
 pub(super) struct Flow {
     requests: AtomicUsize,
+    begun: AtomicU64,
     http2: AtomicBool,
     flushes: AtomicU64,
+    reader: AtomicWaker,
 }
 
 impl Flow {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.begun.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::AcqRel);
         Busy(self.clone())
     }
@@ -67,6 +71,7 @@ pub(super) struct Busy(Arc<Flow>);
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        self.0.reader.wake();
     }
 }
 
@@ -76,6 +81,7 @@ pub(super) struct Watched<T> {
     flow: Arc<Flow>,
     head_limit: Duration,
     matched: usize,
+    begun: u64,
     phase: Phase,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
@@ -101,6 +107,7 @@ impl<T> Watched<T> {
             flow,
             head_limit,
             matched: 0,
+            begun: 0,
             phase: Phase::Head,
             read_timer: Box::pin(sleep_until(now + head_limit)),
             write_timer: Box::pin(sleep_until(now)),
@@ -121,9 +128,10 @@ impl<T> Watched<T> {
                 self.flow.http2.store(true, Ordering::Release);
             }
         }
-        if self.phase == Phase::Idle {
+        if self.flow.requests.load(Ordering::Acquire) == 0 && self.phase != Phase::Head {
             // On HTTP/2, frames other than requests come too: any of them only proves life.
             let http2 = self.flow.http2.load(Ordering::Acquire);
+            self.begun = self.flow.begun.load(Ordering::Acquire);
             self.wait(if http2 { Phase::Idle } else { Phase::Head });
         }
     }
@@ -140,14 +148,17 @@ impl<T> Watched<T> {
 
     /// Nothing to read: how long that may go on.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let busy = self.flow.requests.load(Ordering::Acquire) > 0;
-        match (busy, self.phase) {
-            (true, _) => {
-                self.phase = Phase::Busy;
-                return Poll::Pending;
-            }
-            (false, Phase::Busy) => self.wait(Phase::Idle),
-            (false, Phase::Head | Phase::Idle) => {}
+        // Registered before the look, so that a request ending just now wakes us.
+        self.flow.reader.register(cx.waker());
+        if self.flow.requests.load(Ordering::Acquire) > 0 {
+            self.phase = Phase::Busy;
+            return Poll::Pending;
+        }
+        // A request may begin and end between two reads that found nothing.
+        let begun = self.flow.begun.load(Ordering::Acquire);
+        if self.phase == Phase::Busy || self.begun != begun {
+            self.begun = begun;
+            self.wait(Phase::Idle);
         }
         match self.read_timer.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -44,7 +44,8 @@ const TURNING_AWAY_LIMIT: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, which is nearly always want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 129\r\n\r\n\
+content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
+content-length: 129\r\n\r\n\
 {\"error\":{\"message\":\"too many connections to this gateway\",\
 \"type\":\"overloaded_error\",\"code\":\"overloaded\",\"param\":null}}         \n";
 

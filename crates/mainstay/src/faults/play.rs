@@ -176,8 +176,13 @@ impl Play {
         self
     }
 
-    /// Position just behind the step that completes `count` tokens, if there are so many.
+    /// Position just behind the step that completes `count` tokens, if this is a stream that has
+    /// so many. A plain body has no place between its tokens.
     pub fn position_after(&self, count: usize) -> Option<usize> {
+        let streams = |step: &Step| matches!(step, Step::Head(h) if h.framing == Framing::Chunked);
+        if !self.steps.iter().any(streams) {
+            return None;
+        }
         let mut seen = 0;
         for (i, step) in self.steps.iter().enumerate() {
             if let Step::Body(_, tokens) = step {

@@ -96,8 +96,9 @@ impl Answer {
                 .map(|i| self.chunk(i, json!({"role": "assistant", "content": ""}), None))
                 .collect(),
             Api::Completions | Api::Embeddings => Vec::new(),
+            Api::Responses if self.call => vec![self.created()],
             Api::Responses => vec![
-                self.named("response.created", json!({"response": self.response("in_progress")})),
+                self.created(),
                 self.named(
                     "response.output_item.added",
                     json!({"output_index": 0, "item": {"type": "message", "id": self.item_id(),
@@ -125,6 +126,14 @@ impl Answer {
         }
     }
 
+    /// What stands before and behind the JSON of a token in its event. A long answer is made of
+    /// the same event over and over.
+    pub fn token_form(&self, choice: usize) -> (String, String) {
+        let event = self.token(choice, "\u{1}");
+        let (before, behind) = event.split_once("\\u0001").expect("the token stands there once");
+        (before.to_owned(), behind.to_owned())
+    }
+
     /// The event with one token of thinking.
     pub fn thought(&self, text: &str) -> String {
         match self.ask.api {
@@ -141,6 +150,12 @@ impl Answer {
     /// The events of the tool call, under `index`: its head, then the pieces of its arguments.
     pub fn call_events(&self, index: usize) -> Vec<String> {
         let name = self.ask.tool.as_deref().unwrap_or("tool");
+        if self.ask.api == Api::Responses {
+            let head = json!({"output_index": index, "item": self.call_item("in_progress", "")});
+            let mut events = vec![self.named("response.output_item.added", head)];
+            events.extend(CALL_PIECES.iter().map(|piece| self.call_piece(index, piece)));
+            return events;
+        }
         let head = json!({"tool_calls": [{"index": index, "id": self.call_id(),
             "type": "function", "function": {"name": name, "arguments": ""}}]});
         let mut events = vec![self.chunk(0, head, None)];
@@ -150,6 +165,11 @@ impl Answer {
 
     /// The event with one piece of the tool call's arguments.
     pub fn call_piece(&self, index: usize, piece: &str) -> String {
+        if self.ask.api == Api::Responses {
+            let fields =
+                json!({"item_id": self.call_item_id(), "output_index": index, "delta": piece});
+            return self.named("response.function_call_arguments.delta", fields);
+        }
         let call = json!({"index": index, "function": {"arguments": piece}});
         self.chunk(0, json!({"tool_calls": [call]}), None)
     }
@@ -196,9 +216,13 @@ impl Answer {
             Api::Embeddings => self.embedding(),
             Api::Responses => {
                 let mut response = self.response("completed");
-                response["output"] = json!([{"type": "message", "id": self.item_id(),
-                    "status": "completed", "role": "assistant",
-                    "content": [{"type": "output_text", "text": text, "annotations": []}]}]);
+                response["output"] = json!([if self.call {
+                    self.call_item("completed", &CALL_PIECES.concat())
+                } else {
+                    json!({"type": "message", "id": self.item_id(), "status": "completed",
+                        "role": "assistant",
+                        "content": [{"type": "output_text", "text": text, "annotations": []}]})
+                }]);
                 response["usage"] = usage;
                 response
             }
@@ -308,6 +332,20 @@ impl Answer {
         let mut response = self.response(status);
         response[key] = why;
         response
+    }
+
+    fn created(&self) -> String {
+        self.named("response.created", json!({"response": self.response("in_progress")}))
+    }
+
+    fn call_item(&self, status: &str, arguments: &str) -> Value {
+        let name = self.ask.tool.as_deref().unwrap_or("tool");
+        json!({"type": "function_call", "id": self.call_item_id(), "call_id": self.call_id(),
+            "name": name, "arguments": arguments, "status": status})
+    }
+
+    fn call_item_id(&self) -> String {
+        format!("fc_{}", self.id)
     }
 
     fn item_id(&self) -> String {

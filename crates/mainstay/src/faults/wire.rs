@@ -277,7 +277,8 @@ impl Line for Conn {
                 self.watch(*time).await?;
                 Ok(Next::Over)
             }
-            Step::VanishIdle => Ok(Next::Step),
+            // HTTP/1.1 has no such frame.
+            Step::VanishIdle | Step::GoAway { .. } => Ok(Next::Step),
             _ => Ok(Next::Over),
         }
     }

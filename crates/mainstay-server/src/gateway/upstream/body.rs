@@ -46,7 +46,7 @@ impl ReplyBody {
             match self.coding.opened() {
                 Ok(Some(bytes)) => return Some(Ok(bytes)),
                 Ok(None) => {}
-                Err(error) => return Some(Err(self.fail(error))),
+                Err(words) => return Some(Err(self.fail(SendError::poisoned(words)))),
             }
             let (incoming, _) = self.open.as_mut()?;
             match incoming.frame().await {
@@ -69,8 +69,8 @@ impl ReplyBody {
                 None => {
                     let (_, lease) = self.open.take()?;
                     lease.give_back();
-                    if let Err(error) = self.coding.end() {
-                        return Some(Err(error));
+                    if let Err(words) = self.coding.end() {
+                        return Some(Err(SendError::poisoned(words)));
                     }
                 }
             }
@@ -126,14 +126,14 @@ impl Coding {
         Coding::Some(Box::new(Opener { engine, input: Bytes::new(), total: 0 }))
     }
 
-    fn opened(&mut self) -> Result<Option<Bytes>, SendError> {
+    fn opened(&mut self) -> Result<Option<Bytes>, String> {
         match self {
             Coding::Some(opener) => opener.opened(),
             Coding::None | Coding::Unknown(_) => Ok(None),
         }
     }
 
-    fn end(&mut self) -> Result<(), SendError> {
+    fn end(&mut self) -> Result<(), String> {
         match std::mem::replace(self, Coding::None) {
             Coding::Some(mut opener) => opener.engine.end().map_err(|e| broken(&e)),
             Coding::None | Coding::Unknown(_) => Ok(()),
@@ -149,13 +149,13 @@ struct Opener {
 
 impl Opener {
     /// Opens a slice after the other until something comes out or the input is used up.
-    fn opened(&mut self) -> Result<Option<Bytes>, SendError> {
+    fn opened(&mut self) -> Result<Option<Bytes>, String> {
         while self.input.has_remaining() {
             let slice = self.input.split_to(self.input.len().min(SLICE));
             let bytes = self.engine.open(&slice).map_err(|e| broken(&e))?;
             self.total += bytes.len();
             if self.total > OPENED_MAX {
-                return Err(SendError::poisoned("the compressed reply opens to more than 64 MiB"));
+                return Err("the compressed reply opens to more than 64 MiB".to_owned());
             }
             if !bytes.is_empty() {
                 return Ok(Some(bytes.into()));
@@ -211,6 +211,6 @@ fn push(decoder: &mut impl Write, slice: &[u8]) -> io::Result<()> {
     decoder.flush()
 }
 
-fn broken(error: &io::Error) -> SendError {
-    SendError::poisoned(format!("the compressed reply cannot be opened: {error}"))
+fn broken(error: &io::Error) -> String {
+    format!("the compressed reply cannot be opened: {error}")
 }

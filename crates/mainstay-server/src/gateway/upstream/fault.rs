@@ -116,7 +116,7 @@ fn transient(sent: Sent, message: impl Into<String>) -> SendError {
 }
 
 /// The first error of type `E` on the way down from `error`.
-pub(super) fn source<'a, E: Error + 'static>(error: &'a hyper::Error) -> Option<&'a E> {
+pub(super) fn source<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
     let mut next = error.source();
     while let Some(cause) = next {
         if let Some(found) = cause.downcast_ref::<E>() {

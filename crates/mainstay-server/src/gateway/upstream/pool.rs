@@ -26,6 +26,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(45);
 /// A connection that just ended a reply needs a moment to become ready; one that needs longer is
 /// still busy with something else.
 const READY_LIMIT: Duration = Duration::from_millis(20);
+/// A new connection is ready as soon as its task runs; on a busy machine that takes a while.
+const READY_LIMIT_NEW: Duration = Duration::from_secs(1);
 
 type Sender1 = http1::SendRequest<Full<Bytes>>;
 type Sender2 = http2::SendRequest<Full<Bytes>>;
@@ -210,7 +212,8 @@ pub(super) async fn send_alone(
     message: Request<Full<Bytes>>,
     reused: bool,
 ) -> Result<(Response<Incoming>, Carrier), SendError> {
-    if !matches!(timeout(READY_LIMIT, one.sender.ready()).await, Ok(Ok(()))) {
+    let limit = if reused { READY_LIMIT } else { READY_LIMIT_NEW };
+    if !matches!(timeout(limit, one.sender.ready()).await, Ok(Ok(()))) {
         return Err(unsent());
     }
     let (read, written) = (one.traffic.read(), one.traffic.written());

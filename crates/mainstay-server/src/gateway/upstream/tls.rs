@@ -1,7 +1,8 @@
 //! Trusts certificates, or says in words why not (F42). There is no switch that trusts without.
 //!
-//! The roots are compiled in (Mozilla's set): a start must not depend on the host's files, and an
-//! image without any works. A private authority is named by `ca_file`, besides the public ones.
+//! Trusted are the host's authorities, because its owner added or removed some for a reason, and
+//! those of `ca_file`. Where the host has none, Mozilla's list inside the binary stands in: an image
+//! without files works, and an unreadable store does not stop a start.
 
 use super::Http2;
 use super::fault::SendError;
@@ -10,12 +11,12 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// How connections to an origin are secured; also reads `ca_file`.
 pub(super) fn config(ca_file: Option<&Path>, http2: Http2) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = roots().clone();
     if let Some(path) = ca_file {
         add_file(&mut roots, path)?;
     }
@@ -31,6 +32,19 @@ pub(super) fn config(ca_file: Option<&Path>, http2: Http2) -> Result<Arc<ClientC
         Http2::Never => vec![b"http/1.1".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// The authorities trusted everywhere, read once: it takes tens of milliseconds.
+fn roots() -> &'static RootCertStore {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots
+    })
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
@@ -85,7 +99,8 @@ fn certificate_words(error: &CertificateError, host: &str) -> String {
             "the certificate of {host} is made out to another name: {}",
             presented.join(", ")
         ),
-        E::UnknownIssuer => {
+        // A private authority made anew under its old name shows as a bad signature.
+        E::UnknownIssuer | E::BadSignature => {
             format!("the certificate of {host} is from an unknown authority; name it by ca_file")
         }
         other => format!("the certificate of {host} is refused: {other}"),

@@ -376,7 +376,8 @@ fn seeded(stage: &Stage) -> Play {
         }
         kind if stage.ask.stream => {
             // These strike between events: inside one they would be a cut.
-            let count = 1 + (mix(seed, 2) % stage.answer.output_tokens().max(1) as u64) as usize;
+            let most = stage.answer.output_tokens().saturating_sub(1).max(1) as u64;
+            let count = 1 + (mix(seed, 2) % most) as usize;
             let event = if kind == 3 {
                 "data: {\"choices\":[{\"index\":0,\"del\n\n".to_owned()
             } else {

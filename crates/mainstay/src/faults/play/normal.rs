@@ -142,8 +142,11 @@ pub fn spoken(said: &Answer, pace: Pace) -> Vec<Step> {
     if said.call {
         events.extend(said.call_events(0));
     } else {
+        let forms: Vec<_> = (0..said.ask.n).map(|choice| said.token_form(choice)).collect();
         for word in &said.tokens {
-            events.extend((0..said.ask.n).map(|choice| said.token(choice, word)));
+            let quoted = serde_json::to_string(word).expect("a string is JSON");
+            let text = &quoted[1..quoted.len() - 1];
+            events.extend(forms.iter().map(|(before, behind)| format!("{before}{text}{behind}")));
         }
     }
     let mut steps = Vec::with_capacity(events.len() * 2);

@@ -20,7 +20,7 @@ pub const BEHAVIORS: &[Behavior] = &[
         when: When::Always,
         does: "HTTP/2: GOAWAY that covers our stream after 20 tokens; the stream finishes, \
                the connection closes",
-        play: |s| normal(s).with_after(20, vec![Step::GoAway { code: NO_ERROR, covers: true }]),
+        play: leaving,
     },
     Behavior {
         name: "f43b",
@@ -38,7 +38,7 @@ pub const BEHAVIORS: &[Behavior] = &[
         name: "f43d",
         when: When::Always,
         does: "HTTP/2: RST_STREAM INTERNAL_ERROR after 20 tokens",
-        play: |s| normal(s).broken_after(20, vec![Step::ResetStream(INTERNAL_ERROR)]),
+        play: broken_stream,
     },
     Behavior {
         name: "f43e",
@@ -79,6 +79,24 @@ pub const BEHAVIORS: &[Behavior] = &[
         play: flap,
     },
 ];
+
+fn leaving(stage: &Stage) -> Play {
+    let farewell = Step::GoAway { code: NO_ERROR, covers: true };
+    let mut play = normal(stage);
+    let position = play.position_after(20).unwrap_or(play.steps.len() - 1);
+    play.steps.insert(position, farewell);
+    play
+}
+
+fn broken_stream(stage: &Stage) -> Play {
+    let reset = vec![Step::ResetStream(INTERNAL_ERROR)];
+    let play = normal(stage);
+    if stage.ask.stream {
+        return play.broken_after(20, reset);
+    }
+    let half = play.body_len() / 2;
+    play.broken_at_byte(half, reset)
+}
 
 fn half_open(stage: &Stage) -> Play {
     if stage.ask.stream {

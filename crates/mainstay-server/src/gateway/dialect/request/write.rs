@@ -13,6 +13,7 @@ use bytes::Bytes;
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 /// What an attempt says otherwise than the client.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub fn url(base: &str, path: &str) -> String {
 /// this upstream cannot be asked this.
 pub fn write(call: &Call, dialect: &Dialect, edit: &Edit<'_>) -> Result<Outgoing, Failure> {
     let form = match edit.relayed {
-        Some(_) if call.endpoint == Endpoint::Chat => Some(form_of(dialect, edit)?),
+        Some(_) if call.endpoint == Endpoint::Chat => Some(form_of(dialect)),
         Some(_) | None => None,
     };
     let mut dropped = Vec::new();
@@ -82,9 +83,11 @@ pub fn write(call: &Call, dialect: &Dialect, edit: &Edit<'_>) -> Result<Outgoing
     Ok(Outgoing { path, body: Bytes::from(body), headers, dropped })
 }
 
-fn form_of<'d>(dialect: &'d Dialect, edit: &Edit<'_>) -> Result<&'d ContinueForm, Failure> {
-    let form = dialect.continuation.as_ref().filter(|_| dialect.can_continue(edit.model));
-    form.ok_or_else(|| unsupported("it cannot continue an answer"))
+/// The dialect's form of continuing. Where it names none, whoever ordered this knows better, from
+/// the operator or from a probe, and the plain form is sent: the text as the last message.
+fn form_of(dialect: &Dialect) -> &ContinueForm {
+    static PLAIN: LazyLock<ContinueForm> = LazyLock::new(ContinueForm::default);
+    dialect.continuation.as_ref().unwrap_or(&PLAIN)
 }
 
 fn chat_path(endpoint: Endpoint) -> &'static str {
