@@ -51,7 +51,8 @@ impl Worker {
             lower_priority();
             thread.run();
         });
-        let thread = thread.map_err(|error| format!("cannot start the engine's thread: {error}"))?;
+        let thread =
+            thread.map_err(|error| format!("cannot start the engine's thread: {error}"))?;
         Ok(Worker { desk, stop, thread: Some(thread) })
     }
 

@@ -82,8 +82,7 @@ impl Gateway {
     pub fn outlook(&self, now: Time, asked: &str) -> Outlook {
         let embedded = |site: usize| self.config.sites[site].embedded;
         let places: Vec<usize> = (0..self.config.sites.len()).filter(|s| !embedded(*s)).collect();
-        let sites: Vec<SiteState> =
-            places.iter().map(|site| self.site_state(now, *site)).collect();
+        let sites: Vec<SiteState> = places.iter().map(|site| self.site_state(now, *site)).collect();
         let waits = |state: &State| !matches!(state, State::Running(_));
         let waiting = self.lives.values().filter(|life| waits(&life.state)).count();
         let answers = sites.iter().any(|site| site.condition.answers());

@@ -11,8 +11,8 @@ use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
 use super::dialect::{Auth, Dialect};
 use super::embedded;
 use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
-use crate::setup::Secret;
 use crate::embedded::Desk;
+use crate::setup::Secret;
 use crate::telemetry::format_request;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
@@ -312,7 +312,9 @@ fn order<'a>(question: &Question<'a>) -> embedded::Question<'a> {
     let name = format_request(start.attempt.request);
     embedded::Question {
         call: question.call,
-        relayed: question.relayed.filter(|_| matches!(start.how, How::Resume(r) if r != Rung::Regenerate)),
+        relayed: question
+            .relayed
+            .filter(|_| matches!(start.how, How::Resume(r) if r != Rung::Regenerate)),
         only_choice: start.only_choice,
         stands_in: start.model != question.call.model,
         id: format!("chatcmpl-{}", name.trim_start_matches("req-")),

@@ -204,12 +204,7 @@ fn begin(engine: &mut Engine, request: &mut Request, around: &Surroundings) {
     request.fail(failure);
 }
 
-fn hear(
-    requests: &mut [Request],
-    report: &Progress,
-    engine: &mut Engine,
-    around: &Surroundings,
-) {
+fn hear(requests: &mut [Request], report: &Progress, engine: &mut Engine, around: &Surroundings) {
     for request in requests {
         match request.hear(report) {
             Ok(true) => return,

@@ -3,8 +3,8 @@
 //! The built-in model reads only the state of the sites, which is put in the place of whatever
 //! system message the client wrote, and the last turns that fit.
 
-use crate::embedded::{Order, Prompt, Raw};
 use super::slots::{self, Filler, Scene};
+use crate::embedded::{Order, Prompt, Raw};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::TOKEN_BYTES_MAX;
 use mainstay_engine::{Allowed, Engine, Refusal, Sampling, TemplateError, Work};

@@ -3,9 +3,9 @@
 //! A client that does not take is never waited for. What it has not taken is kept up to a bound;
 //! beyond that its sequences give their memory back and wait with their journals.
 
-use crate::embedded::{Counted, Finish, Job, Order, Said};
 use super::prompt::Prepared;
 use super::slots::Filler;
+use crate::embedded::{Counted, Finish, Job, Order, Said};
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::worker::{BEAT_EVERY, PIECES_AHEAD};
 use mainstay_engine::{Engine, Journal, Progress, Refusal, SequenceId, Work};

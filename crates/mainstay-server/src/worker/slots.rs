@@ -38,9 +38,9 @@ pub struct Filler {
 /// Every slot there is, so that those that stand for nothing can be forbidden.
 pub fn all() -> impl Iterator<Item = String> {
     let numbered = [('P', 8), ('T', 8), ('M', 4)];
-    let numbered = numbered.into_iter().flat_map(|(letter, count)| {
-        (1..=count).map(move |number| format!("[{letter}{number}]"))
-    });
+    let numbered = numbered
+        .into_iter()
+        .flat_map(|(letter, count)| (1..=count).map(move |number| format!("[{letter}{number}]")));
     numbered.chain(["[C]", "[N]", "[Q]", "[R]", "[U]"].map(str::to_owned))
 }
 

@@ -184,8 +184,7 @@ async fn weights_that_give_no_numbers_end_in_the_report_or_in_a_failure() {
     assert_eq!(told.by, "status");
     let by_name = Order { stands_in: false, ..order("hello") };
     let told = listen(worker.desk().place(by_name).unwrap()).await;
-    let is_transient =
-        |f: &mainstay_core::names::Failure| f.class == ErrorClass::Transient;
+    let is_transient = |f: &mainstay_core::names::Failure| f.class == ErrorClass::Transient;
     assert!(matches!(told.end, Some(Said::Failed(failure)) if is_transient(&failure)));
     worker.shutdown().await;
 }
