@@ -16,7 +16,7 @@ pub fn text(outlook: &Outlook, url: Option<&str>, language: Language) -> String 
     let mut text = language
         .pick(
             "No language model is at work here: this is Mainstay's own report of its sites.\n",
-            "此处没有语言模型在工作:这是 Mainstay 自己的站点状态报告。\n",
+            "此处没有语言模型在工作：这是 Mainstay 自己的站点状态报告。\n",
         )
         .to_owned();
     if outlook.sites.is_empty() {
@@ -26,7 +26,7 @@ pub fn text(outlook: &Outlook, url: Option<&str>, language: Language) -> String 
         advice(outlook, language, &mut text);
     }
     if let Some(url) = url {
-        text.push_str(language.pick("\nThe API is at ", "\nAPI 地址:"));
+        text.push_str(language.pick("\nThe API is at ", "\nAPI 地址："));
         text.push_str(url);
         text.push_str(language.pick("/v1.", "/v1。"));
     }
@@ -53,8 +53,8 @@ fn none(language: Language) -> String {
         "\nNo provider is configured. Set a provider's key and start again, for example:\n\n  \
          DEEPSEEK_API_KEY=... mainstay\n\nor name sites in a file: \
          mainstay serve --config mainstay.toml\n",
-        "\n还没有配置任何提供商。请设置一个提供商的密钥后重新启动,例如:\n\n  \
-         DEEPSEEK_API_KEY=... mainstay\n\n或在文件中写明站点:\
+        "\n还没有配置任何提供商。请设置一个提供商的密钥后重新启动，例如：\n\n  \
+         DEEPSEEK_API_KEY=... mainstay\n\n或在文件中写明站点：\
          mainstay serve --config mainstay.toml\n",
     );
     language.pick(english, chinese).to_owned()
@@ -86,20 +86,20 @@ fn line(site: &SiteState, language: Language) -> String {
     let state = match site.condition {
         Condition::Up => language.pick("up", "运行正常"),
         Condition::Recovering => language.pick("recovering", "正在恢复"),
-        Condition::Full => language.pick("full: throttled or overloaded", "已满:限流或过载"),
-        Condition::NoCredit => language.pick("no credit: top up its account", "余额不足:请充值"),
+        Condition::Full => language.pick("full: throttled or overloaded", "已满：限流或过载"),
+        Condition::NoCredit => language.pick("no credit: top up its account", "余额不足：请充值"),
         Condition::KeyRefused => {
-            language.pick("refuses its key: check the key", "拒绝了密钥:请检查密钥")
+            language.pick("refuses its key: check the key", "拒绝了密钥：请检查密钥")
         }
-        Condition::Down => language.pick("down: it does not answer", "中断:没有应答"),
+        Condition::Down => language.pick("down: it does not answer", "中断：没有应答"),
     };
     let again = site.again.map(|again| duration(again, language));
     let tail = match (again, language) {
         (None, _) => String::new(),
         (Some(again), Language::English) => format!("; asked again in {again}"),
-        (Some(again), Language::Chinese) => format!(";{again}后再试"),
+        (Some(again), Language::Chinese) => format!("；{again}后再试"),
     };
-    format!("{}{}{state}{tail}", site.name, language.pick(": ", ":"))
+    format!("{}{}{state}{tail}", site.name, language.pick(": ", "："))
 }
 
 fn advice(outlook: &Outlook, language: Language, text: &mut String) {
