@@ -8,7 +8,7 @@ mod grouped;
 mod latent;
 
 use crate::cache::{Cache, Page};
-use crate::kernels::{self, vector};
+use crate::kernels::{self, Rows, vector};
 use crate::rope::Angles;
 pub use grouped::Grouped;
 pub use latent::Latent;
@@ -73,7 +73,8 @@ impl View<'_> {
         let mut scores = vec![0.0; heads * self.count];
         let mut products = vec![0.0; heads];
         for (position, row) in self.cache.rows(self.table, self.layer, self.count).enumerate() {
-            kernels::products(element, &row[key.clone()], queries, &mut products);
+            let row = Rows { element, bytes: &row[key.clone()], columns: self.key.len() };
+            kernels::products(row, queries, &mut products);
             for (head, product) in products.iter().enumerate() {
                 scores[head * self.count + position] = product * scale;
             }

@@ -54,6 +54,11 @@ impl<'a> Rows<'a> {
         self.columns * self.element.bytes()
     }
 
+    /// Rows `first` to `end` (excluded).
+    pub fn part(&self, first: usize, end: usize) -> Rows<'a> {
+        Rows { bytes: &self.bytes[first * self.stride()..end * self.stride()], ..*self }
+    }
+
     /// The bytes of row `index`.
     pub fn row(&self, index: usize) -> &'a [u8] {
         &self.bytes[index * self.stride()..(index + 1) * self.stride()]
@@ -111,53 +116,35 @@ pub fn multiply(rows: Rows<'_>, x: &[f32], threads: usize) -> Vec<f32> {
     let work = height * vectors * rows.columns;
     let threads = threads.min(work / THREAD_WORTH + 1).max(1);
     if threads == 1 || height < threads || vectors == 0 {
-        multiply_rows(rows, 0, x, &mut by_row);
+        products(rows, x, &mut by_row);
     } else {
         let share = height.div_ceil(threads);
         std::thread::scope(|scope| {
             for (part, out) in by_row.chunks_mut(share * vectors).enumerate() {
-                scope.spawn(move || multiply_rows(rows, part * share, x, out));
+                let first = part * share;
+                let rows = rows.part(first, first + out.len() / vectors);
+                scope.spawn(move || products(rows, x, out));
             }
         });
     }
     if vectors == 1 { by_row } else { transpose(&by_row, vectors) }
 }
 
-/// Fills `out` with the products of consecutive rows from `first`, all vectors of a row together.
-fn multiply_rows(rows: Rows<'_>, first: usize, x: &[f32], out: &mut [f32]) {
+/// Fills `out` with the products of each row with each vector of `x`, all of one row together.
+pub fn products(rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
     let vectors = x.len() / rows.columns.max(1);
-    if vectors == 0 {
-        return;
-    }
-    for (index, out) in out.chunks_exact_mut(vectors).enumerate() {
-        products(rows.element, rows.row(first + index), x, out);
-    }
-}
-
-/// The dot products of one row with several vectors, one for each number of `out`: the row is read
-/// once for up to three.
-pub fn products(element: Element, row: &[u8], x: &[f32], out: &mut [f32]) {
-    let columns = row.len() / element.bytes();
-    assert_eq!(x.len(), columns * out.len());
-    if columns == 0 {
+    if vectors == 0 || rows.columns == 0 {
         return out.fill(0.0);
     }
+    assert_eq!(out.len(), rows.count() * vectors);
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = avx2::Avx2::detect() {
-        let mut at = 0;
-        let vector = |index: usize| &x[index * columns..(index + 1) * columns];
-        while out.len() - at >= 3 {
-            let three = [vector(at), vector(at + 1), vector(at + 2)];
-            out[at..at + 3].copy_from_slice(&avx2.dots(element, row, three));
-            at += 3;
-        }
-        for (index, out) in out.iter_mut().enumerate().skip(at) {
-            *out = avx2.dots(element, row, [vector(index)])[0];
-        }
-        return;
+        return avx2.multiply(rows, x, out);
     }
-    for (out, vector) in out.iter_mut().zip(x.chunks_exact(columns)) {
-        *out = scalar::dot(element, row, vector);
+    for (row, out) in out.chunks_exact_mut(vectors).enumerate() {
+        for (out, vector) in out.iter_mut().zip(x.chunks_exact(rows.columns)) {
+            *out = scalar::dot(rows.element, rows.row(row), vector);
+        }
     }
 }
 
@@ -197,7 +184,7 @@ mod tests {
                 let row = stored(element, &numbers(length, 1));
                 let x = numbers(length, 2);
                 let mut fast = [0.0];
-                products(element, &row, &x, &mut fast);
+                products(Rows { element, bytes: &row, columns: length }, &x, &mut fast);
                 let difference = fast[0] - scalar::dot(element, &row, &x);
                 assert!(difference.abs() < 1e-5 * (length as f32 + 1.0), "{element:?} {length}");
                 let mut fast = numbers(length, 3);

@@ -1,10 +1,11 @@
 //! The kernels with AVX2, FMA and F16C: eight numbers at a time.
 //!
-//! The sum of a dot product is kept in four registers and a scalar tail, whatever the number of
-//! vectors that share the row, so that the result of one vector never depends on the others.
+//! A tile of rows and vectors is computed at once, so that each number loaded is used several times.
+//! Whatever the tile, the sum of one dot product is kept in two registers and a scalar tail, in the
+//! same order: the result of one vector never depends on the others.
 #![allow(unsafe_code)]
 
-use super::Element;
+use super::{Element, Rows};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -14,7 +15,7 @@ pub struct Avx2(());
 
 /// Numbers in a register, and numbers one round of a dot product takes.
 const LANES: usize = 8;
-const ROUND: usize = 4 * LANES;
+const ROUND: usize = 2 * LANES;
 
 impl Avx2 {
     pub fn detect() -> Option<Avx2> {
@@ -24,17 +25,18 @@ impl Avx2 {
         has.then_some(Avx2(()))
     }
 
-    /// Dot products of one stored row with `N` vectors, all of the row's length.
-    pub fn dots<const N: usize>(self, element: Element, row: &[u8], x: [&[f32]; N]) -> [f32; N] {
-        let columns = row.len() / element.bytes();
-        assert!(x.iter().all(|x| x.len() == columns));
-        // SAFETY: `self` proves the processor features. Every vector has `columns` numbers and the
-        // row has `columns` elements (checked above), and the kernels read below `columns` only.
+    /// The products of each row with each vector of `x`; those of one row lie together in `out`.
+    pub fn multiply(self, rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
+        let vectors = x.len() / rows.columns;
+        assert_eq!(x.len(), vectors * rows.columns);
+        assert_eq!(out.len(), vectors * rows.count());
+        // SAFETY: `self` proves the processor features; the kernels take their rows and vectors by
+        // safe slicing and read only inside them.
         unsafe {
-            match element {
-                Element::F32 => dots::<F32, N>(row, x),
-                Element::Bf16 => dots::<Bf16, N>(row, x),
-                Element::F16 => dots::<F16, N>(row, x),
+            match rows.element {
+                Element::F32 => multiply::<F32>(rows, x, out),
+                Element::Bf16 => multiply::<Bf16>(rows, x, out),
+                Element::F16 => multiply::<F16>(rows, x, out),
             }
         }
     }
@@ -42,7 +44,7 @@ impl Avx2 {
     /// Adds `scale` times the row to `sum`, of the row's length.
     pub fn add_scaled(self, element: Element, row: &[u8], scale: f32, sum: &mut [f32]) {
         assert_eq!(row.len(), sum.len() * element.bytes());
-        // SAFETY: as in `dots`: features proven by `self`, lengths checked above.
+        // SAFETY: features proven by `self`, lengths checked above.
         unsafe {
             match element {
                 Element::F32 => add_scaled::<F32>(row, scale, sum),
@@ -109,61 +111,148 @@ impl Stored for F16 {
     }
 }
 
+/// Walks the rows in tiles that fill the registers: four rows by one vector while decoding, two by
+/// two in larger batches.
+///
 /// # Safety
-/// AVX2, FMA and F16C are present; the row holds at least as many numbers as each vector of `x`,
-/// and the vectors are of equal length.
+/// AVX2, FMA and F16C are present.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dots<S: Stored, const N: usize>(row: &[u8], x: [&[f32]; N]) -> [f32; N] {
-    let columns = x.first().map_or(0, |x| x.len());
-    let mut sums = [[_mm256_setzero_ps(); 4]; N];
+unsafe fn multiply<S: Stored>(rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
+    let (height, vectors) = (rows.count(), x.len() / rows.columns);
+    let mut row = 0;
+    // SAFETY: the features are the caller's promise.
+    unsafe {
+        if vectors == 1 {
+            while row + 4 <= height {
+                strip::<S, 4>(rows, row, x, &mut out[row..row + 4]);
+                row += 4;
+            }
+        } else {
+            while row + 2 <= height {
+                strip::<S, 2>(rows, row, x, &mut out[row * vectors..(row + 2) * vectors]);
+                row += 2;
+            }
+        }
+        while row < height {
+            strip::<S, 1>(rows, row, x, &mut out[row * vectors..(row + 1) * vectors]);
+            row += 1;
+        }
+    }
+}
+
+/// `R` rows from `first` with all vectors.
+///
+/// # Safety
+/// AVX2, FMA and F16C are present.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn strip<S: Stored, const R: usize>(
+    rows: Rows<'_>,
+    first: usize,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    let vectors = x.len() / rows.columns;
+    let mut stored: [&[u8]; R] = [&[]; R];
+    for (row, stored) in stored.iter_mut().enumerate() {
+        *stored = rows.row(first + row);
+    }
+    let vector = |index: usize| &x[index * rows.columns..(index + 1) * rows.columns];
+    let mut at = 0;
+    while R < 4 && at + 2 <= vectors {
+        // SAFETY: the features are the caller's promise; rows and vectors have `columns` numbers.
+        let tile = unsafe { tile::<S, R, 2>(&stored, &[vector(at), vector(at + 1)]) };
+        for (row, products) in tile.iter().enumerate() {
+            out[row * vectors + at..row * vectors + at + 2].copy_from_slice(products);
+        }
+        at += 2;
+    }
+    while at < vectors {
+        // SAFETY: as above.
+        let tile = unsafe { tile::<S, R, 1>(&stored, &[vector(at)]) };
+        for (row, products) in tile.iter().enumerate() {
+            out[row * vectors + at] = products[0];
+        }
+        at += 1;
+    }
+}
+
+/// The products of `R` rows with `V` vectors.
+///
+/// # Safety
+/// AVX2, FMA and F16C are present; all rows and vectors hold the same count of numbers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)] // counted loops unroll, and the sums stay in registers
+unsafe fn tile<S: Stored, const R: usize, const V: usize>(
+    rows: &[&[u8]; R],
+    x: &[&[f32]; V],
+) -> [[f32; V]; R] {
+    let columns = x[0].len();
+    let mut sums = [[[_mm256_setzero_ps(); 2]; V]; R];
     let mut at = 0;
     while at + ROUND <= columns {
-        for lane in 0..4 {
-            let from = at + lane * LANES;
-            // SAFETY: from + 8 <= columns, so both reads stay inside the row and the vectors.
-            unsafe {
-                let stored = S::eight(row.as_ptr().add(from * S::BYTES));
-                for (sum, x) in sums.iter_mut().zip(&x) {
-                    let values = _mm256_loadu_ps(x.as_ptr().add(from));
-                    sum[lane] = _mm256_fmadd_ps(stored, values, sum[lane]);
-                }
-            }
+        // SAFETY: at + 16 <= columns, so both halves stay inside every row and vector.
+        unsafe {
+            eight_columns::<S, R, V, 0>(rows, x, at, &mut sums);
+            eight_columns::<S, R, V, 1>(rows, x, at + LANES, &mut sums);
         }
         at += ROUND;
     }
-    while at + LANES <= columns {
-        // SAFETY: at + 8 <= columns, as above.
-        unsafe {
-            let stored = S::eight(row.as_ptr().add(at * S::BYTES));
-            for (sum, x) in sums.iter_mut().zip(&x) {
-                let values = _mm256_loadu_ps(x.as_ptr().add(at));
-                sum[0] = _mm256_fmadd_ps(stored, values, sum[0]);
-            }
-        }
+    if at + LANES <= columns {
+        // SAFETY: at + 8 <= columns.
+        unsafe { eight_columns::<S, R, V, 0>(rows, x, at, &mut sums) };
         at += LANES;
     }
-    let mut out = [0.0; N];
-    for ((out, sum), x) in out.iter_mut().zip(sums).zip(&x) {
-        let mut total = total(sum);
-        for (index, x) in x.iter().enumerate().skip(at) {
-            total += S::one(&row[index * S::BYTES..]) * x;
+    let mut out = [[0.0; V]; R];
+    for row in 0..R {
+        for vector in 0..V {
+            let mut total = total(sums[row][vector]);
+            for index in at..columns {
+                total += S::one(&rows[row][index * S::BYTES..]) * x[vector][index];
+            }
+            out[row][vector] = total;
         }
-        *out = total;
     }
     out
 }
 
-/// The sum over four registers, always in the same order.
+/// Adds the products of the eight columns from `at` to register `HALF` of every sum.
+///
+/// # Safety
+/// AVX2, FMA and F16C are present; all rows and vectors hold at least `at + 8` numbers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn total(sum: [__m256; 4]) -> f32 {
-    let all = _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3]));
-    let mut lanes = [0.0f32; LANES];
-    // SAFETY: `lanes` is 32 writable bytes; the store asks for no alignment.
-    unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), all) };
-    let pairs =
-        [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
-    (pairs[0] + pairs[2]) + (pairs[1] + pairs[3])
+#[allow(clippy::needless_range_loop)] // as in `tile`
+unsafe fn eight_columns<S: Stored, const R: usize, const V: usize, const HALF: usize>(
+    rows: &[&[u8]; R],
+    x: &[&[f32]; V],
+    at: usize,
+    sums: &mut [[[__m256; 2]; V]; R],
+) {
+    let mut values = [_mm256_setzero_ps(); V];
+    for vector in 0..V {
+        // SAFETY: the caller grants eight numbers from `at`.
+        values[vector] = unsafe { _mm256_loadu_ps(x[vector].as_ptr().add(at)) };
+    }
+    for row in 0..R {
+        // SAFETY: as above, in the row's width.
+        let stored = unsafe { S::eight(rows[row].as_ptr().add(at * S::BYTES)) };
+        for vector in 0..V {
+            let sum = &mut sums[row][vector][HALF];
+            *sum = _mm256_fmadd_ps(stored, values[vector], *sum);
+        }
+    }
+}
+
+/// The sum over two registers, always in the same order.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn total(sum: [__m256; 2]) -> f32 {
+    let all = _mm256_add_ps(sum[0], sum[1]);
+    let four = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// # Safety

@@ -19,7 +19,7 @@ impl Source {
         // SAFETY: the map is private to us and read-only. Its bytes are only ever read as numbers,
         // of which every bit pattern is valid, so another process writing to the file can change
         // results but not memory safety. Truncating the file under us ends the process (SIGBUS):
-        // model directories are replaced by renaming, never written in place; the guide says so.
+        // a model directory is to be replaced by renaming, never written in place.
         let map = unsafe { memmap2::Mmap::map(&file)? };
         Ok(Source::Mapped(map))
     }
