@@ -10,6 +10,7 @@ mod evidence;
 pub mod health;
 pub mod joint;
 pub mod latency;
+pub mod outlook;
 pub mod placement;
 pub mod refusal;
 pub mod request;
