@@ -15,6 +15,7 @@ use crate::telemetry::{Names, Telemetry};
 use crate::worker::Worker;
 use hyper::service::service_fn;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,8 +37,9 @@ pub async fn run(
     let _log = Log::start(level, setup.log.format)?;
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
+    let (sites, mut workers) = open_sites(&setup, &drive)?;
     let sites = Arc::new(Sites {
-        sites: open_sites(&setup, &drive)?,
+        sites,
         names: setup.core.sites.iter().map(|site| site.name.clone()).collect(),
         drive: drive.clone(),
     });
@@ -80,20 +82,43 @@ pub async fn run(
     for site in &sites.sites {
         site.shutdown().await;
     }
+    for worker in &mut workers {
+        // A step that hangs must not keep the process.
+        let _ = tokio::time::timeout(CUT_TIME, worker.shutdown()).await;
+    }
     timer.abort();
     Ok(())
 }
 
-fn open_sites(setup: &Setup, drive: &Arc<Drive>) -> Result<Vec<Site>, String> {
-    let named = setup.core.sites.iter().zip(&setup.upstreams);
-    named
-        .map(|(site, upstream)| match upstream {
-            Upstream::Provider(provider) => account(setup, provider)
-                .map_err(|error| format!("site {}: {error}", site.name))
-                .map(|account| Site::Provider(Arc::new(account))),
-            Upstream::Engine(model) => Ok(Site::Engine(Worker::start(model.clone(), drive))),
-        })
-        .collect()
+fn open_sites(setup: &Setup, drive: &Arc<Drive>) -> Result<(Vec<Site>, Vec<Worker>), String> {
+    let (mut sites, mut workers) = (Vec::new(), Vec::new());
+    for (site, upstream) in setup.core.sites.iter().zip(&setup.upstreams) {
+        let named = |error: String| format!("site {}: {error}", site.name);
+        sites.push(match upstream {
+            Upstream::Provider(provider) => {
+                Site::Provider(Arc::new(account(setup, provider).map_err(named)?))
+            }
+            Upstream::Engine(model) => {
+                let worker = Worker::start(model, drive, url(setup)).map_err(named)?;
+                let desk = worker.desk();
+                workers.push(worker);
+                Site::Engine(desk)
+            }
+        });
+    }
+    Ok((sites, workers))
+}
+
+/// Where a client on this machine reaches the API, without a path.
+fn url(setup: &Setup) -> String {
+    let scheme = if setup.listen.tls.is_some() { "https" } else { "http" };
+    let mut here = setup.listen.api;
+    match here.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => here.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => here.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    format!("{scheme}://{here}")
 }
 
 fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {

@@ -9,10 +9,12 @@ use super::dialect::plain::{self, Plain};
 use super::dialect::reader::Reader;
 use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
 use super::dialect::{Auth, Dialect};
+use super::embedded;
 use super::roster::Roster;
 use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
+use crate::embedded::Desk;
 use crate::setup::Secret;
-use crate::worker::{Work, Worker};
+use crate::telemetry::format_request;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -32,7 +34,7 @@ pub enum Site {
     /// A provider account.
     Provider(Arc<Account>),
     /// The embedded engine.
-    Engine(Worker),
+    Engine(Desk),
 }
 
 /// A provider account.
@@ -109,7 +111,7 @@ pub struct Attempt(Source);
 
 enum Source {
     Provider(Box<Exchange>),
-    Engine(crate::worker::Answer),
+    Engine(embedded::Answer),
     /// It could not even be written down.
     Stillborn(Option<Failure>),
 }
@@ -144,16 +146,10 @@ impl Attempt {
     pub fn open(site: &Site, question: &Question<'_>) -> Attempt {
         match site {
             Site::Provider(account) => Attempt(provider(account, question)),
-            Site::Engine(worker) => {
-                let work = Work {
-                    call: question.call.clone(),
-                    prefix: question.relayed.map(|r| (r.text.to_owned(), r.tokens)),
-                };
-                Attempt(match worker.begin(work) {
-                    Ok(answer) => Source::Engine(answer),
-                    Err(failure) => Source::Stillborn(Some(failure)),
-                })
-            }
+            Site::Engine(desk) => Attempt(match embedded::Answer::begin(desk, order(question)) {
+                Ok(answer) => Source::Engine(answer),
+                Err(failure) => Source::Stillborn(Some(failure)),
+            }),
         }
     }
 
@@ -186,6 +182,11 @@ impl Attempt {
 impl Fault {
     fn of(failure: Failure, sent: Sent) -> Fault {
         Fault { failure, sent, stale: false, cut: false, alarm: None }
+    }
+
+    /// The embedded engine says no, or broke.
+    pub fn of_engine(failure: Failure) -> Fault {
+        Fault::of(failure, Sent::Maybe)
     }
 
     fn sending(error: SendError) -> Fault {
@@ -306,6 +307,20 @@ fn told(event: Event) -> Item {
         Event::Chunk(chunk) => Item::Chunk(chunk),
         Event::Failed(failure) => Item::Broken(Fault::of(failure, Sent::Maybe)),
         Event::Done => Item::End,
+    }
+}
+
+fn order<'a>(question: &Question<'a>) -> embedded::Question<'a> {
+    let start = question.start;
+    let name = format_request(start.attempt.request);
+    embedded::Question {
+        call: question.call,
+        relayed: question
+            .relayed
+            .filter(|_| matches!(start.how, How::Resume(r) if r != Rung::Regenerate)),
+        only_choice: start.only_choice,
+        stands_in: start.model != question.call.model,
+        id: format!("chatcmpl-{}", name.trim_start_matches("req-")),
     }
 }
 

@@ -20,7 +20,7 @@ use client::{Client, Marks, Slowness, Stop};
 use mainstay_core::fact::Why;
 use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
 use mainstay_core::gateway::watch::Watch;
-use mainstay_core::gateway::{Close, Event, Start};
+use mainstay_core::gateway::{Close, Event, FLOWING, Start};
 use mainstay_core::names::{ErrorClass, Failure, RequestId, Scope};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +31,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const USAGE_WAIT: Duration = Duration::from_millis(800);
 /// How long a client waits without a word before it gets headers and comments (C11).
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
-/// Tokens that flow for so long make an attempt good before its end.
-const FLOWING: Duration = Duration::from_secs(2);
-
 /// What requests share.
 pub struct Sites {
     /// By `SiteId`.
@@ -96,7 +93,7 @@ impl Relay {
             request,
             call,
             client,
-            marks: Marks { request: name, ..Marks::default() },
+            marks: Marks::default(),
             leg: None,
             verbatim: None,
             timer: Box::pin(sleep_until(far)),

@@ -85,8 +85,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         }
         Fact::Health { to: Verdict::Suspect | Verdict::Down, .. }
         | Fact::Parked { .. }
-        | Fact::RetriesExhausted { .. }
-        | Fact::SiteMisled { .. } => {
+        | Fact::RetriesExhausted { .. } => {
             let request = words::request(fact).map(format_request);
             let text = words::sentence(names, fact);
             tracing::warn!(fact = words::kind(fact), request, "{text}");

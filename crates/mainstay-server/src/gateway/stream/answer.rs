@@ -94,7 +94,7 @@ impl Answer {
         }
     }
 
-    /// How it stands.
+    /// How it stands. Embeddings come all at once: no choice of theirs is ever open.
     pub fn standing(&self) -> Standing {
         let mut total = Standing::default();
         for (index, choice) in (0u32..).zip(&self.choices) {
@@ -104,7 +104,9 @@ impl Answer {
             total.relayed |= one.relayed;
             total.tools |= one.tools;
             total.too_long |= one.too_long;
-            let is_open = !choice.relayed.finished && choice.held.is_none();
+            let is_open = self.endpoint != Endpoint::Embeddings
+                && !choice.relayed.finished
+                && choice.held.is_none();
             total.open.extend(is_open.then_some(index));
         }
         total
