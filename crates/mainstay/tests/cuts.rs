@@ -35,7 +35,7 @@ enum Way {
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     whole: usize,
-    resumed: usize,
+    resumed: f64,
     errors: usize,
 }
 
@@ -92,12 +92,12 @@ async fn cut(way: Way, seeds: std::ops::Range<usize>) -> Tally {
         let name = format!("{way:?}, seed {seed}");
         if is_whole(&reply, &prompt, &name) {
             tally.whole += 1;
-            tally.resumed += usize::from(reply.header("x-mainstay-attempts") != Some("1"));
         } else {
             tally.errors += 1;
             println!("{name}: {}", reply.error());
         }
     }
+    tally.resumed = bed.gateway.metric("mainstay_stream_resumes_total", &[]).await;
     bed.is_well().await;
     tally
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use bed::client::{Ask, Mode, Reply};
 use bed::{
-    Bed, CLOSING, Layout, MODES, Place, SLACK, broken_off, gap, hung_up, refused, whole, within,
+    Bed, CLOSING, Layout, MODES, Place, SLACK, broken_off, gap, hung_up, normal, ours, refused,
+    theirs, whole, within,
 };
 use mainstay::faults::{Running, answer_text};
 use serde_json::json;
@@ -18,12 +19,15 @@ use told::{ALL, BOTH, attempts, closes_to, counted_at, each, forget_peak, peak, 
 
 const PROMPT: &str = "How does one leave a harbour? 如何离港?";
 
-/// The first-token limit without samples and the connect limit, divided by five.
-const FIRST_TOKEN: Duration = Duration::from_secs(2);
-const CONNECT: Duration = Duration::from_millis(400);
+/// The first-token limit without samples, and the connect limit.
+fn first_token() -> Duration {
+    ours(10.0)
+}
 
-/// A normal answer of the fast profile, with room for a slow start of the process.
-const NORMAL: Duration = Duration::from_millis(500);
+fn connect() -> Duration {
+    ours(2.0)
+}
+
 const MIB: u64 = 1024 * 1024;
 
 fn millis(count: u64) -> Duration {
@@ -45,7 +49,7 @@ async fn f37a_tokens_past_the_limit_are_not_relayed_and_the_stream_is_closed() {
             assert_eq!(reply.finish().as_deref(), Some("length"));
             assert_eq!(reply.usage()["completion_tokens"], json!(20));
             assert!(reply.terminated);
-            let said = millis(110);
+            let said = theirs(0.36, 0.11);
             within(&reply, said + CLOSING);
             hung_up(&bed.primary().await[0], said - millis(20), said + CLOSING);
             bed.saw(1, 0);
@@ -59,8 +63,8 @@ async fn f37a_tokens_past_the_limit_are_not_relayed_and_the_stream_is_closed() {
 async fn f37b_comments_after_the_finish_reason_are_not_waited_out() {
     each(&ALL, ("f37b", PROMPT), async |bed, reply, _, _| {
         whole(reply, PROMPT);
-        within(reply, NORMAL + CLOSING);
-        hung_up(&bed.primary().await[0], millis(200), NORMAL + CLOSING);
+        within(reply, normal() + CLOSING);
+        hung_up(&bed.primary().await[0], millis(200), normal() + CLOSING);
         bed.saw(1, 0);
         told_as(bed, reply, &["primary: whole"]).await;
     })
@@ -87,7 +91,7 @@ async fn f38_what_is_too_big_is_closed_at_the_limit_and_costs_no_memory() {
     for behavior in ["f38a", "f38b", "f38c"] {
         each(&BOTH, (behavior, PROMPT), async |bed, reply, place, _| {
             whole(reply, PROMPT);
-            within(reply, 2 * NORMAL + CLOSING);
+            within(reply, 2 * normal() + CLOSING);
             let failed = attempts(bed, reply).await;
             let poisoned = |said: &&String| said.contains("(poisoned_stream)");
             let primary = if place == Place::Equal { 1 } else { 2 };
@@ -135,8 +139,8 @@ const SLACK_OF_ALLOCATOR: u64 = MIB;
 async fn f39_headers_that_trickle_in_are_silence() {
     each(&BOTH, ("f39", PROMPT), async |bed, reply, _, _| {
         whole(reply, PROMPT);
-        within(reply, FIRST_TOKEN + millis(300) + NORMAL);
-        hung_up(&bed.primary().await[0], FIRST_TOKEN - SLACK, FIRST_TOKEN + CLOSING);
+        within(reply, first_token() + millis(300) + normal());
+        hung_up(&bed.primary().await[0], first_token() - SLACK, first_token() + CLOSING);
         bed.saw(1, 1);
         told_as(bed, reply, &["primary: silent (dead)", "fallback: whole"]).await;
     })
@@ -162,7 +166,7 @@ async fn f40_a_refused_connection_costs_nothing_and_goes_elsewhere() {
             let bed = refusing(place).await;
             let reply = bed.ask(mode, PROMPT).await;
             whole(&reply, PROMPT);
-            within(&reply, NORMAL + millis(20));
+            within(&reply, normal() + millis(20));
             bed.saw(0, 1);
             told_as(&bed, &reply, &["primary: reply (dead)", "fallback: whole"]).await;
             still_answers(&bed).await;
@@ -245,7 +249,7 @@ async fn forgets_no_address(dns: &str) {
             let mode = if n % 2 == 0 { Mode::Stream } else { Mode::Plain };
             let reply = Ask::chat("chat", &prompt).mode(mode).send(&base).await;
             whole(&reply, &prompt);
-            within(&reply, NORMAL + millis(250));
+            within(&reply, normal() + millis(250));
             reply
         })
     });
@@ -261,13 +265,13 @@ async fn forgets_no_address(dns: &str) {
 
 #[tokio::test]
 async fn f41d_a_name_that_never_resolved_goes_elsewhere_within_the_connect_limit() {
-    for (dns, bound) in [("servfail", millis(0)), ("silent", CONNECT), ("nxdomain", millis(0))] {
+    for (dns, bound) in [("servfail", millis(0)), ("silent", connect()), ("nxdomain", millis(0))] {
         for place in BOTH {
             for mode in MODES {
                 let bed = named(place, dns).await;
                 let reply = bed.ask(mode, PROMPT).await;
                 whole(&reply, PROMPT);
-                within(&reply, bound + NORMAL);
+                within(&reply, bound + normal());
                 bed.saw(0, 1);
                 told_as(&bed, &reply, &["primary: reply (dead)", "fallback: whole"]).await;
                 still_answers(&bed).await;
@@ -304,7 +308,7 @@ async fn f42a_a_bad_certificate_is_never_accepted_and_named_once() {
 
 async fn never_verified(bed: &Bed, reply: &Reply, alarm: &str) {
     whole(reply, PROMPT);
-    within(reply, NORMAL + millis(100));
+    within(reply, normal() + millis(100));
     bed.saw(0, 1);
     told_as(bed, reply, &["primary: reply (dead)", "fallback: whole"]).await;
     still_answers(bed).await;
@@ -320,12 +324,12 @@ async fn f42b_silence_in_the_handshake_ends_at_the_connect_limit() {
             bed.faults.reset("tls");
             let reply = bed.ask(mode, PROMPT).await;
             whole(&reply, PROMPT);
-            within(&reply, CONNECT + NORMAL);
+            within(&reply, connect() + normal());
             bed.saw(0, 1);
             told_as(&bed, &reply, &["primary: reply (dead)", "fallback: whole"]).await;
             let seen = bed.attempts("tls").await;
             assert_eq!(seen.len(), 1);
-            hung_up(&seen[0], CONNECT - millis(100), CONNECT);
+            hung_up(&seen[0], connect() - millis(100), connect());
             still_answers(&bed).await;
         }
     }
@@ -353,7 +357,7 @@ async fn each_h2(places: &[Place], primary: &str, check: impl AsyncFn(&Bed, &Rep
 async fn f43a_a_stream_that_a_goaway_covers_finishes_there() {
     each_h2(&ALL, "f43a", async |bed, reply, _| {
         whole(reply, PROMPT);
-        within(reply, NORMAL);
+        within(reply, normal());
         bed.saw(1, 0);
         told_as(bed, reply, &["primary: whole"]).await;
         let again = bed.ask(Mode::Stream, "and again").await;
@@ -369,7 +373,7 @@ async fn f43bc_what_was_not_processed_is_sent_again_at_once_and_is_no_strike() {
     for behavior in ["f43b", "f43c"] {
         each_h2(&ALL, behavior, async |bed, reply, place| {
             whole(reply, PROMPT);
-            within(reply, NORMAL + millis(500));
+            within(reply, normal() + millis(500));
             if place == Place::Equal {
                 bed.saw(1, 1);
                 told_as(bed, reply, &["primary: reply (transient)", "fallback: whole"]).await;
@@ -397,7 +401,7 @@ async fn f43bc_what_was_not_processed_is_sent_again_at_once_and_is_no_strike() {
 async fn f43d_a_stream_that_is_reset_is_finished_like_a_cut_one() {
     each_h2(&BOTH, "f43d", async |bed, reply, place| {
         whole(reply, PROMPT);
-        within(reply, 2 * NORMAL + CLOSING);
+        within(reply, 2 * normal() + CLOSING);
         bed.saw(if place == Place::Equal { 1 } else { 2 }, 1);
         let said = attempts(bed, reply).await;
         assert_eq!(said[0], "primary: cut (transient)");
@@ -411,7 +415,7 @@ async fn f43e_a_call_for_calm_is_a_throttle() {
     for behavior in ["f43e", "f43e2"] {
         each_h2(&BOTH, behavior, async |bed, reply, _| {
             whole(reply, PROMPT);
-            within(reply, NORMAL + millis(500));
+            within(reply, normal() + millis(500));
             bed.saw(1, 1);
             told_as(bed, reply, &["primary: reply (throttle_burst)", "fallback: whole"]).await;
         })

@@ -9,7 +9,10 @@ mod told;
 use std::time::{Duration, Instant};
 
 use bed::client::{Ask, Mode, Reply};
-use bed::{Bed, CLOSING, Layout, MODES, PRIMARY, Place, SLACK, hung_up, refused, whole, within};
+use bed::{
+    Bed, CLOSING, Layout, MODES, PRIMARY, Place, SLACK, hung_up, normal, ours, refused, whole,
+    within,
+};
 use mainstay::faults::answer_text;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,12 +21,14 @@ use told::{ALL, BOTH, closes_to, each, facts, told as told_as};
 
 const PROMPT: &str = "Who keeps the light? 谁看守灯塔?";
 
-/// First-token and stall limits without samples, divided by five.
-const FIRST_TOKEN: Duration = Duration::from_secs(2);
-const STALL: Duration = Duration::from_secs(1);
+/// First-token and stall limits without samples.
+fn first_token() -> Duration {
+    ours(10.0)
+}
 
-/// A normal answer of the fast profile, with room for a slow start of the process.
-const NORMAL: Duration = Duration::from_millis(500);
+fn stall() -> Duration {
+    ours(5.0)
+}
 
 fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -34,9 +39,9 @@ async fn f44a_a_link_that_dies_after_the_request_is_left_at_the_first_token_limi
     each(&BOTH, ("f44a", PROMPT), async |bed, reply, _, _| {
         whole(reply, PROMPT);
         bed.saw(1, 1);
-        within(reply, FIRST_TOKEN + NORMAL);
+        within(reply, first_token() + normal());
         told_as(bed, reply, &["primary: silent (dead)", "fallback: whole"]).await;
-        hung_up(&bed.primary().await[0], FIRST_TOKEN - SLACK, FIRST_TOKEN + CLOSING);
+        hung_up(&bed.primary().await[0], first_token() - SLACK, first_token() + CLOSING);
     })
     .await;
 }
@@ -46,12 +51,12 @@ async fn f44b_a_link_that_dies_under_a_stream_is_left_at_the_stall_limit() {
     each(&BOTH, ("f44b", PROMPT), async |bed, reply, _, mode| {
         whole(reply, PROMPT);
         bed.saw(1, 1);
-        within(reply, STALL + 2 * NORMAL);
+        within(reply, stall() + 2 * normal());
         told_as(bed, reply, &["primary: stalled (dead)", "fallback: whole"]).await;
         let primary = &bed.primary().await[0];
-        hung_up(primary, STALL - SLACK, STALL + NORMAL + CLOSING);
+        hung_up(primary, stall() - SLACK, stall() + normal() + CLOSING);
         if mode == Mode::Stream {
-            assert!(reply.longest_gap() <= STALL + NORMAL + SLACK);
+            assert!(reply.longest_gap() <= stall() + normal() + SLACK);
         }
     })
     .await;
@@ -66,12 +71,12 @@ async fn f44c_a_dead_pooled_connection_costs_one_request_its_patience_and_no_mor
             let open = bed.gateway.open_files();
             let paid = bed.ask(mode, PROMPT).await;
             whole(&paid, PROMPT);
-            within(&paid, FIRST_TOKEN + NORMAL);
+            within(&paid, first_token() + normal());
             told_as(&bed, &paid, &["primary: silent (dead)", "fallback: whole"]).await;
             // The next one opens a connection of its own, which answers.
             let next = bed.ask(mode, "the next").await;
             whole(&next, "the next");
-            within(&next, NORMAL);
+            within(&next, normal());
             told_as(&bed, &next, &["primary: whole"]).await;
             closes_to(&bed.gateway, open + 1).await;
         }
@@ -82,7 +87,7 @@ async fn f44c_a_dead_pooled_connection_costs_one_request_its_patience_and_no_mor
 async fn f45a_a_page_behind_a_502_is_a_passing_fault() {
     each(&BOTH, ("f45a", PROMPT), async |bed, reply, place, _| {
         whole(reply, PROMPT);
-        within(reply, NORMAL + millis(600));
+        within(reply, normal() + millis(600));
         no_page(reply);
         let failed = "primary: reply (transient)";
         if place == Place::Equal {
@@ -109,7 +114,7 @@ fn no_page(reply: &Reply) {
 async fn f45b_a_page_behind_a_200_is_poison_and_never_shown() {
     each(&BOTH, ("f45b", PROMPT), async |bed, reply, place, _| {
         whole(reply, PROMPT);
-        within(reply, NORMAL + millis(600));
+        within(reply, normal() + millis(600));
         no_page(reply);
         let said = told::attempts(bed, reply).await;
         assert!(said[0].ends_with("(poisoned_stream)"), "{said:?}");
@@ -127,7 +132,7 @@ async fn f45b_a_page_behind_a_200_is_poison_and_never_shown() {
 async fn f45c_a_good_stream_under_a_wrong_label_is_taken() {
     each(&ALL, ("f45c", PROMPT), async |bed, reply, _, _| {
         whole(reply, PROMPT);
-        within(reply, NORMAL);
+        within(reply, normal());
         bed.saw(1, 0);
         told_as(bed, reply, &["primary: whole"]).await;
     })
@@ -139,7 +144,7 @@ async fn f46_a_redirect_is_never_followed_and_told_once() {
     for behavior in ["f46a", "f46b", "f46c", "f46d"] {
         each(&BOTH, (behavior, PROMPT), async |bed, reply, _, mode| {
             whole(reply, PROMPT);
-            within(reply, NORMAL + millis(100));
+            within(reply, normal() + millis(100));
             bed.saw(1, 1);
             told_as(bed, reply, &["primary: reply (dead)", "fallback: whole"]).await;
             whole(&bed.ask(mode, "once more").await, "once more");
@@ -175,7 +180,7 @@ async fn f47_a_body_too_large_for_one_site_goes_to_another_and_is_learned() {
                 bed.saw(1, 0);
             } else {
                 whole(&reply, &prompt);
-                within(&reply, NORMAL + millis(500));
+                within(&reply, normal() + millis(500));
                 bed.saw(1, 1);
                 let failed = "primary: reply (client_fault/size)";
                 told_as(&bed, &reply, &[failed, "fallback: whole"]).await;
@@ -252,7 +257,7 @@ async fn f48_an_unknown_window_is_tried_once_and_learned() {
         for _ in 0..3 {
             let reply = ask_long(&bed, mode, &prompt).await;
             whole(&reply, &prompt);
-            within(&reply, NORMAL + millis(100));
+            within(&reply, normal() + millis(100));
         }
         bed.saw(1, 3);
         bed.is_well().await;
@@ -269,7 +274,7 @@ async fn f49_a_filter_in_mid_answer_ends_it_and_nothing_is_tried_elsewhere() {
             assert!(reply.terminated);
             assert_eq!(reply.is_done(), mode == Mode::Stream);
             bed.saw(1, 0);
-            within(reply, NORMAL);
+            within(reply, normal());
             let said = told::attempts(bed, reply).await;
             let expected =
                 if behavior == "f49a" { "primary: whole" } else { "primary: reply (policy)" };

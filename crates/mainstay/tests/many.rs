@@ -102,14 +102,16 @@ async fn a_thousand_streams_are_finished_exactly_when_their_site_dies() {
 }
 
 /// The primary stands at the port that can be taken away; each wave has a target of its own
-/// there, so that what the gateway believes of it is the same at each beginning.
+/// there, so that what the gateway believes of it is the same at each beginning. The fallback is a
+/// substitute: of two equals a busy machine's first site gets only as much as it is quick.
 fn layout(faults: &Running) -> Layout {
     let able = |name: &str| format!("{{ name = \"{name}\", continue = true }}");
     let names: Vec<String> = ["first", "second", "third", "last", "quick"].map(of).to_vec();
     let able_all: Vec<String> = names.iter().map(|name| able(name)).collect();
-    let models = format!("models = [{}, {}]", able_all.join(", "), able("ok+native"));
-    let mut layout = Layout::new(Place::Equal, "ok", "ok")
+    let models = format!("models = [{}, {{ name = \"ok\" }}]", able_all.join(", "));
+    let mut layout = Layout::new(Place::Substitute, "ok", "ok")
         // Published times: a stream of this kind is no drip, and this machine is busy.
+        .limit("connect = \"5s\"")
         .limit("drip = \"10s\"\nstall_unmeasured = \"5s\"\nstall = [\"5s\", \"10s\"]")
         .limit("first_token_unmeasured = \"30s\"\nfirst_token = [\"30s\", \"60s\"]")
         .reached_at("primary", &faults.addresses.flap)
@@ -118,7 +120,8 @@ fn layout(faults: &Running) -> Layout {
     for name in ["first", "second", "third", "last", "quick"] {
         let model = of(name);
         layout = layout.more(&format!(
-            "[[model]]\nname = \"{name}\"\nserved_by = [\"primary/{model}\", \"fallback/{model}\"]"
+            "[[model]]\nname = \"{name}\"\nserved_by = [\"primary/{model}\"]\n\
+             substitutes = [\"fallback/{model}\"]"
         ));
     }
     layout

@@ -46,6 +46,7 @@ pub(super) fn suggest(account: &Arc<Account>, drive: &Arc<Drive>, start: &Start)
     origin.beside(async move {
         let names = timeout(LIST_TIME, names(&account)).await.ok().flatten().unwrap_or_default();
         let words = match nearest(&model, names.iter().map(String::as_str)) {
+            Some(near) if near == model => format!("lists the model '{model}' and refuses it"),
             Some(near) => format!("has no model '{model}'; the nearest name on offer is '{near}'"),
             None => format!("has no model '{model}', and none on offer has a name like it"),
         };
