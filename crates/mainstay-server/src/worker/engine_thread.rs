@@ -230,6 +230,7 @@ fn answer_otherwise(request: &mut Request, around: &Surroundings, failure: Failu
     }
     let outlook = (around.outlook)(&request.order.asked);
     let language = Language::of(&prompt::question(&request.order.prompt));
-    let text = status_answer::text(&outlook, around.url.as_deref(), language);
+    let (asked, url) = (&request.order.asked, around.url.as_deref());
+    let text = status_answer::text(&outlook, asked, url, language);
     request.recite(status_answer::NAME, status_answer::pieces(&text));
 }
