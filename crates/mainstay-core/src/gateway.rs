@@ -33,6 +33,9 @@ use refusal::Refusal;
 use request::{Ask, Broken, Life, Report, State};
 use retry_budget::RetryBudget;
 
+/// Tokens that flow for so long make an attempt good before its end.
+pub const FLOWING: Duration = Duration::from_secs(2);
+
 /// What the gateway hears.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -19,7 +19,7 @@ use client::{Client, Marks, Slowness, Stop};
 use mainstay_core::fact::Why;
 use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
 use mainstay_core::gateway::watch::Watch;
-use mainstay_core::gateway::{Close, Event, Start};
+use mainstay_core::gateway::{Close, Event, FLOWING, Start};
 use mainstay_core::names::{ErrorClass, Failure, RequestId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const USAGE_WAIT: Duration = Duration::from_millis(800);
 /// How long a client waits without a word before it gets headers and comments (C11).
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
-/// Tokens that flow for so long make an attempt good before its end.
-const FLOWING: Duration = Duration::from_secs(2);
-
 /// What requests share.
 pub struct Sites {
     /// By `SiteId`.
@@ -95,7 +92,7 @@ impl Relay {
             request,
             call,
             client,
-            marks: Marks { request: name, ..Marks::default() },
+            marks: Marks::default(),
             leg: None,
             verbatim: None,
             timer: Box::pin(sleep_until(far)),
@@ -180,39 +177,78 @@ impl Relay {
         true
     }
 
+    /// Takes what the attempt said, and whatever more of it is at hand.
     async fn item(&mut self, item: Item) -> Result<(), Left> {
-        let now = self.sites.drive.clock().now();
-        let Some(running) = &mut self.leg else { return Ok(()) };
-        match item {
-            Item::Life => running.watch.byte(),
-            Item::Beat => running.watch.beat(now),
-            Item::Chunk(chunk) => return self.chunk(chunk).await,
-            Item::Whole(plain) => return self.whole(plain).await,
-            Item::Broken(fault) => {
-                let is_whole = fault.cut && self.is_finished();
-                if is_whole {
-                    return self.finish().await;
-                }
-                self.broke(fault);
-            }
-            Item::End => return self.finish().await,
+        let mut next = Some(item);
+        while let Some(item) = next.take() {
+            next = self.one(item).await?;
         }
         Ok(())
     }
 
-    async fn chunk(&mut self, chunk: Chunk) -> Result<(), Left> {
+    async fn one(&mut self, item: Item) -> Result<Option<Item>, Left> {
+        let now = self.sites.drive.clock().now();
+        let Some(running) = &mut self.leg else { return Ok(None) };
+        match item {
+            Item::Life => running.watch.byte(),
+            Item::Beat => running.watch.beat(now),
+            Item::Chunk(chunk) => return self.chunks(chunk).await,
+            Item::Whole(plain) => return self.whole(plain).await.map(|()| None),
+            Item::Broken(fault) if fault.cut && self.is_finished() => self.finish(),
+            Item::Broken(fault) => self.broke(fault),
+            Item::End => self.finish(),
+        }
+        Ok(None)
+    }
+
+    /// Takes a chunk and all that came with it, and hands them over together.
+    async fn chunks(&mut self, first: Chunk) -> Result<Option<Item>, Left> {
+        let mut next = Some(Item::Chunk(first));
+        let mut out = Vec::new();
+        let mut is_misfit = false;
+        while let Some(Item::Chunk(chunk)) = next {
+            let Some(running) = &mut self.leg else { return Ok(None) };
+            let mut taken = self.answer.take(&mut running.leg, &chunk);
+            out.append(&mut taken.out);
+            is_misfit = taken.mismatch;
+            if is_misfit {
+                next = None;
+                break;
+            }
+            self.progress(taken.tokens);
+            let is_over = self.is_finished() && self.answer.has_usage();
+            let more = self.leg.as_mut().filter(|_| !is_over);
+            next = more.and_then(|running| running.attempt.ready());
+        }
+        if !out.is_empty() {
+            self.client.begin(&self.marks);
+            let slow = self.client.chunks(out).await;
+            self.handed_over(slow)?;
+        }
+        if is_misfit {
+            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
+        } else if self.is_finished() {
+            if self.answer.has_usage() {
+                self.finish();
+                return Ok(None);
+            }
+            if let Some(running) = &mut self.leg {
+                running.settled.get_or_insert(Instant::now() + USAGE_WAIT);
+            }
+            self.set_timer();
+        }
+        Ok(next)
+    }
+
+    /// So many output tokens came.
+    fn progress(&mut self, tokens: u32) {
         let drive = &self.sites.drive;
         let now = drive.clock().now();
-        let Some(running) = &mut self.leg else { return Ok(()) };
-        let taken = self.answer.take(&mut running.leg, &chunk);
-        if taken.mismatch {
-            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
-            return Ok(());
-        }
+        let Some(running) = &mut self.leg else { return };
         let attempt = running.start.attempt;
-        if taken.tokens == 0 {
+        if tokens == 0 {
             running.watch.byte();
-        } else if let Some(after) = running.watch.tokens(now, taken.tokens) {
+        } else if let Some(after) = running.watch.tokens(now, tokens) {
             drive.tell(Event::FirstToken { attempt, after });
             running.began = Instant::now();
             self.set_timer();
@@ -220,43 +256,30 @@ impl Relay {
             running.flowed = true;
             drive.tell(Event::Flowing { attempt });
         }
-        if !taken.out.is_empty() {
-            self.client.begin(&self.marks);
-            let slow = self.client.chunks(taken.out).await;
-            self.handed_over(slow)?;
-        }
-        if self.is_finished() {
-            if self.answer.has_usage() {
-                return self.finish().await;
-            }
-            if let Some(running) = &mut self.leg {
-                running.settled.get_or_insert(Instant::now() + USAGE_WAIT);
-            }
-            self.set_timer();
-        }
-        Ok(())
     }
 
     /// A plain reply came whole.
     async fn whole(&mut self, plain: Plain) -> Result<(), Left> {
-        let is_fresh = !self.answer.standing().relayed;
         if self.call.endpoint == Endpoint::Embeddings {
             self.verbatim = Some(plain.json);
             self.tell_whole(End::Whole);
             return Ok(());
         }
-        let json = plain.json.clone();
-        self.verbatim = (is_fresh && !self.client.is_stream()).then_some(json);
-        self.chunk(plain.into_chunk()).await?;
-        match self.leg {
-            Some(_) => self.finish().await,
-            None => Ok(()),
+        if !self.client.is_stream() && !self.answer.standing().relayed {
+            let tokens = self.answer.take_whole(&plain);
+            self.verbatim = Some(plain.json);
+            self.progress(tokens);
+            self.finish();
+            return Ok(());
         }
+        self.chunks(plain.into_chunk()).await?;
+        self.finish();
+        Ok(())
     }
 
     /// The attempt has no more to say.
-    async fn finish(&mut self) -> Result<(), Left> {
-        let Some(running) = &self.leg else { return Ok(()) };
+    fn finish(&mut self) {
+        let Some(running) = &self.leg else { return };
         if !self.answer.is_finished(&running.leg) {
             let what = "the stream ended without a finish reason";
             self.give_up(Why::Cut, Failure::ours(ErrorClass::Transient, what));
@@ -268,7 +291,6 @@ impl Relay {
         } else {
             self.tell_whole(End::Whole);
         }
-        Ok(())
     }
 
     /// The attempt is over and good; what becomes of the request is the machine's to say.
@@ -314,7 +336,8 @@ impl Relay {
         let instant = Instant::now();
         if let Some(running) = &mut self.leg {
             if running.settled.is_some_and(|until| instant >= until) {
-                return self.finish().await;
+                self.finish();
+                return Ok(());
             }
             if let Some(why) = running.watch.check(now) {
                 let failure = running.watch.failure(why);
