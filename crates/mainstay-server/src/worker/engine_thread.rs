@@ -69,7 +69,8 @@ impl EngineThread {
                 // What was under way cannot be trusted; what comes next starts from nothing.
                 Err(_) => {
                     tracing::error!(model = self.around.name, "the embedded engine panicked");
-                    self.start_over();
+                    self.loading.forget();
+                    self.requests.iter_mut().for_each(Request::break_off);
                 }
             }
         }
