@@ -30,6 +30,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const USAGE_WAIT: Duration = Duration::from_millis(800);
 /// How long a client waits without a word before it gets headers and comments (C11).
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
+/// The first time it is a little longer, because the usual limit for a first token is the same ten
+/// seconds, and a refusal then should still have a status of its own.
+const FIRST_COMMENT: Duration = Duration::from_millis(10_500);
 /// Tokens that flow for so long make an attempt good before its end.
 const FLOWING: Duration = Duration::from_secs(2);
 
@@ -88,7 +91,7 @@ impl Relay {
         client: Client,
     ) -> Relay {
         let id = format!("chatcmpl-{}", name.trim_start_matches("req-"));
-        let far = Instant::now() + COMMENT_EVERY;
+        let far = Instant::now() + FIRST_COMMENT;
         Relay {
             answer: Answer::new(&call, id),
             sites,
@@ -245,8 +248,8 @@ impl Relay {
             self.tell_whole(End::Whole);
             return Ok(());
         }
-        let json = plain.json.clone();
-        self.verbatim = (is_fresh && !self.client.is_stream()).then_some(json);
+        let is_complete = is_fresh && plain.usage.is_some();
+        self.verbatim = (is_complete && !self.client.is_stream()).then(|| plain.json.clone());
         self.chunk(plain.into_chunk()).await?;
         match self.leg {
             Some(_) => self.finish().await,
