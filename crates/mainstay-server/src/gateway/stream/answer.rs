@@ -44,7 +44,7 @@ pub struct Leg {
     joints: Vec<Joint>,
     /// It is the first to answer and passes as it comes.
     transparent: bool,
-    /// Tokens the client had before it.
+    /// Tokens the client had before it of what it goes on with.
     before: u32,
 }
 
@@ -77,8 +77,10 @@ impl Answer {
         }
     }
 
-    /// An attempt begins.
-    pub fn leg(&self, how: How, only_choice: Option<u32>) -> Leg {
+    /// An attempt begins. What an earlier one counted was its own answer, not this one's.
+    pub fn leg(&mut self, how: How, only_choice: Option<u32>) -> Leg {
+        self.usage = None;
+        self.counted = None;
         let rung = match how {
             How::Resume(rung) => Some(rung),
             How::First | How::Retry => None,
@@ -90,7 +92,7 @@ impl Answer {
             only_choice,
             joints: self.choices.iter().map(joint).collect(),
             transparent: !stands.relayed,
-            before: stands.tokens,
+            before: self.relayed(only_choice).1,
         }
     }
 
@@ -237,11 +239,13 @@ impl Answer {
 
     fn note_usage(&mut self, leg: &Leg, usage: Usage, json: &[u8]) {
         let is_native = leg.how == How::Resume(Rung::Native);
-        if is_native {
-            // What was continued was part of its prompt and is part of our answer.
-            let before = u64::from(leg.before);
+        // What was continued was part of its prompt and is part of our answer. So are the choices
+        // that it was not asked for.
+        let before = if is_native { u64::from(leg.before) } else { 0 };
+        let others = self.tokens_of_others(leg.only_choice);
+        if before + others > 0 {
             let prompt = usage.prompt.saturating_sub(before);
-            let completion = usage.completion + before;
+            let completion = usage.completion + before + others;
             self.counted = Some(Usage { prompt, completion, ..usage });
             self.usage = None;
             return;
@@ -250,6 +254,13 @@ impl Answer {
         let parsed: Option<Value> = serde_json::from_slice(json).ok();
         self.usage = parsed.and_then(|mut v| Some(v.get_mut("usage")?.take()));
         self.usage.take_if(|value| !value.is_object());
+    }
+
+    /// Tokens of the choices beside the one that is resumed alone.
+    fn tokens_of_others(&self, only_choice: Option<u32>) -> u64 {
+        let Some(only) = only_choice else { return 0 };
+        let others = (0u32..).zip(&self.choices).filter(|(index, _)| *index != only);
+        others.map(|(_, choice)| u64::from(choice.relayed.tokens)).sum()
     }
 
     /// Whether a chunk can go to the client as it came.
