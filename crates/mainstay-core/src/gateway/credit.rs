@@ -14,23 +14,34 @@ use crate::time::{Duration, Time};
 /// A first undated refusal while others are served holds new work back for this long only.
 /// Half a second reaches the next second of a limit that is counted by seconds.
 const REFUSED_HOLD: Duration = Duration::from_millis(500);
+/// Back-offs are spread by this share either way. A tenth would make seven attempts of six in an
+/// unlucky minute, and bring a target back later than 16 s after it recovered.
+const SPREAD: f64 = 0.05;
 /// Served and sent work is counted over this window, in slots.
 const WINDOW: Duration = Duration::from_secs(2);
 const SLOTS: usize = 10;
 /// A rate that was refused is cut to this share of what was served.
-const RATE_CUT: f64 = 0.94;
+const RATE_CUT: f64 = 0.97;
 /// And grows by this share a second while it is in use.
-const RATE_GROWTH: f64 = 0.02;
+const RATE_GROWTH: f64 = 0.01;
 /// Growth of a rate within `Limits::growth` where growth itself was refused.
 const BURST_GROWTH: f64 = 0.4;
+/// What was served when growth was refused is cut to this share: it had grown too far already.
+const BURST_CUT: f64 = 0.85;
 /// A concurrency limit is cut to this share at overload,
-const CONCURRENCY_CUT: f64 = 0.7;
+const CONCURRENCY_CUT: f64 = 0.9;
+/// Share of a concurrency limit that only the highest tier may take.
+const KEPT: f64 = 0.05;
 /// and grows by this much for each served request, divided by itself.
 const CONCURRENCY_GROWTH: f64 = 1.0;
 /// A rate unused to less than this share for `FORGET` is lifted.
 const RATE_IDLE: f64 = 0.5;
 /// See `RATE_IDLE`.
 const FORGET: Duration = Duration::from_secs(60);
+/// What is usual is remembered for so long.
+const PACE: Duration = Duration::from_secs(10);
+/// A rate was in force if at least this share of it was served.
+const IN_FORCE: f64 = 0.6;
 /// Seconds of a rate that may be taken at once.
 const RATE_DEPTH: f64 = 0.25;
 
@@ -92,6 +103,11 @@ pub struct Credit {
     refusals: u32,
     /// Attempts started before this moment belong to a refusal already answered.
     answered: Time,
+    /// Served work, fading over `PACE`, and when it last faded.
+    pace: f64,
+    paced: Time,
+    /// When a rate was last cut for its growth.
+    burst_cut: Option<Time>,
     /// Reopening after a pause: how many may be in flight, doubled by each served request.
     reopening: Option<u32>,
     served: Window,
@@ -130,8 +146,12 @@ impl Credit {
         if self.reopening.is_some_and(|most| self.in_flight >= most) {
             return Room::Full;
         }
-        if self.concurrency.is_some_and(|most| f64::from(self.in_flight + 1) > most.max(1.0)) {
-            return Room::Full;
+        if let Some(most) = self.concurrency {
+            // As with a rate: lower tiers leave some of it to the highest.
+            let kept = if rank == 0 || most < 3.0 { 0.0 } else { (most * KEPT).max(1.0) };
+            if f64::from(self.in_flight + 1) > (most - kept).max(1.0) {
+                return Room::Full;
+            }
         }
         let Some(rate) = &mut self.rate else { return Room::Yes };
         rate.fill(now);
@@ -166,6 +186,8 @@ impl Credit {
     /// An attempt was let in: its first token came, or its whole answer.
     pub fn served(&mut self, now: Time) {
         self.served.add(now);
+        self.decay(now);
+        self.pace += 1.0;
         self.refusals = 0;
         if let Some(most) = &mut self.concurrency {
             *most += CONCURRENCY_GROWTH / most.max(1.0);
@@ -203,14 +225,15 @@ impl Credit {
         }
         if step > 0 || !was_serving {
             let wait = limits.back_off[step.min(limits.back_off.len() - 1)];
-            let spread = rng.between(wait.mul_f64(0.9), wait.mul_f64(1.1));
+            let spread = rng.between(wait.mul_f64(1.0 - SPREAD), wait.mul_f64(1.0 + SPREAD));
             return self.pause(now, spread);
         }
-        self.paused_until = now + REFUSED_HOLD;
         if refusal.class == ErrorClass::Overload {
+            // Room comes again as what is in flight ends; no hold is needed.
             let cut = (f64::from(self.in_flight.max(1)) * CONCURRENCY_CUT).max(1.0);
             self.concurrency = Some(cut);
         } else {
+            self.paused_until = now + REFUSED_HOLD;
             self.bound_rate(now, RATE_CUT, RATE_GROWTH);
         }
         self.bounds()
@@ -260,15 +283,40 @@ impl Credit {
         }
     }
 
+    fn decay(&mut self, now: Time) {
+        let gone = now.since(self.paced).as_secs_f64();
+        self.pace *= (1.0 - gone / PACE.as_secs_f64()).max(0.0);
+        self.paced = now;
+    }
+
     fn bound_rate(&mut self, now: Time, cut: f64, grows: f64) {
-        let per_second = (self.served.per_second(now) * cut).max(0.5);
+        let served = self.served.per_second(now);
+        // A rate is never used to its last tenth (others come first at a hot target), so where it
+        // was in force it is the rate that was too high, not what was served by it.
+        let in_force = self.rate.as_ref().map(|rate| rate.per_second);
+        let base = in_force.filter(|rate| served >= rate * IN_FORCE).unwrap_or(served);
+        let per_second = (base * cut).max(0.5);
         self.rate = Some(Rate { per_second, level: 0.0, filled: now, grows, used: now });
     }
 
     fn bound_growth(&mut self, now: Time, limits: &Limits) -> Cut {
+        self.paused_until = now + REFUSED_HOLD;
+        // A provider that counts growth over ten seconds goes on refusing for a while after the
+        // cut; to cut again for each of these refusals would leave nothing.
+        let is_fresh = self.burst_cut.is_none_or(|at| now.since(at) >= limits.growth / 2);
+        if !is_fresh {
+            return Cut::Nothing;
+        }
+        self.burst_cut = Some(now);
         let growth = BURST_GROWTH / limits.growth.as_secs_f64().max(0.1);
         // The refused part was not served; what was served is the base that may grow.
-        self.bound_rate(now, 1.0, growth * 0.8);
+        self.bound_rate(now, BURST_CUT, growth * 0.8);
+        // What was usual over the time that the provider compares with.
+        self.decay(now);
+        let usual = (self.pace / PACE.as_secs_f64()).max(0.5);
+        if let Some(rate) = &mut self.rate {
+            rate.per_second = rate.per_second.min(usual);
+        }
         self.bounds()
     }
 

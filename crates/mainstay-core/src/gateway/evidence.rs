@@ -20,11 +20,20 @@ const CREDIBLE: f64 = 0.6;
 
 impl Gateway {
     /// An attempt at `target` gave a whole answer, or tokens flowed.
-    pub(super) fn learn_good(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {
+    pub(super) fn learn_good(
+        &mut self,
+        now: Time,
+        (target, started): (TargetId, Time),
+        actions: &mut Vec<Action>,
+    ) {
         let known = self.targets.get_mut(target);
         known.last_good = true;
-        known.auth_refusals = (0, now);
-        let was_parked = known.parked.take().is_some();
+        // What began before our key was refused says nothing of the key.
+        let is_proof = started > known.refused_us;
+        if is_proof {
+            known.auth_refusals = (0, now);
+        }
+        let was_parked = is_proof && known.parked.take().is_some();
         let change = known.health.good(now);
         if was_parked {
             actions.push(Action::Fact(Fact::Unparked { target }));
@@ -118,6 +127,7 @@ impl Gateway {
         let needed = self.config.sites[usize::from(site.0)].auth_strikes.max(1);
         let known = self.targets.get_mut(target);
         let (seen, first) = known.auth_refusals;
+        known.refused_us = now;
         known.auth_refusals = match seen {
             0 => (1, now),
             _ if now.since(first) >= AUTH_APART => (seen.saturating_add(1), first),
@@ -128,6 +138,13 @@ impl Gateway {
             for id in siblings(&self.config, target) {
                 self.park(now, id, (ErrorClass::OurAuth, wait), actions);
             }
+            return;
+        }
+        // Not believed yet: the next to ask is the one whose answer may count.
+        let class = ErrorClass::OurAuth;
+        if seen == 0 {
+            self.targets.get_mut(target).credit.pause(now, AUTH_APART);
+            actions.push(Action::Fact(Fact::Paused { target, class, wait: AUTH_APART }));
         }
     }
 
@@ -140,6 +157,7 @@ impl Gateway {
     ) {
         let known = self.targets.get_mut(target);
         let is_new = known.parked.is_none_or(|(old, _)| old != class);
+        known.refused_us = now;
         known.parked = Some((class, now + wait));
         if is_new {
             actions.push(Action::Fact(Fact::Parked { target, class, wait }));

@@ -223,8 +223,8 @@ impl Health {
         if self.good < PROVING.0 || now.since(self.since) < clean {
             return None;
         }
+        // Departures are not forgotten by it, or three proofs could make seven moves.
         self.latched = false;
-        self.departures.clear();
         self.turn(now, Verdict::Up, "proved on probation")
     }
 
@@ -297,6 +297,29 @@ mod tests {
         }
         let sent = (0..1000).filter(|n| health.takes_trickle(at(500 + n * 10))).count();
         assert!((9..=11).contains(&sent), "{sent} of 1000 in ten seconds");
+    }
+
+    #[test]
+    fn a_third_departure_latches_however_well_it_proved_itself_in_between() {
+        let mut health = Health::default();
+        let mut now = 0;
+        for departure in 1..=3 {
+            while health.verdict() == Verdict::Up {
+                health.strike(at(now));
+                now += 400;
+            }
+            assert_eq!(health.is_latched(), departure == 3);
+            while health.verdict() != Verdict::Down {
+                health.strike(at(now));
+                now += 400;
+            }
+            now += 61_000;
+            for _ in 0..13 {
+                health.good(at(now));
+                now += 1000;
+            }
+        }
+        assert_eq!(health.verdict(), Verdict::Probation);
     }
 
     #[test]

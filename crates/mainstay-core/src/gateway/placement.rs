@@ -51,6 +51,8 @@ pub struct Target {
     pub parked: Option<(ErrorClass, Time)>,
     /// Refusals of our key, seen without a success since, and when the first was.
     pub auth_refusals: (u8, Time),
+    /// When our key, bill or its name was last refused.
+    pub refused_us: Time,
     /// Continuation was refused: off until then.
     pub continuation_off: Time,
     /// When it last broke a stream.

@@ -13,12 +13,18 @@ use alloc::vec::Vec;
 /// Demand below this many requests a second is never shed ahead: what room there is decides.
 const DEMAND_MIN: f64 = 2.0;
 
+/// A supply is an estimate: this much more is let in, and what then finds no room is refused at
+/// once. Letting in less would leave room unused.
+const MORE: f64 = 1.15;
+
 /// What is asked of one model, by tier.
 #[derive(Clone, Debug)]
 pub(super) struct Shedding {
     demand: Vec<Window>,
     /// Error diffusion: a request is let in each time its tier's level passes one.
     level: Vec<f64>,
+    /// Whether more is asked than there is room for.
+    pub(super) is_short: bool,
 }
 
 impl Gateway {
@@ -28,7 +34,9 @@ impl Gateway {
         let shedding = self.demand.entry(ask.model.0).or_insert_with(|| Shedding {
             demand: alloc::vec![Window::default(); tiers_known],
             level: alloc::vec![1.0; tiers_known],
+            is_short: false,
         });
+        shedding.is_short = false;
         let tier = usize::from(ask.tier.0).min(tiers_known.saturating_sub(1));
         shedding.demand[tier].add(now);
         let model = &self.config.models[usize::from(ask.model.0)];
@@ -39,9 +47,10 @@ impl Gateway {
         if asked < DEMAND_MIN || asked <= supply || supply <= 0.0 {
             return false;
         }
+        shedding.is_short = true;
         let floors: Vec<f64> = self.config.tiers.iter().map(|t| t.floor).collect();
         let mut granted = alloc::vec![0.0; tiers_known];
-        tiers(&demand, &floors, supply, &mut granted);
+        tiers(&demand, &floors, supply * MORE, &mut granted);
         shedding.level[tier] += granted[tier] / demand[tier].max(0.1);
         if shedding.level[tier] >= 1.0 - 1e-9 {
             shedding.level[tier] = (shedding.level[tier] - 1.0).min(1.0);

@@ -82,8 +82,8 @@ impl Gateway {
     pub(super) fn flowing(&mut self, now: Time, attempt: AttemptId, actions: &mut Vec<Action>) {
         let Some(running) = self.running(attempt) else { return };
         if !core::mem::replace(&mut running.flowed, true) {
-            let target = running.target;
-            self.learn_good(now, target, actions);
+            let good = (running.target, running.started);
+            self.learn_good(now, good, actions);
         }
     }
 
@@ -103,10 +103,11 @@ impl Gateway {
             return self.close(now, attempt.request, end, actions);
         }
         // One choice of several was mended; the next open one is resumed by itself.
+        if life.attempts >= ATTEMPTS {
+            return self.fail(now, attempt.request, actions);
+        }
         let lesson = Lesson { same: Same::After(Duration::ZERO, Duration::ZERO), ..ELSEWHERE };
-        let life_target = running.target;
-        life.tried.retain(|t| *t != life_target);
-        self.next_step(now, attempt.request, Some((life_target, lesson)), actions);
+        self.next_step(now, attempt.request, Some((running.target, lesson)), actions);
     }
 
     pub(super) fn short(
@@ -421,7 +422,7 @@ impl Gateway {
             self.learn_served(now, target);
         }
         if !running.flowed {
-            self.learn_good(now, target, actions);
+            self.learn_good(now, (target, running.started), actions);
         }
         self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
         let (attempt, after) = (running.attempt, now.since(running.started));
@@ -526,8 +527,11 @@ impl Gateway {
         let State::Holding { give_up, .. } = life.state else {
             return self.fail(now, request, actions);
         };
+        // Where more is asked than there is room for, only the highest tier waits for some.
+        let is_short = self.demand.get(&life.ask.model.0).is_some_and(|known| known.is_short);
+        let may_hold = !is_short || life.ask.tier.0 == 0;
         let soon = absent.at.is_none_or(|at| at <= give_up) && now < give_up;
-        if absent.full && soon {
+        if absent.full && soon && may_hold {
             let again = absent.at.map_or(now + HOLD_LOOK, |at| at.max(now + HOLD_LOOK / 25));
             life.state = State::Holding { again: again.min(give_up), give_up };
             return self.plan(request);

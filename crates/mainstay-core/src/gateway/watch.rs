@@ -31,6 +31,8 @@ pub struct Watch {
     slot: u64,
     /// Since when tokens have been counted without a pause for the client.
     counted_since: Time,
+    /// When it was last checked for nothing.
+    checked: Time,
 }
 
 impl Watch {
@@ -50,6 +52,7 @@ impl Watch {
             slots: [0; SLOTS as usize],
             slot: 0,
             counted_since: now,
+            checked: now,
         }
     }
 
@@ -110,7 +113,7 @@ impl Watch {
         let stall = self.progress + self.patience.stall;
         // Past its first window a drip is judged slot by slot.
         let slot = self.patience.drip / SLOTS;
-        let judged = self.last_token.max(drip) + slot;
+        let judged = self.last_token.max(drip).max(self.checked) + slot;
         Some(stall.min(judged))
     }
 
@@ -130,6 +133,7 @@ impl Watch {
         if now.since(self.counted_since) < self.patience.drip {
             return None;
         }
+        self.checked = now;
         self.roll(now);
         let recent: u32 = self.slots.iter().sum();
         let least = self.patience.drip_rate * self.patience.drip.as_secs_f64();
@@ -219,6 +223,24 @@ mod tests {
             }
         }
         assert_eq!(verdict, Some(Why::Dripped));
+    }
+
+    #[test]
+    fn a_check_that_finds_nothing_is_followed_by_a_later_one() {
+        let mut watch = Watch::new(at(0), patience());
+        for n in 0..110 {
+            watch.tokens(at(n * 100), 1);
+        }
+        let mut now = at(11_000);
+        for _ in 0..20 {
+            let Some(next) = watch.deadline() else { break };
+            assert!(next > now, "asked again at {now:?} without a pause");
+            now = next;
+            if watch.check(now).is_some() {
+                return;
+            }
+        }
+        panic!("a stall must be found within twenty looks");
     }
 
     #[test]
