@@ -1,3 +1,35 @@
 //! Computes tokens: weights, tokenizer, chat template, batched forward pass, sampling.
 //!
-//! It knows no tenants, no sites and no HTTP.
+//! It knows no tenants, no sites and no HTTP. One [`Engine`] is one loaded model with its cache and
+//! its running requests. Its owner, one thread, hands requests in with [`Engine::submit`], calls
+//! [`Engine::step`] while there is work, and passes on what each step reports.
+//!
+//! Left out for now, on purpose: quantised weights, GGUF, the prefix index, a GPU.
+
+pub mod engine;
+pub mod error;
+pub mod journal;
+
+mod sequence;
+mod step;
+
+pub mod sampler;
+mod stop;
+pub mod template;
+pub mod tokenizer;
+
+mod attention;
+mod cache;
+mod gate;
+mod kernels;
+mod model;
+mod rope;
+mod shape;
+mod weights;
+
+pub use engine::{Engine, Files, KvPrecision, ModelCard, Pages, Settings};
+pub use error::{LoadError, Refusal, TemplateError};
+pub use journal::Journal;
+pub use sampler::{Allowed, Sampling};
+pub use sequence::{Finish, Progress, SequenceId, Work};
+pub use tokenizer::Hide;

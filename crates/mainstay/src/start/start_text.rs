@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 /// More models than this are counted rather than listed: providers offer dozens.
 const MODELS_SHOWN: usize = 12;
 
+/// More ways out than this do not make a line clearer.
+const TARGETS_SHOWN: usize = 3;
+
 /// The whole text but for the last line; `api` is where the API listens.
 pub fn text(resolved: &Resolved, api: SocketAddr) -> String {
     let core = &resolved.setup.core;
@@ -54,7 +57,12 @@ fn models(core: &Config, text: &mut String) {
     for (at, model) in core.models.iter().take(MODELS_SHOWN).enumerate() {
         let head = if at == 0 { "models" } else { "" };
         let list = |targets: &[TargetId]| {
-            targets.iter().map(|id| name_of(core, *id)).collect::<Vec<_>>().join(", ")
+            let shown = targets.iter().take(TARGETS_SHOWN).map(|id| name_of(core, *id));
+            let mut text = shown.collect::<Vec<_>>().join(", ");
+            if targets.len() > TARGETS_SHOWN {
+                let _ = write!(text, " and {} more", targets.len() - TARGETS_SHOWN);
+            }
+            text
         };
         let mut line = format!("{head:<10}{:<width$}  {}", model.name, list(&model.served_by));
         if !model.substitutes.is_empty() {
@@ -83,8 +91,9 @@ fn shown(core: &Config, model: &Model) -> bool {
 /// embedded engine is not lost alone; it goes when Mainstay goes.
 fn survives(resolved: &Resolved, model: &Model) -> String {
     let core = &resolved.setup.core;
+    let sites = core.sites.iter().enumerate().filter(|(_, site)| !site.embedded);
     let mut lost: Vec<(String, Vec<usize>)> =
-        core.sites.iter().enumerate().map(|(at, site)| (site.name.clone(), vec![at])).collect();
+        sites.map(|(at, site)| (site.name.clone(), vec![at])).collect();
     let fates: BTreeSet<&String> =
         resolved.origins.iter().flat_map(|origin| &origin.fate).collect();
     for fate in fates {
@@ -166,4 +175,35 @@ fn curl(resolved: &Resolved, api: SocketAddr) -> String {
          \"Which providers are down?\"}}]}}'",
         url(resolved, api)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::Serve;
+    use crate::environment::Environment;
+    use crate::start::configuration;
+
+    fn said(environment: Environment) -> String {
+        let resolved = configuration(&Serve::default(), &environment).expect("right");
+        text(&resolved, ([127, 0, 0, 1], 8080).into())
+    }
+
+    #[test]
+    fn a_loss_is_told_with_who_stands_in_and_the_engine_is_never_lost_alone() {
+        let keys = [("DEEPSEEK_API_KEY", "a"), ("DASHSCOPE_API_KEY", "b")];
+        let said = said(Environment::from(keys));
+        let line = said.lines().find(|line| line.starts_with("survives")).expect("a line");
+        let told = "survives  chat survives the loss of: dashscope, deepseek (by dashscope/";
+        assert!(line.starts_with(told) && !line.contains("builtin"), "{line}");
+        assert!(said.contains("builtin needs no provider"), "{said}");
+    }
+
+    #[test]
+    fn with_nothing_at_all_it_says_that_no_provider_is_needed() {
+        let said = said(Environment::default());
+        assert!(said.contains("survives  chat needs no provider\n"), "{said}");
+        assert!(said.contains("not set: DEEPSEEK_API_KEY"), "{said}");
+        assert!(said.contains("curl -N http://127.0.0.1:8080/v1/chat/completions"), "{said}");
+    }
 }

@@ -272,7 +272,10 @@ mod tests {
 
     #[test]
     fn choices_stay_apart_and_text_completions_have_text() {
-        let text = |index: u32, text: &str| json!({ "choices": [{ "index": index, "text": text, "finish_reason": null }] });
+        let text = |index: u32, text: &str| {
+            let choice = json!({ "index": index, "text": text, "finish_reason": null });
+            json!({ "choices": [choice] })
+        };
         let whole = assembled(Endpoint::Completions, &[text(1, "b"), text(0, "a"), text(1, "c")]);
         let texts: Vec<&str> =
             (0..2).map(|choice| whole["choices"][choice]["text"].as_str().unwrap()).collect();

@@ -1,0 +1,158 @@
+//! The decoder: embedding, layers of attention and feed-forward, norm, output.
+//!
+//! One family, written plainly. A pass takes any mix of tokens from any sequences and returns the
+//! logits where they are wanted; each token's numbers depend on its own sequence only, bit for bit.
+
+mod feed;
+#[cfg(test)]
+mod reference;
+
+use crate::attention::{Grouped, Latent, Pass, Slot};
+use crate::cache::{Cache, Page};
+use crate::error::LoadError;
+use crate::kernels::{self, vector};
+use crate::rope::Rope;
+use crate::shape::{AttentionShape, Shape};
+use crate::weights::{Matrix, Weights};
+use feed::Feed;
+
+pub struct Model {
+    pub shape: Shape,
+    rope: Rope,
+    embedding: Matrix,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    output: Matrix,
+    /// Numbers in all matrices together.
+    pub parameters: usize,
+}
+
+struct Layer {
+    attention_norm: Vec<f32>,
+    attention: Attention,
+    feed_norm: Vec<f32>,
+    feed: Feed,
+}
+
+enum Attention {
+    Grouped(Grouped),
+    Latent(Latent),
+}
+
+/// A matrix with an optional bias.
+pub struct Linear {
+    pub weight: Matrix,
+    bias: Option<Vec<f32>>,
+}
+
+impl Linear {
+    /// Reads `{name}.weight` of shape `[rows, columns]`, and `{name}.bias` if asked.
+    pub fn load(
+        weights: &Weights,
+        name: &str,
+        [rows, columns]: [usize; 2],
+        with_bias: bool,
+    ) -> Result<Linear, LoadError> {
+        let weight = weights.matrix(&format!("{name}.weight"), rows, columns)?;
+        let bias = match with_bias {
+            true => Some(weights.vector(&format!("{name}.bias"), rows)?),
+            false => None,
+        };
+        Ok(Linear { weight, bias })
+    }
+
+    pub fn forward(&self, x: &[f32], threads: usize) -> Vec<f32> {
+        let mut out = self.weight.multiply(x, threads);
+        if let Some(bias) = &self.bias {
+            out.chunks_exact_mut(bias.len()).for_each(|out| vector::add(out, bias));
+        }
+        out
+    }
+}
+
+/// The tokens of one step, with the page table of each sequence among them.
+pub struct Batch<'a> {
+    pub slots: &'a [Slot],
+    pub tables: &'a [&'a [Page]],
+    /// Indices of the slots whose logits are wanted.
+    pub wanted: &'a [usize],
+}
+
+impl Model {
+    pub fn load(weights: &Weights, shape: Shape) -> Result<Model, LoadError> {
+        let (vocabulary, hidden) = (shape.vocabulary, shape.hidden);
+        let embedding = weights.matrix("model.embed_tokens.weight", vocabulary, hidden)?;
+        let output = match shape.tied.unwrap_or(!weights.has("lm_head.weight")) {
+            true => embedding.clone(),
+            false => weights.matrix("lm_head.weight", vocabulary, hidden)?,
+        };
+        let mut layers = Vec::new();
+        for index in 0..shape.layers {
+            layers.push(Layer::load(weights, &shape, index)?);
+        }
+        Ok(Model {
+            rope: Rope::new(&shape.rope),
+            embedding,
+            layers,
+            norm: weights.vector("model.norm.weight", hidden)?,
+            output,
+            parameters: weights.parameters(),
+            shape,
+        })
+    }
+
+    /// Runs a step and returns `vocabulary` logits for each wanted slot, one after another.
+    /// Keys and values of all slots are in the cache afterwards.
+    pub fn forward(&self, batch: &Batch<'_>, cache: &mut Cache, threads: usize) -> Vec<f32> {
+        let hidden = self.shape.hidden;
+        let mut x = vec![0.0; batch.slots.len() * hidden];
+        let embedding = self.embedding.rows();
+        for (slot, x) in batch.slots.iter().zip(x.chunks_exact_mut(hidden)) {
+            kernels::load(embedding.element, embedding.row(slot.token as usize), x);
+        }
+        let angles = self.rope.angles(batch.slots.iter().map(|slot| slot.position));
+        let (slots, tables) = (batch.slots, batch.tables);
+        let mut pass = Pass { slots, tables, angles: &angles, cache, threads };
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.forward(&mut x, index, self.shape.norm_epsilon, &mut pass);
+        }
+        let mut last: Vec<f32> =
+            batch.wanted.iter().flat_map(|slot| &x[slot * hidden..][..hidden]).copied().collect();
+        vector::rms_norm(&mut last, &self.norm, self.shape.norm_epsilon);
+        self.output.multiply(&last, threads)
+    }
+}
+
+impl Layer {
+    fn load(weights: &Weights, shape: &Shape, index: usize) -> Result<Layer, LoadError> {
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let norm = |part: &str| weights.vector(&name(part), shape.hidden);
+        let attention = match shape.attention {
+            AttentionShape::Grouped { .. } => {
+                Attention::Grouped(Grouped::load(weights, shape, &name("self_attn"))?)
+            }
+            AttentionShape::Latent { .. } => {
+                Attention::Latent(Latent::load(weights, shape, &name("self_attn"))?)
+            }
+        };
+        Ok(Layer {
+            attention_norm: norm("input_layernorm.weight")?,
+            attention,
+            feed_norm: norm("post_attention_layernorm.weight")?,
+            feed: Feed::load(weights, shape, index)?,
+        })
+    }
+
+    fn forward(&self, x: &mut [f32], index: usize, epsilon: f32, pass: &mut Pass<'_>) {
+        let mut normed = x.to_vec();
+        vector::rms_norm(&mut normed, &self.attention_norm, epsilon);
+        let mixed = match &self.attention {
+            Attention::Grouped(attention) => attention.forward(&normed, index, pass),
+            Attention::Latent(attention) => attention.forward(&normed, index, pass),
+        };
+        vector::add(x, &mixed);
+        normed.copy_from_slice(x);
+        vector::rms_norm(&mut normed, &self.feed_norm, epsilon);
+        vector::add(x, &self.feed.forward(&normed, pass.threads));
+    }
+}

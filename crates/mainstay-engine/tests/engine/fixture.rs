@@ -1,0 +1,119 @@
+//! Loads the stored models and runs requests on them.
+
+use mainstay_engine::{
+    Engine, Files, Finish, KvPrecision, Progress, Sampling, SequenceId, Settings, Work,
+};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+/// Every stored model.
+pub const ALL: [&str; 7] =
+    ["deepseek-v3", "deepseek-v3-yarn", "deepseek-v2", "llama3", "qwen2", "qwen3", "qwen3-moe"];
+
+/// One of each kind of attention and feed-forward.
+pub const KINDS: [&str; 3] = ["deepseek-v3", "qwen3", "qwen3-moe"];
+
+pub fn path(name: &str, file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name).join(file)
+}
+
+pub fn read(name: &str, file: &str) -> Vec<u8> {
+    let path = path(name, file);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+}
+
+/// Small and exact: several steps for each prompt, several pages for each sequence.
+pub fn settings() -> Settings {
+    Settings {
+        cache_bytes: 8 << 20,
+        kv: KvPrecision::F32,
+        page_tokens: 8,
+        prefill_chunk: 16,
+        threads: 1,
+        ..Settings::default()
+    }
+}
+
+pub fn engine(name: &str, settings: Settings) -> Engine {
+    let weights = match name {
+        "deepseek-v3-yarn" => "deepseek-v3",
+        other => other,
+    };
+    let files = Files {
+        name,
+        config: &read(name, "config.json"),
+        weights: read(weights, "model.safetensors").into(),
+        tokenizer: &read("tokenizer", "tokenizer.json"),
+        tokenizer_config: &read("tokenizer", "tokenizer_config.json"),
+        ..Files::default()
+    };
+    Engine::from_files(files, settings).unwrap_or_else(|error| panic!("load {name}: {error}"))
+}
+
+/// The stored prompt and its greedy continuation.
+pub fn greedy(name: &str) -> (Vec<u32>, Vec<u32>) {
+    let bytes = read(name, "reference.safetensors");
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let ids = |name: &str| {
+        let numbers = file.tensor(name).unwrap().data().as_chunks::<4>().0;
+        numbers.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
+    };
+    (ids("ids"), ids("greedy"))
+}
+
+/// A request that wanders: another seed gives another answer.
+pub fn work(prompt: &[u32], seed: u64, max_tokens: usize) -> Work {
+    Work {
+        prompt: prompt.to_vec(),
+        sampling: Sampling { temperature: 0.9, seed: Some(seed), ..Sampling::default() },
+        max_tokens,
+        ..Work::default()
+    }
+}
+
+/// A prompt of `length` ordinary tokens, different for each `salt`.
+pub fn prompt(length: usize, salt: u64) -> Vec<u32> {
+    (0..length as u64).map(|index| 10 + ((index + 1) * (salt * 37 + 11) % 300) as u32).collect()
+}
+
+/// Everything reported for one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    pub tokens: Vec<u32>,
+    pub text: String,
+    pub finish: Option<Finish>,
+}
+
+impl Answer {
+    pub fn take(&mut self, progress: &Progress) {
+        self.tokens.push(progress.token);
+        self.text.push_str(&progress.text);
+        assert_eq!(self.finish, None, "a report after the last one");
+        self.finish = progress.finish;
+    }
+}
+
+/// Steps until nothing is left; the answers in the order of `ids`.
+pub fn finish(engine: &mut Engine, ids: &[SequenceId]) -> Vec<Answer> {
+    let mut answers = vec![Answer::default(); ids.len()];
+    let mut out = Vec::new();
+    for _ in 0..10_000 {
+        if engine.is_idle() {
+            return answers;
+        }
+        out.clear();
+        engine.step(&mut out);
+        for progress in &out {
+            if let Some(at) = ids.iter().position(|id| *id == progress.id) {
+                answers[at].take(progress);
+            }
+        }
+    }
+    panic!("the engine does not come to an end");
+}
+
+/// Runs requests together.
+pub fn run(engine: &mut Engine, works: Vec<Work>) -> Vec<Answer> {
+    let ids: Vec<SequenceId> = works.into_iter().map(|work| engine.submit(work).unwrap()).collect();
+    finish(engine, &ids)
+}
