@@ -379,9 +379,11 @@ impl Gateway {
         }
         self.targets.take(&self.config, target, now);
         let probe = self.config.limits.probe_auth;
-        if let Some((_, until)) = &mut self.targets.get_mut(target).parked {
+        if let Some((class, _)) = self.targets.get(target).parked {
             // This attempt is the probe; the next one must wait its turn.
-            *until = now + probe;
+            for id in self.parked_with(target, class) {
+                self.targets.get_mut(id).parked = Some((class, now + probe));
+            }
         }
         let fixed = &self.config.targets[usize::from(target.0)];
         let (site, model) = (fixed.site, fixed.model.clone());
