@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fact::{Fact, How, Rung, Why};
 use crate::gateway::credit::{Cut, Refusal};
 use crate::gateway::health::Change;
-use crate::gateway::request::{Broken, Running, is_strike};
+use crate::gateway::request::{Broken, Report, Running, is_strike};
 use crate::gateway::{Action, Gateway};
 use crate::names::{ClientFault, ErrorClass, Scope, TargetId};
 use crate::time::{Duration, Time};
@@ -43,6 +43,32 @@ impl Gateway {
             actions.push(Action::Fact(Fact::Unparked { target }));
         }
         tell(target, change, actions);
+    }
+
+    /// An attempt ended whole.
+    pub(super) fn tell_whole(
+        &mut self,
+        now: Time,
+        running: &Running,
+        report: &Report,
+        actions: &mut Vec<Action>,
+    ) {
+        let target = running.target;
+        if !running.has_token {
+            self.learn_served(now, target);
+        }
+        if !running.flowed {
+            self.learn_good(now, (target, running.started), actions);
+        }
+        self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
+        let (attempt, after) = (running.attempt, now.since(running.started));
+        let tokens = report.tokens;
+        actions.push(Action::Fact(Fact::AttemptWhole { attempt, target, after, tokens }));
+        if let Some(counted) = report.counted
+            && tokens > counted
+        {
+            actions.push(Action::Fact(Fact::Miscounted { attempt, target, tokens, counted }));
+        }
     }
 
     /// An attempt was let in: credit hears of it once per attempt.

@@ -412,26 +412,6 @@ impl Gateway {
         Some(running)
     }
 
-    fn tell_whole(
-        &mut self,
-        now: Time,
-        running: &Running,
-        report: &Report,
-        actions: &mut Vec<Action>,
-    ) {
-        let target = running.target;
-        if !running.has_token {
-            self.learn_served(now, target);
-        }
-        if !running.flowed {
-            self.learn_good(now, (target, running.started), actions);
-        }
-        self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
-        let (attempt, after) = (running.attempt, now.since(running.started));
-        let tokens = report.tokens;
-        actions.push(Action::Fact(Fact::AttemptWhole { attempt, target, after, tokens }));
-    }
-
     /// Notes the failure for the message the client may read.
     fn remember(&mut self, now: Time, running: &Running, broken: &Broken) {
         let site = self.config.targets[usize::from(running.target.0)].site;

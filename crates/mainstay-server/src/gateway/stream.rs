@@ -251,6 +251,7 @@ impl Relay {
         let is_complete = is_fresh && plain.usage.is_some();
         self.verbatim = (is_complete && !self.client.is_stream()).then(|| plain.json.clone());
         self.chunk(plain.into_chunk()).await?;
+        self.answer.count_at_once();
         match self.leg {
             Some(_) => self.finish().await,
             None => Ok(()),
@@ -418,6 +419,7 @@ impl Relay {
                 standing,
                 gaps: running.watch.gaps().clone(),
                 rate: running.watch.rate(),
+                counted: self.answer.counted_here(),
             },
             None => Report { standing, ..Report::default() },
         }

@@ -5,7 +5,7 @@
 //! reasons and usage are kept until the whole answer is settled.
 
 use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
-use super::super::dialect::request::Call;
+use super::super::dialect::request::{Call, text_tokens};
 use super::super::dialect::shape;
 use bytes::Bytes;
 use mainstay_core::fact::{How, Rung};
@@ -27,6 +27,8 @@ pub struct Answer {
     choices: Vec<Choice>,
     usage: Option<Value>,
     counted: Option<Usage>,
+    /// Output tokens of the attempt under way, as its provider counted them.
+    counted_here: Option<u64>,
 }
 
 #[derive(Default)]
@@ -74,6 +76,7 @@ impl Answer {
             choices,
             usage: None,
             counted: None,
+            counted_here: None,
         }
     }
 
@@ -81,6 +84,7 @@ impl Answer {
     pub fn leg(&mut self, how: How, only_choice: Option<u32>) -> Leg {
         self.usage = None;
         self.counted = None;
+        self.counted_here = None;
         let rung = match how {
             How::Resume(rung) => Some(rung),
             How::First | How::Retry => None,
@@ -154,6 +158,25 @@ impl Answer {
     /// Whether usage has come.
     pub fn has_usage(&self) -> bool {
         self.counted.is_some()
+    }
+
+    /// Output tokens of the attempt under way by its provider's count, where chunks stand for
+    /// tokens: the head of a tool call is a chunk and no token.
+    pub fn counted_here(&self) -> Option<u32> {
+        let calls = self.choices.iter().any(|c| !c.relayed.tools.is_empty());
+        let counted = self.counted_here.filter(|_| !calls)?;
+        Some(u32::try_from(counted).unwrap_or(u32::MAX))
+    }
+
+    /// It came at once, so that no chunks stand for tokens: the provider's count does, or where
+    /// that does not tell the choices apart, their text.
+    pub fn count_at_once(&mut self) {
+        let counted = self.counted_here.and_then(|count| u32::try_from(count).ok());
+        let is_one = self.choices.len() == 1;
+        for Choice { relayed, .. } in &mut self.choices {
+            let guess = relayed.tokens.max(text_tokens(&relayed.content));
+            relayed.tokens = counted.filter(|_| is_one).unwrap_or(guess);
+        }
     }
 
     /// Whether it would be whole and have nothing in it: no text, no call, no refusal. Where
@@ -238,6 +261,7 @@ impl Answer {
     }
 
     fn note_usage(&mut self, leg: &Leg, usage: Usage, json: &[u8]) {
+        self.counted_here = Some(usage.completion);
         let is_native = leg.how == How::Resume(Rung::Native);
         // What was continued was part of its prompt and is part of our answer. So are the choices
         // that it was not asked for.
