@@ -76,6 +76,7 @@ pub struct Layout {
     served_by: Vec<String>,
     substitutes: Vec<String>,
     top: String,
+    limits: String,
     more: String,
 }
 
@@ -109,6 +110,7 @@ impl Layout {
             served_by,
             substitutes,
             top: String::new(),
+            limits: String::new(),
             more: String::new(),
         }
     }
@@ -144,6 +146,13 @@ impl Layout {
         self
     }
 
+    /// Adds a line to `[limits]`; what stands there is not divided in the fast profile.
+    pub fn limit(mut self, line: &str) -> Layout {
+        self.limits += line;
+        self.limits.push('\n');
+        self
+    }
+
     /// Adds lines to the end of the file.
     pub fn more(mut self, text: &str) -> Layout {
         self.more += text;
@@ -163,8 +172,8 @@ impl Layout {
         };
         let mut text = format!(
             "{}[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
-             [limits]\nprofile = \"{limits}\"\n\n",
-            self.top
+             [limits]\nprofile = \"{limits}\"\n{}\n",
+            self.top, self.limits
         );
         for Site { name, provider, scope, url, lines } in &self.sites {
             let url = url.as_deref().unwrap_or(&faults.addresses.url);
