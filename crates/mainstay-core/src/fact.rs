@@ -1,7 +1,7 @@
 //! Decisions with their reasons: what feeds logs, metrics, `explain`, status and the timeline of a
 //! simulation.
 
-use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, SiteId, TargetId, TierId};
+use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, TargetId, TierId};
 use crate::time::Duration;
 
 /// One decision, with what an operator would ask about it. Names are resolved by whoever prints.
@@ -46,8 +46,6 @@ pub enum Fact {
     ContinuationOff { target: TargetId },
     /// Retries are used up for this tier.
     RetriesExhausted { request: RequestId, tier: TierId },
-    /// A site answers, but its certificate, redirect or name is wrong. An operator must know.
-    SiteMisled { site: SiteId, target: TargetId },
 }
 
 /// What an attempt is to its request.

@@ -10,6 +10,7 @@ mod evidence;
 pub mod health;
 pub mod joint;
 pub mod latency;
+pub mod outlook;
 pub mod placement;
 pub mod refusal;
 pub mod request;
@@ -31,6 +32,9 @@ use placement::Targets;
 use refusal::Refusal;
 use request::{Ask, Broken, Life, Report, State};
 use retry_budget::RetryBudget;
+
+/// Tokens that flow for so long make an attempt good before its end.
+pub const FLOWING: Duration = Duration::from_secs(2);
 
 /// What the gateway hears.
 #[derive(Clone, Debug)]

@@ -12,3 +12,4 @@ pub mod gateway;
 pub mod names;
 pub mod rng;
 pub mod time;
+pub mod worker;

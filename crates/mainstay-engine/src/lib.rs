@@ -6,6 +6,7 @@
 //!
 //! Left out for now, on purpose: quantised weights, GGUF, the prefix index, a GPU.
 
+pub mod builtin;
 pub mod engine;
 pub mod error;
 pub mod journal;

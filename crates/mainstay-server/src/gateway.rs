@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod auth;
 pub mod dialect;
+pub mod embedded;
 pub mod openai;
 pub mod stream;
 pub mod upstream;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod drive;
+pub mod embedded;
 pub mod error;
 pub mod gateway;
 pub mod http;

@@ -1,67 +1,102 @@
-//! The embedded engine's thread, and how an attempt talks to it.
+//! The embedded engine as a site: its thread, and everything that makes it answer for itself.
+//!
+//! One thread owns the engine. The model is loaded at the first request, so that a gateway that
+//! never needs it starts at once and stays small. What cannot be answered by a model is answered
+//! by a report of the sites' state, which needs none: the last site always answers.
 
+mod engine_thread;
+mod loading;
+mod prompt;
+mod request;
+mod slots;
 mod status_answer;
+mod words;
 
 use crate::drive::Drive;
-use crate::gateway::attempt::Item;
-use crate::gateway::dialect::event::{Chunk, Delta, Finish, Usage};
-use crate::gateway::dialect::request::Call;
-use crate::gateway::dialect::shape::{self, Head};
+use crate::embedded::Desk;
 use crate::setup::EngineModel;
-use mainstay_core::names::Failure;
-use std::collections::VecDeque;
+use engine_thread::{EngineThread, Surroundings};
+use loading::{Loader, Loading};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
-/// What the engine is asked.
-pub struct Work {
-    /// The client's call.
-    pub call: Arc<Call>,
-    /// Text and tokens of the answer that another site began.
-    pub prefix: Option<(String, u32)>,
-}
-
-/// The engine. Cheap to clone.
-#[derive(Clone)]
+/// The engine's thread, for its owner.
 pub struct Worker {
-    drive: Arc<Drive>,
-}
-
-/// An answer under way.
-pub struct Answer {
-    ready: VecDeque<Item>,
+    desk: Desk,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    /// Starts the engine's thread.
-    pub fn start(_model: EngineModel, drive: &Arc<Drive>) -> Worker {
-        Worker { drive: drive.clone() }
+    /// Starts the thread. `url` is where the API listens, without a path.
+    pub fn start(model: &EngineModel, drive: &Arc<Drive>, url: String) -> Result<Worker, String> {
+        let drive = drive.clone();
+        let outlook =
+            move |asked: &str| drive.read(|gateway| gateway.outlook(drive.clock().now(), asked));
+        let around = Surroundings {
+            name: name(model),
+            is_builtin: *model == EngineModel::Builtin,
+            outlook: Box::new(outlook),
+            url: Some(url),
+        };
+        Worker::spawn(around, loading::loader(model.clone()))
     }
 
-    /// Begins an answer.
-    pub fn begin(&self, work: Work) -> Result<Answer, Failure> {
-        let text = status_answer::text(&self.drive);
-        let head =
-            Head { id: "chatcmpl-status".into(), created: shape::now(), model: "status".into() };
-        let mut ready = VecDeque::new();
-        for word in text.split_inclusive(' ') {
-            let delta = Delta { content: word.to_owned(), ..Delta::default() };
-            ready.push_back(Item::Chunk(shape::chunk(
-                work.call.endpoint,
-                &head,
-                vec![delta],
-                None,
-            )));
+    fn spawn(around: Surroundings, loader: Loader) -> Result<Worker, String> {
+        let (desk, inbox) = Desk::open();
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = EngineThread::new(inbox, stop.clone(), Loading::new(loader), around);
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
+            lower_priority();
+            thread.run();
+        });
+        let thread =
+            thread.map_err(|error| format!("cannot start the engine's thread: {error}"))?;
+        Ok(Worker { desk, stop, thread: Some(thread) })
+    }
+
+    /// Where orders are handed in.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
+    /// Ends the thread after its step and waits for it.
+    pub async fn shutdown(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.desk.stop();
+        let Some(thread) = self.thread.take() else { return };
+        // A panic in it was told when it happened.
+        let _ = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+    }
+}
+
+/// The name that answers carry, as the configuration names it.
+fn name(model: &EngineModel) -> String {
+    match model {
+        EngineModel::Builtin => "builtin".to_owned(),
+        EngineModel::Directory(directory) => {
+            directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
         }
-        let delta = Delta { finish: Some(Finish::Stop), ..Delta::default() };
-        ready.push_back(Item::Chunk(shape::chunk(work.call.endpoint, &head, vec![delta], None)));
-        let _: Option<(Chunk, Usage)> = None;
-        Ok(Answer { ready })
     }
 }
 
-impl Answer {
-    /// What it says next.
-    pub async fn next(&mut self) -> Item {
-        self.ready.pop_front().unwrap_or(Item::End)
+/// The gateway's own threads go first; those that the engine starts inherit this.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    let this = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(this), LOWER) {
+        tracing::debug!(%error, "the engine's thread keeps its priority");
     }
 }
+
+/// Elsewhere a priority belongs to the whole process.
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
+
+/// Low enough that the gateway is served first, not so low that other processes starve it.
+#[cfg(target_os = "linux")]
+const LOWER: i32 = 5;
+
+#[cfg(test)]
+mod tests;

@@ -215,6 +215,5 @@ pub fn name(fact: &Fact) -> &'static str {
         Fact::Learned { .. } => "Learned",
         Fact::ContinuationOff { .. } => "ContinuationOff",
         Fact::RetriesExhausted { .. } => "RetriesExhausted",
-        Fact::SiteMisled { .. } => "SiteMisled",
     }
 }

@@ -9,14 +9,12 @@ use mainstay_core::fact::{How, Why};
 use mainstay_core::gateway::joint::{Fed, Joint, Relayed, Standing, standing};
 use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
 use mainstay_core::gateway::watch::Watch;
-use mainstay_core::gateway::{Event, Start};
+use mainstay_core::gateway::{Event, FLOWING, Start};
 use mainstay_core::names::{AttemptId, ErrorClass, Failure, RequestId};
 use mainstay_core::time::{Duration, Time};
 
 /// The server waits so long for the provider's count of a finished answer's tokens.
 const USAGE_WAIT: Duration = Duration::from_millis(800);
-/// Tokens that flow for so long make an attempt good before its end.
-const FLOWING: Duration = Duration::from_secs(2);
 
 /// One choice of the answer.
 #[derive(Clone, Debug, Default)]

@@ -31,13 +31,6 @@ const ROOMS: [&str; 6] = ["gateway", "site", "worker", "policy", "status", "cons
 const EMPTY_NAMES: [&str; 9] =
     ["util", "utils", "helper", "helpers", "common", "misc", "manager", "handler", "wrapper"];
 
-/// What one room of the server may import of another, with the reason.
-const DOORS: &[(&str, &str, &str)] = &[
-    ("gateway", "worker", "an attempt at the embedded engine is handed to its thread"),
-    ("worker", "gateway::attempt", "an answer is given piece by piece, as an upstream's is"),
-    ("worker", "gateway::dialect", "it speaks in the events that every upstream is turned into"),
-];
-
 /// Files and folders of the server that may hold times or shares of their own, each with its
 /// reason. All other thresholds are decisions and belong to core or to the configuration.
 const SERVER_NUMBERS: &[(&str, &str)] = &[
@@ -111,10 +104,7 @@ fn rooms_of_one_floor_do_not_import_each_other() {
                 [first, second, ..] if first == "crate" => second,
                 _ => continue,
             };
-            let whole = path[1..].join("::");
-            let door = |(from, to, _): &(&str, &str, &str)| *from == room && whole.starts_with(to);
-            let shut = !floor_of_server(&file) || !DOORS.iter().any(door);
-            if other != room && ROOMS.contains(&other.as_str()) && shut {
+            if other != room && ROOMS.contains(&other.as_str()) {
                 wrong.push(format!("{}:{line}: {room} imports {}", file.path, path.join("::")));
             }
         }

@@ -218,6 +218,12 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         let target = running.target;
+        let site = self.config.targets[usize::from(target.0)].site;
+        if self.config.sites[usize::from(site.0)].embedded {
+            // Our own engine is configured, not guessed at: what it refused once it may answer
+            // when it stands in for others.
+            return;
+        }
         let Some(life) = self.lives.get(&running.attempt.request) else { return };
         let (prompt, body) = (life.demand().prompt, life.ask.body);
         let known = self.targets.get_mut(target);

@@ -97,6 +97,11 @@ impl Health {
         self.latched
     }
 
+    /// While it is down: when it may be tried again.
+    pub fn held_until(&self) -> Option<Time> {
+        (self.verdict == Verdict::Down).then_some(self.hold_until)
+    }
+
     /// A whole answer came, or tokens flowed for two seconds.
     pub fn good(&mut self, now: Time) -> Option<Change> {
         self.record(now, true);

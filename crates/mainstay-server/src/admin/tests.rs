@@ -34,7 +34,7 @@ async fn start(ready: Arc<Mutex<Ready>>) -> SocketAddr {
         .build();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let counters = Arc::new(Counters::default());
+    let counters = Counters::new(bounds().connections);
     let drain = Duration::from_secs(1);
     let front = Front { listener, tls: None, bounds: bounds(), drain, counters };
     let service = service_fn(move |request| {

@@ -9,9 +9,11 @@ use super::dialect::plain::{self, Plain};
 use super::dialect::reader::Reader;
 use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
 use super::dialect::{Auth, Dialect};
+use super::embedded;
 use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
+use crate::embedded::Desk;
 use crate::setup::Secret;
-use crate::worker::{Work, Worker};
+use crate::telemetry::format_request;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -31,7 +33,7 @@ pub enum Site {
     /// A provider account.
     Provider(Arc<Account>),
     /// The embedded engine.
-    Engine(Worker),
+    Engine(Desk),
 }
 
 /// A provider account.
@@ -106,7 +108,7 @@ pub struct Attempt(Source);
 
 enum Source {
     Provider(Box<Exchange>),
-    Engine(crate::worker::Answer),
+    Engine(embedded::Answer),
     /// It could not even be written down.
     Stillborn(Option<Failure>),
 }
@@ -141,16 +143,10 @@ impl Attempt {
     pub fn open(site: &Site, question: &Question<'_>) -> Attempt {
         match site {
             Site::Provider(account) => Attempt(provider(account, question)),
-            Site::Engine(worker) => {
-                let work = Work {
-                    call: question.call.clone(),
-                    prefix: question.relayed.map(|r| (r.text.to_owned(), r.tokens)),
-                };
-                Attempt(match worker.begin(work) {
-                    Ok(answer) => Source::Engine(answer),
-                    Err(failure) => Source::Stillborn(Some(failure)),
-                })
-            }
+            Site::Engine(desk) => Attempt(match embedded::Answer::begin(desk, order(question)) {
+                Ok(answer) => Source::Engine(answer),
+                Err(failure) => Source::Stillborn(Some(failure)),
+            }),
         }
     }
 
@@ -170,6 +166,17 @@ impl Attempt {
         }
     }
 
+    /// What it tells next without waiting, if anything.
+    pub fn ready(&mut self) -> Option<Item> {
+        match &mut self.0 {
+            Source::Provider(exchange) => match &mut exchange.phase {
+                Phase::Stream(reader, _) => reader.next().map(told),
+                _ => None,
+            },
+            Source::Engine(_) | Source::Stillborn(_) => None,
+        }
+    }
+
     /// Everything wanted has come: the connection may be kept if the rest comes at once.
     pub fn finish(self) {
         if let Source::Provider(exchange) = self.0
@@ -183,6 +190,11 @@ impl Attempt {
 impl Fault {
     fn of(failure: Failure, sent: Sent) -> Fault {
         Fault { failure, sent, stale: false, cut: false, alarm: None }
+    }
+
+    /// The embedded engine says no, or broke.
+    pub fn of_engine(failure: Failure) -> Fault {
+        Fault::of(failure, Sent::Maybe)
     }
 
     fn sending(error: SendError) -> Fault {
@@ -303,6 +315,20 @@ fn told(event: Event) -> Item {
         Event::Chunk(chunk) => Item::Chunk(chunk),
         Event::Failed(failure) => Item::Broken(Fault::of(failure, Sent::Maybe)),
         Event::Done => Item::End,
+    }
+}
+
+fn order<'a>(question: &Question<'a>) -> embedded::Question<'a> {
+    let start = question.start;
+    let name = format_request(start.attempt.request);
+    embedded::Question {
+        call: question.call,
+        relayed: question
+            .relayed
+            .filter(|_| matches!(start.how, How::Resume(r) if r != Rung::Regenerate)),
+        only_choice: start.only_choice,
+        stands_in: start.model != question.call.model,
+        id: format!("chatcmpl-{}", name.trim_start_matches("req-")),
     }
 }
 

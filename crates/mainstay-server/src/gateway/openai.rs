@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use mainstay_core::config::Needs;
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::gateway::request::Ask;
-use mainstay_core::names::{ModelId, TierId};
+use mainstay_core::names::{ModelId, RequestId, TierId};
 use serde_json::{Value, json as object};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +42,24 @@ pub struct Api {
 }
 
 impl Api {
-    /// Answers one request.
+    /// Answers one request. Every response carries the request's name.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let id = self.sites.drive.name_request();
+        let name = format_request(id);
+        let mut response = self.route((id, name.clone()), request).await;
+        if let Ok(value) = HeaderValue::from_str(&name) {
+            for header in ["x-request-id", "x-mainstay-request-id"] {
+                response.headers_mut().insert(header, value.clone());
+            }
+        }
+        response
+    }
+
+    async fn route(
+        self: Arc<Self>,
+        name: (RequestId, String),
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
         let path = request.uri().path().trim_end_matches('/').to_owned();
         let endpoint = match path.as_str() {
             "/v1/chat/completions" => Endpoint::Chat,
@@ -56,7 +72,7 @@ impl Api {
             return wrong_method("POST");
         }
         match self.keys.admit(request.headers()) {
-            Ok(tier) => self.call(endpoint, tier, request).await,
+            Ok(tier) => self.call(name, (endpoint, tier), request).await,
             Err(stranger) => turn_away(stranger),
         }
     }
@@ -106,8 +122,8 @@ impl Api {
 
     async fn call(
         self: Arc<Self>,
-        endpoint: Endpoint,
-        tier: TierId,
+        name: (RequestId, String),
+        (endpoint, tier): (Endpoint, TierId),
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         if self.draining.load(Ordering::Relaxed) {
@@ -126,8 +142,6 @@ impl Api {
         let ask = ask(&call, model, tier);
         let (head, answer) = oneshot::channel();
         let client = Client::new(head, call.stream, endpoint);
-        let id = self.sites.drive.name_request();
-        let name = (id, format_request(id));
         let relay = Relay::new(self.sites.clone(), name, Arc::new(call), client);
         self.tasks.spawn(relay.run(ask));
         match answer.await {

@@ -63,15 +63,26 @@ pub struct Front {
     pub counters: Arc<Counters>,
 }
 
-/// What a door counts.
-#[derive(Debug, Default)]
+/// What the doors of one address count together.
+#[derive(Debug)]
 pub struct Counters {
+    /// Connections that may still be taken.
+    slots: Arc<Semaphore>,
     /// Connections open now.
     pub open: AtomicU64,
     /// Connections turned away at the cap.
     pub turned_away: AtomicU64,
     /// Requests whose code panicked.
     pub panics: AtomicU64,
+}
+
+impl Counters {
+    /// Counters of doors that take so many connections at once.
+    pub fn new(connections: usize) -> Arc<Counters> {
+        let (open, turned_away, panics) = Default::default();
+        let slots = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Counters { slots, open, turned_away, panics })
+    }
 }
 
 /// Serves `service` until `shutdown` is cancelled, then lets requests in progress finish for
@@ -89,7 +100,7 @@ where
 {
     let Front { listener, tls, bounds, drain, counters } = front;
     let tasks = Tasks::default();
-    let slots = Arc::new(Semaphore::new(bounds.connections.min(Semaphore::MAX_PERMITS)));
+    let slots = counters.slots.clone();
     let manners = Arc::new(Semaphore::new(TURNING_AWAY_MAX));
     let host = Arc::new(Host {
         builder: builder(&bounds, tasks.clone()),

@@ -23,8 +23,7 @@ pub(super) fn request(fact: &Fact) -> Option<RequestId> {
         | Fact::Parked { .. }
         | Fact::Unparked { .. }
         | Fact::Learned { .. }
-        | Fact::ContinuationOff { .. }
-        | Fact::SiteMisled { .. } => None,
+        | Fact::ContinuationOff { .. } => None,
     }
 }
 
@@ -47,7 +46,6 @@ pub(super) fn kind(fact: &Fact) -> &'static str {
         Fact::Learned { .. } => "learned",
         Fact::ContinuationOff { .. } => "continuation_off",
         Fact::RetriesExhausted { .. } => "retries_exhausted",
-        Fact::SiteMisled { .. } => "site_misled",
     }
 }
 
@@ -94,9 +92,6 @@ pub(super) fn sentence(names: &Names, fact: &Fact) -> String {
         ),
         Fact::RetriesExhausted { tier, .. } => {
             format!("no retry: the budget of tier {} is used up", names.tier(*tier))
-        }
-        Fact::SiteMisled { site, target } => {
-            format!("{} answers for {} but is not itself", names.site(*site), at(target))
         }
         other => of_target(names, other),
     }

@@ -21,11 +21,9 @@ const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Taking longer than this to hand a chunk over means that the client is the slow one.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// Headers that every response carries.
+/// What the headers say of how a request was answered.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    /// The request's name.
-    pub request: String,
     /// The site that answers.
     pub site: String,
     /// Attempts so far.
@@ -206,8 +204,6 @@ fn mark(response: &mut Response<ResponseBody>, marks: &Marks) {
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    set("x-request-id", &marks.request);
-    set("x-mainstay-request-id", &marks.request);
     set("x-mainstay-attempts", &marks.attempts.to_string());
     if !marks.site.is_empty() {
         set("x-mainstay-site", &marks.site);

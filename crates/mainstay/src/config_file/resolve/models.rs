@@ -217,8 +217,8 @@ fn target(id: SiteId, model: &str, site: &Made) -> Target {
 
 fn continuation(embedded: bool, continues: bool) -> Continuation {
     match (embedded, continues) {
-        (true, _) => Continuation::Journal,
+        (true, true) => Continuation::Journal,
         (false, true) => Continuation::Native,
-        (false, false) => Continuation::None,
+        (_, false) => Continuation::None,
     }
 }

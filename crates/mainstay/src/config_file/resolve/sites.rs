@@ -84,13 +84,13 @@ impl Resolver<'_> {
         }
         let key = format!("{path}.engine.model");
         let (engine, offer) = if model == "builtin" {
-            (EngineModel::Builtin, embedded(model, None))
+            (EngineModel::Builtin, embedded(model, None, false))
         } else {
             let directory = self.path(model);
             self.check_weights(&key, &directory);
             let called = directory.file_name().unwrap_or_default().to_string_lossy();
             let window = window_of(&directory);
-            (EngineModel::Directory(directory.clone()), embedded(&called, window))
+            (EngineModel::Directory(directory.clone()), embedded(&called, window, true))
         };
         let offer = match file.models.iter().find(|each| each.name.as_ref() == Some(&offer.name)) {
             Some(amendment) => catalog::amended(offer, amendment),
@@ -322,17 +322,12 @@ impl Resolver<'_> {
     }
 }
 
-/// What the embedded engine offers: it speaks every endpoint of ours, without tools or media, and
-/// goes on from a token journal.
-fn embedded(name: &str, window: Option<u32>) -> Offer {
-    let offers = config::Needs {
-        tools: false,
-        media: false,
-        json: true,
-        embeddings: true,
-        completions: true,
-    };
-    Offer { name: name.to_string(), window, output_max: None, offers, continues: true }
+/// What the embedded engine offers: text, for chats and as raw completions. It cannot be held to
+/// JSON, so who needs that is refused rather than answered in prose. Of an answer that another
+/// site began, only a model of the user's own can write the rest.
+fn embedded(name: &str, window: Option<u32>, continues: bool) -> Offer {
+    let offers = config::Needs { completions: true, ..config::Needs::default() };
+    Offer { name: name.to_string(), window, output_max: None, offers, continues }
 }
 
 /// The context window that the model's own `config.json` names.

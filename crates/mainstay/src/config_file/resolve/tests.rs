@@ -62,7 +62,7 @@ fn the_example_is_right_as_it_stands() {
     assert_eq!(core.models.len(), 1);
     assert_eq!(core.targets.len(), 3);
     assert_eq!(core.targets[1].window, Some(131_072));
-    assert_eq!(core.targets[2].continuation, Continuation::Journal);
+    assert_eq!(core.targets[2].continuation, Continuation::None);
     assert_eq!(resolved.setup.keys[0].tier, 0);
 }
 

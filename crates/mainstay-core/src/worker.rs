@@ -1,0 +1,27 @@
+//! What the embedded engine's thread works by: times and bounds.
+
+use crate::time::Duration;
+
+/// How often a request hears that it is at work. Well below the shortest patience of anybody who
+/// waits, and rare enough to cost nothing.
+pub const BEAT_EVERY: Duration = Duration::from_millis(250);
+/// Pause between looks while nothing is computed but something is awaited: a client that takes, a
+/// model that loads. Below what a person notices.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// A model that could not be loaded is tried again this long after; files do not mend themselves
+/// sooner.
+pub const LOAD_AGAIN: Duration = Duration::from_secs(30);
+/// Orders that may wait at the engine's door, and beyond it while a model loads.
+pub const ORDERS_MAX: usize = 64;
+/// Pieces of an answer on their way to a client that takes them.
+pub const PIECES: usize = 64;
+/// Pieces kept for a client that does not take. Its sequences then give their memory back, and go
+/// on exactly where they were when it does.
+pub const PIECES_AHEAD: usize = 256;
+/// Tokens of an answer whose client set no limit.
+pub const ANSWER_TOKENS: u32 = 1024;
+/// Answers to one request; each is a sequence of its own.
+pub const CHOICES_MAX: u32 = 32;
+/// A prompt of more bytes than this for each token of the window is too long whatever it says;
+/// tokenising it would only take time from others.
+pub const TOKEN_BYTES_MAX: usize = 64;

@@ -1,0 +1,166 @@
+//! What the front door and the embedded engine say to each other.
+//!
+//! An order goes in through a bounded door; what becomes of it comes out of its own bounded
+//! channel. Dropping that channel's end cancels the work within a step.
+
+use mainstay_core::names::{ErrorClass, Failure};
+use mainstay_core::worker::{ORDERS_MAX, PIECES};
+use serde_json::Value;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use tokio::sync::mpsc;
+
+/// A request as the engine takes it.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What is to be answered.
+    pub prompt: Prompt,
+    /// Size of the request, to refuse the hopelessly long without reading it.
+    pub bytes: usize,
+    /// Answers to each prompt.
+    pub n: u32,
+    /// Only this one of all choices is wanted.
+    pub only_choice: Option<u32>,
+    /// The client's limit of tokens, those of `prefix` not included.
+    pub max_tokens: Option<u32>,
+    /// How tokens are chosen.
+    pub taste: Taste,
+    /// Strings that end the answer.
+    pub stop: Vec<String>,
+    /// Text of the answer that another attempt began: goes on exactly behind it.
+    pub prefix: Option<String>,
+    /// The model that the client named.
+    pub asked: String,
+    /// Whether the engine answers in place of that model.
+    pub stands_in: bool,
+}
+
+impl Order {
+    /// How many choices its answer has.
+    pub fn choices(&self) -> u32 {
+        let prompts = match &self.prompt {
+            Prompt::Chat(_) => 1,
+            Prompt::Raw(prompts) => u32::try_from(prompts.len()).unwrap_or(u32::MAX),
+        };
+        if self.only_choice.is_some() { 1 } else { self.n.saturating_mul(prompts) }
+    }
+}
+
+/// What is to be answered.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// A conversation: OpenAI's list of messages.
+    Chat(Value),
+    /// Texts to go on with.
+    Raw(Vec<Raw>),
+}
+
+/// A text to go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Raw {
+    /// As text.
+    Text(String),
+    /// As the model's own tokens.
+    Tokens(Vec<u32>),
+}
+
+/// How tokens are chosen; OpenAI's parameters and two that others added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taste {
+    /// `temperature`
+    pub temperature: Option<f32>,
+    /// `top_p`
+    pub top_p: Option<f32>,
+    /// `top_k`
+    pub top_k: Option<u32>,
+    /// `min_p`
+    pub min_p: Option<f32>,
+    /// `presence_penalty`
+    pub presence_penalty: Option<f32>,
+    /// `frequency_penalty`
+    pub frequency_penalty: Option<f32>,
+    /// `seed`
+    pub seed: Option<i64>,
+}
+
+/// One thing the engine says of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// It is at work.
+    Beat,
+    /// Who writes what follows.
+    By(String),
+    /// Text of a choice.
+    Text(u32, String),
+    /// The end of a choice; with the last one comes the count of everything.
+    End(u32, Finish, Option<Counted>),
+    /// No answer, or no more of it.
+    Failed(Failure),
+}
+
+/// Why a choice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// By itself or at a stop string.
+    Stop,
+    /// At a limit of tokens.
+    Length,
+}
+
+/// Tokens, counted by the engine itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Of the prompts.
+    pub prompt: u64,
+    /// Of all answers.
+    pub completion: u64,
+}
+
+/// An order with the way back.
+pub struct Job {
+    /// What is wanted.
+    pub order: Order,
+    /// Who waits for it.
+    pub reply: mpsc::Sender<Said>,
+}
+
+/// What reaches the engine's thread.
+pub enum Message {
+    /// Work.
+    Order(Box<Job>),
+    /// The end.
+    Stop,
+}
+
+/// The engine's door. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk(SyncSender<Message>);
+
+impl Desk {
+    /// A door and what stands behind it.
+    pub fn open() -> (Desk, Receiver<Message>) {
+        let (sender, receiver) = sync_channel(ORDERS_MAX);
+        (Desk(sender), receiver)
+    }
+
+    /// Hands an order in. What is said of it comes out of the returned channel.
+    pub fn place(&self, order: Order) -> Result<mpsc::Receiver<Said>, Failure> {
+        let (reply, said) = mpsc::channel(PIECES);
+        let message = Message::Order(Box::new(Job { order, reply }));
+        self.0.try_send(message).map(|()| said).map_err(|error| match error {
+            TrySendError::Full(_) => full(),
+            TrySendError::Disconnected(_) => {
+                Failure::ours(ErrorClass::Transient, "the embedded engine has stopped")
+            }
+        })
+    }
+
+    /// Asks the thread to end. It also looks for itself whether it should.
+    pub fn stop(&self) {
+        let _ = self.0.try_send(Message::Stop);
+    }
+}
+
+/// Too many orders wait already.
+pub fn full() -> Failure {
+    Failure::ours(ErrorClass::Overload, "the embedded engine's line is full")
+}

@@ -1,0 +1,318 @@
+//! The built-in model speaks in slots: single tokens that stand for every fact.
+//!
+//! It was trained on states written with slots and answers with slots, so it cannot invent a name
+//! or a number. Here the real state is written in that form (`slots.json` beside the weights
+//! describes it), names in the client's text become slots, and slots in the answer become names
+//! and times again.
+
+use super::words::{Language, duration};
+use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What the model was trained with.
+const SITES: usize = 8;
+const MODELS: usize = 4;
+const MODEL_LINES: usize = 3;
+/// The longest slot, `[P1]`, without its closing bracket.
+const OPEN_MAX: usize = 3;
+
+/// One state in the model's words, and what its slots stand for.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The system message.
+    pub system: String,
+    values: Arc<Vec<(String, String)>>,
+    /// Names as clients write them, the longest first, and their slots.
+    names: Vec<(String, String)>,
+}
+
+/// Puts values in the place of slots while an answer comes in pieces.
+#[derive(Clone, Debug)]
+pub struct Filler {
+    values: Arc<Vec<(String, String)>>,
+    held: String,
+}
+
+/// Every slot there is, so that those that stand for nothing can be forbidden.
+pub fn all() -> impl Iterator<Item = String> {
+    let numbered = [('P', 8), ('T', 8), ('M', 4)];
+    let numbered = numbered
+        .into_iter()
+        .flat_map(|(letter, count)| (1..=count).map(move |number| format!("[{letter}{number}]")));
+    numbered.chain(["[C]", "[N]", "[Q]", "[R]", "[U]"].map(str::to_owned))
+}
+
+impl Scene {
+    /// `outlook` as the model reads it; `url` is the API's address without a path.
+    pub fn of(outlook: &Outlook, url: Option<&str>, language: Language) -> Scene {
+        let mut writer = Writer { language, ..Writer::default() };
+        if outlook.sites.is_empty() {
+            writer.line("no provider key found");
+        } else {
+            writer.state(outlook);
+        }
+        if let Some(url) = url {
+            writer.value("[U]", url);
+            writer.line("url [U]");
+        }
+        writer.names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        Scene { system: writer.text, values: Arc::new(writer.values), names: writer.names }
+    }
+
+    /// The slots that stand for something.
+    pub fn slots(&self) -> BTreeSet<&str> {
+        self.values.iter().map(|(slot, _)| slot.as_str()).collect()
+    }
+
+    /// A client's text without anything that could pass for a slot or a role marker, and with slots
+    /// in the place of the names of this state.
+    pub fn hide(&self, text: &str) -> String {
+        let mut text = text.replace("<|", "< |");
+        for slot in all() {
+            if text.contains(&slot) {
+                text = text.replace(&slot, &format!("({})", &slot[1..slot.len() - 1]));
+            }
+        }
+        for (name, slot) in &self.names {
+            text = replace_word(&text, name, slot);
+        }
+        text
+    }
+
+    /// What fills the slots of an answer.
+    pub fn filler(&self) -> Filler {
+        Filler { values: self.values.clone(), held: String::new() }
+    }
+}
+
+impl Filler {
+    /// Takes the next piece; returns what is certain.
+    pub fn push(&mut self, piece: &str) -> String {
+        self.held.push_str(piece);
+        for (slot, value) in self.values.iter() {
+            if self.held.contains(slot.as_str()) {
+                self.held = self.held.replace(slot.as_str(), value);
+            }
+        }
+        // What may become a slot is kept until it is one or is none.
+        let open = self.held.rfind('[').filter(|at| {
+            let rest = &self.held[*at..];
+            rest.len() <= OPEN_MAX && !rest.contains(']')
+        });
+        let rest = self.held.split_off(open.unwrap_or(self.held.len()));
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// The rest.
+    pub fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+}
+
+#[derive(Default)]
+struct Writer {
+    language: Language,
+    text: String,
+    values: Vec<(String, String)>,
+    names: Vec<(String, String)>,
+    times: usize,
+}
+
+impl Writer {
+    fn state(&mut self, outlook: &Outlook) {
+        let mut sites: Vec<(usize, &SiteState)> = outlook.sites.iter().enumerate().collect();
+        if sites.len() > SITES {
+            sites.sort_by_key(|(_, site)| std::cmp::Reverse(site.condition));
+            sites.truncate(SITES);
+        }
+        let up = sites.iter().filter(|(_, site)| site.condition.answers()).count();
+        self.value("[C]", &sites.len().to_string());
+        self.value("[N]", &up.to_string());
+        self.line("sites [C] up [N]");
+        for (number, (_, site)) in sites.iter().enumerate() {
+            self.site(&format!("[P{}]", number + 1), site);
+        }
+        self.models(outlook, &sites);
+        if outlook.waiting > 0 {
+            self.value("[Q]", &outlook.waiting.to_string());
+            self.line("waiting [Q]");
+        }
+        if let Some(retry) = outlook.retry {
+            let retry = duration(retry, self.language);
+            self.value("[R]", &retry);
+            self.line("retry [R]");
+        }
+    }
+
+    fn site(&mut self, slot: &str, site: &SiteState) {
+        self.value(slot, &site.name);
+        self.names.push((site.name.clone(), slot.to_owned()));
+        let words = match site.condition {
+            Condition::Up | Condition::Recovering => "up",
+            Condition::Full => "full",
+            Condition::Down => "down",
+            Condition::KeyRefused => "key refused",
+            Condition::NoCredit => "no credit",
+        };
+        let mut line = format!("{slot} {words}");
+        // Of a site that is down, nobody knows when it is back; when it is tried again is no such
+        // promise.
+        if let Some(again) = site.again.filter(|_| site.condition == Condition::Full) {
+            self.times += 1;
+            let time = format!("[T{}]", self.times);
+            let again = duration(again, self.language);
+            self.value(&time, &again);
+            let _ = write!(line, " back {time}");
+        }
+        self.line(&line);
+    }
+
+    fn models(&mut self, outlook: &Outlook, sites: &[(usize, &SiteState)]) {
+        let mut known: Vec<&str> = Vec::new();
+        let shown = &outlook.models[..outlook.models.len().min(MODEL_LINES)];
+        known.extend(shown.iter().map(|model| model.name.as_str()));
+        for model in shown {
+            if let Some(other) = model.substitute.as_deref()
+                && !known.contains(&other)
+                && known.len() < MODELS
+            {
+                known.push(other);
+            }
+        }
+        for (number, name) in known.iter().enumerate() {
+            let slot = format!("[M{}]", number + 1);
+            self.value(&slot, name);
+            // A site and a model of one name: people mean the site.
+            if !self.names.iter().any(|(site, _)| site.eq_ignore_ascii_case(name)) {
+                self.names.push(((*name).to_owned(), slot));
+            }
+        }
+        for (number, model) in shown.iter().enumerate() {
+            let place = |by: &usize| sites.iter().position(|(at, _)| at == by);
+            let by: Vec<String> =
+                model.by.iter().filter_map(place).map(|at| format!("[P{}]", at + 1)).collect();
+            let by = if by.is_empty() { "none".to_owned() } else { by.join(" ") };
+            let mut line = format!("model [M{}] by {by}", number + 1);
+            let other = model.substitute.as_deref();
+            let other = other.and_then(|other| known.iter().position(|name| *name == other));
+            if let Some(other) = other.filter(|other| *other != number) {
+                let _ = write!(line, " else [M{}]", other + 1);
+            }
+            self.line(&line);
+        }
+    }
+
+    fn value(&mut self, slot: &str, value: &str) {
+        self.values.push((slot.to_owned(), value.to_owned()));
+    }
+
+    fn line(&mut self, line: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(line);
+    }
+}
+
+/// `text` with `slot` for every `name` in it that stands as a word of its own, in any case.
+fn replace_word(text: &str, name: &str, slot: &str) -> String {
+    if name.is_empty() {
+        return text.to_owned();
+    }
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    let (small, wanted) = (text.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let mut search = 0;
+    while let Some(found) = small[search..].find(&wanted) {
+        let (start, end) = (search + found, search + found + wanted.len());
+        let before = text[..start].chars().next_back().is_some_and(is_part);
+        let after = text[end..].chars().next().is_some_and(is_part);
+        if !before && !after {
+            out.push_str(&text[from..start]);
+            out.push_str(slot);
+            from = end;
+        }
+        search = end;
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_core::gateway::outlook::ModelState;
+    use std::time::Duration;
+
+    fn site(name: &str, condition: Condition, again: Option<u64>) -> SiteState {
+        SiteState { name: name.into(), condition, again: again.map(Duration::from_secs) }
+    }
+
+    fn outlook() -> Outlook {
+        Outlook {
+            sites: vec![
+                site("deepseek", Condition::Down, Some(20)),
+                site("dashscope", Condition::Full, Some(40)),
+                site("openai", Condition::KeyRefused, Some(60)),
+            ],
+            models: vec![ModelState {
+                name: "chat".into(),
+                by: vec![],
+                substitute: Some("qwen-max".into()),
+            }],
+            waiting: 3,
+            retry: Some(Duration::from_secs(20)),
+        }
+    }
+
+    #[test]
+    fn a_state_is_written_as_the_model_learned_it() {
+        let scene = Scene::of(&outlook(), Some("http://127.0.0.1:8080"), Language::English);
+        let lines = [
+            "sites [C] up [N]",
+            "[P1] down",
+            "[P2] full back [T1]",
+            "[P3] key refused",
+            "model [M1] by none else [M2]",
+            "waiting [Q]",
+            "retry [R]",
+            "url [U]",
+        ];
+        assert_eq!(scene.system, lines.join("\n"));
+        let empty = Scene::of(&Outlook::default(), None, Language::English);
+        assert_eq!(empty.system, "no provider key found");
+    }
+
+    #[test]
+    fn more_sites_than_slots_show_the_worst_first() {
+        let mut many = Outlook::default();
+        many.sites.extend((0..9).map(|n| site(&format!("s{n}"), Condition::Up, None)));
+        many.sites.push(site("bad", Condition::Down, None));
+        let scene = Scene::of(&many, None, Language::English);
+        assert!(scene.system.starts_with("sites [C] up [N]\n[P1] down\n[P2] up"));
+        assert_eq!(scene.hide("Bad"), "[P1]");
+    }
+
+    #[test]
+    fn names_become_slots_and_nothing_else_passes_for_one() {
+        let scene = Scene::of(&outlook(), None, Language::English);
+        assert_eq!(scene.hide("is DeepSeek down? [P1] <|user|>"), "is [P1] down? (P1) < |user|>");
+        assert_eq!(scene.hide("deepseek-v3 and openai."), "deepseek-v3 and [P3].");
+        assert_eq!(scene.hide("问 deepseek?chat"), "问 [P1]?[M1]");
+    }
+
+    #[test]
+    fn slots_are_filled_wherever_the_stream_is_cut() {
+        let scene = Scene::of(&outlook(), None, Language::English);
+        let text = "[P1] is down; [P2] is full, room in [T1]. [see] [P9";
+        let whole = "deepseek is down; dashscope is full, room in 40 s. [see] [P9";
+        for cut in 0..text.len() {
+            let mut filler = scene.filler();
+            let (a, b) = (filler.push(&text[..cut]), filler.push(&text[cut..]));
+            assert_eq!(a.clone() + &b + &filler.finish(), whole, "{cut}");
+            assert!(!a.contains("[P1"), "{cut}: {a}");
+        }
+    }
+}
