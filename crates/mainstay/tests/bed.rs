@@ -12,12 +12,14 @@
 pub mod client;
 #[path = "bed/gateway.rs"]
 pub mod gateway;
+#[path = "bed/rows.rs"]
+pub mod rows;
 
 use std::time::{Duration, Instant};
 
 use client::{Ask, Mode, Reply};
 use gateway::Gateway;
-use mainstay::faults::{self, Attempt, Options, Running, answer_text};
+use mainstay::faults::{self, Attempt, Options, Profile, Running, answer_text};
 use serde_json::{Value, json};
 
 /// Scopes of the fault server.
@@ -30,6 +32,31 @@ pub const SLACK: Duration = Duration::from_millis(400);
 
 /// Time in which a given-up attempt must be closed (C7).
 pub const CLOSING: Duration = Duration::from_secs(1);
+
+/// The timings under test: fast, or full where the environment says
+/// `MAINSTAY_FAULTS_PROFILE=full`.
+pub fn profile() -> Profile {
+    match std::env::var("MAINSTAY_FAULTS_PROFILE").as_deref() {
+        Ok("full") => Profile::Full,
+        Ok("fast") | Err(_) => Profile::Fast,
+        Ok(other) => panic!("MAINSTAY_FAULTS_PROFILE is `{other}`; full or fast"),
+    }
+}
+
+/// One of our own limits, which the fast profile divides by five; in seconds.
+pub fn ours(full: f64) -> Duration {
+    Duration::from_secs_f64(profile().pick(full, full / 5.0))
+}
+
+/// What the upstream takes, or what depends on it; in seconds.
+pub fn theirs(full: f64, fast: f64) -> Duration {
+    Duration::from_secs_f64(profile().pick(full, fast))
+}
+
+/// A normal answer, with room for a slow start of the process.
+pub fn normal() -> Duration {
+    theirs(1.2, 0.5)
+}
 
 /// Where an answer may go when the primary breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +75,8 @@ pub struct Layout {
     sites: Vec<Site>,
     served_by: Vec<String>,
     substitutes: Vec<String>,
+    top: String,
+    limits: String,
     more: String,
 }
 
@@ -80,6 +109,8 @@ impl Layout {
             sites: vec![site("primary", PRIMARY), site("fallback", FALLBACK)],
             served_by,
             substitutes,
+            top: String::new(),
+            limits: String::new(),
             more: String::new(),
         }
     }
@@ -108,6 +139,20 @@ impl Layout {
         self
     }
 
+    /// Adds lines to the beginning of the file, before any table.
+    pub fn top(mut self, text: &str) -> Layout {
+        self.top += text;
+        self.top.push('\n');
+        self
+    }
+
+    /// Adds a line to `[limits]`; what stands there is not divided in the fast profile.
+    pub fn limit(mut self, line: &str) -> Layout {
+        self.limits += line;
+        self.limits.push('\n');
+        self
+    }
+
     /// Adds lines to the end of the file.
     pub fn more(mut self, text: &str) -> Layout {
         self.more += text;
@@ -121,9 +166,14 @@ impl Layout {
 
     /// The configuration file.
     pub fn file(&self, faults: &Running) -> String {
-        let mut text = String::from(
-            "[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
-             [limits]\nprofile = \"fast\"\n\n",
+        let limits = match profile() {
+            Profile::Full => "full",
+            Profile::Fast => "fast",
+        };
+        let mut text = format!(
+            "{}[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
+             [limits]\nprofile = \"{limits}\"\n{}\n",
+            self.top, self.limits
         );
         for Site { name, provider, scope, url, lines } in &self.sites {
             let url = url.as_deref().unwrap_or(&faults.addresses.url);
@@ -153,14 +203,15 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Starts both; what `layout` does not say is the default, timings are those of `fast`.
+    /// Starts both; what `layout` does not say is the default, timings are those of `profile()`.
     pub async fn start(layout: &Layout) -> Bed {
         Bed::start_with(async |_| layout.clone()).await
     }
 
     /// The same, where the layout needs the fault server's addresses.
     pub async fn start_with(layout: impl AsyncFnOnce(&Running) -> Layout) -> Bed {
-        let faults = faults::serve(Options::default()).await.expect("start the fault server");
+        let faults = faults::serve(Options { profile: profile(), ..Options::default() }).await;
+        let faults = faults.expect("start the fault server");
         let layout = layout(&faults).await;
         let gateway = Gateway::start(&layout.file(&faults)).await;
         // Clocks of the scopes start now, not when the server did.
@@ -231,10 +282,33 @@ impl Bed {
         self.gateway.explain(id).await
     }
 
+    /// How each attempt for a request ended, in order, e.g. `primary: cut (transient)` and
+    /// `fallback: whole`.
+    pub async fn story(&self, reply: &Reply) -> Vec<String> {
+        let told = self.explain(reply).await;
+        let facts = told["facts"].as_array().expect("facts").iter();
+        facts.filter_map(ended).collect()
+    }
+
     /// The body of attempt `n` (from 1) in a scope.
     pub fn body(&self, scope: &str, n: u64) -> Value {
         let body = self.faults.body(scope, n).expect("the body is kept");
         serde_json::from_slice(&body).expect("JSON")
+    }
+}
+
+/// How an attempt ended, if `fact` tells of that.
+fn ended(fact: &Value) -> Option<String> {
+    let text = fact["text"].as_str().expect("a sentence");
+    let (_, rest) = text.split_once(" at ")?;
+    let site = rest.split('/').next().unwrap_or_default();
+    match fact["fact"].as_str() {
+        Some("attempt_whole") => Some(format!("{site}: whole")),
+        Some("attempt_failed") => {
+            let why = rest.split_once(": ")?.1.rsplit_once(", ")?.0;
+            Some(format!("{site}: {why}"))
+        }
+        _ => None,
     }
 }
 

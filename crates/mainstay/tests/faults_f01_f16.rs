@@ -1,7 +1,7 @@
 //! F01 to F16, the scenarios of Failover Bench, through the real gateway on real sockets, in the
-//! fast profile: our own limits are divided by five, so a first token is waited for 2 s and a
-//! stalled stream 1 s. Each row: what the client got, what the upstreams saw, the bound, and that
-//! the gateway is well afterwards.
+//! fast profile, where our own limits are divided by five, or with `MAINSTAY_FAULTS_PROFILE=full`.
+//! Each row: what the client got, what the upstreams saw, the bound, and that the gateway is well
+//! afterwards.
 
 mod bed;
 
@@ -9,19 +9,16 @@ use std::time::Duration;
 
 use bed::client::{Ask, Mode, Reply};
 use bed::{
-    Bed, CLOSING, FALLBACK, Layout, MODES, PRIMARY, Place, SLACK, broken_off, gap, hung_up,
-    refused, whole, within,
+    Bed, CLOSING, FALLBACK, Layout, MODES, PRIMARY, Place, SLACK, broken_off, gap, hung_up, normal,
+    ours, profile, refused, theirs, whole, within,
 };
-use mainstay::faults::answer_text;
+use mainstay::faults::{Attempt, answer_text};
 
 const PROMPT: &str = "Which way to the harbour? 港口在哪里?";
 
-/// First-token and stall limits without samples, divided by five.
-const FIRST_TOKEN: Duration = Duration::from_secs(2);
-const STALL: Duration = Duration::from_secs(1);
-
-/// A normal answer of the fast profile, with room for a slow start of the process.
-const NORMAL: Duration = Duration::from_millis(500);
+/// First-token and stall limits without samples, in seconds.
+const FIRST_TOKEN: f64 = 10.0;
+const STALL: f64 = 5.0;
 
 /// A whole answer from the fallback, at once.
 const AT_ONCE: Duration = Duration::from_millis(1200);
@@ -128,8 +125,8 @@ async fn f06_silence_is_left_at_the_first_token_limit_and_never_retried() {
     each(&[Place::Substitute, Place::Equal], "f06", async |bed, reply, _, _| {
         whole(reply, PROMPT);
         bed.saw(1, 1);
-        within(reply, FIRST_TOKEN + NORMAL);
-        hung_up(&bed.primary().await[0], FIRST_TOKEN - SLACK, FIRST_TOKEN + CLOSING);
+        within(reply, ours(FIRST_TOKEN) + normal());
+        hung_up(&bed.primary().await[0], ours(FIRST_TOKEN) - SLACK, ours(FIRST_TOKEN) + CLOSING);
     })
     .await;
     each(&[Place::Alone], "f06", async |bed, reply, _, _| {
@@ -145,8 +142,8 @@ async fn f07_headers_without_a_token_are_silence_too() {
     each(&[Place::Substitute, Place::Equal], "f07", async |bed, reply, _, _| {
         whole(reply, PROMPT);
         bed.saw(1, 1);
-        within(reply, FIRST_TOKEN + NORMAL);
-        hung_up(&bed.primary().await[0], FIRST_TOKEN - SLACK, FIRST_TOKEN + CLOSING);
+        within(reply, ours(FIRST_TOKEN) + normal());
+        hung_up(&bed.primary().await[0], ours(FIRST_TOKEN) - SLACK, ours(FIRST_TOKEN) + CLOSING);
     })
     .await;
 }
@@ -208,10 +205,10 @@ async fn f09_a_stalled_answer_goes_on_elsewhere() {
         within(reply, Duration::from_secs(8));
         let primary = &bed.primary().await[0];
         // Asked plainly, a stall before the body may look like a missing first token.
-        let limit = if primary.stream { STALL } else { FIRST_TOKEN };
-        hung_up(primary, limit - SLACK, limit + NORMAL + CLOSING);
+        let limit = ours(if primary.stream { STALL } else { FIRST_TOKEN });
+        hung_up(primary, limit - SLACK, limit + normal() + CLOSING);
         if mode == Mode::Stream {
-            assert!(reply.longest_gap() <= STALL + Duration::from_secs(2) + SLACK);
+            assert!(reply.longest_gap() <= ours(STALL) + Duration::from_secs(2) + SLACK);
         }
     })
     .await;
@@ -312,8 +309,8 @@ async fn f15_a_flap_is_bridged_without_hammering_and_the_primary_comes_back() {
     let bed = bed(Place::Substitute, "f15").await;
     let mut asked = Vec::new();
     let api = format!("{}/v1", bed.gateway.api);
-    let mut beat = tokio::time::interval(Duration::from_millis(1200));
-    for i in 0..10 {
+    let mut beat = tokio::time::interval(theirs(4.0, 1.2));
+    for i in 0..profile().pick(20.0, 10.0) as u32 {
         beat.tick().await;
         let prompt = format!("{PROMPT} {i}");
         let api = api.clone();
@@ -328,10 +325,13 @@ async fn f15_a_flap_is_bridged_without_hammering_and_the_primary_comes_back() {
         within(&reply, Duration::from_millis(1300));
     }
     let primary = bed.primary().await;
-    let while_down = primary.iter().filter(|attempt| attempt.at_ms < 6000).count();
+    let down = theirs(60.0, 6.0);
+    let at = |attempt: &Attempt| Duration::from_millis(attempt.at_ms);
+    let while_down = primary.iter().filter(|attempt| at(attempt) < down).count();
     assert!(while_down <= 6, "{primary:#?}");
-    // It is healthy again after 6 s; a fifth of 16 s later it must have had traffic.
-    assert!(primary.iter().any(|a| a.ended == Some("served") && a.at_ms < 6000 + 3200 + 1200));
+    // It is back at the latest with the first request after 16 s (fast: a fifth of that).
+    let back = down + ours(16.0) + theirs(4.0, 1.2);
+    assert!(primary.iter().any(|a| a.ended == Some("served") && at(a) < back), "{primary:#?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ pub mod answer;
 pub mod client;
 
 use super::attempt::{Attempt, Fault, Item, Question, Site};
-use super::dialect::event::{Chunk, Endpoint};
+use super::dialect::event::{Chunk, Endpoint, Finish};
 use super::dialect::plain::Plain;
 use super::dialect::request::{Call, Relayed};
 use crate::drive::{Command, Drive};
@@ -30,6 +30,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const USAGE_WAIT: Duration = Duration::from_millis(800);
 /// How long a client waits without a word before it gets headers and comments (C11).
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
+/// The first time it is a little longer, because the usual limit for a first token is the same ten
+/// seconds, and a refusal then should still have a status of its own.
+const FIRST_COMMENT: Duration = Duration::from_millis(10_500);
+
 /// What requests share.
 pub struct Sites {
     /// By `SiteId`.
@@ -85,7 +89,7 @@ impl Relay {
         client: Client,
     ) -> Relay {
         let id = format!("chatcmpl-{}", name.trim_start_matches("req-"));
-        let far = Instant::now() + COMMENT_EVERY;
+        let far = Instant::now() + FIRST_COMMENT;
         Relay {
             answer: Answer::new(&call, id),
             sites,
@@ -265,14 +269,29 @@ impl Relay {
             self.tell_whole(End::Whole);
             return Ok(());
         }
-        if !self.client.is_stream() && !self.answer.standing().relayed {
+        let is_length = plain.finishes().any(|finish| finish == Finish::Length);
+        let is_fresh = !self.client.is_stream() && !self.answer.standing().relayed;
+        // One that may be gone on with, or lacks a count, is put together by us.
+        if is_fresh && plain.usage.is_some() && !is_length {
             let tokens = self.answer.take_whole(&plain);
             self.verbatim = Some(plain.json);
             self.progress(tokens);
             self.finish();
             return Ok(());
         }
-        self.chunks(plain.into_chunk()).await?;
+        let Some(running) = &mut self.leg else { return Ok(()) };
+        let taken = self.answer.take(&mut running.leg, &plain.into_chunk());
+        if taken.mismatch {
+            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
+            return Ok(());
+        }
+        self.answer.count_at_once();
+        self.progress(taken.tokens);
+        if !taken.out.is_empty() {
+            self.client.begin(&self.marks);
+            let slow = self.client.chunks(taken.out).await;
+            self.handed_over(slow)?;
+        }
         self.finish();
         Ok(())
     }
@@ -438,6 +457,7 @@ impl Relay {
                 standing,
                 gaps: running.watch.gaps().clone(),
                 rate: running.watch.rate(),
+                counted: self.answer.counted_here(),
             },
             None => Report { standing, ..Report::default() },
         }

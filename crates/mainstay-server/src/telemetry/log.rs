@@ -62,6 +62,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         Fact::Arrived { .. }
         | Fact::AttemptStarted { .. }
         | Fact::FirstToken { .. }
+        | Fact::Miscounted { .. }
         | Fact::AttemptWhole { .. } => {
             if tracing::enabled!(Level::DEBUG) {
                 let request = words::request(fact).map(format_request);

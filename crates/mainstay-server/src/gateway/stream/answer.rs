@@ -6,7 +6,7 @@
 
 use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
 use super::super::dialect::plain::Plain;
-use super::super::dialect::request::Call;
+use super::super::dialect::request::{Call, text_tokens};
 use super::super::dialect::shape;
 use bytes::Bytes;
 use mainstay_core::fact::{How, Rung};
@@ -29,6 +29,8 @@ pub struct Answer {
     stops: Vec<String>,
     choices: Vec<Choice>,
     counted: Option<Usage>,
+    /// Output tokens of the attempt under way, as its provider counted them.
+    counted_here: Option<u64>,
     /// The chunk that told `counted`, where it counts the whole answer, and whether it can go to
     /// the client as it came.
     usage: Option<(Bytes, bool)>,
@@ -51,7 +53,7 @@ pub struct Leg {
     joints: Vec<Joint>,
     /// It is the first to answer and passes as it comes.
     transparent: bool,
-    /// Tokens the client had before it.
+    /// Tokens the client had before it of what it goes on with.
     before: u32,
 }
 
@@ -80,12 +82,16 @@ impl Answer {
             stops: call.stop.clone(),
             choices,
             counted: None,
+            counted_here: None,
             usage: None,
         }
     }
 
-    /// An attempt begins.
-    pub fn leg(&self, how: How, only_choice: Option<u32>) -> Leg {
+    /// An attempt begins. What an earlier one counted was its own answer, not this one's.
+    pub fn leg(&mut self, how: How, only_choice: Option<u32>) -> Leg {
+        self.usage = None;
+        self.counted = None;
+        self.counted_here = None;
         let rung = match how {
             How::Resume(rung) => Some(rung),
             How::First | How::Retry => None,
@@ -97,7 +103,7 @@ impl Answer {
             only_choice,
             joints: self.choices.iter().map(joint).collect(),
             transparent: !stands.relayed,
-            before: stands.tokens,
+            before: self.relayed(only_choice).1,
         }
     }
 
@@ -151,6 +157,7 @@ impl Answer {
     /// Takes a whole reply in that goes to the client as it came. Returns its tokens, at least.
     pub fn take_whole(&mut self, plain: &Plain) -> u32 {
         self.counted = plain.usage;
+        self.counted_here = plain.usage.map(|usage| usage.completion);
         let mut tokens = 0;
         for delta in &plain.deltas {
             tokens += self.account(delta);
@@ -174,6 +181,25 @@ impl Answer {
     /// Whether usage has come.
     pub fn has_usage(&self) -> bool {
         self.counted.is_some()
+    }
+
+    /// Output tokens of the attempt under way by its provider's count, where chunks stand for
+    /// tokens: the head of a tool call is a chunk and no token.
+    pub fn counted_here(&self) -> Option<u32> {
+        let calls = self.choices.iter().any(|c| !c.relayed.tools.is_empty());
+        let counted = self.counted_here.filter(|_| !calls)?;
+        Some(u32::try_from(counted).unwrap_or(u32::MAX))
+    }
+
+    /// It came at once, so that no chunks stand for tokens: the provider's count does, or where
+    /// that does not tell the choices apart, their text.
+    pub fn count_at_once(&mut self) {
+        let counted = self.counted.and_then(|usage| u32::try_from(usage.completion).ok());
+        let is_one = self.choices.len() == 1;
+        for Choice { relayed, .. } in &mut self.choices {
+            let guess = relayed.tokens.max(text_tokens(&relayed.content));
+            relayed.tokens = counted.filter(|_| is_one).unwrap_or(guess);
+        }
     }
 
     /// Whether it would be whole and have nothing in it: no text, no call, no refusal. Where
@@ -269,11 +295,15 @@ impl Answer {
     }
 
     fn note_usage(&mut self, leg: &Leg, usage: Usage, chunk: &Chunk) {
-        if leg.how == How::Resume(Rung::Native) {
-            // What was continued was part of its prompt and is part of our answer.
-            let before = u64::from(leg.before);
+        self.counted_here = Some(usage.completion);
+        let is_native = leg.how == How::Resume(Rung::Native);
+        // What was continued was part of its prompt and is part of our answer. So are the choices
+        // that it was not asked for.
+        let before = if is_native { u64::from(leg.before) } else { 0 };
+        let others = self.tokens_of_others(leg.only_choice);
+        if before + others > 0 {
             let prompt = usage.prompt.saturating_sub(before);
-            let completion = usage.completion + before;
+            let completion = usage.completion + before + others;
             self.counted = Some(Usage { prompt, completion, ..usage });
             self.usage = None;
             return;
@@ -284,6 +314,13 @@ impl Answer {
             && memmem::find(&chunk.json, b"\"usage\":{").is_some()
             && memmem::find(&chunk.json, b"\"choices\":[]").is_some();
         self.usage = Some((chunk.json.clone(), can_pass));
+    }
+
+    /// Tokens of the choices beside the one that is resumed alone.
+    fn tokens_of_others(&self, only_choice: Option<u32>) -> u64 {
+        let Some(only) = only_choice else { return 0 };
+        let others = (0u32..).zip(&self.choices).filter(|(index, _)| *index != only);
+        others.map(|(_, choice)| u64::from(choice.relayed.tokens)).sum()
     }
 
     /// Whether a chunk can go to the client as it came.
