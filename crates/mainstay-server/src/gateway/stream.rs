@@ -414,6 +414,7 @@ impl Relay {
     async fn close(&mut self, close: Close) {
         self.leg = None;
         match close {
+            Close::Done if self.verbatim.is_some() => self.end(Vec::new()).await,
             Close::Done => {
                 let endings = self.answer.settle();
                 self.end(endings).await;
