@@ -15,6 +15,8 @@ pub enum Fact {
     FirstToken { attempt: AttemptId, target: TargetId, after: Duration },
     /// It ended whole.
     AttemptWhole { attempt: AttemptId, target: TargetId, after: Duration, tokens: u32 },
+    /// It gave more pieces of text than its provider counts tokens: one may have come twice.
+    Miscounted { attempt: AttemptId, target: TargetId, tokens: u32, counted: u32 },
     /// It ended otherwise, or was given up.
     AttemptFailed {
         attempt: AttemptId,

@@ -1,30 +1,39 @@
 //! Starts everything a configuration names, serves, and lets running answers finish at the end.
+//!
+//! The API is served by as many doors as there are processors. The machine, telemetry, the
+//! embedded engine and the operator's door exist once.
+
+mod door;
 
 use crate::admin::{Admin, Ready};
 use crate::drive::Drive;
+use crate::embedded::Desk;
 use crate::gateway::attempt::{Account, Site};
-use crate::gateway::auth::Keys;
-use crate::gateway::openai::Api;
 use crate::gateway::roster::Roster;
 use crate::gateway::stream::Sites;
 use crate::gateway::upstream::{self, Origin, OriginOptions};
-use crate::http::{Counters, Front, serve, server_config};
+use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::setup::{Http2, Listeners, Provider, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
 use crate::worker::Worker;
+use door::{Door, House};
 use hyper::service::service_fn;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Room that is kept, beyond the drain, for cutting what did not finish.
 const CUT_TIME: Duration = Duration::from_secs(2);
+/// Pause after a failed accept, which is nearly always want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections to the operator's door.
+const OPERATORS: usize = 256;
 
 /// Serves until `shutdown` is done, then lets running answers finish. The error says what could
 /// not be started and how to mend it.
@@ -37,52 +46,32 @@ pub async fn run(
     let _log = Log::start(level, setup.log.format)?;
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
-    let (sites, mut workers) = open_sites(&setup, &drive)?;
-    let sites = Arc::new(Sites {
-        sites,
-        names: setup.core.sites.iter().map(|site| site.name.clone()).collect(),
-        drive: drive.clone(),
-    });
-    let stop = CancellationToken::new();
+    let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
-    let draining = Arc::new(AtomicBool::new(false));
-    let tasks = TaskTracker::new();
-    let api = api(&setup, &sites, &tasks, &draining);
-    let admin = admin(&setup, &drive, telemetry, &draining);
-    let front = front(&setup, listeners.api, setup.drain)?;
-    let back = Front { tls: None, ..front_plain(&setup, listeners.admin)? };
+    let house = house(&setup, &drive)?;
+    let doors = open_doors(&setup, &house, &workers)?;
+    let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
+    let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({
         let (drive, last) = (drive.clone(), last.clone());
         async move { drive.run(last).await }
     });
-    let doors = async {
-        let service = service_fn(move |request| {
-            let api = api.clone();
-            async move { Ok::<_, Infallible>(api.serve(request).await) }
-        });
-        serve(front, service, stop.clone()).await;
+    let serving = async {
+        for door in doors {
+            door.closed().await;
+        }
         // The operator's door stays open until the last answer has gone.
         last.cancel();
     };
-    let operator = async {
-        let service = service_fn(move |request| {
-            let admin = admin.clone();
-            async move { Ok::<_, Infallible>(admin.answer(request).await) }
-        });
-        serve(back, service, last.clone()).await;
-    };
+    let admin = admin(&setup, &drive, telemetry, &house.draining);
+    let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let ending = async {
         shutdown.await;
-        draining.store(true, Ordering::Relaxed);
-        stop.cancel();
+        house.draining.store(true, Ordering::Relaxed);
+        house.stop.cancel();
     };
-    tokio::join!(doors, operator, ending);
-    tasks.close();
-    let _ = tokio::time::timeout(CUT_TIME, tasks.wait()).await;
-    for site in &sites.sites {
-        site.shutdown().await;
-    }
-    for worker in &mut workers {
+    tokio::join!(porter, serving, operator, ending);
+    for worker in workers.iter_mut().flatten() {
         // A step that hangs must not keep the process.
         let _ = tokio::time::timeout(CUT_TIME, worker.shutdown()).await;
     }
@@ -90,23 +79,94 @@ pub async fn run(
     Ok(())
 }
 
-fn open_sites(setup: &Setup, drive: &Arc<Drive>) -> Result<(Vec<Site>, Vec<Worker>), String> {
-    let (mut sites, mut workers) = (Vec::new(), Vec::new());
-    for (site, upstream) in setup.core.sites.iter().zip(&setup.upstreams) {
-        let named = |error: String| format!("site {}: {error}", site.name);
-        sites.push(match upstream {
-            Upstream::Provider(provider) => {
-                Site::Provider(Arc::new(account(setup, provider).map_err(named)?))
-            }
-            Upstream::Engine(model) => {
-                let worker = Worker::start(model, drive, url(setup)).map_err(named)?;
-                let desk = worker.desk();
-                workers.push(worker);
-                Site::Engine(desk)
-            }
+/// What the doors share.
+fn house(setup: &Setup, drive: &Arc<Drive>) -> Result<Arc<House>, String> {
+    let tls = match &setup.listen.tls {
+        Some((certificate, key)) => Some(server_config(certificate, key)?),
+        None => None,
+    };
+    Ok(Arc::new(House {
+        drive: drive.clone(),
+        keys: setup.keys.clone(),
+        anonymous_tier: setup.anonymous_tier,
+        bounds: setup.bounds.clone(),
+        drain: setup.drain,
+        tls,
+        counters: Counters::new(setup.bounds.connections),
+        draining: Arc::new(AtomicBool::new(false)),
+        stop: CancellationToken::new(),
+    }))
+}
+
+fn open_doors(
+    setup: &Setup,
+    house: &Arc<House>,
+    workers: &[Option<Worker>],
+) -> Result<Vec<Door>, String> {
+    let number = std::thread::available_parallelism().map_or(1, usize::from);
+    let open = |number: usize| {
+        let sites = Arc::new(Sites {
+            sites: open_sites(setup, workers)?,
+            names: setup.core.sites.iter().map(|site| site.name.clone()).collect(),
+            drive: house.drive.clone(),
         });
+        Door::open(number, house.clone(), sites)
+    };
+    (0..number).map(open).collect()
+}
+
+/// Accepts for all doors and hands each connection to the next one in turn: left to themselves,
+/// one door accepts a whole burst. One that has too much waiting is passed over.
+async fn porter(api: TcpListener, doors: Vec<door::Hand>, stop: CancellationToken) {
+    for turn in 0usize.. {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = api.accept() => accepted,
+        };
+        let handed = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let Ok(mut handed) = handed else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        for number in 0..doors.len() {
+            match doors[(turn + number) % doors.len()].try_send(handed) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => handed = back,
+            }
+        }
     }
-    Ok((sites, workers))
+}
+
+/// The embedded engines, by site.
+fn open_workers(setup: &Setup, drive: &Arc<Drive>) -> Result<Vec<Option<Worker>>, String> {
+    let named = setup.core.sites.iter().zip(&setup.upstreams);
+    let open = |(site, upstream): (&mainstay_core::config::Site, &Upstream)| match upstream {
+        Upstream::Provider(_) => Ok(None),
+        Upstream::Engine(model) => Worker::start(model, drive, url(setup))
+            .map(Some)
+            .map_err(|error| format!("site {}: {error}", site.name)),
+    };
+    named.map(open).collect()
+}
+
+/// The sites as one door reaches them: its own connections, the shared engines.
+fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, String> {
+    let desks = workers.iter().map(|worker| worker.as_ref().map(Worker::desk));
+    let named = setup.core.sites.iter().zip(&setup.upstreams).zip(desks);
+    let open = |((site, upstream), desk): (
+        (&mainstay_core::config::Site, &Upstream),
+        Option<Desk>,
+    )| {
+        match (upstream, desk) {
+            (Upstream::Provider(provider), _) => account(setup, provider)
+                .map(|account| Site::Provider(Arc::new(account)))
+                .map_err(|error| format!("site {}: {error}", site.name)),
+            (Upstream::Engine(_), Some(desk)) => Ok(Site::Engine(desk)),
+            (Upstream::Engine(_), None) => Err(format!("site {}: no engine", site.name)),
+        }
+    };
+    named.map(open).collect()
 }
 
 /// Where a client on this machine reaches the API, without a path.
@@ -142,23 +202,6 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
     })
 }
 
-fn api(
-    setup: &Setup,
-    sites: &Arc<Sites>,
-    tasks: &TaskTracker,
-    draining: &Arc<AtomicBool>,
-) -> Arc<Api> {
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Arc::new(Api {
-        sites: sites.clone(),
-        keys: Keys::new(setup.keys.clone(), setup.anonymous_tier),
-        bounds: setup.bounds.clone(),
-        tasks: tasks.clone(),
-        draining: draining.clone(),
-        began,
-    })
-}
-
 fn admin(
     setup: &Setup,
     drive: &Arc<Drive>,
@@ -182,21 +225,23 @@ fn admin(
     Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).build()
 }
 
-fn front(setup: &Setup, api: std::net::TcpListener, drain: Duration) -> Result<Front, String> {
-    let tls = match &setup.listen.tls {
-        Some((certificate, key)) => Some(server_config(certificate, key)?),
-        None => None,
-    };
-    Ok(Front { tls, drain, ..front_plain(setup, api)? })
-}
-
-fn front_plain(setup: &Setup, listener: std::net::TcpListener) -> Result<Front, String> {
+fn operate(
+    setup: &Setup,
+    listener: std::net::TcpListener,
+    admin: Admin,
+    last: CancellationToken,
+) -> Result<impl Future<Output = ()> + use<>, String> {
     let listener = TcpListener::from_std(listener).map_err(|e| format!("cannot listen: {e}"))?;
-    Ok(Front {
-        listener,
+    let front = Front {
+        arrivals: Arrivals::Listener(listener),
         tls: None,
         bounds: setup.bounds.clone(),
         drain: CUT_TIME,
-        counters: Arc::new(Counters::default()),
-    })
+        counters: Counters::new(OPERATORS),
+    };
+    let service = service_fn(move |request| {
+        let admin = admin.clone();
+        async move { Ok::<_, Infallible>(admin.answer(request).await) }
+    });
+    Ok(serve(front, service, last))
 }

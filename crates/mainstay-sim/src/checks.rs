@@ -203,6 +203,7 @@ pub fn name(fact: &Fact) -> &'static str {
         Fact::AttemptStarted { .. } => "AttemptStarted",
         Fact::FirstToken { .. } => "FirstToken",
         Fact::AttemptWhole { .. } => "AttemptWhole",
+        Fact::Miscounted { .. } => "Miscounted",
         Fact::AttemptFailed { .. } => "AttemptFailed",
         Fact::Waiting { .. } => "Waiting",
         Fact::Closed { .. } => "Closed",

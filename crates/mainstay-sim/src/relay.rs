@@ -168,6 +168,7 @@ impl Relay {
                 standing,
                 gaps: leg.watch.gaps().clone(),
                 rate: leg.watch.rate(),
+                counted: None,
             },
             None => Report { standing, ..Report::default() },
         }

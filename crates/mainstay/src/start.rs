@@ -127,7 +127,7 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
     };
     resolved.setup.listen.api = api;
     resolved.setup.listen.admin = admin;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("mainstay: cannot start threads: {error}");

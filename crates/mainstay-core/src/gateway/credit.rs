@@ -38,12 +38,15 @@ const CONCURRENCY_GROWTH: f64 = 1.0;
 const RATE_IDLE: f64 = 0.5;
 /// See `RATE_IDLE`.
 const FORGET: Duration = Duration::from_secs(60);
-/// What is usual is remembered for so long.
-const PACE: Duration = Duration::from_secs(10);
 /// A rate was in force if at least this share of it was served.
 const IN_FORCE: f64 = 0.6;
-/// Seconds of a rate that may be taken at once.
-const RATE_DEPTH: f64 = 0.25;
+/// Seconds of a rate that may be taken at once: after a hold they come on top of the rate, and a
+/// provider that counts by seconds sees both.
+const RATE_DEPTH: f64 = 0.1;
+
+/// A whole rate counts as this share of a credit: the bucket keeps to it by itself, so others come
+/// first only where less than a twentieth of it is left.
+const RATE_SHARE: f64 = 0.9;
 
 /// Counts over the last two seconds.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +75,16 @@ impl Window {
     pub fn per_second(&mut self, now: Time) -> f64 {
         let age = self.since.map_or(WINDOW, |since| now.since(since)).min(WINDOW);
         f64::from(self.count(now)) / age.max(WINDOW / SLOTS as u32).as_secs_f64()
+    }
+
+    /// How many in the last second, or a second over the whole window if that is more: what a
+    /// limit by the second let in, however short the burst was that met it or the hold before.
+    fn most_per_second(&mut self, now: Time) -> f64 {
+        let all = f64::from(self.count(now)) / WINDOW.as_secs_f64();
+        let slots = SLOTS as u64;
+        let recent = (0..slots / 2).map(|back| (self.at + slots - back) % slots);
+        let recent: u32 = recent.map(|slot| self.slots[slot as usize]).sum();
+        all.max(f64::from(recent) * 2.0 / WINDOW.as_secs_f64())
     }
 
     fn roll(&mut self, now: Time) {
@@ -103,7 +116,9 @@ pub struct Credit {
     refusals: u32,
     /// Attempts started before this moment belong to a refusal already answered.
     answered: Time,
-    /// Served work, fading over `PACE`, and when it last faded.
+    /// Over this time growth is measured; ten seconds unless the limits are divided.
+    growth: Duration,
+    /// Served work, fading over `growth`, and when it last faded.
     pace: f64,
     paced: Time,
     /// When a rate was last cut for its growth.
@@ -138,6 +153,11 @@ pub enum Room {
 }
 
 impl Credit {
+    /// The credit of a target nothing is known of, whose growth is measured over this time.
+    pub fn new(growth: Duration) -> Credit {
+        Credit { growth, ..Credit::default() }
+    }
+
     /// Whether one more attempt of the tier with this rank (0 is the highest) may be sent.
     pub fn room(&mut self, now: Time, rank: u8) -> Room {
         if now < self.paused_until {
@@ -264,7 +284,7 @@ impl Credit {
             share = share.max(f64::from(self.in_flight) / most.max(1.0));
         }
         if let Some(rate) = &self.rate {
-            share = share.max(self.sent.per_second(now) / rate.per_second.max(0.1));
+            share = share.max(self.sent.per_second(now) / rate.per_second.max(0.1) * RATE_SHARE);
         }
         share
     }
@@ -285,12 +305,12 @@ impl Credit {
 
     fn decay(&mut self, now: Time) {
         let gone = now.since(self.paced).as_secs_f64();
-        self.pace *= (1.0 - gone / PACE.as_secs_f64()).max(0.0);
+        self.pace *= (1.0 - gone / self.growth.as_secs_f64().max(0.1)).max(0.0);
         self.paced = now;
     }
 
     fn bound_rate(&mut self, now: Time, cut: f64, grows: f64) {
-        let served = self.served.per_second(now);
+        let served = self.served.most_per_second(now);
         // A rate is never used to its last tenth (others come first at a hot target), so where it
         // was in force it is the rate that was too high, not what was served by it.
         let in_force = self.rate.as_ref().map(|rate| rate.per_second);
@@ -313,7 +333,7 @@ impl Credit {
         self.bound_rate(now, BURST_CUT, growth * 0.8);
         // What was usual over the time that the provider compares with.
         self.decay(now);
-        let usual = (self.pace / PACE.as_secs_f64()).max(0.5);
+        let usual = (self.pace / self.growth.as_secs_f64().max(0.1)).max(0.5);
         if let Some(rate) = &mut self.rate {
             rate.per_second = rate.per_second.min(usual);
         }
@@ -382,7 +402,7 @@ mod tests {
     fn a_target_that_serves_nothing_is_asked_six_times_in_its_first_minute() {
         let limits = Limits::default();
         let mut rng = Rng::new(1);
-        let mut credit = Credit::default();
+        let mut credit = Credit::new(Limits::default().growth);
         let mut asked = 0;
         for n in 0..600u64 {
             let now = Time::from_micros(1_000_000 + n * 100_000);
@@ -400,7 +420,7 @@ mod tests {
     fn an_undated_throttle_keeps_what_is_still_served() {
         let limits = Limits::default();
         let mut rng = Rng::new(7);
-        let mut credit = Credit::default();
+        let mut credit = Credit::new(Limits::default().growth);
         // The provider lets 30 in each second; 50 a second are offered for a minute.
         let (mut second, mut let_in, mut sent, mut refused) = (0, 0, 0, 0);
         for n in 0..3000u64 {
@@ -433,7 +453,7 @@ mod tests {
     fn growth_that_was_refused_stays_below_forty_percent_in_ten_seconds() {
         let limits = Limits::default();
         let mut rng = Rng::new(7);
-        let mut credit = Credit::default();
+        let mut credit = Credit::new(Limits::default().growth);
         let mut now = Time::from_micros(9_000_000);
         for _ in 0..100 {
             credit.take(now);

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::fact::{Fact, How, Rung, Why};
 use crate::gateway::credit::{Cut, Refusal};
 use crate::gateway::health::Change;
-use crate::gateway::request::{Broken, Running, is_strike};
+use crate::gateway::request::{Broken, Report, Running, is_strike};
 use crate::gateway::{Action, Gateway};
 use crate::names::{ClientFault, ErrorClass, Scope, TargetId};
 use crate::time::{Duration, Time};
@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 
 /// A refused continuation switches the capability off for this long.
 const CONTINUATION_OFF: Duration = Duration::from_secs(3600);
-/// Two refusals of our key count as two only this far apart, where one is not believed.
-const AUTH_APART: Duration = Duration::from_secs(30);
+/// Two refusals of our key count as two only this far apart, where one is not believed: this share
+/// of the time between two probes of a key that is known to be refused, usually 30 s.
+const AUTH_APART: f64 = 0.5;
 /// A context refusal is believed to tell the window if our own count is at least this share of
 /// it; else the provider refused for another reason.
 const CREDIBLE: f64 = 0.6;
@@ -33,12 +34,41 @@ impl Gateway {
         if is_proof {
             known.auth_refusals = (0, now);
         }
-        let was_parked = is_proof && known.parked.take().is_some();
+        let was_parked = known.parked.take_if(|_| is_proof);
         let change = known.health.good(now);
-        if was_parked {
+        if let Some((class, _)) = was_parked {
+            for id in self.parked_with(target, class) {
+                self.targets.get_mut(id).parked = None;
+            }
             actions.push(Action::Fact(Fact::Unparked { target }));
         }
         tell(target, change, actions);
+    }
+
+    /// An attempt ended whole.
+    pub(super) fn tell_whole(
+        &mut self,
+        now: Time,
+        running: &Running,
+        report: &Report,
+        actions: &mut Vec<Action>,
+    ) {
+        let target = running.target;
+        if !running.has_token {
+            self.learn_served(now, target);
+        }
+        if !running.flowed {
+            self.learn_good(now, (target, running.started), actions);
+        }
+        self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
+        let (attempt, after) = (running.attempt, now.since(running.started));
+        let tokens = report.tokens;
+        actions.push(Action::Fact(Fact::AttemptWhole { attempt, target, after, tokens }));
+        if let Some(counted) = report.counted
+            && tokens > counted
+        {
+            actions.push(Action::Fact(Fact::Miscounted { attempt, target, tokens, counted }));
+        }
     }
 
     /// An attempt was let in: credit hears of it once per attempt.
@@ -128,27 +158,43 @@ impl Gateway {
     fn suspect_key(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {
         let site = self.config.targets[usize::from(target.0)].site;
         let needed = self.config.sites[usize::from(site.0)].auth_strikes.max(1);
+        let wait = self.config.limits.probe_auth;
+        let apart = wait.mul_f64(AUTH_APART);
         let known = self.targets.get_mut(target);
         let (seen, first) = known.auth_refusals;
         known.refused_us = now;
         known.auth_refusals = match seen {
             0 => (1, now),
-            _ if now.since(first) >= AUTH_APART => (seen.saturating_add(1), first),
+            _ if now.since(first) >= apart => (seen.saturating_add(1), first),
             _ => (seen, first),
         };
+        let class = ErrorClass::OurAuth;
         if known.auth_refusals.0 >= needed {
-            let wait = self.config.limits.probe_auth;
+            // One key, so one alarm and one probe, however many models it is for.
+            self.park(now, target, (class, wait), actions);
             for id in siblings(&self.config, target) {
-                self.park(now, id, (ErrorClass::OurAuth, wait), actions);
+                let known = self.targets.get_mut(id);
+                known.refused_us = now;
+                known.parked = Some((class, now + wait));
             }
             return;
         }
         // Not believed yet: the next to ask is the one whose answer may count.
-        let class = ErrorClass::OurAuth;
         if seen == 0 {
-            self.targets.get_mut(target).credit.pause(now, AUTH_APART);
-            actions.push(Action::Fact(Fact::Paused { target, class, wait: AUTH_APART }));
+            self.targets.get_mut(target).credit.pause(now, apart);
+            actions.push(Action::Fact(Fact::Paused { target, class, wait: apart }));
         }
+    }
+
+    /// The targets that share the parking of `target` for `class`: where the key is refused, all
+    /// at its site that are parked for it.
+    pub(super) fn parked_with(&self, target: TargetId, class: ErrorClass) -> Vec<TargetId> {
+        if class != ErrorClass::OurAuth {
+            return alloc::vec![target];
+        }
+        let mut all = siblings(&self.config, target);
+        all.retain(|id| self.targets.get(*id).parked.is_some_and(|(why, _)| why == class));
+        all
     }
 
     fn park(

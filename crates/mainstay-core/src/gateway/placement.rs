@@ -103,7 +103,9 @@ impl Targets {
         for target in &config.targets[self.all.len()..] {
             let window = target.window.map(u64::from);
             let usual = Duration::from_secs(1);
-            self.all.push(Target { window, last_good: true, usual, ..Target::default() });
+            let credit = Credit::new(config.limits.growth);
+            let known = Target { credit, window, last_good: true, usual, ..Target::default() };
+            self.all.push(known);
         }
     }
 

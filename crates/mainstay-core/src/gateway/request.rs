@@ -49,6 +49,8 @@ pub struct Report {
     pub gaps: Histogram,
     /// Its tokens a second, where it was long enough.
     pub rate: Option<f64>,
+    /// Its output tokens as the provider counts them, where that can be compared with `tokens`.
+    pub counted: Option<u32>,
 }
 
 /// How much of a failed request had been sent.

@@ -381,9 +381,11 @@ impl Gateway {
         }
         self.targets.take(&self.config, target, now);
         let probe = self.config.limits.probe_auth;
-        if let Some((_, until)) = &mut self.targets.get_mut(target).parked {
+        if let Some((class, _)) = self.targets.get(target).parked {
             // This attempt is the probe; the next one must wait its turn.
-            *until = now + probe;
+            for id in self.parked_with(target, class) {
+                self.targets.get_mut(id).parked = Some((class, now + probe));
+            }
         }
         let fixed = &self.config.targets[usize::from(target.0)];
         let (site, model) = (fixed.site, fixed.model.clone());
@@ -410,26 +412,6 @@ impl Gateway {
             self.plan(attempt.request);
         }
         Some(running)
-    }
-
-    fn tell_whole(
-        &mut self,
-        now: Time,
-        running: &Running,
-        report: &Report,
-        actions: &mut Vec<Action>,
-    ) {
-        let target = running.target;
-        if !running.has_token {
-            self.learn_served(now, target);
-        }
-        if !running.flowed {
-            self.learn_good(now, (target, running.started), actions);
-        }
-        self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
-        let (attempt, after) = (running.attempt, now.since(running.started));
-        let tokens = report.tokens;
-        actions.push(Action::Fact(Fact::AttemptWhole { attempt, target, after, tokens }));
     }
 
     /// Notes the failure for the message the client may read.

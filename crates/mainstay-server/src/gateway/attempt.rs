@@ -169,6 +169,17 @@ impl Attempt {
         }
     }
 
+    /// What it tells next without waiting, if anything.
+    pub fn ready(&mut self) -> Option<Item> {
+        match &mut self.0 {
+            Source::Provider(exchange) => match &mut exchange.phase {
+                Phase::Stream(reader, _) => reader.next().map(told),
+                _ => None,
+            },
+            Source::Engine(_) | Source::Stillborn(_) => None,
+        }
+    }
+
     /// Everything wanted has come: the connection may be kept if the rest comes at once.
     pub fn finish(self) {
         if let Source::Provider(exchange) = self.0

@@ -8,7 +8,7 @@ pub mod answer;
 pub mod client;
 
 use super::attempt::{Attempt, Fault, Item, Question, Site};
-use super::dialect::event::{Chunk, Endpoint};
+use super::dialect::event::{Chunk, Endpoint, Finish};
 use super::dialect::plain::Plain;
 use super::dialect::request::{Call, Relayed};
 use super::roster;
@@ -31,6 +31,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const USAGE_WAIT: Duration = Duration::from_millis(800);
 /// How long a client waits without a word before it gets headers and comments (C11).
 const COMMENT_EVERY: Duration = Duration::from_secs(10);
+/// The first time it is a little longer, because the usual limit for a first token is the same ten
+/// seconds, and a refusal then should still have a status of its own.
+const FIRST_COMMENT: Duration = Duration::from_millis(10_500);
+
 /// What requests share.
 pub struct Sites {
     /// By `SiteId`.
@@ -86,7 +90,7 @@ impl Relay {
         client: Client,
     ) -> Relay {
         let id = format!("chatcmpl-{}", name.trim_start_matches("req-"));
-        let far = Instant::now() + COMMENT_EVERY;
+        let far = Instant::now() + FIRST_COMMENT;
         Relay {
             answer: Answer::new(&call, id),
             sites,
@@ -178,39 +182,78 @@ impl Relay {
         true
     }
 
+    /// Takes what the attempt said, and whatever more of it is at hand.
     async fn item(&mut self, item: Item) -> Result<(), Left> {
-        let now = self.sites.drive.clock().now();
-        let Some(running) = &mut self.leg else { return Ok(()) };
-        match item {
-            Item::Life => running.watch.byte(),
-            Item::Beat => running.watch.beat(now),
-            Item::Chunk(chunk) => return self.chunk(chunk).await,
-            Item::Whole(plain) => return self.whole(plain).await,
-            Item::Broken(fault) => {
-                let is_whole = fault.cut && self.is_finished();
-                if is_whole {
-                    return self.finish().await;
-                }
-                self.broke(fault);
-            }
-            Item::End => return self.finish().await,
+        let mut next = Some(item);
+        while let Some(item) = next.take() {
+            next = self.one(item).await?;
         }
         Ok(())
     }
 
-    async fn chunk(&mut self, chunk: Chunk) -> Result<(), Left> {
+    async fn one(&mut self, item: Item) -> Result<Option<Item>, Left> {
+        let now = self.sites.drive.clock().now();
+        let Some(running) = &mut self.leg else { return Ok(None) };
+        match item {
+            Item::Life => running.watch.byte(),
+            Item::Beat => running.watch.beat(now),
+            Item::Chunk(chunk) => return self.chunks(chunk).await,
+            Item::Whole(plain) => return self.whole(plain).await.map(|()| None),
+            Item::Broken(fault) if fault.cut && self.is_finished() => self.finish(),
+            Item::Broken(fault) => self.broke(fault),
+            Item::End => self.finish(),
+        }
+        Ok(None)
+    }
+
+    /// Takes a chunk and all that came with it, and hands them over together.
+    async fn chunks(&mut self, first: Chunk) -> Result<Option<Item>, Left> {
+        let mut next = Some(Item::Chunk(first));
+        let mut out = Vec::new();
+        let mut is_misfit = false;
+        while let Some(Item::Chunk(chunk)) = next {
+            let Some(running) = &mut self.leg else { return Ok(None) };
+            let mut taken = self.answer.take(&mut running.leg, &chunk);
+            out.append(&mut taken.out);
+            is_misfit = taken.mismatch;
+            if is_misfit {
+                next = None;
+                break;
+            }
+            self.progress(taken.tokens);
+            let is_over = self.is_finished() && self.answer.has_usage();
+            let more = self.leg.as_mut().filter(|_| !is_over);
+            next = more.and_then(|running| running.attempt.ready());
+        }
+        if !out.is_empty() {
+            self.client.begin(&self.marks);
+            let slow = self.client.chunks(out).await;
+            self.handed_over(slow)?;
+        }
+        if is_misfit {
+            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
+        } else if self.is_finished() {
+            if self.answer.has_usage() {
+                self.finish();
+                return Ok(None);
+            }
+            if let Some(running) = &mut self.leg {
+                running.settled.get_or_insert(Instant::now() + USAGE_WAIT);
+            }
+            self.set_timer();
+        }
+        Ok(next)
+    }
+
+    /// So many output tokens came.
+    fn progress(&mut self, tokens: u32) {
         let drive = &self.sites.drive;
         let now = drive.clock().now();
-        let Some(running) = &mut self.leg else { return Ok(()) };
-        let taken = self.answer.take(&mut running.leg, &chunk);
-        if taken.mismatch {
-            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
-            return Ok(());
-        }
+        let Some(running) = &mut self.leg else { return };
         let attempt = running.start.attempt;
-        if taken.tokens == 0 {
+        if tokens == 0 {
             running.watch.byte();
-        } else if let Some(after) = running.watch.tokens(now, taken.tokens) {
+        } else if let Some(after) = running.watch.tokens(now, tokens) {
             drive.tell(Event::FirstToken { attempt, after });
             running.began = Instant::now();
             self.set_timer();
@@ -218,43 +261,45 @@ impl Relay {
             running.flowed = true;
             drive.tell(Event::Flowing { attempt });
         }
-        if !taken.out.is_empty() {
-            self.client.begin(&self.marks);
-            let slow = self.client.chunks(taken.out).await;
-            self.handed_over(slow)?;
-        }
-        if self.is_finished() {
-            if self.answer.has_usage() {
-                return self.finish().await;
-            }
-            if let Some(running) = &mut self.leg {
-                running.settled.get_or_insert(Instant::now() + USAGE_WAIT);
-            }
-            self.set_timer();
-        }
-        Ok(())
     }
 
     /// A plain reply came whole.
     async fn whole(&mut self, plain: Plain) -> Result<(), Left> {
-        let is_fresh = !self.answer.standing().relayed;
         if self.call.endpoint == Endpoint::Embeddings {
             self.verbatim = Some(plain.json);
             self.tell_whole(End::Whole);
             return Ok(());
         }
-        let json = plain.json.clone();
-        self.verbatim = (is_fresh && !self.client.is_stream()).then_some(json);
-        self.chunk(plain.into_chunk()).await?;
-        match self.leg {
-            Some(_) => self.finish().await,
-            None => Ok(()),
+        let is_length = plain.finishes().any(|finish| finish == Finish::Length);
+        let is_fresh = !self.client.is_stream() && !self.answer.standing().relayed;
+        // One that may be gone on with, or lacks a count, is put together by us.
+        if is_fresh && plain.usage.is_some() && !is_length {
+            let tokens = self.answer.take_whole(&plain);
+            self.verbatim = Some(plain.json);
+            self.progress(tokens);
+            self.finish();
+            return Ok(());
         }
+        let Some(running) = &mut self.leg else { return Ok(()) };
+        let taken = self.answer.take(&mut running.leg, &plain.into_chunk());
+        if taken.mismatch {
+            self.give_up(Why::Mismatch, Failure::ours(ErrorClass::Transient, "no match"));
+            return Ok(());
+        }
+        self.answer.count_at_once();
+        self.progress(taken.tokens);
+        if !taken.out.is_empty() {
+            self.client.begin(&self.marks);
+            let slow = self.client.chunks(taken.out).await;
+            self.handed_over(slow)?;
+        }
+        self.finish();
+        Ok(())
     }
 
     /// The attempt has no more to say.
-    async fn finish(&mut self) -> Result<(), Left> {
-        let Some(running) = &self.leg else { return Ok(()) };
+    fn finish(&mut self) {
+        let Some(running) = &self.leg else { return };
         if !self.answer.is_finished(&running.leg) {
             let what = "the stream ended without a finish reason";
             self.give_up(Why::Cut, Failure::ours(ErrorClass::Transient, what));
@@ -266,7 +311,6 @@ impl Relay {
         } else {
             self.tell_whole(End::Whole);
         }
-        Ok(())
     }
 
     /// The attempt is over and good; what becomes of the request is the machine's to say.
@@ -321,7 +365,8 @@ impl Relay {
         let instant = Instant::now();
         if let Some(running) = &mut self.leg {
             if running.settled.is_some_and(|until| instant >= until) {
-                return self.finish().await;
+                self.finish();
+                return Ok(());
             }
             if let Some(why) = running.watch.check(now) {
                 let failure = running.watch.failure(why);
@@ -379,6 +424,7 @@ impl Relay {
     async fn close(&mut self, close: Close) {
         self.leg = None;
         match close {
+            Close::Done if self.verbatim.is_some() => self.end(Vec::new()).await,
             Close::Done => {
                 let endings = self.answer.settle();
                 self.end(endings).await;
@@ -422,6 +468,7 @@ impl Relay {
                 standing,
                 gaps: running.watch.gaps().clone(),
                 rate: running.watch.rate(),
+                counted: self.answer.counted_here(),
             },
             None => Report { standing, ..Report::default() },
         }

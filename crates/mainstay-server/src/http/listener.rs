@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,8 @@ content-length: 129\r\n\r\n\
 
 /// A door: where to listen and within which bounds.
 pub struct Front {
-    /// The bound socket.
-    pub listener: TcpListener,
+    /// Where connections come from.
+    pub arrivals: Arrivals,
     /// TLS, if the door has its own.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Bounds on what a client may send.
@@ -63,15 +63,47 @@ pub struct Front {
     pub counters: Arc<Counters>,
 }
 
-/// What a door counts.
-#[derive(Debug, Default)]
+/// Where connections come from.
+pub enum Arrivals {
+    /// A bound socket.
+    Listener(TcpListener),
+    /// Someone who accepts for several doors.
+    Handed(mpsc::Receiver<(std::net::TcpStream, SocketAddr)>),
+}
+
+impl Arrivals {
+    /// The next connection; `None` when no more will come.
+    async fn next(&mut self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        match self {
+            Arrivals::Listener(listener) => Some(listener.accept().await),
+            Arrivals::Handed(handed) => {
+                let (stream, peer) = handed.recv().await?;
+                Some(TcpStream::from_std(stream).map(|stream| (stream, peer)))
+            }
+        }
+    }
+}
+
+/// What the doors of one address count together.
+#[derive(Debug)]
 pub struct Counters {
+    /// Connections that may still be taken.
+    slots: Arc<Semaphore>,
     /// Connections open now.
     pub open: AtomicU64,
     /// Connections turned away at the cap.
     pub turned_away: AtomicU64,
     /// Requests whose code panicked.
     pub panics: AtomicU64,
+}
+
+impl Counters {
+    /// Counters of doors that take so many connections at once.
+    pub fn new(connections: usize) -> Arc<Counters> {
+        let (open, turned_away, panics) = Default::default();
+        let slots = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Counters { slots, open, turned_away, panics })
+    }
 }
 
 /// Serves `service` until `shutdown` is cancelled, then lets requests in progress finish for
@@ -87,9 +119,9 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    let Front { listener, tls, bounds, drain, counters } = front;
+    let Front { mut arrivals, tls, bounds, drain, counters } = front;
     let tasks = Tasks::default();
-    let slots = Arc::new(Semaphore::new(bounds.connections.min(Semaphore::MAX_PERMITS)));
+    let slots = counters.slots.clone();
     let manners = Arc::new(Semaphore::new(TURNING_AWAY_MAX));
     let host = Arc::new(Host {
         builder: builder(&bounds, tasks.clone()),
@@ -102,11 +134,15 @@ where
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = arrivals.next() => accepted,
         };
-        let Ok((stream, peer)) = accepted else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
+        let (stream, peer) = match accepted {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(_)) => {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            None => break,
         };
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
@@ -123,7 +159,7 @@ where
             }
         }
     }
-    drop(listener);
+    drop(arrivals);
     if timeout(drain, tasks.wait()).await.is_err() {
         tasks.cancel();
         tasks.wait().await;

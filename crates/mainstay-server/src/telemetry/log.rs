@@ -6,12 +6,15 @@ use super::record::Closing;
 use super::{Names, format_request, words};
 use crate::setup::LogFormat;
 use mainstay_core::fact::{Fact, Verdict};
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
 /// Lines that may wait for the writer; at 200 bytes each, about 3 MB.
 const LINES_MAX: usize = 16 * 1024;
+
+/// Lines are written this many bytes at a time when they come quickly, at once when they do not.
+const WRITE_SIZE: usize = 64 * 1024;
 
 /// The running log. What was written is flushed when this is dropped.
 pub struct Log {
@@ -25,7 +28,7 @@ impl Log {
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(LINES_MAX)
-            .finish(std::io::stderr());
+            .finish(BufWriter::with_capacity(WRITE_SIZE, std::io::stderr()));
         let dropped = writer.error_counter();
         let terminal = std::io::stderr().is_terminal();
         let lines = tracing_subscriber::fmt()
@@ -59,6 +62,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         Fact::Arrived { .. }
         | Fact::AttemptStarted { .. }
         | Fact::FirstToken { .. }
+        | Fact::Miscounted { .. }
         | Fact::AttemptWhole { .. }
         | Fact::AttemptLeft { .. } => {
             if tracing::enabled!(Level::DEBUG) {

@@ -15,6 +15,7 @@ pub(super) fn request(fact: &Fact) -> Option<RequestId> {
         Fact::AttemptStarted { attempt, .. }
         | Fact::FirstToken { attempt, .. }
         | Fact::AttemptWhole { attempt, .. }
+        | Fact::Miscounted { attempt, .. }
         | Fact::AttemptFailed { attempt, .. }
         | Fact::AttemptLeft { attempt, .. } => Some(attempt.request),
         Fact::Health { .. }
@@ -34,6 +35,7 @@ pub(super) fn kind(fact: &Fact) -> &'static str {
         Fact::AttemptStarted { .. } => "attempt_started",
         Fact::FirstToken { .. } => "first_token",
         Fact::AttemptWhole { .. } => "attempt_whole",
+        Fact::Miscounted { .. } => "miscounted",
         Fact::AttemptFailed { .. } => "attempt_failed",
         Fact::AttemptLeft { .. } => "attempt_left",
         Fact::Waiting { .. } => "waiting",
@@ -69,6 +71,11 @@ pub(super) fn sentence(names: &Names, fact: &Fact) -> String {
             let time = secs(*after);
             format!("{} whole at {}: {tokens} tokens in {time}", number(attempt), at(target))
         }
+        Fact::Miscounted { attempt, target, tokens, counted } => format!(
+            "{} gave {tokens} pieces of text, and {} counts {counted} tokens",
+            number(attempt),
+            at(target)
+        ),
         Fact::AttemptFailed { attempt, target, after, tokens, class, why } => format!(
             "{} failed at {} after {}: {} ({}), {tokens} tokens relayed",
             number(attempt),

@@ -8,7 +8,7 @@ use super::answer::sha256_hex;
 /// Which interface the request used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
-    /// `/v1/chat/completions`
+    /// `/v1/chat/completions`; and `/v1/messages`, where only refusals make sense (F23f)
     Chat,
     /// `/v1/completions`
     Completions,
@@ -22,7 +22,7 @@ impl Api {
     /// The interface behind a path, e.g. `/v1/chat/completions`, `/beta/chat/completions`.
     pub fn of_path(path: &str) -> Option<Api> {
         let path = path.trim_end_matches('/');
-        if path.ends_with("/chat/completions") {
+        if path.ends_with("/chat/completions") || path.ends_with("/messages") {
             Some(Api::Chat)
         } else if path.ends_with("/completions") {
             Some(Api::Completions)

@@ -15,6 +15,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("key", "revoked: 401 for every model (F24); ok"),
     ("good_answers", "f24 answers so many before it turns to 401 (1000)"),
     ("quota", "clear: f22 is normal from now on"),
+    ("drip", "off: f28 is normal, so that its usual rate can be learned; on"),
     ("rate", "429 above so many requests per second, every model (f25: 30)"),
     ("concurrent", "503 above so many at once, every model (f52: 4)"),
     ("ramp_seconds", "429 when requests grow by more than half from one such window to the next"),

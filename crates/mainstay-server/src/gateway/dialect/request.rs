@@ -17,7 +17,7 @@ use super::object::Field;
 use bytes::Bytes;
 
 pub use read::Invalid;
-pub use scan::Media;
+pub use scan::{Media, text_tokens};
 pub use write::{Edit, Outgoing, Relayed, url, write};
 
 /// A request as far as we read it.

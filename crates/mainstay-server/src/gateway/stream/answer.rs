@@ -5,13 +5,16 @@
 //! reasons and usage are kept until the whole answer is settled.
 
 use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
-use super::super::dialect::request::Call;
+use super::super::dialect::plain::Plain;
+use super::super::dialect::request::{Call, text_tokens};
 use super::super::dialect::shape;
 use bytes::Bytes;
 use mainstay_core::fact::{How, Rung};
 use mainstay_core::gateway::joint::{Fed, Joint, Relayed, Standing, standing};
 use memchr::memmem;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Names under which reasoning travels.
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
@@ -25,8 +28,12 @@ pub struct Answer {
     max_tokens: Option<u32>,
     stops: Vec<String>,
     choices: Vec<Choice>,
-    usage: Option<Value>,
     counted: Option<Usage>,
+    /// Output tokens of the attempt under way, as its provider counted them.
+    counted_here: Option<u64>,
+    /// The chunk that told `counted`, where it counts the whole answer, and whether it can go to
+    /// the client as it came.
+    usage: Option<(Bytes, bool)>,
 }
 
 #[derive(Default)]
@@ -35,6 +42,8 @@ struct Choice {
     has_role: bool,
     refused: bool,
     held: Option<Finish>,
+    /// The chunk that told `held`, where it can go to the client as it came.
+    ending: Option<Bytes>,
 }
 
 /// What one attempt adds to the answer.
@@ -44,7 +53,7 @@ pub struct Leg {
     joints: Vec<Joint>,
     /// It is the first to answer and passes as it comes.
     transparent: bool,
-    /// Tokens the client had before it.
+    /// Tokens the client had before it of what it goes on with.
     before: u32,
 }
 
@@ -72,13 +81,17 @@ impl Answer {
             max_tokens: call.max_tokens,
             stops: call.stop.clone(),
             choices,
-            usage: None,
             counted: None,
+            counted_here: None,
+            usage: None,
         }
     }
 
-    /// An attempt begins.
-    pub fn leg(&self, how: How, only_choice: Option<u32>) -> Leg {
+    /// An attempt begins. What an earlier one counted was its own answer, not this one's.
+    pub fn leg(&mut self, how: How, only_choice: Option<u32>) -> Leg {
+        self.usage = None;
+        self.counted = None;
+        self.counted_here = None;
         let rung = match how {
             How::Resume(rung) => Some(rung),
             How::First | How::Retry => None,
@@ -90,7 +103,7 @@ impl Answer {
             only_choice,
             joints: self.choices.iter().map(joint).collect(),
             transparent: !stands.relayed,
-            before: stands.tokens,
+            before: self.relayed(only_choice).1,
         }
     }
 
@@ -131,15 +144,29 @@ impl Answer {
     /// Takes a chunk of an attempt in.
     pub fn take(&mut self, leg: &mut Leg, chunk: &Chunk) -> Taken {
         if let Some(usage) = chunk.usage {
-            self.note_usage(leg, usage, &chunk.json);
+            self.note_usage(leg, usage, chunk);
         }
-        if chunk.deltas.is_empty() {
-            return Taken::default();
+        match &chunk.deltas[..] {
+            [] => Taken::default(),
+            [delta] if leg.transparent && self.may_pass(delta, chunk) => self.pass(delta, chunk),
+            [delta] if leg.transparent && self.may_hold(delta, chunk) => self.hold(delta, chunk),
+            _ => self.rewrite(leg, chunk),
         }
-        if leg.transparent && self.may_pass(chunk) {
-            return self.pass(chunk);
+    }
+
+    /// Takes a whole reply in that goes to the client as it came. Returns its tokens, at least.
+    pub fn take_whole(&mut self, plain: &Plain) -> u32 {
+        self.counted = plain.usage;
+        self.counted_here = plain.usage.map(|usage| usage.completion);
+        let mut tokens = 0;
+        for delta in &plain.deltas {
+            tokens += self.account(delta);
+            if let Some(choice) = self.choices.get_mut(delta.choice as usize) {
+                choice.refused |= !delta.refusal.is_empty();
+                choice.held = delta.finish;
+            }
         }
-        self.rewrite(leg, chunk)
+        tokens
     }
 
     /// Whether every choice the attempt answers for has its finish reason.
@@ -154,6 +181,25 @@ impl Answer {
     /// Whether usage has come.
     pub fn has_usage(&self) -> bool {
         self.counted.is_some()
+    }
+
+    /// Output tokens of the attempt under way by its provider's count, where chunks stand for
+    /// tokens: the head of a tool call is a chunk and no token.
+    pub fn counted_here(&self) -> Option<u32> {
+        let calls = self.choices.iter().any(|c| !c.relayed.tools.is_empty());
+        let counted = self.counted_here.filter(|_| !calls)?;
+        Some(u32::try_from(counted).unwrap_or(u32::MAX))
+    }
+
+    /// It came at once, so that no chunks stand for tokens: the provider's count does, or where
+    /// that does not tell the choices apart, their text.
+    pub fn count_at_once(&mut self) {
+        let counted = self.counted.and_then(|usage| u32::try_from(usage.completion).ok());
+        let is_one = self.choices.len() == 1;
+        for Choice { relayed, .. } in &mut self.choices {
+            let guess = relayed.tokens.max(text_tokens(&relayed.content));
+            relayed.tokens = counted.filter(|_| is_one).unwrap_or(guess);
+        }
     }
 
     /// Whether it would be whole and have nothing in it: no text, no call, no refusal. Where
@@ -182,6 +228,7 @@ impl Answer {
     pub fn forget_finish(&mut self) {
         if let [only] = &mut self.choices[..] {
             only.held = None;
+            only.ending = None;
         }
     }
 
@@ -191,7 +238,8 @@ impl Answer {
         for index in 0..self.choices.len() {
             if let Some(finish) = self.choices[index].held.take() {
                 self.choices[index].relayed.finished = true;
-                out.push(self.ending(index, finish));
+                let ending = self.choices[index].ending.take();
+                out.push(ending.unwrap_or_else(|| self.ending(index, finish)));
             }
         }
         out
@@ -201,12 +249,16 @@ impl Answer {
     pub fn filtered(&mut self) -> Vec<Bytes> {
         for choice in self.choices.iter_mut().filter(|c| !c.relayed.finished) {
             choice.held = Some(Finish::ContentFilter);
+            choice.ending = None;
         }
         self.settle()
     }
 
     /// The usage of the whole answer, as the last chunk.
     pub fn usage_chunk(&self, prompt_estimate: u64) -> Bytes {
+        if let Some((json, true)) = &self.usage {
+            return json.clone();
+        }
         let chunk = json!({
             "id": self.id,
             "object": self.object(),
@@ -226,8 +278,13 @@ impl Answer {
     }
 
     fn final_usage(&self, prompt_estimate: u64) -> Value {
-        match (&self.usage, self.counted) {
-            (Some(value), _) => value.clone(),
+        let told = self.usage.as_ref().and_then(|(json, _)| {
+            let mut chunk: Value = serde_json::from_slice(json).ok()?;
+            let usage = chunk.get_mut("usage")?.take();
+            usage.is_object().then_some(usage)
+        });
+        match (told, self.counted) {
+            (Some(told), _) => told,
             (None, Some(usage)) => shape::usage_json(usage),
             (None, None) => {
                 let mut value = shape::usage_json(self.usage(prompt_estimate));
@@ -237,54 +294,97 @@ impl Answer {
         }
     }
 
-    fn note_usage(&mut self, leg: &Leg, usage: Usage, json: &[u8]) {
+    fn note_usage(&mut self, leg: &Leg, usage: Usage, chunk: &Chunk) {
+        self.counted_here = Some(usage.completion);
         let is_native = leg.how == How::Resume(Rung::Native);
-        if is_native {
-            // What was continued was part of its prompt and is part of our answer.
-            let before = u64::from(leg.before);
+        // What was continued was part of its prompt and is part of our answer. So are the choices
+        // that it was not asked for.
+        let before = if is_native { u64::from(leg.before) } else { 0 };
+        let others = self.tokens_of_others(leg.only_choice);
+        if before + others > 0 {
             let prompt = usage.prompt.saturating_sub(before);
-            let completion = usage.completion + before;
+            let completion = usage.completion + before + others;
             self.counted = Some(Usage { prompt, completion, ..usage });
             self.usage = None;
             return;
         }
         self.counted = Some(usage);
-        let parsed: Option<Value> = serde_json::from_slice(json).ok();
-        self.usage = parsed.and_then(|mut v| Some(v.get_mut("usage")?.take()));
-        self.usage.take_if(|value| !value.is_object());
+        let can_pass = leg.transparent
+            && chunk.deltas.is_empty()
+            && memmem::find(&chunk.json, b"\"usage\":{").is_some()
+            && memmem::find(&chunk.json, b"\"choices\":[]").is_some();
+        self.usage = Some((chunk.json.clone(), can_pass));
+    }
+
+    /// Tokens of the choices beside the one that is resumed alone.
+    fn tokens_of_others(&self, only_choice: Option<u32>) -> u64 {
+        let Some(only) = only_choice else { return 0 };
+        let others = (0u32..).zip(&self.choices).filter(|(index, _)| *index != only);
+        others.map(|(_, choice)| u64::from(choice.relayed.tokens)).sum()
     }
 
     /// Whether a chunk can go to the client as it came.
-    fn may_pass(&self, chunk: &Chunk) -> bool {
-        let [delta] = &chunk.deltas[..] else { return false };
+    fn may_pass(&self, delta: &Delta, chunk: &Chunk) -> bool {
         let Some(choice) = self.choices.get(delta.choice as usize) else { return false };
-        choice.has_role
-            && choice.held.is_none()
+        choice.held.is_none()
             && delta.finish.is_none()
             && delta.refusal.is_empty()
             && self.max_tokens.is_none_or(|most| choice.relayed.tokens < most)
             && memmem::find(&chunk.json, b"\"finish_reason\"").is_some()
     }
 
-    fn pass(&mut self, chunk: &Chunk) -> Taken {
-        let mut tokens = 0;
-        for delta in &chunk.deltas {
-            tokens += self.count(delta);
-            if let Some(choice) = self.choices.get_mut(delta.choice as usize) {
-                choice.relayed.content(&delta.content);
-                for tool in &delta.tools {
-                    choice.relayed.tool(tool.index, &tool.name, &tool.arguments);
-                }
-            }
-        }
-        Taken { out: vec![chunk.json.clone()], tokens, mismatch: false }
+    fn pass(&mut self, delta: &Delta, chunk: &Chunk) -> Taken {
+        let mut out = Vec::with_capacity(2);
+        out.extend(self.opening(delta.choice, &chunk.json));
+        out.push(chunk.json.clone());
+        Taken { out, tokens: self.account(delta), mismatch: false }
     }
 
-    fn count(&mut self, delta: &Delta) -> u32 {
-        let tokens = delta.tokens();
+    /// Whether a chunk is a finish reason and nothing more, and can be told as it came.
+    fn may_hold(&self, delta: &Delta, chunk: &Chunk) -> bool {
+        let choice = self.choices.get(delta.choice as usize);
+        choice.is_some_and(|c| c.has_role && c.held.is_none())
+            && delta.finish.is_some()
+            && delta.tokens() == 0
+            && chunk.usage.is_none()
+    }
+
+    fn hold(&mut self, delta: &Delta, chunk: &Chunk) -> Taken {
         if let Some(choice) = self.choices.get_mut(delta.choice as usize) {
-            choice.relayed.tokens = choice.relayed.tokens.saturating_add(tokens);
-            choice.relayed.reasoning |= !delta.reasoning.is_empty();
+            choice.held = delta.finish;
+            choice.ending = Some(chunk.json.clone());
+        }
+        Taken::default()
+    }
+
+    /// The chunk that opens a choice, unless `json`, its first piece, does that itself.
+    fn opening(&mut self, index: u32, json: &[u8]) -> Option<Bytes> {
+        let is_fresh = !self.choices.iter().any(|c| c.has_role);
+        let choice = self.choices.get_mut(index as usize)?;
+        if std::mem::replace(&mut choice.has_role, true) {
+            return None;
+        }
+        if is_fresh && let Ok(head) = serde_json::from_slice::<Head<'_>>(json) {
+            self.adopt(head);
+        }
+        let has_role = memmem::find(json, b"\"role\"").is_some();
+        if has_role || self.endpoint != Endpoint::Chat {
+            return None;
+        }
+        let delta = json!({ "role": "assistant", "content": "" });
+        let first = json!({ "index": index, "delta": delta, "finish_reason": null });
+        Some(self.chunk_of(&first))
+    }
+
+    /// Counts a piece as relayed.
+    fn account(&mut self, delta: &Delta) -> u32 {
+        let tokens = delta.tokens();
+        let Some(choice) = self.choices.get_mut(delta.choice as usize) else { return tokens };
+        choice.relayed.tokens = choice.relayed.tokens.saturating_add(tokens);
+        choice.relayed.reasoning |= !delta.reasoning.is_empty();
+        choice.relayed.content(&delta.content);
+        for tool in &delta.tools {
+            choice.relayed.tool(tool.index, &tool.name, &tool.arguments);
         }
         tokens
     }
@@ -294,7 +394,13 @@ impl Answer {
         let Ok(Value::Object(mut head)) = serde_json::from_slice(&chunk.json) else {
             return taken;
         };
-        self.adopt(&head, leg);
+        let is_fresh = leg.transparent && !self.choices.iter().any(|c| c.has_role);
+        if is_fresh && let Ok(head) = serde_json::from_slice(&chunk.json) {
+            self.adopt(head);
+        }
+        if let Some(Value::String(model)) = head.get("model") {
+            self.model.clone_from(model);
+        }
         let given = match head.get_mut("choices").map(Value::take) {
             Some(Value::Array(given)) => given,
             Some(_) | None => return taken,
@@ -319,17 +425,14 @@ impl Answer {
         taken
     }
 
-    /// The first attempt to answer gives the answer its id; each gives it its model.
-    fn adopt(&mut self, head: &Map<String, Value>, leg: &Leg) {
-        let is_fresh = leg.transparent && !self.choices.iter().any(|c| c.has_role);
-        if is_fresh && let Some(Value::String(id)) = head.get("id") {
-            self.id.clone_from(id);
+    /// The first attempt to answer gives the answer its id.
+    fn adopt(&mut self, head: Head<'_>) {
+        if let Some(id) = head.id {
+            self.id = id.into_owned();
         }
-        if is_fresh && let Some(created) = head.get("created").and_then(Value::as_u64) {
-            self.created = created;
-        }
-        if let Some(Value::String(model)) = head.get("model") {
-            self.model.clone_from(model);
+        self.created = head.created.unwrap_or(self.created);
+        if let Some(model) = head.model {
+            self.model = model.into_owned();
         }
     }
 
@@ -396,12 +499,17 @@ impl Answer {
             Endpoint::Completions => last["text"] = "".into(),
             Endpoint::Chat | Endpoint::Embeddings => last["delta"] = Value::Object(delta),
         }
+        self.chunk_of(&last)
+    }
+
+    /// A chunk about one choice.
+    fn chunk_of(&self, choice: &Value) -> Bytes {
         let chunk = json!({
             "id": self.id,
             "object": self.object(),
             "created": self.created,
             "model": self.model,
-            "choices": [last],
+            "choices": [choice],
         });
         Bytes::from(chunk.to_string())
     }
@@ -412,6 +520,16 @@ impl Answer {
             Endpoint::Chat | Endpoint::Embeddings => "chat.completion.chunk",
         }
     }
+}
+
+/// What stands at the top of a chunk.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    created: Option<u64>,
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
 }
 
 struct Mismatch;

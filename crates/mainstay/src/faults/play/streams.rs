@@ -110,7 +110,7 @@ pub const BEHAVIORS: &[Behavior] = &[
     Behavior {
         name: "f28",
         when: When::Always,
-        does: "first token normal, then 1/s (fast: 5/s), comments between",
+        does: "first token normal, then 1/s (fast: 5/s), comments between (setting `drip`)",
         play: drip,
     },
     Behavior {
@@ -353,6 +353,9 @@ fn incomplete_response(stage: &Stage, why: &str, chat_reason: &str) -> Play {
 }
 
 fn drip(stage: &Stage) -> Play {
+    if stage.settings.get("drip").is_some_and(|value| value == "off") {
+        return normal(stage);
+    }
     let gap = stage.seconds(1.0, 0.2);
     if !stage.ask.stream {
         let mut slow = stage.clone();

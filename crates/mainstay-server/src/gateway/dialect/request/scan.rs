@@ -4,6 +4,8 @@
 //! The value has been parsed before, so only its shape is followed: strings are jumped over, keys
 //! told from values, and nothing is decoded or kept.
 
+use super::super::object::quoted;
+
 /// The deepest nesting taken. JSON schemas of tools reach about twenty; parsers further on stop
 /// at 128, and a request that passes here must not fail there.
 const DEPTH_MAX: u32 = 100;
@@ -70,6 +72,13 @@ pub(super) fn scan(value: &str) -> Result<Scan, TooDeep> {
         items: if list && filled { walk.commas + 1 } else { 0 },
         numbers: walk.first_numbers,
     })
+}
+
+/// About how many tokens a text is.
+pub fn text_tokens(text: &str) -> u32 {
+    // Text has no depth.
+    let found = scan(&quoted(text)).map_or(0, |scan| scan.tokens);
+    u32::try_from(found).unwrap_or(u32::MAX)
 }
 
 #[derive(Default)]
