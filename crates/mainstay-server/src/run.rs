@@ -9,6 +9,7 @@ use crate::admin::{Admin, Ready};
 use crate::drive::Drive;
 use crate::embedded::Desk;
 use crate::gateway::attempt::{Account, Site};
+use crate::gateway::roster::Roster;
 use crate::gateway::stream::Sites;
 use crate::gateway::upstream::{self, Origin, OriginOptions};
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
@@ -197,6 +198,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
         base: provider.base_url.clone(),
         key: provider.key.clone(),
         stream: provider.stream,
+        roster: Roster::default(),
     })
 }
 
