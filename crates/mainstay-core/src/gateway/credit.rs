@@ -23,7 +23,7 @@ const SLOTS: usize = 10;
 /// A rate that was refused is cut to this share of what was served.
 const RATE_CUT: f64 = 0.97;
 /// And grows by this share a second while it is in use.
-const RATE_GROWTH: f64 = 0.01;
+const RATE_GROWTH: f64 = 0.015;
 /// Growth of a rate within `Limits::growth` where growth itself was refused.
 const BURST_GROWTH: f64 = 0.4;
 /// What was served when growth was refused is cut to this share: it had grown too far already.
@@ -175,8 +175,8 @@ impl Credit {
         }
         let Some(rate) = &mut self.rate else { return Room::Yes };
         rate.fill(now);
-        // The highest tier may take the last of it, lower ones leave it half full.
-        let least = if rank == 0 { 0.0 } else { rate.depth() / 2.0 };
+        // The highest tier may take the last of it; lower ones leave half of what is beyond one.
+        let least = if rank == 0 { 0.0 } else { (rate.depth() - 1.0) / 2.0 };
         if rate.level >= least + 1.0 - f64::EPSILON {
             return Room::Yes;
         }
@@ -329,14 +329,14 @@ impl Credit {
         }
         self.burst_cut = Some(now);
         let growth = BURST_GROWTH / limits.growth.as_secs_f64().max(0.1);
-        // The refused part was not served; what was served is the base that may grow.
-        self.bound_rate(now, BURST_CUT, growth * 0.8);
-        // What was usual over the time that the provider compares with.
+        // What was usual over the time that the provider compares with. What was served in the
+        // last second says less: holds and refusals have emptied it.
         self.decay(now);
-        let usual = (self.pace / self.growth.as_secs_f64().max(0.1)).max(0.5);
-        if let Some(rate) = &mut self.rate {
-            rate.per_second = rate.per_second.min(usual);
-        }
+        let usual = self.pace / self.growth.as_secs_f64().max(0.1);
+        let in_force = self.rate.as_ref().map(|rate| rate.per_second * BURST_CUT);
+        let per_second = in_force.map_or(usual, |rate| rate.min(usual)).max(0.5);
+        self.rate =
+            Some(Rate { per_second, level: 0.0, filled: now, grows: growth * 0.8, used: now });
         self.bounds()
     }
 
