@@ -40,12 +40,13 @@ const RATE_IDLE: f64 = 0.5;
 const FORGET: Duration = Duration::from_secs(60);
 /// A rate was in force if at least this share of it was served.
 const IN_FORCE: f64 = 0.6;
-/// Seconds of a rate that may be taken at once: after a hold they come on top of the rate, and a
-/// provider that counts by seconds sees both.
-const RATE_DEPTH: f64 = 0.1;
+/// Seconds of a rate that may be taken at once; fewer where the rate itself was refused, for they
+/// come on top of it, and a provider that counts by seconds sees both.
+const RATE_DEPTH: f64 = 0.25;
+const TIGHT_DEPTH: f64 = 0.15;
 
-/// A whole rate counts as this share of a credit: the bucket keeps to it by itself, so others come
-/// first only where less than a twentieth of it is left.
+/// A whole rate counts as this share of a credit: the bucket keeps to it by itself, so it may be
+/// used further than other credit before a target is hot.
 const RATE_SHARE: f64 = 0.9;
 
 /// Counts over the last two seconds.
@@ -99,6 +100,8 @@ impl Window {
 #[derive(Clone, Debug)]
 struct Rate {
     per_second: f64,
+    /// This many seconds of it may be taken at once.
+    seconds: f64,
     level: f64,
     filled: Time,
     grows: f64,
@@ -254,7 +257,14 @@ impl Credit {
             self.concurrency = Some(cut);
         } else {
             self.paused_until = now + REFUSED_HOLD;
-            self.bound_rate(now, RATE_CUT, RATE_GROWTH);
+            // All but what was just refused, whether or not its first token has come.
+            let let_in = (self.sent.most_per_second(now) - 1.0).max(0.0);
+            self.bound_rate(now, let_in, RATE_CUT, RATE_GROWTH);
+            if let Some(rate) = &mut self.rate {
+                // Nor is anything saved up during the hold.
+                rate.filled = self.paused_until;
+                rate.seconds = TIGHT_DEPTH;
+            }
         }
         self.bounds()
     }
@@ -309,14 +319,15 @@ impl Credit {
         self.paced = now;
     }
 
-    fn bound_rate(&mut self, now: Time, cut: f64, grows: f64) {
-        let served = self.served.most_per_second(now);
+    /// Cuts the rate because of `let_in` requests a second, of which more were refused.
+    fn bound_rate(&mut self, now: Time, let_in: f64, cut: f64, grows: f64) {
         // A rate is never used to its last tenth (others come first at a hot target), so where it
         // was in force it is the rate that was too high, not what was served by it.
         let in_force = self.rate.as_ref().map(|rate| rate.per_second);
-        let base = in_force.filter(|rate| served >= rate * IN_FORCE).unwrap_or(served);
+        let base = in_force.filter(|rate| let_in >= rate * IN_FORCE).unwrap_or(let_in);
         let per_second = (base * cut).max(0.5);
-        self.rate = Some(Rate { per_second, level: 0.0, filled: now, grows, used: now });
+        let seconds = RATE_DEPTH;
+        self.rate = Some(Rate { per_second, seconds, level: 0.0, filled: now, grows, used: now });
     }
 
     fn bound_growth(&mut self, now: Time, limits: &Limits) -> Cut {
@@ -330,7 +341,8 @@ impl Credit {
         self.burst_cut = Some(now);
         let growth = BURST_GROWTH / limits.growth.as_secs_f64().max(0.1);
         // The refused part was not served; what was served is the base that may grow.
-        self.bound_rate(now, BURST_CUT, growth * 0.8);
+        let let_in = self.served.per_second(now);
+        self.bound_rate(now, let_in, BURST_CUT, growth * 0.8);
         // What was usual over the time that the provider compares with.
         self.decay(now);
         let usual = (self.pace / self.growth.as_secs_f64().max(0.1)).max(0.5);
@@ -360,7 +372,7 @@ pub struct Refusal {
 impl Rate {
     fn fill(&mut self, now: Time) {
         let gone = now.since(self.filled).as_secs_f64();
-        self.filled = now;
+        self.filled = self.filled.max(now);
         if now.since(self.used) < WINDOW {
             self.per_second *= 1.0 + self.grows * gone;
         }
@@ -368,7 +380,7 @@ impl Rate {
     }
 
     fn depth(&self) -> f64 {
-        (self.per_second * RATE_DEPTH).max(2.0)
+        (self.per_second * self.seconds).max(2.0)
     }
 }
 
