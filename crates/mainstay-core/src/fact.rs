@@ -26,6 +26,8 @@ pub enum Fact {
         class: ErrorClass,
         why: Why,
     },
+    /// It was given up because its client had left.
+    AttemptLeft { attempt: AttemptId, target: TargetId, after: Duration, tokens: u32 },
     /// Nothing better to do than to wait for the same site once.
     Waiting { request: RequestId, target: TargetId, wait: Duration },
     /// The request is closed.

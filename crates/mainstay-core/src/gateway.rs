@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod credit;
 mod evidence;
+mod fit;
 pub mod health;
 pub mod joint;
 pub mod latency;

@@ -5,5 +5,6 @@ pub mod auth;
 pub mod dialect;
 pub mod embedded;
 pub mod openai;
+pub mod roster;
 pub mod stream;
 pub mod upstream;

@@ -9,9 +9,10 @@ use crate::admin::{Admin, Ready};
 use crate::drive::Drive;
 use crate::embedded::Desk;
 use crate::gateway::attempt::{Account, Site};
+use crate::gateway::roster::Roster;
 use crate::gateway::stream::Sites;
 use crate::gateway::upstream::{self, Origin, OriginOptions};
-use crate::http::{Counters, Front, serve, server_config};
+use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::setup::{Http2, Listeners, Provider, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
@@ -24,10 +25,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 /// Room that is kept, beyond the drain, for cutting what did not finish.
 const CUT_TIME: Duration = Duration::from_secs(2);
+/// Pause after a failed accept, which is nearly always want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections to the operator's door.
 const OPERATORS: usize = 256;
 
@@ -45,8 +49,9 @@ pub async fn run(
     let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
-    let doors = open_doors(&setup, &house, &workers, &listeners.api)?;
-    drop(listeners.api);
+    let doors = open_doors(&setup, &house, &workers)?;
+    let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
+    let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({
         let (drive, last) = (drive.clone(), last.clone());
         async move { drive.run(last).await }
@@ -65,7 +70,7 @@ pub async fn run(
         house.draining.store(true, Ordering::Relaxed);
         house.stop.cancel();
     };
-    tokio::join!(serving, operator, ending);
+    tokio::join!(porter, serving, operator, ending);
     for worker in workers.iter_mut().flatten() {
         // A step that hangs must not keep the process.
         let _ = tokio::time::timeout(CUT_TIME, worker.shutdown()).await;
@@ -97,7 +102,6 @@ fn open_doors(
     setup: &Setup,
     house: &Arc<House>,
     workers: &[Option<Worker>],
-    api: &std::net::TcpListener,
 ) -> Result<Vec<Door>, String> {
     let number = std::thread::available_parallelism().map_or(1, usize::from);
     let open = |number: usize| {
@@ -106,10 +110,32 @@ fn open_doors(
             names: setup.core.sites.iter().map(|site| site.name.clone()).collect(),
             drive: house.drive.clone(),
         });
-        let listener = api.try_clone().map_err(|e| format!("cannot share the listener: {e}"))?;
-        Door::open(number, house.clone(), sites, listener)
+        Door::open(number, house.clone(), sites)
     };
     (0..number).map(open).collect()
+}
+
+/// Accepts for all doors and hands each connection to the next one in turn: left to themselves,
+/// one door accepts a whole burst. One that has too much waiting is passed over.
+async fn porter(api: TcpListener, doors: Vec<door::Hand>, stop: CancellationToken) {
+    for turn in 0usize.. {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = api.accept() => accepted,
+        };
+        let handed = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        let Ok(mut handed) = handed else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        for number in 0..doors.len() {
+            match doors[(turn + number) % doors.len()].try_send(handed) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => handed = back,
+            }
+        }
+    }
 }
 
 /// The embedded engines, by site.
@@ -172,6 +198,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
         base: provider.base_url.clone(),
         key: provider.key.clone(),
         stream: provider.stream,
+        roster: Roster::default(),
     })
 }
 
@@ -206,7 +233,7 @@ fn operate(
 ) -> Result<impl Future<Output = ()> + use<>, String> {
     let listener = TcpListener::from_std(listener).map_err(|e| format!("cannot listen: {e}"))?;
     let front = Front {
-        listener,
+        arrivals: Arrivals::Listener(listener),
         tls: None,
         bounds: setup.bounds.clone(),
         drain: CUT_TIME,

@@ -10,6 +10,7 @@ mod prompt;
 mod request;
 mod slots;
 mod status_answer;
+mod truth;
 mod words;
 
 use crate::drive::Drive;

@@ -81,6 +81,9 @@ fn read(path: &Path) -> Result<String, Vec<Problem>> {
     })
 }
 
+/// Connections that may wait to be accepted; the kernel lowers it to its own bound.
+const BACKLOG: i32 = 4096;
+
 fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let port = address.port();
@@ -104,7 +107,10 @@ fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
         }
     });
     let listener = listener?;
-    let set = listener.set_nonblocking(true);
+    // Listening again only widens the queue; the standard library's 128 would make a thousand
+    // clients that come at once wait for seconds, because the kernel drops what does not fit.
+    let wide = socket2::SockRef::from(&listener).listen(BACKLOG);
+    let set = wide.and_then(|()| listener.set_nonblocking(true));
     set.map_err(|error| format!("{key}: cannot listen on {address}: {error}"))?;
     Ok(listener)
 }

@@ -15,6 +15,7 @@ pub mod gateway;
 #[path = "bed/rows.rs"]
 pub mod rows;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::{Ask, Mode, Reply};
@@ -210,10 +211,18 @@ impl Bed {
 
     /// The same, where the layout needs the fault server's addresses.
     pub async fn start_with(layout: impl AsyncFnOnce(&Running) -> Layout) -> Bed {
+        Bed::start_in(&[], layout).await
+    }
+
+    /// The same, where the gateway gets these environment variables.
+    pub async fn start_in(
+        environment: &[(&str, &Path)],
+        layout: impl AsyncFnOnce(&Running) -> Layout,
+    ) -> Bed {
         let faults = faults::serve(Options { profile: profile(), ..Options::default() }).await;
         let faults = faults.expect("start the fault server");
         let layout = layout(&faults).await;
-        let gateway = Gateway::start(&layout.file(&faults)).await;
+        let gateway = Gateway::start_in(&layout.file(&faults), environment).await;
         // Clocks of the scopes start now, not when the server did.
         faults.reset(PRIMARY);
         faults.reset(FALLBACK);

@@ -36,6 +36,7 @@ const EMPTY_NAMES: [&str; 9] =
 const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("drive.rs", "where a process's clock starts"),
     ("gateway/dialect", "what headers and wire formats can mean"),
+    ("gateway/roster.rs", "how long a list of names may take"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("gateway/upstream", "how long connections, names and their probes last"),
     ("http", "how long clients' connections last"),

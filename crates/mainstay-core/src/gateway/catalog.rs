@@ -53,10 +53,15 @@ impl Gateway {
     /// The known name nearest to one that is not known.
     pub fn nearest_model(&self, name: &str) -> Option<String> {
         let names = self.config.models.iter().map(|m| m.name.as_str());
-        let close = names.map(|known| (distance(known, name), known));
-        let (steps, known) = close.min()?;
-        (steps * 2 <= name.len().max(4)).then(|| known.to_string())
+        nearest(name, names).map(str::to_string)
     }
+}
+
+/// The one of `names` nearest to `name`, if any is near.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let close = names.map(|known| (distance(known, name), known));
+    let (steps, known) = close.min()?;
+    (steps * 2 <= name.len().max(4)).then_some(known)
 }
 
 /// Whether `name` fits `pattern`, in which a `*` stands for any text.

@@ -178,8 +178,8 @@ impl Credit {
         }
         let Some(rate) = &mut self.rate else { return Room::Yes };
         rate.fill(now);
-        // The highest tier may take the last of it, lower ones leave it half full.
-        let least = if rank == 0 { 0.0 } else { rate.depth() / 2.0 };
+        // The highest tier may take the last of it; lower ones leave half of what is beyond one.
+        let least = if rank == 0 { 0.0 } else { (rate.depth() - 1.0) / 2.0 };
         if rate.level >= least + 1.0 - f64::EPSILON {
             return Room::Yes;
         }
@@ -257,14 +257,7 @@ impl Credit {
             self.concurrency = Some(cut);
         } else {
             self.paused_until = now + REFUSED_HOLD;
-            // All but what was just refused, whether or not its first token has come.
-            let let_in = (self.sent.most_per_second(now) - 1.0).max(0.0);
-            self.bound_rate(now, let_in, RATE_CUT, RATE_GROWTH);
-            if let Some(rate) = &mut self.rate {
-                // Nor is anything saved up during the hold.
-                rate.filled = self.paused_until;
-                rate.seconds = TIGHT_DEPTH;
-            }
+            self.bound_rate(now);
         }
         self.bounds()
     }
@@ -319,15 +312,17 @@ impl Credit {
         self.paced = now;
     }
 
-    /// Cuts the rate because of `let_in` requests a second, of which more were refused.
-    fn bound_rate(&mut self, now: Time, let_in: f64, cut: f64, grows: f64) {
-        // A rate is never used to its last tenth (others come first at a hot target), so where it
-        // was in force it is the rate that was too high, not what was served by it.
+    fn bound_rate(&mut self, now: Time) {
+        // All but what was just refused, whether or not its first token has come.
+        let let_in = (self.sent.most_per_second(now) - 1.0).max(0.0);
+        // A rate is not used to its very end (others come first at a hot target), so where it was
+        // in force it is the rate that was too high, not what was served by it.
         let in_force = self.rate.as_ref().map(|rate| rate.per_second);
         let base = in_force.filter(|rate| let_in >= rate * IN_FORCE).unwrap_or(let_in);
-        let per_second = (base * cut).max(0.5);
-        let seconds = RATE_DEPTH;
-        self.rate = Some(Rate { per_second, seconds, level: 0.0, filled: now, grows, used: now });
+        let per_second = (base * RATE_CUT).max(0.5);
+        // Nothing is saved up during the hold.
+        let (seconds, grows, filled) = (TIGHT_DEPTH, RATE_GROWTH, self.paused_until);
+        self.rate = Some(Rate { per_second, seconds, level: 0.0, filled, grows, used: now });
     }
 
     fn bound_growth(&mut self, now: Time, limits: &Limits) -> Cut {
@@ -340,15 +335,14 @@ impl Credit {
         }
         self.burst_cut = Some(now);
         let growth = BURST_GROWTH / limits.growth.as_secs_f64().max(0.1);
-        // The refused part was not served; what was served is the base that may grow.
-        let let_in = self.served.per_second(now);
-        self.bound_rate(now, let_in, BURST_CUT, growth * 0.8);
-        // What was usual over the time that the provider compares with.
+        // What was usual over the time that the provider compares with. What was served in the
+        // last second says less: holds and refusals have emptied it.
         self.decay(now);
-        let usual = (self.pace / self.growth.as_secs_f64().max(0.1)).max(0.5);
-        if let Some(rate) = &mut self.rate {
-            rate.per_second = rate.per_second.min(usual);
-        }
+        let usual = self.pace / self.growth.as_secs_f64().max(0.1);
+        let in_force = self.rate.as_ref().map(|rate| rate.per_second * BURST_CUT);
+        let per_second = in_force.map_or(usual, |rate| rate.min(usual)).max(0.5);
+        let (seconds, grows) = (RATE_DEPTH, growth * 0.8);
+        self.rate = Some(Rate { per_second, seconds, level: 0.0, filled: now, grows, used: now });
         self.bounds()
     }
 

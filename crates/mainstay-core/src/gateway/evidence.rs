@@ -90,6 +90,9 @@ impl Gateway {
         }
         let known = self.targets.get_mut(target);
         known.latency.flow(&broken.report.gaps, broken.report.rate);
+        if matches!(broken.why, Why::Silent | Why::NoFirstToken) {
+            known.latency.no_first_token();
+        }
         if running.has_token && broken.why != Why::Mismatch {
             known.broke_stream = Some(now);
         }

@@ -13,6 +13,10 @@ const SAMPLES: usize = 128;
 const SAMPLES_MIN: usize = 20;
 /// A wait for the first token of this many p99 is too long.
 const FIRST_TOKEN_FACTOR: u32 = 2;
+/// After so many first tokens in a row that did not come in time, the samples are forgotten: the
+/// target has become slower than its past, and a limit made from that past would give up all that
+/// it still has to say.
+const OVERDUE: u32 = 2;
 /// A gap of this many p99 gaps is a stall.
 const STALL_FACTOR: u32 = 10;
 /// Histogram steps of a quarter from 0.1 ms up reach beyond ten minutes.
@@ -97,6 +101,8 @@ pub struct Latency {
     p50: Duration,
     p99: Duration,
     stale: u32,
+    /// Attempts given up for want of a first token since the last one came.
+    overdue: u32,
 }
 
 /// How long one attempt may take to show progress.
@@ -117,6 +123,7 @@ pub struct Patience {
 impl Latency {
     /// A first token took this long.
     pub fn first_token(&mut self, took: Duration) {
+        self.overdue = 0;
         if self.first_tokens.len() < SAMPLES {
             self.first_tokens.push(took);
         } else {
@@ -131,6 +138,15 @@ impl Latency {
             sorted.sort_unstable();
             self.p50 = sorted[(sorted.len() - 1) / 2];
             self.p99 = sorted[(sorted.len() - 1) * 99 / 100];
+        }
+    }
+
+    /// An attempt was given up before its first token.
+    pub fn no_first_token(&mut self) {
+        self.overdue = self.overdue.saturating_add(1);
+        if self.overdue >= OVERDUE {
+            self.first_tokens.clear();
+            self.next = 0;
         }
     }
 
@@ -186,6 +202,24 @@ mod tests {
         assert_eq!(latency.patience(&limits).first_token, limits.first_token_unmeasured);
         latency.first_token(Duration::from_millis(1300));
         assert_eq!(latency.patience(&limits).first_token, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_target_slower_than_its_past_is_measured_anew() {
+        let limits = Limits::default();
+        let mut latency = Latency::default();
+        (0..100).for_each(|_| latency.first_token(Duration::from_millis(700)));
+        let usual = Duration::from_millis(1400);
+        latency.no_first_token();
+        assert_eq!(latency.patience(&limits).first_token, usual);
+        latency.no_first_token();
+        assert_eq!(latency.patience(&limits).first_token, limits.first_token_unmeasured);
+        for _ in 0..SAMPLES_MIN - 1 {
+            latency.first_token(Duration::from_millis(3500));
+            assert_eq!(latency.patience(&limits).first_token, limits.first_token_unmeasured);
+        }
+        latency.first_token(Duration::from_millis(3500));
+        assert_eq!(latency.patience(&limits).first_token, Duration::from_secs(7));
     }
 
     #[test]

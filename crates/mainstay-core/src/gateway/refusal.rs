@@ -87,13 +87,28 @@ pub fn impossible(window: Option<u64>, prompt: u32, missing: bool) -> Refusal {
         let message = "no configured site offers what this request asks for".to_string();
         return refusal(400, "invalid_request_error", "unsupported", message, None);
     }
-    let most = window.map_or_else(String::new, |w| format!(" is {w} tokens;"));
-    let message =
-        format!("the largest context window on offer{most} this request has about {prompt} tokens");
+    let most = window.map_or_else(String::new, |w| format!("{}; ", largest_window(w)));
+    let message = format!("{most}this request has about {prompt} tokens");
     let mut refusal =
         refusal(400, "invalid_request_error", "context_length_exceeded", message, None);
     refusal.param = Some("messages".to_string());
     refusal
+}
+
+/// 413: no site takes a body of this size.
+pub fn too_large(most: u64) -> Refusal {
+    let message = largest_body(most);
+    refusal(413, "invalid_request_error", "request_too_large", message, None)
+}
+
+/// Words for the largest window there is, as far as it is known.
+pub fn largest_window(tokens: u64) -> String {
+    format!("the largest context window on offer is {tokens} tokens")
+}
+
+/// Words for the largest body that is taken, as far as refusals have told.
+pub fn largest_body(bytes: u64) -> String {
+    format!("the largest body on offer is {bytes} bytes or less")
 }
 
 fn client_fault(failure: &Failure, fault: ClientFault) -> Refusal {

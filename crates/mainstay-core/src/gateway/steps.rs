@@ -190,8 +190,10 @@ impl Gateway {
         let Some(life) = self.lives.get(&request) else { return };
         if let State::Running(running) = &life.state {
             let (attempt, target) = (running.attempt, running.target);
+            let (after, tokens) = (now.since(running.started), report.tokens);
             self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
             self.end_attempt(now, attempt);
+            actions.push(Action::Fact(Fact::AttemptLeft { attempt, target, after, tokens }));
         }
         self.close(now, request, (Close::Gone, Outcome::Gone), actions);
     }
@@ -487,7 +489,8 @@ impl Gateway {
         let back = self.back(now, request);
         let Some(life) = self.lives.get(&request) else { return };
         let took = now.since(life.arrived);
-        let refusal = refusal::after_attempts(&life.story, took, Some(back));
+        let mut refusal = refusal::after_attempts(&life.story, took, Some(back));
+        refusal.message.push_str(&self.what_fits(life, refusal.status));
         let outcome = match refusal.status {
             400..=499 => Outcome::Rejected,
             503 => Outcome::Refused,
@@ -537,21 +540,6 @@ impl Gateway {
         let is_mine = refusal.status >= 500;
         let outcome = if is_mine { Outcome::Refused } else { Outcome::Rejected };
         self.close(now, request, (Close::Error(refusal), outcome), actions);
-    }
-
-    fn impossible(&self, request: RequestId) -> refusal::Refusal {
-        let Some(life) = self.lives.get(&request) else {
-            return refusal::impossible(None, 0, true);
-        };
-        let model = &self.config.models[usize::from(life.ask.model.0)];
-        let all = model.served_by.iter().chain(&model.substitutes);
-        let mut windows = Vec::new();
-        let mut lacks = true;
-        for id in all {
-            lacks &= !self.config.targets[usize::from(id.0)].offers.covers(life.ask.needs);
-            windows.extend(self.targets.get(*id).window);
-        }
-        refusal::impossible(windows.into_iter().max(), life.demand().prompt, lacks)
     }
 
     /// When a request like this one may come back: the soonest end of a pause, a parking or a hold

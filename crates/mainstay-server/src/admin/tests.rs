@@ -1,7 +1,7 @@
 //! Proves the operator's door over a real socket.
 
 use super::*;
-use crate::http::{Counters, Front, serve};
+use crate::http::{Arrivals, Counters, Front, serve};
 use crate::telemetry::{Names, format_request};
 use hyper::service::service_fn;
 use mainstay_core::fact::Fact;
@@ -36,7 +36,8 @@ async fn start(ready: Arc<Mutex<Ready>>) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let counters = Counters::new(bounds().connections);
     let drain = Duration::from_secs(1);
-    let front = Front { listener, tls: None, bounds: bounds(), drain, counters };
+    let arrivals = Arrivals::Listener(listener);
+    let front = Front { arrivals, tls: None, bounds: bounds(), drain, counters };
     let service = service_fn(move |request| {
         let admin = admin.clone();
         async move { Ok::<_, Infallible>(admin.answer(request).await) }

@@ -10,6 +10,7 @@ use super::dialect::reader::Reader;
 use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
 use super::dialect::{Auth, Dialect};
 use super::embedded;
+use super::roster::Roster;
 use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
 use crate::embedded::Desk;
 use crate::setup::Secret;
@@ -48,6 +49,8 @@ pub struct Account {
     pub key: Option<Secret>,
     /// Whether a client's plain request may go there as a stream.
     pub stream: bool,
+    /// What is known of its models' names.
+    pub roster: Roster,
 }
 
 /// One thing an attempt tells.
@@ -364,7 +367,11 @@ fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
     }))
 }
 
-fn head(account: &Account, written: Vec<(String, String)>) -> Vec<(HeaderName, HeaderValue)> {
+/// The headers of a request to `account`: those `written` by the dialect, and our key.
+pub(super) fn head(
+    account: &Account,
+    written: Vec<(String, String)>,
+) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers: Vec<(HeaderName, HeaderValue)> = written
         .into_iter()
         .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))

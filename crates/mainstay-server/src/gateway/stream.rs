@@ -11,6 +11,7 @@ use super::attempt::{Attempt, Fault, Item, Question, Site};
 use super::dialect::event::{Chunk, Endpoint, Finish};
 use super::dialect::plain::Plain;
 use super::dialect::request::{Call, Relayed};
+use super::roster;
 use crate::drive::{Command, Drive};
 use crate::telemetry::Direction;
 use answer::{Answer, Leg};
@@ -20,7 +21,7 @@ use mainstay_core::fact::Why;
 use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
 use mainstay_core::gateway::watch::Watch;
 use mainstay_core::gateway::{Close, Event, FLOWING, Start};
-use mainstay_core::names::{ErrorClass, Failure, RequestId};
+use mainstay_core::names::{ErrorClass, Failure, RequestId, Scope};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -317,7 +318,10 @@ impl Relay {
         let report = self.report();
         let Some(running) = self.leg.take() else { return };
         let attempt = running.start.attempt;
-        running.attempt.finish();
+        // A stream that did not end while its usage was waited for gets no more time to do so.
+        if running.settled.is_none_or(|until| Instant::now() < until) {
+            running.attempt.finish();
+        }
         self.sites.drive.tell(match end {
             End::Whole => Event::Whole { attempt, report },
             End::Short => Event::Short { attempt, report },
@@ -330,6 +334,12 @@ impl Relay {
             && let Some(running) = &self.leg
         {
             self.sites.drive.telemetry().alarm(running.start.site, alarm);
+        }
+        if fault.failure.class == ErrorClass::Dead(Scope::Model)
+            && let Some(running) = &self.leg
+            && let Site::Provider(account) = &self.sites.sites[usize::from(running.start.site.0)]
+        {
+            roster::suggest(account, &self.sites.drive, &running.start);
         }
         self.tell_broken(why, fault.failure, (fault.sent, fault.stale));
     }
@@ -414,6 +424,7 @@ impl Relay {
     async fn close(&mut self, close: Close) {
         self.leg = None;
         match close {
+            Close::Done if self.verbatim.is_some() => self.end(Vec::new()).await,
             Close::Done => {
                 let endings = self.answer.settle();
                 self.end(endings).await;

@@ -166,6 +166,11 @@ impl Origin {
         inner.exchange(opened, &request, reused).await
     }
 
+    /// Runs `work` in the background until it ends or the origin shuts down.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(work);
+    }
+
     /// Connections that are open and idle or shared.
     pub fn connections(&self) -> usize {
         self.inner.pool.len()

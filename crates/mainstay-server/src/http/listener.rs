@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,8 @@ content-length: 129\r\n\r\n\
 
 /// A door: where to listen and within which bounds.
 pub struct Front {
-    /// The bound socket.
-    pub listener: TcpListener,
+    /// Where connections come from.
+    pub arrivals: Arrivals,
     /// TLS, if the door has its own.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Bounds on what a client may send.
@@ -61,6 +61,27 @@ pub struct Front {
     pub drain: Duration,
     /// What is counted.
     pub counters: Arc<Counters>,
+}
+
+/// Where connections come from.
+pub enum Arrivals {
+    /// A bound socket.
+    Listener(TcpListener),
+    /// Someone who accepts for several doors.
+    Handed(mpsc::Receiver<(std::net::TcpStream, SocketAddr)>),
+}
+
+impl Arrivals {
+    /// The next connection; `None` when no more will come.
+    async fn next(&mut self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        match self {
+            Arrivals::Listener(listener) => Some(listener.accept().await),
+            Arrivals::Handed(handed) => {
+                let (stream, peer) = handed.recv().await?;
+                Some(TcpStream::from_std(stream).map(|stream| (stream, peer)))
+            }
+        }
+    }
 }
 
 /// What the doors of one address count together.
@@ -98,7 +119,7 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    let Front { listener, tls, bounds, drain, counters } = front;
+    let Front { mut arrivals, tls, bounds, drain, counters } = front;
     let tasks = Tasks::default();
     let slots = counters.slots.clone();
     let manners = Arc::new(Semaphore::new(TURNING_AWAY_MAX));
@@ -113,11 +134,15 @@ where
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = arrivals.next() => accepted,
         };
-        let Ok((stream, peer)) = accepted else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
+        let (stream, peer) = match accepted {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(_)) => {
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            None => break,
         };
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
@@ -134,7 +159,7 @@ where
             }
         }
     }
-    drop(listener);
+    drop(arrivals);
     if timeout(drain, tasks.wait()).await.is_err() {
         tasks.cancel();
         tasks.wait().await;

@@ -45,7 +45,8 @@ where
     let address = listener.local_addr().unwrap();
     let counters = Counters::new(bounds.connections);
     let shutdown = CancellationToken::new();
-    let front = Front { listener, tls: None, bounds, drain, counters: counters.clone() };
+    let arrivals = Arrivals::Listener(listener);
+    let front = Front { arrivals, tls: None, bounds, drain, counters: counters.clone() };
     let service = service_fn(move |request| {
         let future = service(request);
         async move { Ok::<_, Infallible>(future.await) }

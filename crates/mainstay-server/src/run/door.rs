@@ -8,16 +8,16 @@ use crate::drive::Drive;
 use crate::gateway::auth::Keys;
 use crate::gateway::openai::Api;
 use crate::gateway::stream::Sites;
-use crate::http::{Counters, Front, serve};
+use crate::http::{Arrivals, Counters, Front, serve};
 use crate::setup::{Bounds, Key};
 use hyper::service::service_fn;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,27 +36,34 @@ pub(super) struct House {
     pub(super) stop: CancellationToken,
 }
 
+/// How connections are handed to a door.
+pub(super) type Hand = mpsc::Sender<(std::net::TcpStream, SocketAddr)>;
+
+/// Connections that may wait for a door to take them in.
+const WAITING: usize = 1024;
+
 /// A door's thread.
 pub(super) struct Door {
+    hand: Hand,
     thread: JoinHandle<()>,
     closed: oneshot::Receiver<()>,
 }
 
 impl Door {
-    /// Opens a door on `listener` with its own connections to `sites`.
+    /// Opens a door with its own connections to `sites`.
     pub(super) fn open(
         number: usize,
         house: Arc<House>,
         sites: Arc<Sites>,
-        listener: std::net::TcpListener,
     ) -> Result<Door, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start a thread of the API: {error}"))?;
         let (done, closed) = oneshot::channel();
+        let (hand, handed) = mpsc::channel(WAITING);
         let body = move || {
-            runtime.block_on(attend(&house, sites, listener));
+            runtime.block_on(attend(&house, sites, Arrivals::Handed(handed)));
             // Whoever waits may be gone; then nobody needs to know.
             let _ = done.send(());
         };
@@ -64,7 +71,12 @@ impl Door {
             .name(format!("door-{number}"))
             .spawn(body)
             .map_err(|error| format!("cannot start a thread of the API: {error}"))?;
-        Ok(Door { thread, closed })
+        Ok(Door { hand, thread, closed })
+    }
+
+    /// How connections are handed to it.
+    pub(super) fn hand(&self) -> Hand {
+        self.hand.clone()
     }
 
     /// Returns when the door has closed and its last answer has gone.
@@ -75,14 +87,7 @@ impl Door {
     }
 }
 
-async fn attend(house: &House, sites: Arc<Sites>, listener: std::net::TcpListener) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "a door cannot listen");
-            return;
-        }
-    };
+async fn attend(house: &House, sites: Arc<Sites>, arrivals: Arrivals) {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let tasks = TaskTracker::new();
     let api = Arc::new(Api {
@@ -98,7 +103,7 @@ async fn attend(house: &House, sites: Arc<Sites>, listener: std::net::TcpListene
         async move { Ok::<_, Infallible>(api.serve(request).await) }
     });
     let front = Front {
-        listener,
+        arrivals,
         tls: house.tls.clone(),
         bounds: house.bounds.clone(),
         drain: house.drain,

@@ -63,7 +63,8 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         | Fact::AttemptStarted { .. }
         | Fact::FirstToken { .. }
         | Fact::Miscounted { .. }
-        | Fact::AttemptWhole { .. } => {
+        | Fact::AttemptWhole { .. }
+        | Fact::AttemptLeft { .. } => {
             if tracing::enabled!(Level::DEBUG) {
                 let request = words::request(fact).map(format_request);
                 let text = words::sentence(names, fact);

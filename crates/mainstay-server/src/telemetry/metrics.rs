@@ -32,9 +32,10 @@ const PER_TOKEN_BUCKETS: [f64; 13] =
     [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 const OUTCOMES: [&str; 7] =
     ["ok", "shed", "quota", "rejected", "upstream_error", "deadline", "client_gone"];
-/// Everything an attempt can end as: `ok` and the words of `ErrorClass`.
-const RESULTS: [&str; 15] = [
+/// Everything an attempt can end as: `ok`, left with its client, and the words of `ErrorClass`.
+const RESULTS: [&str; 16] = [
     "ok",
+    "client_gone",
     "client_fault/invalid",
     "client_fault/context",
     "client_fault/size",
@@ -135,6 +136,7 @@ impl Metrics {
                 self.inflight.dec();
             }
             Fact::AttemptWhole { target, .. } => self.attempt(names, *target, "ok"),
+            Fact::AttemptLeft { target, .. } => self.attempt(names, *target, "client_gone"),
             Fact::AttemptFailed { target, class, .. } => self.attempt(names, *target, class.word()),
             Fact::Health { target, to, .. } => self.state(*target, *to),
             _ => {}

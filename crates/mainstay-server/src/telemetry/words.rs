@@ -16,7 +16,8 @@ pub(super) fn request(fact: &Fact) -> Option<RequestId> {
         | Fact::FirstToken { attempt, .. }
         | Fact::AttemptWhole { attempt, .. }
         | Fact::Miscounted { attempt, .. }
-        | Fact::AttemptFailed { attempt, .. } => Some(attempt.request),
+        | Fact::AttemptFailed { attempt, .. }
+        | Fact::AttemptLeft { attempt, .. } => Some(attempt.request),
         Fact::Health { .. }
         | Fact::Paused { .. }
         | Fact::Limited { .. }
@@ -36,6 +37,7 @@ pub(super) fn kind(fact: &Fact) -> &'static str {
         Fact::AttemptWhole { .. } => "attempt_whole",
         Fact::Miscounted { .. } => "miscounted",
         Fact::AttemptFailed { .. } => "attempt_failed",
+        Fact::AttemptLeft { .. } => "attempt_left",
         Fact::Waiting { .. } => "waiting",
         Fact::Closed { .. } => "closed",
         Fact::Health { .. } => "health",
@@ -82,6 +84,10 @@ pub(super) fn sentence(names: &Names, fact: &Fact) -> String {
             of_why(*why),
             class.word()
         ),
+        Fact::AttemptLeft { attempt, target, after, tokens } => {
+            let time = secs(*after);
+            format!("{} left at {}: {tokens} tokens in {time}", number(attempt), at(target))
+        }
         Fact::Waiting { target, wait, .. } => {
             format!("waits {} for {}", secs(*wait), at(target))
         }

@@ -69,7 +69,8 @@ impl EngineThread {
                 // What was under way cannot be trusted; what comes next starts from nothing.
                 Err(_) => {
                     tracing::error!(model = self.around.name, "the embedded engine panicked");
-                    self.start_over();
+                    self.loading.forget();
+                    self.requests.iter_mut().for_each(Request::break_off);
                 }
             }
         }
@@ -230,6 +231,7 @@ fn answer_otherwise(request: &mut Request, around: &Surroundings, failure: Failu
     }
     let outlook = (around.outlook)(&request.order.asked);
     let language = Language::of(&prompt::question(&request.order.prompt));
-    let text = status_answer::text(&outlook, around.url.as_deref(), language);
+    let (asked, url) = (&request.order.asked, around.url.as_deref());
+    let text = status_answer::text(&outlook, asked, url, language);
     request.recite(status_answer::NAME, status_answer::pieces(&text));
 }

@@ -3,14 +3,13 @@
 //! The built-in model reads only the state of the sites, which is put in the place of whatever
 //! system message the client wrote, and the last turns that fit.
 
-use super::slots::{self, Filler, Scene};
+use super::slots::{Filler, Scene};
+use super::truth;
 use crate::embedded::{Order, Prompt, Raw};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::TOKEN_BYTES_MAX;
-use mainstay_engine::{Allowed, Engine, Refusal, Sampling, TemplateError, Work};
+use mainstay_engine::{Engine, Refusal, Sampling, TemplateError, Work};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// The built-in model was trained on prompts of this many tokens.
 const TRAINED_ON: usize = 600;
@@ -41,7 +40,7 @@ pub fn prepare(
         Some(scene) => builtin(engine, order, scene)?,
         None => own(engine, order)?,
     };
-    let allowed = scene.map(|scene| allowed(engine, scene));
+    let allowed = scene.map(|scene| truth::allowed(engine, scene));
     let mut prepared = Vec::new();
     for (at, prompt) in (0u32..).zip(prompts) {
         let mut is_first = true;
@@ -201,14 +200,6 @@ fn text_of(message: &Value) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// Keeps the built-in model from naming what does not exist.
-fn allowed(engine: &Engine, scene: &Scene) -> Allowed {
-    let known = scene.slots();
-    let unknown = slots::all().filter(|slot| !known.contains(slot.as_str()));
-    let forbidden: BTreeSet<u32> = unknown.filter_map(|slot| engine.token_id(&slot)).collect();
-    Arc::new(move |_, token| !forbidden.contains(&token))
 }
 
 fn sampling(order: &Order, choice: u32, is_builtin: bool) -> Sampling {

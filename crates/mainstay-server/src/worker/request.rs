@@ -166,6 +166,9 @@ impl Request {
 
     /// There is no answer, or no more of it.
     pub fn fail(&mut self, failure: Failure) {
+        if self.phase == Phase::Over {
+            return;
+        }
         self.lanes.clear();
         self.outbox.push_back(Said::Failed(failure));
         self.phase = Phase::Over;

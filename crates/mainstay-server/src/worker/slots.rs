@@ -23,9 +23,22 @@ const OPEN_MAX: usize = 3;
 pub struct Scene {
     /// The system message.
     pub system: String,
+    /// The sites in it.
+    pub sites: Vec<Shown>,
     values: Arc<Vec<(String, String)>>,
     /// Names as clients write them, the longest first, and their slots.
     names: Vec<(String, String)>,
+}
+
+/// A site as the model sees it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its slot.
+    pub slot: String,
+    /// How it is.
+    pub condition: Condition,
+    /// The slot of the time that is told of it.
+    pub time: Option<String>,
 }
 
 /// Puts values in the place of slots while an answer comes in pieces.
@@ -44,6 +57,17 @@ pub fn all() -> impl Iterator<Item = String> {
     numbered.chain(["[C]", "[N]", "[Q]", "[R]", "[U]"].map(str::to_owned))
 }
 
+/// The word for a condition in the model's state.
+pub fn word(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Up | Condition::Recovering => "up",
+        Condition::Full => "full",
+        Condition::Down => "down",
+        Condition::KeyRefused => "key refused",
+        Condition::NoCredit => "no credit",
+    }
+}
+
 impl Scene {
     /// `outlook` as the model reads it; `url` is the API's address without a path.
     pub fn of(outlook: &Outlook, url: Option<&str>, language: Language) -> Scene {
@@ -58,7 +82,8 @@ impl Scene {
             writer.line("url [U]");
         }
         writer.names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-        Scene { system: writer.text, values: Arc::new(writer.values), names: writer.names }
+        let Writer { text: system, sites, values, names, .. } = writer;
+        Scene { system, sites, values: Arc::new(values), names }
     }
 
     /// The slots that stand for something.
@@ -115,6 +140,7 @@ impl Filler {
 struct Writer {
     language: Language,
     text: String,
+    sites: Vec<Shown>,
     values: Vec<(String, String)>,
     names: Vec<(String, String)>,
     times: usize,
@@ -149,14 +175,8 @@ impl Writer {
     fn site(&mut self, slot: &str, site: &SiteState) {
         self.value(slot, &site.name);
         self.names.push((site.name.clone(), slot.to_owned()));
-        let words = match site.condition {
-            Condition::Up | Condition::Recovering => "up",
-            Condition::Full => "full",
-            Condition::Down => "down",
-            Condition::KeyRefused => "key refused",
-            Condition::NoCredit => "no credit",
-        };
-        let mut line = format!("{slot} {words}");
+        let mut line = format!("{slot} {}", word(site.condition));
+        let mut shown = Shown { slot: slot.to_owned(), condition: site.condition, time: None };
         // Of a site that is down, nobody knows when it is back; when it is tried again is no such
         // promise.
         if let Some(again) = site.again.filter(|_| site.condition == Condition::Full) {
@@ -165,7 +185,9 @@ impl Writer {
             let again = duration(again, self.language);
             self.value(&time, &again);
             let _ = write!(line, " back {time}");
+            shown.time = Some(time);
         }
+        self.sites.push(shown);
         self.line(&line);
     }
 

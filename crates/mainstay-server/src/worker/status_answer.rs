@@ -11,8 +11,9 @@ pub const NAME: &str = "status";
 /// More sites than this are counted, the worst are listed.
 const LISTED: usize = 12;
 
-/// The state of every site in words; `url` is the API's address without a path.
-pub fn text(outlook: &Outlook, url: Option<&str>, language: Language) -> String {
+/// The state of every site in words, for who asked for the model `asked`; `url` is the API's
+/// address without a path.
+pub fn text(outlook: &Outlook, asked: &str, url: Option<&str>, language: Language) -> String {
     let mut text = language
         .pick(
             "No language model is at work here: this is Mainstay's own report of its sites.\n",
@@ -23,7 +24,7 @@ pub fn text(outlook: &Outlook, url: Option<&str>, language: Language) -> String 
         text.push_str(&none(language));
     } else {
         sites(outlook, language, &mut text);
-        advice(outlook, language, &mut text);
+        advice(outlook, asked, language, &mut text);
     }
     if let Some(url) = url {
         text.push_str(language.pick("\nThe API is at ", "\nAPI 地址："));
@@ -102,22 +103,26 @@ fn line(site: &SiteState, language: Language) -> String {
     format!("{}{}{state}{tail}", site.name, language.pick(": ", "："))
 }
 
-fn advice(outlook: &Outlook, language: Language, text: &mut String) {
-    let text_of = |retry| match language {
-        Language::English => format!("\nTry again in about {retry}.\n"),
-        Language::Chinese => format!("\n请约 {retry}后重试。\n"),
-    };
-    match outlook.retry {
-        Some(retry) => text.push_str(&text_of(duration(retry, language))),
-        None => text.push_str(
-            language.pick("\nA new try may well be answered.\n", "\n重试很可能得到回答。\n"),
-        ),
+fn advice(outlook: &Outlook, asked: &str, language: Language, text: &mut String) {
+    let model = outlook.models.iter().find(|model| model.name == asked);
+    if model.is_some_and(|model| model.by.is_empty()) {
+        text.push_str(&match language {
+            Language::English => format!("\nNo site can answer {asked} now.\n"),
+            Language::Chinese => format!("\n现在没有站点能回答 {asked}。\n"),
+        });
+    }
+    if let Some(retry) = outlook.retry.map(|retry| duration(retry, language)) {
+        text.push_str(&match language {
+            Language::English => format!("\nTry again in about {retry}.\n"),
+            Language::Chinese => format!("\n请约 {retry}后重试。\n"),
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay_core::gateway::outlook::ModelState;
     use std::time::Duration;
 
     fn outlook() -> Outlook {
@@ -135,7 +140,10 @@ mod tests {
 
     #[test]
     fn every_site_is_named_with_its_state_and_a_time() {
-        let text = text(&outlook(), Some("http://127.0.0.1:8080"), Language::English);
+        let by_none = ModelState { name: "chat".into(), by: vec![], substitute: None };
+        let outlook = Outlook { models: vec![by_none], ..outlook() };
+        let text = text(&outlook, "chat", Some("http://127.0.0.1:8080"), Language::English);
+        assert!(text.contains("No site can answer chat now."));
         assert!(text.contains("0 of 2 sites can answer"), "{text}");
         assert!(text.contains("- deepseek: down: it does not answer; asked again in 25 s"));
         assert!(text.contains("- dashscope: no credit"));
@@ -144,14 +152,14 @@ mod tests {
 
     #[test]
     fn without_a_site_it_says_how_to_add_one() {
-        let text = text(&Outlook::default(), None, Language::of("哪些站点中断了?"));
+        let text = text(&Outlook::default(), "chat", None, Language::of("哪些站点中断了?"));
         assert!(text.contains("还没有配置") && text.contains("DEEPSEEK_API_KEY"), "{text}");
     }
 
     #[test]
     fn pieces_are_the_text() {
         for language in [Language::English, Language::Chinese] {
-            let text = text(&outlook(), None, language);
+            let text = text(&outlook(), "chat", None, language);
             let pieces = pieces(&text);
             assert_eq!(pieces.concat(), text);
             assert!(pieces.len() > 20);

@@ -87,13 +87,56 @@ async fn an_engine_that_cannot_load_is_followed_by_the_state_of_the_sites() {
         [Arc::new(|| Err("no such file".into())), Arc::new(|| panic!("a loader that panics"))];
     for loader in broken {
         let mut worker = worker(true, loader);
-        let told = listen(worker.desk().place(order("which sites are down?")).unwrap()).await;
+        let short = Order { max_tokens: Some(20), ..order("which sites are down?") };
+        let told = listen(worker.desk().place(short).unwrap()).await;
         assert_eq!(told.by, "status");
-        assert!(told.text.contains("deepseek: down"), "{}", told.text);
         assert!(matches!(told.end, Some(Said::End(0, Finish::Length, Some(_)))));
-        assert_eq!(told.pieces, 40);
+        assert_eq!(told.pieces, 20);
+        let told = listen(worker.desk().place(order("which sites are down?")).unwrap()).await;
+        assert!(told.text.contains("deepseek: down"), "{}", told.text);
+        assert!(matches!(told.end, Some(Said::End(0, Finish::Stop, Some(_)))));
         worker.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn a_panic_costs_the_requests_it_touched_and_no_other() {
+    let directory = tiny();
+    let panics = AtomicBool::new(true);
+    let around = Surroundings {
+        name: "tiny".into(),
+        is_builtin: true,
+        outlook: Box::new(move |_| match panics.swap(false, Ordering::Relaxed) {
+            true => panic!("an outlook that panics"),
+            false => outlook(),
+        }),
+        url: None,
+    };
+    let mut worker = Worker::spawn(around, loads(&directory)).unwrap();
+    let first = listen(worker.desk().place(order("hello")).unwrap()).await;
+    assert!(matches!(first.end, Some(Said::Failed(f)) if f.class == ErrorClass::Transient));
+    let second = listen(worker.desk().place(order("hello")).unwrap()).await;
+    assert!(matches!(second.end, Some(Said::End(..))));
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_model_to_load_hears_that_it_is_at_work() {
+    let directory = tiny();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let load = loads(&directory);
+    let loader: Loader = Arc::new(move || {
+        let _ = held.lock().map(|held| held.recv());
+        load()
+    });
+    let mut worker = worker(false, loader);
+    let mut said = worker.desk().place(order("hello")).unwrap();
+    assert_eq!(said.recv().await, Some(Said::Beat));
+    assert_eq!(said.recv().await, Some(Said::Beat));
+    release.send(()).unwrap();
+    assert!(matches!(listen(said).await.end, Some(Said::End(..))));
+    worker.shutdown().await;
 }
 
 #[tokio::test]

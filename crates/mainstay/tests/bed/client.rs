@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// One event of a stream, or one comment.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub struct Ask {
     headers: Vec<(String, String)>,
     leave_after: Option<usize>,
     bytes_per_second: Option<usize>,
+    slow_for: Duration,
     patience: Duration,
 }
 
@@ -63,6 +64,7 @@ impl Ask {
             headers: Vec::new(),
             leave_after: None,
             bytes_per_second: None,
+            slow_for: Duration::MAX,
             patience: Duration::from_secs(30),
         }
     }
@@ -110,6 +112,12 @@ impl Ask {
         self
     }
 
+    /// Reads slowly for so long only, then as fast as it can.
+    pub fn slow_for(mut self, time: Duration) -> Ask {
+        self.slow_for = time;
+        self
+    }
+
     /// Gives up after so long.
     pub fn patient_for(mut self, patience: Duration) -> Ask {
         self.patience = patience;
@@ -132,8 +140,18 @@ impl Ask {
         self.exchange(host, (head + "\r\n" + &body).into_bytes()).await
     }
 
+    /// A slow reader's kernel must not read ahead for it.
+    async fn connect(&self, host: &str) -> TcpStream {
+        if self.bytes_per_second.is_none() {
+            return TcpStream::connect(host).await.expect("connect");
+        }
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
+        socket.connect(host.parse().expect("an address")).await.expect("connect")
+    }
+
     async fn exchange(&self, host: &str, request: Vec<u8>) -> Reply {
-        let mut tcp = TcpStream::connect(host).await.expect("connect");
+        let mut tcp = self.connect(host).await;
         let started = Instant::now();
         tcp.write_all(&request).await.expect("send the request");
         let mut reading = Reading::new(started);
@@ -157,7 +175,9 @@ impl Ask {
             if self.leave_after.is_some_and(|most| reading.reply.events.len() >= most) {
                 break;
             }
-            if self.bytes_per_second.is_some() {
+            if self.bytes_per_second.is_some() && started.elapsed() >= self.slow_for {
+                buffer.resize(65_536, 0);
+            } else if self.bytes_per_second.is_some() {
                 // waits for: the next tenth of a second's share of bytes
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

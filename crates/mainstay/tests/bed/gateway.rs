@@ -1,5 +1,6 @@
 //! The gateway under test: the real binary in a process of its own, on ports of its own.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +26,11 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway with this configuration and waits until it listens.
     pub async fn start(config: &str) -> Gateway {
+        Gateway::start_in(config, &[]).await
+    }
+
+    /// The same with these variables in its environment, which has no others.
+    pub async fn start_in(config: &str, environment: &[(&str, &Path)]) -> Gateway {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("mainstay.toml");
         std::fs::write(&file, config).expect("write the configuration");
@@ -32,6 +38,7 @@ impl Gateway {
             .args(["serve", "--config"])
             .arg(&file)
             .env_clear()
+            .envs(environment.iter().copied())
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -247,7 +247,8 @@ pub(super) async fn send_beside(
             };
             let mut fault = fault::of_exchange(error.error(), sent);
             fault.stale = reused && fault.sent != Sent::NotProcessed && sender.is_closed();
-            if fault.sent == Sent::Nothing || sender.is_closed() || is_going_away(error.error()) {
+            // A peer that takes no more streams here may well take them on a new connection.
+            if fault.sent != Sent::Maybe || sender.is_closed() || is_going_away(error.error()) {
                 pool.forget(place.0.id);
             }
             Err(fault)

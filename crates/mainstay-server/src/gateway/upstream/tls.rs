@@ -84,15 +84,15 @@ fn certificate_words(error: &CertificateError, host: &str) -> String {
     match error {
         E::Expired => format!("the certificate of {host} has expired"),
         E::ExpiredContext { time, not_after } => format!(
-            "the certificate of {host} expired on {}; this machine's clock says {}",
+            "the certificate of {host} expired on {}, {} ago by this machine's clock",
             date(*not_after),
-            date(*time)
+            hours(*not_after, *time)
         ),
         E::NotValidYet => format!("the certificate of {host} is not valid yet; check the clock"),
         E::NotValidYetContext { time, not_before } => format!(
-            "the certificate of {host} is valid from {}; this machine's clock says {}",
+            "the certificate of {host} is valid from {}, in {} by this machine's clock",
             date(*not_before),
-            date(*time)
+            hours(*time, *not_before)
         ),
         E::NotValidForName => format!("the certificate of {host} is made out to another name"),
         E::NotValidForNameContext { presented, .. } => format!(
@@ -109,4 +109,13 @@ fn certificate_words(error: &CertificateError, host: &str) -> String {
 
 fn date(time: UnixTime) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+/// The time from `earlier` to `later`, roughly, so that an alarm does not change with each minute.
+fn hours(earlier: UnixTime, later: UnixTime) -> String {
+    match later.as_secs().saturating_sub(earlier.as_secs()) / 3600 {
+        0 => "less than an hour".to_owned(),
+        hours @ 1..48 => format!("{hours} h"),
+        hours => format!("{} days", hours / 24),
+    }
 }
