@@ -205,6 +205,7 @@ pub fn name(fact: &Fact) -> &'static str {
         Fact::AttemptWhole { .. } => "AttemptWhole",
         Fact::Miscounted { .. } => "Miscounted",
         Fact::AttemptFailed { .. } => "AttemptFailed",
+        Fact::AttemptLeft { .. } => "AttemptLeft",
         Fact::Waiting { .. } => "Waiting",
         Fact::Closed { .. } => "Closed",
         Fact::Health { .. } => "Health",

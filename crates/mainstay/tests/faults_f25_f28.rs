@@ -133,9 +133,9 @@ fn keys() -> String {
     KEYS.iter().map(of).collect()
 }
 
-/// Every third request is of the top tier.
+/// One request of six is of the top tier: less than what the other site carried before.
 fn is_top(n: usize) -> bool {
-    n.is_multiple_of(3)
+    n.is_multiple_of(6)
 }
 
 async fn ramp_rejection(fault: &str, provider: &'static str) {
@@ -204,7 +204,7 @@ async fn told_apart(bed: &Bed, shots: &[Shot], dies: Duration) {
         within(reply, MILLIS(100));
     }
     eprintln!("F27: refused to the lower tier {shed}, to the top {unlucky}, of {}", shots.len());
-    assert!(unlucky * 50 <= shots.len() / 3, "{unlucky}");
+    assert!(unlucky * 50 <= shots.len() / 6, "{unlucky}");
 }
 
 /// After the first refusal what is served grows by no more than 40 % from window to window.
@@ -218,8 +218,11 @@ fn grows_slowly(attempts: &[&Attempt], window: Duration) {
     };
     let counts: Vec<usize> = (0..5).map(|i| served(first + window * i)).collect();
     eprintln!("F27: served by windows {counts:?}");
-    for pair in counts.windows(2) {
-        assert!(pair[1] as f64 <= pair[0] as f64 * 1.4 + 4.0, "{counts:?}");
+    // To come back to what was served before a hold is no growth.
+    let mut most = counts[0];
+    for count in &counts[1..] {
+        assert!(*count as f64 <= most as f64 * 1.4 + 4.0, "{counts:?}");
+        most = most.max(*count);
     }
 }
 

@@ -24,6 +24,13 @@ const SLOTS: usize = 10;
 const RATE_CUT: f64 = 0.97;
 /// And grows by this share a second while it is in use.
 const RATE_GROWTH: f64 = 0.01;
+/// Below `RECOVERED` of what was last refused it grows this much faster: a cut that was too deep,
+/// taken from a second in which little was asked, is mended in seconds.
+const RECOVERY: f64 = 0.06;
+const RECOVERED: f64 = 0.92;
+/// A refusal far below the last one lowers what is remembered of it by at most this much: it may
+/// be chance, but a limit that really fell is found in a few steps.
+const REFUSED_FADE: f64 = 0.8;
 /// Growth of a rate within `Limits::growth` where growth itself was refused.
 const BURST_GROWTH: f64 = 0.4;
 /// What was served when growth was refused is cut to this share: it had grown too far already.
@@ -46,7 +53,7 @@ const RATE_DEPTH: f64 = 0.1;
 
 /// A whole rate counts as this share of a credit: the bucket keeps to it by itself, so others come
 /// first only where less than a twentieth of it is left.
-const RATE_SHARE: f64 = 0.9;
+const RATE_SHARE: f64 = 0.86;
 
 /// Counts over the last two seconds.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +110,8 @@ struct Rate {
     filled: Time,
     grows: f64,
     used: Time,
+    /// The rate that was last refused; 0 where growth is what was refused.
+    refused: f64,
 }
 
 /// The credit of one target.
@@ -127,6 +136,7 @@ pub struct Credit {
     reopening: Option<u32>,
     served: Window,
     sent: Window,
+    turned_away: Window,
     peak: u32,
 }
 
@@ -175,8 +185,8 @@ impl Credit {
         }
         let Some(rate) = &mut self.rate else { return Room::Yes };
         rate.fill(now);
-        // The highest tier may take the last of it, lower ones leave it half full.
-        let least = if rank == 0 { 0.0 } else { rate.depth() / 2.0 };
+        // The highest tier may take the last of it; lower ones leave half of what is beyond one.
+        let least = if rank == 0 { 0.0 } else { (rate.depth() - 1.0) / 2.0 };
         if rate.level >= least + 1.0 - f64::EPSILON {
             return Room::Yes;
         }
@@ -232,6 +242,7 @@ impl Credit {
             let wait = after.min(limits.retry_after_max);
             return self.pause(now, wait);
         }
+        self.turned_away.add(now);
         if refusal.started < self.answered {
             return Cut::Nothing;
         }
@@ -310,13 +321,17 @@ impl Credit {
     }
 
     fn bound_rate(&mut self, now: Time, cut: f64, grows: f64) {
-        let served = self.served.most_per_second(now);
+        // What was sent and not refused, since what was let in just now has no first token yet.
+        let let_in = self.sent.most_per_second(now) - self.turned_away.most_per_second(now);
+        let served = let_in.max(self.served.most_per_second(now));
         // A rate is never used to its last tenth (others come first at a hot target), so where it
         // was in force it is the rate that was too high, not what was served by it.
         let in_force = self.rate.as_ref().map(|rate| rate.per_second);
         let base = in_force.filter(|rate| served >= rate * IN_FORCE).unwrap_or(served);
         let per_second = (base * cut).max(0.5);
-        self.rate = Some(Rate { per_second, level: 0.0, filled: now, grows, used: now });
+        let before = self.rate.as_ref().map_or(0.0, |rate| rate.refused * REFUSED_FADE);
+        let refused = base.max(before);
+        self.rate = Some(Rate { per_second, level: 0.0, filled: now, grows, used: now, refused });
     }
 
     fn bound_growth(&mut self, now: Time, limits: &Limits) -> Cut {
@@ -329,14 +344,20 @@ impl Credit {
         }
         self.burst_cut = Some(now);
         let growth = BURST_GROWTH / limits.growth.as_secs_f64().max(0.1);
-        // The refused part was not served; what was served is the base that may grow.
-        self.bound_rate(now, BURST_CUT, growth * 0.8);
-        // What was usual over the time that the provider compares with.
+        // What was usual over the time that the provider compares with. What was served in the
+        // last second says less: holds and refusals have emptied it.
         self.decay(now);
-        let usual = (self.pace / self.growth.as_secs_f64().max(0.1)).max(0.5);
-        if let Some(rate) = &mut self.rate {
-            rate.per_second = rate.per_second.min(usual);
-        }
+        let usual = self.pace / self.growth.as_secs_f64().max(0.1);
+        let in_force = self.rate.as_ref().map(|rate| rate.per_second * BURST_CUT);
+        let per_second = in_force.map_or(usual, |rate| rate.min(usual)).max(0.5);
+        self.rate = Some(Rate {
+            per_second,
+            level: 0.0,
+            filled: now,
+            grows: growth * 0.8,
+            used: now,
+            refused: 0.0,
+        });
         self.bounds()
     }
 
@@ -362,7 +383,9 @@ impl Rate {
         let gone = now.since(self.filled).as_secs_f64();
         self.filled = now;
         if now.since(self.used) < WINDOW {
-            self.per_second *= 1.0 + self.grows * gone;
+            let is_low = self.per_second < self.refused * RECOVERED;
+            let grows = if is_low { RECOVERY } else { self.grows };
+            self.per_second *= 1.0 + grows * gone;
         }
         self.level = (self.level + self.per_second * gone).min(self.depth());
     }

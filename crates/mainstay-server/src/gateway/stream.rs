@@ -210,6 +210,7 @@ impl Relay {
     async fn chunks(&mut self, first: Chunk) -> Result<Option<Item>, Left> {
         let mut next = Some(Item::Chunk(first));
         let mut out = Vec::new();
+        let mut tokens = 0;
         let mut is_misfit = false;
         while let Some(Item::Chunk(chunk)) = next {
             let Some(running) = &mut self.leg else { return Ok(None) };
@@ -220,11 +221,12 @@ impl Relay {
                 next = None;
                 break;
             }
-            self.progress(taken.tokens);
+            tokens += taken.tokens;
             let is_over = self.is_finished() && self.answer.has_usage();
             let more = self.leg.as_mut().filter(|_| !is_over);
             next = more.and_then(|running| running.attempt.ready());
         }
+        self.progress(tokens);
         if !out.is_empty() {
             self.client.begin(&self.marks);
             let slow = self.client.chunks(out).await;

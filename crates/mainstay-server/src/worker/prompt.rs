@@ -12,7 +12,7 @@ use mainstay_engine::{Engine, Refusal, Sampling, TemplateError, Work};
 use serde_json::{Value, json};
 
 /// The built-in model was trained on prompts of this many tokens.
-const TRAINED_ON: usize = 600;
+const TRAINED_ON: usize = 500;
 /// Tokens kept free for the built-in model's answer, the longest of which it has by heart.
 const ANSWER_ROOM: usize = 160;
 /// Turns of a conversation that the built-in model is shown.

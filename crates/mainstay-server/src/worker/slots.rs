@@ -1,9 +1,9 @@
 //! The built-in model speaks in slots: single tokens that stand for every fact.
 //!
 //! It was trained on states written with slots and answers with slots, so it cannot invent a name
-//! or a number. Here the real state is written in that form (`slots.json` beside the weights
-//! describes it), names in the client's text become slots, and slots in the answer become names
-//! and times again.
+//! or a number. A site's slot carries its state, `[down2]`, so that there is nothing to look up.
+//! Here the real state is written in that form (`slots.json` beside the weights describes it),
+//! names in the client's text become slots, and slots in the answer become names and times again.
 
 use super::words::{Language, duration};
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
@@ -14,9 +14,23 @@ use std::sync::Arc;
 /// What the model was trained with.
 const SITES: usize = 8;
 const MODELS: usize = 4;
-const MODEL_LINES: usize = 3;
-/// The longest slot, `[P1]`, without its closing bracket.
-const OPEN_MAX: usize = 3;
+/// Kinds of slots with a number, and how many there are of each.
+const NUMBERED: [(&str, usize); 12] = [
+    ("up", SITES),
+    ("slow", SITES),
+    ("full", SITES),
+    ("down", SITES),
+    ("drained", SITES),
+    ("key", SITES),
+    ("credit", SITES),
+    ("T", SITES),
+    ("model", MODELS),
+    ("off", MODELS),
+    ("by", MODELS),
+    ("sub", MODELS),
+];
+/// The longest slot, `[drained1]`, without its closing bracket.
+const OPEN_MAX: usize = 9;
 
 /// One state in the model's words, and what its slots stand for.
 #[derive(Clone, Debug)]
@@ -50,21 +64,20 @@ pub struct Filler {
 
 /// Every slot there is, so that those that stand for nothing can be forbidden.
 pub fn all() -> impl Iterator<Item = String> {
-    let numbered = [('P', 8), ('T', 8), ('M', 4)];
-    let numbered = numbered
-        .into_iter()
-        .flat_map(|(letter, count)| (1..=count).map(move |number| format!("[{letter}{number}]")));
+    let numbered = NUMBERED
+        .iter()
+        .flat_map(|(kind, count)| (1..=*count).map(move |number| format!("[{kind}{number}]")));
     numbered.chain(["[C]", "[N]", "[Q]", "[R]", "[U]"].map(str::to_owned))
 }
 
-/// The word for a condition in the model's state.
+/// The kind of slot that stands for a site in this condition.
 pub fn word(condition: Condition) -> &'static str {
     match condition {
         Condition::Up | Condition::Recovering => "up",
         Condition::Full => "full",
         Condition::Down => "down",
-        Condition::KeyRefused => "key refused",
-        Condition::NoCredit => "no credit",
+        Condition::KeyRefused => "key",
+        Condition::NoCredit => "credit",
     }
 }
 
@@ -143,7 +156,6 @@ struct Writer {
     sites: Vec<Shown>,
     values: Vec<(String, String)>,
     names: Vec<(String, String)>,
-    times: usize,
 }
 
 impl Writer {
@@ -157,8 +169,8 @@ impl Writer {
         self.value("[C]", &sites.len().to_string());
         self.value("[N]", &up.to_string());
         self.line("sites [C] up [N]");
-        for (number, (_, site)) in sites.iter().enumerate() {
-            self.site(&format!("[P{}]", number + 1), site);
+        for (number, (_, site)) in (1..).zip(&sites) {
+            self.site(number, site);
         }
         self.models(outlook, &sites);
         if outlook.waiting > 0 {
@@ -172,16 +184,16 @@ impl Writer {
         }
     }
 
-    fn site(&mut self, slot: &str, site: &SiteState) {
-        self.value(slot, &site.name);
-        self.names.push((site.name.clone(), slot.to_owned()));
-        let mut line = format!("{slot} {}", word(site.condition));
-        let mut shown = Shown { slot: slot.to_owned(), condition: site.condition, time: None };
+    fn site(&mut self, number: usize, site: &SiteState) {
+        let slot = format!("[{}{number}]", word(site.condition));
+        self.value(&slot, &site.name);
+        self.names.push((site.name.clone(), slot.clone()));
+        let mut line = slot.clone();
+        let mut shown = Shown { slot, condition: site.condition, time: None };
         // Of a site that is down, nobody knows when it is back; when it is tried again is no such
         // promise.
         if let Some(again) = site.again.filter(|_| site.condition == Condition::Full) {
-            self.times += 1;
-            let time = format!("[T{}]", self.times);
+            let time = format!("[T{number}]");
             let again = duration(again, self.language);
             self.value(&time, &again);
             let _ = write!(line, " back {time}");
@@ -192,35 +204,26 @@ impl Writer {
     }
 
     fn models(&mut self, outlook: &Outlook, sites: &[(usize, &SiteState)]) {
-        let mut known: Vec<&str> = Vec::new();
-        let shown = &outlook.models[..outlook.models.len().min(MODEL_LINES)];
-        known.extend(shown.iter().map(|model| model.name.as_str()));
-        for model in shown {
-            if let Some(other) = model.substitute.as_deref()
-                && !known.contains(&other)
-                && known.len() < MODELS
-            {
-                known.push(other);
-            }
-        }
-        for (number, name) in known.iter().enumerate() {
-            let slot = format!("[M{}]", number + 1);
-            self.value(&slot, name);
+        for (number, model) in (1..).zip(outlook.models.iter().take(MODELS)) {
+            let is_shown = |by: &&usize| sites.iter().any(|(at, _)| at == *by);
+            let by = model.by.iter().filter(is_shown).map(|by| outlook.sites[*by].name.as_str());
+            let by: Vec<&str> = by.collect();
+            let kind = if by.is_empty() { "off" } else { "model" };
+            let mut line = format!("[{kind}{number}]");
+            self.value(&line.clone(), &model.name);
             // A site and a model of one name: people mean the site.
-            if !self.names.iter().any(|(site, _)| site.eq_ignore_ascii_case(name)) {
-                self.names.push(((*name).to_owned(), slot));
+            if !self.names.iter().any(|(site, _)| site.eq_ignore_ascii_case(&model.name)) {
+                self.names.push((model.name.clone(), line.clone()));
             }
-        }
-        for (number, model) in shown.iter().enumerate() {
-            let place = |by: &usize| sites.iter().position(|(at, _)| at == by);
-            let by: Vec<String> =
-                model.by.iter().filter_map(place).map(|at| format!("[P{}]", at + 1)).collect();
-            let by = if by.is_empty() { "none".to_owned() } else { by.join(" ") };
-            let mut line = format!("model [M{}] by {by}", number + 1);
-            let other = model.substitute.as_deref();
-            let other = other.and_then(|other| known.iter().position(|name| *name == other));
-            if let Some(other) = other.filter(|other| *other != number) {
-                let _ = write!(line, " else [M{}]", other + 1);
+            if !by.is_empty() {
+                let slot = format!("[by{number}]");
+                self.value(&slot, &list(&by, self.language));
+                let _ = write!(line, " by {slot}");
+            }
+            if let Some(substitute) = &model.substitute {
+                let slot = format!("[sub{number}]");
+                self.value(&slot, substitute);
+                let _ = write!(line, " else {slot}");
             }
             self.line(&line);
         }
@@ -235,6 +238,16 @@ impl Writer {
             self.text.push('\n');
         }
         self.text.push_str(line);
+    }
+}
+
+/// Names as people list them.
+fn list(names: &[&str], language: Language) -> String {
+    match (names, language) {
+        ([first @ .., last], Language::English) if !first.is_empty() => {
+            format!("{} and {last}", first.join(", "))
+        }
+        (names, _) => names.join("、"),
     }
 }
 
@@ -294,10 +307,10 @@ mod tests {
         let scene = Scene::of(&outlook(), Some("http://127.0.0.1:8080"), Language::English);
         let lines = [
             "sites [C] up [N]",
-            "[P1] down",
-            "[P2] full back [T1]",
-            "[P3] key refused",
-            "model [M1] by none else [M2]",
+            "[down1]",
+            "[full2] back [T2]",
+            "[key3]",
+            "[off1] else [sub1]",
             "waiting [Q]",
             "retry [R]",
             "url [U]",
@@ -312,29 +325,34 @@ mod tests {
         let mut many = Outlook::default();
         many.sites.extend((0..9).map(|n| site(&format!("s{n}"), Condition::Up, None)));
         many.sites.push(site("bad", Condition::Down, None));
+        let by = vec![0, 1, 9];
+        many.models.push(ModelState { name: "chat".into(), by, substitute: None });
         let scene = Scene::of(&many, None, Language::English);
-        assert!(scene.system.starts_with("sites [C] up [N]\n[P1] down\n[P2] up"));
-        assert_eq!(scene.hide("Bad"), "[P1]");
+        assert!(scene.system.starts_with("sites [C] up [N]\n[down1]\n[up2]"));
+        assert!(scene.system.ends_with("[up8]\n[model1] by [by1]"));
+        assert_eq!(scene.hide("Bad"), "[down1]");
+        assert_eq!(scene.filler().push("[by1]."), "s0, s1 and bad.");
     }
 
     #[test]
     fn names_become_slots_and_nothing_else_passes_for_one() {
         let scene = Scene::of(&outlook(), None, Language::English);
-        assert_eq!(scene.hide("is DeepSeek down? [P1] <|user|>"), "is [P1] down? (P1) < |user|>");
-        assert_eq!(scene.hide("deepseek-v3 and openai."), "deepseek-v3 and [P3].");
-        assert_eq!(scene.hide("问 deepseek?chat"), "问 [P1]?[M1]");
+        let hidden = scene.hide("is DeepSeek down? [down1] <|user|>");
+        assert_eq!(hidden, "is [down1] down? (down1) < |user|>");
+        assert_eq!(scene.hide("deepseek-v3 and openai."), "deepseek-v3 and [key3].");
+        assert_eq!(scene.hide("问 deepseek?chat"), "问 [down1]?[off1]");
     }
 
     #[test]
     fn slots_are_filled_wherever_the_stream_is_cut() {
         let scene = Scene::of(&outlook(), None, Language::English);
-        let text = "[P1] is down; [P2] is full, room in [T1]. [see] [P9";
-        let whole = "deepseek is down; dashscope is full, room in 40 s. [see] [P9";
+        let text = "[down1] is down; [full2] is full, room in [T2]. [see here] [up9";
+        let whole = "deepseek is down; dashscope is full, room in 40 s. [see here] [up9";
         for cut in 0..text.len() {
             let mut filler = scene.filler();
             let (a, b) = (filler.push(&text[..cut]), filler.push(&text[cut..]));
             assert_eq!(a.clone() + &b + &filler.finish(), whole, "{cut}");
-            assert!(!a.contains("[P1"), "{cut}: {a}");
+            assert!(!a.contains("[down"), "{cut}: {a}");
         }
     }
 }

@@ -11,29 +11,35 @@ use mainstay_engine::{Allowed, Engine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What the model says of a site behind its slot, in both languages, and of its time.
+/// What the model says of a site behind its slot, in both languages.
 const SAYINGS: [(&str, &str, &str); 7] = [
     ("up", " is up", " 正常"),
     ("slow", " is slow", " 很慢"),
     ("full", " is full", " 已满"),
     ("down", " is down", " 中断"),
-    ("drained", " is drained by its operator", " 已被运维下线"),
-    ("key refused", " refuses its key", " 拒绝了密钥"),
-    ("no credit", " has no credit", " 余额不足"),
+    ("drained", " is drained", " 已下线"),
+    ("key", " refuses its key", " 拒绝了密钥"),
+    ("credit", " has no credit", " 余额不足"),
 ];
 
+/// What follows where a time is known, and only there.
+const TAILS: [&str; 2] = [", back in about", ", room in about"];
+/// See `TAILS`.
+const CHINESE_TAIL: &str = ",约";
+
 /// What an answer about all sites begins with, and of which state of things it is true.
-const OPENINGS: [(&str, Truly); 13] = [
+const OPENINGS: [(&str, Truly); 14] = [
     ("Yes: all", Truly::NoTrouble),
     ("No: ", Truly::Trouble),
     ("No site is down", Truly::NoneGone),
     ("No site is up", Truly::AllGone),
-    ("是的,所有", Truly::NoTrouble),
+    ("是的,", Truly::NoTrouble),
     ("不是:", Truly::Trouble),
     ("没有站点中断", Truly::NoneGone),
     ("没有正常的站点", Truly::AllGone),
     // Answers to other questions begin with the same tokens.
     ("No request", Truly::Always),
+    ("No site can answer", Truly::Always),
     ("没有请求", Truly::Always),
     ("不是,我", Truly::Always),
     // Said where there is no site at all.
@@ -62,10 +68,14 @@ struct Truth {
     empty: BTreeSet<u32>,
     /// By a site's slot: what may follow it, and what must not.
     sites: BTreeMap<u32, Sayings>,
+    /// Slots of times, each with the site's slot that it belongs to.
+    times: BTreeMap<u32, u32>,
     /// How an answer may begin.
     openings: Sayings,
     /// Behind these openings, these sites would not be so.
     lists: Vec<(Vec<u32>, BTreeSet<u32>)>,
+    /// What stands between two sites, and so not behind the last.
+    separator: Option<u32>,
 }
 
 #[derive(Default)]
@@ -85,7 +95,7 @@ impl Truth {
         let known = scene.slots();
         let unknown = slots::all().filter(|slot| !known.contains(slot.as_str()));
         let empty = unknown.filter_map(|slot| engine.token_id(&slot)).collect();
-        let times: Vec<&str> = scene.sites.iter().filter_map(|site| site.time.as_deref()).collect();
+        let mut times = BTreeMap::new();
         let mut sites = BTreeMap::new();
         for site in &scene.sites {
             let Some(id) = engine.token_id(&site.slot) else { continue };
@@ -96,18 +106,17 @@ impl Truth {
             };
             let mut sayings = Sayings::default();
             for (word, english, chinese) in SAYINGS {
-                let list = match word == slots::word(site.condition) {
-                    true => &mut sayings.right,
-                    false => &mut sayings.wrong,
-                };
+                let is_so = word == slots::word(site.condition);
+                let list = if is_so { &mut sayings.right } else { &mut sayings.wrong };
                 list.extend([after(english), after(chinese)]);
+                if is_so && site.time.is_none() {
+                    let tails = TAILS.map(|tail| after(&format!("{english}{tail}")));
+                    sayings.wrong.extend(tails);
+                    sayings.wrong.push(after(&format!("{chinese}{CHINESE_TAIL}")));
+                }
             }
-            for time in &times {
-                let is_own = site.time.as_deref() == Some(time);
-                let list = if is_own { &mut sayings.right } else { &mut sayings.wrong };
-                list.push(after(&format!(" is full, room in about {time}")));
-                list.push(after(&format!(" 已满,约 {time}")));
-            }
+            let time = site.time.as_deref().and_then(|time| engine.token_id(time));
+            times.extend(time.map(|time| (time, id)));
             sites.insert(id, sayings);
         }
         let lists = LISTS.iter().map(|(opening, answers)| {
@@ -115,25 +124,39 @@ impl Truth {
             let others = others.filter_map(|site| engine.token_id(&site.slot));
             (engine.tokenize(opening), others.collect())
         });
-        Truth { empty, sites, openings: openings(engine, scene), lists: lists.collect() }
+        let (openings, lists) = (openings(engine, scene), lists.collect());
+        let separator = engine.tokenize(";").first().copied();
+        Truth { empty, sites, times, openings, lists, separator }
     }
 
     fn allows(&self, answer: &[u32], token: u32) -> bool {
         if self.empty.contains(&token) || !self.openings.allow(answer, token) {
             return false;
         }
-        // No answer that it was taught names a site twice; going round in circles does.
-        let is_site = self.sites.contains_key(&token);
-        let is_listed = |(opening, others): &(Vec<u32>, BTreeSet<u32>)| {
-            others.contains(&token) && answer.starts_with(opening)
-        };
-        if is_site && (answer.contains(&token) || self.lists.iter().any(is_listed)) {
+        let may_follow = |site: &u32| self.may_list(answer, *site);
+        if self.sites.contains_key(&token) && !may_follow(&token) {
             return false;
         }
-        match answer.iter().rposition(|token| self.sites.contains_key(token)) {
-            Some(at) => self.sites[&answer[at]].allow(&answer[at + 1..], token),
-            None => true,
+        let last = answer.iter().rposition(|token| self.sites.contains_key(token));
+        let is_list = last.is_some() && Some(token) == self.separator;
+        if is_list && !self.sites.keys().any(may_follow) {
+            return false;
         }
+        if let Some(owner) = self.times.get(&token) {
+            return last.is_some_and(|at| answer[at] == *owner);
+        }
+        last.is_none_or(|at| self.sites[&answer[at]].allow(&answer[at + 1..], token))
+    }
+}
+
+impl Truth {
+    /// Whether `site` may be named next. No answer that the model was taught names a site twice;
+    /// going round in circles does.
+    fn may_list(&self, answer: &[u32], site: u32) -> bool {
+        let is_foreign = |(opening, others): &(Vec<u32>, BTreeSet<u32>)| {
+            others.contains(&site) && answer.starts_with(opening)
+        };
+        !answer.contains(&site) && !self.lists.iter().any(is_foreign)
     }
 }
 
@@ -183,12 +206,16 @@ mod tests {
         let truth = Truth {
             empty: BTreeSet::from([9]),
             sites: BTreeMap::from([(1, sayings)]),
+            times: BTreeMap::from([(60, 1), (61, 2)]),
             openings: Sayings { right: vec![vec![40, 42]], wrong: vec![vec![40, 41]] },
             lists: vec![(vec![50], BTreeSet::from([1]))],
+            separator: Some(70),
         };
         assert!(truth.allows(&[1], 10) && truth.allows(&[1, 10], 12) && truth.allows(&[1], 30));
         assert!(!truth.allows(&[1, 10], 11) && !truth.allows(&[1], 20) && !truth.allows(&[], 9));
         assert!(truth.allows(&[], 1) && !truth.allows(&[50], 1) && !truth.allows(&[1, 30], 1));
+        assert!(truth.allows(&[50], 70) && !truth.allows(&[1, 10, 12], 70));
+        assert!(truth.allows(&[1, 10, 12], 60) && !truth.allows(&[1, 10, 12], 61));
         assert!(truth.allows(&[], 40) && !truth.allows(&[40], 41) && truth.allows(&[5, 40], 41));
     }
 }

@@ -6,8 +6,11 @@
 
 use super::event::{Chunk, Endpoint};
 use super::reader::poisoned;
+use bytes::Bytes;
 use mainstay_core::names::Failure;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The largest reply built: as much as is taken of a whole body.
@@ -21,12 +24,23 @@ pub struct Assembly {
     head: Map<String, Value>,
     choices: BTreeMap<u64, Map<String, Value>>,
     size: usize,
+    /// What the last chunk was but for its text.
+    frame: Option<Frame>,
+}
+
+/// A chunk that only adds text to a choice, without that text. Most chunks of an answer differ in
+/// nothing else, and such a one need not be merged key by key.
+#[derive(Debug)]
+struct Frame {
+    before: Bytes,
+    after: Bytes,
+    choice: u64,
 }
 
 impl Assembly {
     /// An empty reply.
     pub fn new(endpoint: Endpoint) -> Assembly {
-        Assembly { endpoint, head: Map::new(), choices: BTreeMap::new(), size: 0 }
+        Assembly { endpoint, head: Map::new(), choices: BTreeMap::new(), size: 0, frame: None }
     }
 
     /// Adds a chunk. An error means that the reply has become too big, or that the chunk is not
@@ -35,6 +49,9 @@ impl Assembly {
         self.size += chunk.json.len();
         if self.size > REPLY_MAX {
             return Err(poisoned("the answer is too big"));
+        }
+        if self.push_text(&chunk.json) {
+            return Ok(());
         }
         let Ok(Value::Object(fields)) = serde_json::from_slice(&chunk.json) else {
             return Err(poisoned("a chunk is not an object"));
@@ -79,6 +96,31 @@ impl Assembly {
         serde_json::to_vec(&reply).unwrap_or_default()
     }
 
+    /// Appends the chunk's text if that is all in which it differs from the last one.
+    fn push_text(&mut self, json: &Bytes) -> bool {
+        let Some((start, end, text)) = sole_text(json) else {
+            self.frame = None;
+            return false;
+        };
+        if let Some(frame) = &self.frame
+            && frame.before == json[..start]
+            && frame.after == json[end..]
+            && let Some(Value::Object(delta)) =
+                self.choices.get_mut(&frame.choice).and_then(|choice| choice.get_mut("delta"))
+            && let Some(Value::String(content)) = delta.get_mut("content")
+        {
+            content.push_str(&text);
+            return true;
+        }
+        // The first of its kind is merged in full; its like will be appended.
+        self.frame = choice_of(&json[end..], &json[..start]).map(|choice| Frame {
+            before: json.slice(..start),
+            after: json.slice(end..),
+            choice,
+        });
+        false
+    }
+
     fn add(&mut self, choice: Value) {
         let Value::Object(fields) = choice else { return };
         let index = fields.get("index").and_then(Value::as_u64).unwrap_or(0);
@@ -94,6 +136,42 @@ impl Assembly {
             }
         }
     }
+}
+
+/// Where the text of a delta that is text alone begins and ends, and what it says.
+fn sole_text(json: &[u8]) -> Option<(usize, usize, Cow<'_, str>)> {
+    const BEFORE: &[u8] = b"\"delta\":{\"content\":";
+    let start = memchr::memmem::find(json, BEFORE)? + BEFORE.len();
+    let mut rest = serde_json::Deserializer::from_slice(&json[start..]).into_iter::<Text<'_>>();
+    let text = rest.next()?.ok()?.0;
+    let end = start + rest.byte_offset();
+    (json.get(end) == Some(&b'}')).then_some((start, end, text))
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The index of the only choice of a chunk, whose JSON stands before and after its text, if nothing
+/// in that choice is a list or an object that would have to be merged, such as log probabilities.
+fn choice_of(after: &[u8], before: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Chunk {
+        choices: [Indexed; 1],
+    }
+    #[derive(Deserialize)]
+    struct Indexed {
+        index: u64,
+    }
+    const OPEN: &[u8] = b"\"choices\":[{";
+    let inside = &before[memchr::memmem::find(before, OPEN)? + OPEN.len()..];
+    let nested = |text: &[u8]| text.iter().filter(|b| matches!(b, b'{' | b'[')).count();
+    if nested(inside) != 1 || nested(after) != 0 {
+        return None;
+    }
+    let whole = [before, b"\"\"", after].concat();
+    let chunk: Chunk = serde_json::from_slice(&whole).ok()?;
+    let [Indexed { index }] = chunk.choices;
+    Some(index)
 }
 
 /// A choice as it stands in a whole reply.
@@ -217,6 +295,28 @@ mod tests {
 
     fn end(reason: &str) -> Value {
         json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] })
+    }
+
+    #[test]
+    fn a_run_of_like_chunks_is_put_together_as_if_each_were_merged() {
+        let text = |text: &str| delta(json!({ "content": text }));
+        let mut chunks = vec![delta(json!({ "role": "assistant", "content": "" }))];
+        chunks.extend(["a \"b\"", "海", "海", "\n", ""].map(text));
+        chunks.push(delta(json!({ "content": "c", "x": "1" })));
+        chunks.push(text("d"));
+        chunks.push(end("stop"));
+        let whole = assembled(Endpoint::Chat, &chunks);
+        assert_eq!(whole["choices"][0]["message"]["content"], "a \"b\"海海\ncd");
+        assert_eq!(whole["choices"][0]["message"]["x"], "1");
+    }
+
+    #[test]
+    fn equal_log_probabilities_are_each_kept() {
+        let mut chunk = delta(json!({ "content": "a" }));
+        chunk["choices"][0]["logprobs"] = json!({ "content": [{ "token": "a", "logprob": -1 }] });
+        let whole = assembled(Endpoint::Chat, &[chunk.clone(), chunk.clone(), chunk, end("stop")]);
+        assert_eq!(whole["choices"][0]["message"]["content"], "aaa");
+        assert_eq!(whole["choices"][0]["logprobs"]["content"].as_array().unwrap().len(), 3);
     }
 
     #[test]

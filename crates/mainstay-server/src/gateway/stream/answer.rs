@@ -148,7 +148,7 @@ impl Answer {
         }
         match &chunk.deltas[..] {
             [] => Taken::default(),
-            [delta] if leg.transparent && self.may_pass(delta, chunk) => self.pass(delta, chunk),
+            [delta] if leg.transparent && self.may_pass(delta) => self.pass(delta, chunk),
             [delta] if leg.transparent && self.may_hold(delta, chunk) => self.hold(delta, chunk),
             _ => self.rewrite(leg, chunk),
         }
@@ -324,13 +324,12 @@ impl Answer {
     }
 
     /// Whether a chunk can go to the client as it came.
-    fn may_pass(&self, delta: &Delta, chunk: &Chunk) -> bool {
+    fn may_pass(&self, delta: &Delta) -> bool {
         let Some(choice) = self.choices.get(delta.choice as usize) else { return false };
         choice.held.is_none()
             && delta.finish.is_none()
             && delta.refusal.is_empty()
             && self.max_tokens.is_none_or(|most| choice.relayed.tokens < most)
-            && memmem::find(&chunk.json, b"\"finish_reason\"").is_some()
     }
 
     fn pass(&mut self, delta: &Delta, chunk: &Chunk) -> Taken {
