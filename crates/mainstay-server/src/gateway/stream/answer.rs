@@ -4,20 +4,20 @@
 //! chunk is rewritten: what the client already has is held back, ids stay the first ones. Finish
 //! reasons and usage are kept until the whole answer is settled.
 
-use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
+mod fresh;
+
+use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
 use super::super::dialect::plain::Plain;
 use super::super::dialect::request::{Call, text_tokens};
 use super::super::dialect::shape;
 use bytes::Bytes;
+use fresh::{Mismatch, feed, new_delta};
 use mainstay_core::fact::{How, Rung};
-use mainstay_core::gateway::joint::{Fed, Joint, Relayed, Standing, standing};
+use mainstay_core::gateway::joint::{Joint, Relayed, Standing, standing};
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-
-/// Names under which reasoning travels.
-const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 
 /// The answer under way.
 pub struct Answer {
@@ -529,80 +529,4 @@ struct Head<'a> {
     created: Option<u64>,
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
-}
-
-struct Mismatch;
-
-/// What of a delta is new to the client.
-struct New {
-    content: String,
-    /// With whether the client knows the call already.
-    tools: Vec<(ToolDelta, bool)>,
-    stop: Option<Finish>,
-}
-
-fn feed(joint: &mut Joint, delta: &Delta) -> Result<New, Mismatch> {
-    let mut new = New { content: String::new(), tools: Vec::new(), stop: None };
-    if !delta.content.is_empty() {
-        match joint.content(&delta.content) {
-            Fed::Relay(text) => new.content = text,
-            Fed::Hold => {}
-            Fed::Stop(text) => {
-                new.content = text;
-                new.stop = Some(Finish::Stop);
-            }
-            Fed::Mismatch => return Err(Mismatch),
-        }
-    }
-    for tool in &delta.tools {
-        let opened = joint.has_opened(tool.index);
-        match joint.tool(tool.index, &tool.name, &tool.arguments) {
-            Fed::Relay(arguments) => {
-                let name = if opened { String::new() } else { tool.name.clone() };
-                new.tools.push((ToolDelta { arguments, name, ..tool.clone() }, opened));
-            }
-            Fed::Hold | Fed::Stop(_) => {}
-            Fed::Mismatch => return Err(Mismatch),
-        }
-    }
-    Ok(new)
-}
-
-/// The delta with only what is new in it.
-fn new_delta(given: Value, new: &New, (role, transparent): (bool, bool)) -> Value {
-    let Value::Object(mut delta) = given else { return json!({ "content": new.content }) };
-    if !transparent {
-        REASONING.iter().for_each(|name| drop(delta.shift_remove(*name)));
-    }
-    delta.shift_remove("role");
-    if !new.content.is_empty() || delta.contains_key("content") {
-        delta.insert("content".into(), new.content.clone().into());
-    }
-    let given = match delta.shift_remove("tool_calls") {
-        Some(Value::Array(given)) => given,
-        Some(_) | None => Vec::new(),
-    };
-    let mut calls = Vec::new();
-    for (tool, opened) in &new.tools {
-        let same = |call: &&Value| call["index"].as_u64() == Some(u64::from(tool.index));
-        let mut call = given.iter().find(same).cloned().unwrap_or_else(|| json!({}));
-        call["index"] = tool.index.into();
-        call["function"]["arguments"] = tool.arguments.clone().into();
-        if *opened {
-            let fields = call.as_object_mut();
-            fields.map(|f| (f.shift_remove("id"), f.shift_remove("type")));
-            call["function"].as_object_mut().map(|f| f.shift_remove("name"));
-        }
-        calls.push(call);
-    }
-    if !calls.is_empty() {
-        delta.insert("tool_calls".into(), calls.into());
-    }
-    if role {
-        let mut first = Map::new();
-        first.insert("role".into(), "assistant".into());
-        first.extend(delta);
-        return Value::Object(first);
-    }
-    Value::Object(delta)
 }
