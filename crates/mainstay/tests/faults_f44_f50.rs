@@ -17,7 +17,7 @@ use mainstay::faults::answer_text;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use told::{ALL, BOTH, closes_to, each, facts, told as told_as};
+use told::{ALL, BOTH, closes_to, doors, each, facts, told as told_as};
 
 const PROMPT: &str = "Who keeps the light? 谁看守灯塔?";
 
@@ -67,18 +67,29 @@ async fn f44c_a_dead_pooled_connection_costs_one_request_its_patience_and_no_mor
     for place in BOTH {
         for mode in MODES {
             let bed = Bed::start(&Layout::new(place, "f44c", "ok")).await;
-            whole(&bed.ask(mode, "the first").await, "the first");
+            bed.is_well().await;
             let open = bed.gateway.open_files();
-            let paid = bed.ask(mode, PROMPT).await;
-            whole(&paid, PROMPT);
-            within(&paid, first_token() + normal());
-            told_as(&bed, &paid, &["primary: silent (dead)", "fallback: whole"]).await;
-            // The next one opens a connection of its own, which answers.
-            let next = bed.ask(mode, "the next").await;
-            whole(&next, "the next");
-            within(&next, normal());
-            told_as(&bed, &next, &["primary: whole"]).await;
-            closes_to(&bed.gateway, open + 1).await;
+            let mut paid = 0;
+            // Every answer leaves a dead connection in the pool of the door that it came through.
+            for n in 0..3 * doors() {
+                let prompt = format!("{PROMPT} {n}");
+                let reply = bed.ask(mode, &prompt).await;
+                whole(&reply, &prompt);
+                within(&reply, first_token() + normal());
+                match &told::attempts(&bed, &reply).await[..] {
+                    [only] if only == "primary: whole" => {}
+                    // Where many pay in a row, the site is left alone for a while.
+                    [only] if only == "fallback: whole" => {}
+                    other => {
+                        assert_eq!(other, ["primary: silent (dead)", "fallback: whole"]);
+                        paid += 1;
+                    }
+                }
+            }
+            let log = bed.primary().await;
+            let dead = log.iter().filter(|attempt| attempt.ended == Some("served")).count();
+            assert!(1 <= paid && paid <= dead, "{paid} paid for {dead} dead connections");
+            closes_to(&bed.gateway, open + 2 * doors()).await;
         }
     }
 }
@@ -328,7 +339,8 @@ async fn f50_a_client_that_leaves_while_the_gateway_waits_is_not_tried_for_again
             let ask = Ask::chat("chat", PROMPT).mode(mode).patient_for(millis(600));
             let reply = bed.send(&ask).await;
             assert_eq!(reply.status, 0, "it waits for the date that the site gave");
-            closes_to(&bed.gateway, open).await;
+            // What carried the 429 is kept for the next request.
+            closes_to(&bed.gateway, open + 1).await;
             // waits for: the moment at which the wait would have been over
             tokio::time::sleep(millis(2200)).await;
             bed.saw(1, 0);

@@ -43,6 +43,17 @@ async fn all_whole(asked: Vec<JoinHandle<(String, Reply)>>) -> f64 {
     attempts / count
 }
 
+/// The least that the gateway holds within three seconds: the allocator gives back lazily.
+async fn settled_memory(bed: &Bed) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..30 {
+        least = least.min(bed.gateway.memory());
+        // waits for: the allocator to give back what it holds for the next burst
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    least
+}
+
 /// A wave of streams, all of which are under way at `PRIMARY` when `down` is called.
 async fn wave(bed: &Bed, model: &str, down: impl FnOnce(&Bed)) -> Vec<JoinHandle<(String, Reply)>> {
     let base = format!("{}/v1", bed.gateway.api);
@@ -72,12 +83,12 @@ async fn a_thousand_streams_are_finished_exactly_when_their_site_dies() {
         let started = Instant::now();
         let asked = wave(&bed, model, dies_once).await;
         all_whole(asked).await;
-        memory.push(bed.gateway.memory());
+        memory.push(settled_memory(&bed).await);
         println!("{model} wave: {STREAMS} streams cut, all whole, {:?}", started.elapsed());
     }
     println!("memory after each wave: {memory:?}");
-    let grown = memory[2].saturating_sub(memory[1]);
-    assert!(grown <= LEFT_BEHIND, "a second identical wave grew it by {grown} bytes: {memory:?}");
+    let grown = memory[2].saturating_sub(memory[0].max(memory[1]));
+    assert!(grown <= LEFT_BEHIND, "another identical wave grew it by {grown} bytes: {memory:?}");
 
     let asked = wave(&bed, "last", |bed| {
         bed.faults.flap(Flap { down_ms: 3_600_000, up_ms: 1 });

@@ -28,6 +28,10 @@ use std::sync::Arc;
 /// The most that is read of an error's body (C12).
 const ERROR_BODY: usize = 64 * 1024;
 
+/// A plain body larger than this may become as large as one can be; what is reserved for it costs
+/// nothing until it is written to.
+const BODY_USUAL: usize = 1024 * 1024;
+
 /// A site as attempts reach it.
 #[derive(Clone)]
 pub enum Site {
@@ -241,6 +245,10 @@ impl Exchange {
                     Some(Ok(bytes)) => {
                         // Blank lines keep a connection alive while a request queues.
                         let is_blank = whole.is_empty() && bytes.trim_ascii().is_empty();
+                        if whole.len() + bytes.len() > BODY_USUAL {
+                            // At once instead of by doubling, which would hold it twice.
+                            whole.reserve(plain::BODY_MAX - whole.len());
+                        }
                         if !is_blank {
                             whole.extend_from_slice(&bytes);
                         }

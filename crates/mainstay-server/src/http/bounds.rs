@@ -15,6 +15,9 @@ const RATE_LEAST: u64 = 16 * 1024;
 /// What is set aside before the first byte, whatever the client announces.
 const RESERVE_MAX: u64 = 64 * 1024;
 
+/// How long the rest of a refused body is taken in.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
@@ -36,6 +39,7 @@ where
     let mut body = request.into_body();
     let announced = body.size_hint().lower();
     if announced > bounds.body as u64 {
+        discard(body).await;
         return Err(BodyError::TooLarge);
     }
     let start = Instant::now();
@@ -50,6 +54,7 @@ where
             Some(Err(error)) => return Err(of(&error)),
         };
         if whole.len() + bytes.len() > bounds.body {
+            discard(body).await;
             return Err(BodyError::TooLarge);
         }
         if whole.is_empty() && bytes.len() as u64 == announced {
@@ -60,6 +65,17 @@ where
 }
 
 /// hyper reports broken framing as invalid input, and an early end as an unexpected one.
+/// Takes in what the client is still sending, for a while. A client that meets a closed connection
+/// while it sends does not read the refusal that came before.
+async fn discard<B>(mut body: B)
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever sends for longer than this gets the refusal and a closed connection.
+    let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
+}
+
 fn of(error: &hyper::Error) -> BodyError {
     let cause = std::error::Error::source(error).and_then(|c| c.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {

@@ -86,6 +86,11 @@ fn attempt(kind: &str, text: &str) -> Option<String> {
     }
 }
 
+/// Doors of the gateway: connections are handed to them in turn, and each has its own pool.
+pub fn doors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Asserts that `chat` answers whole, where the primary's host cannot be asked for `healthy`.
 pub async fn still_answers(bed: &Bed) {
     let prompt = "still there?";
@@ -120,8 +125,13 @@ pub async fn closes_to(gateway: &Gateway, most: usize) {
     let limit = Instant::now() + Duration::from_secs(2);
     while gateway.open_files() > most {
         let open = gateway.open_files();
-        assert!(Instant::now() < limit, "{open} descriptors are open, {most} were before");
+        assert!(Instant::now() < limit, "{open} descriptors are open: {:?}", list(gateway));
         // waits for: connections given up to be closed
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+fn list(gateway: &Gateway) -> Vec<std::path::PathBuf> {
+    let folder = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).expect("descriptors");
+    folder.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
 }

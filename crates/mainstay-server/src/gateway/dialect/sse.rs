@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// The most one event may hold: a provider's largest lawful event is a few hundred kilobytes (a
 /// whole answer in one piece), so more is a fault and must not cost memory.
 pub const EVENT_MAX: usize = 1 << 20;
+/// A line longer than this may become as long as an event can be.
+const LINE_USUAL: usize = 64 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -135,7 +137,11 @@ impl Frames {
         }
         let Some(end) = memchr::memchr2(b'\n', b'\r', &self.input) else {
             // One byte over the bound is enough to see that it is broken.
-            let kept = self.input.len().min(EVENT_MAX + 1);
+            let kept = self.input.len().min((EVENT_MAX + 1).saturating_sub(self.partial.len()));
+            if self.partial.len() + kept > LINE_USUAL {
+                // At once instead of by doubling, which would hold several copies for a while.
+                self.partial.reserve(EVENT_MAX + 1 - self.partial.len());
+            }
             self.partial.extend_from_slice(&self.input[..kept]);
             self.input = Bytes::new();
             return None;

@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 /// The most a compressed body may open to (C12).
 const OPENED_MAX: usize = 64 * 1024 * 1024;
-/// Compressed bytes opened at a time: at deflate's best ratio, 1,032, this is 1 MiB.
-const SLICE: usize = 1024;
+/// Compressed bytes opened at a time: at deflate's best ratio, 1,032, this is 256 KiB.
+const SLICE: usize = 256;
 /// What may still come after the caller has seen the end it waited for, for the connection to be
 /// worth keeping.
 const TAIL_MAX: usize = 64 * 1024;
