@@ -22,10 +22,12 @@ fn layout(primary: &str) -> impl Fn(Place) -> Layout {
     move |place| Layout::new(place, &primary, "ok")
 }
 
-/// The whole answer after `added`.
+/// The whole answer after `added`. An upstream that answers plainly takes the time of a whole answer
+/// before it cuts it.
 fn rescued(case: &Case<'_>, added: Duration) {
     whole(case.reply, PROMPT);
-    within(case.reply, normal() + added);
+    let before = if case.way == Way::PlainUpstream { normal() } else { Duration::ZERO };
+    within(case.reply, normal() + added + before);
 }
 
 fn call() -> Ask {

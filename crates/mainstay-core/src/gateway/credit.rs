@@ -50,6 +50,9 @@ const IN_FORCE: f64 = 0.6;
 /// Seconds of a rate that may be taken at once: after a hold they come on top of the rate, and a
 /// provider that counts by seconds sees both.
 const RATE_DEPTH: f64 = 0.1;
+/// More where growth was refused: that is counted over seconds, and of a small bucket the lower
+/// tiers, which leave half of it, would get nothing while the rate is low.
+const GROWTH_DEPTH: f64 = 0.25;
 
 /// A whole rate counts as this share of a credit: the bucket keeps to it by itself, so others come
 /// first only where less than a twentieth of it is left.
@@ -391,7 +394,8 @@ impl Rate {
     }
 
     fn depth(&self) -> f64 {
-        (self.per_second * RATE_DEPTH).max(2.0)
+        let seconds = if self.refused > 0.0 { RATE_DEPTH } else { GROWTH_DEPTH };
+        (self.per_second * seconds).max(2.0)
     }
 }
 
