@@ -7,6 +7,7 @@
 pub mod log;
 mod metrics;
 mod record;
+mod scribe;
 mod words;
 
 pub use metrics::Direction;

@@ -3,39 +3,29 @@
 //! At the usual level there is one line per closed request and one per fact that is not routine.
 
 use super::record::Closing;
+use super::scribe::Scribe;
 use super::{Names, format_request, words};
 use crate::setup::LogFormat;
 use mainstay_core::fact::{Fact, Verdict};
-use std::io::{BufWriter, IsTerminal};
+use std::io::IsTerminal;
 use tracing::Level;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-
-/// Lines that may wait for the writer; at 200 bytes each, about 3 MB.
-const LINES_MAX: usize = 16 * 1024;
-
-/// Lines are written this many bytes at a time when they come quickly, at once when they do not.
-const WRITE_SIZE: usize = 64 * 1024;
 
 /// The running log. What was written is flushed when this is dropped.
 pub struct Log {
-    _guard: WorkerGuard,
-    dropped: ErrorCounter,
+    scribe: Scribe,
 }
 
 impl Log {
     /// Sends everything of at least `level` to stderr. Fails if the process has a log already.
     pub fn start(level: Level, format: LogFormat) -> Result<Log, String> {
-        let (writer, guard) = NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(LINES_MAX)
-            .finish(BufWriter::with_capacity(WRITE_SIZE, std::io::stderr()));
-        let dropped = writer.error_counter();
+        let scribe = Scribe::start(std::io::stderr())
+            .map_err(|error| format!("the log's thread cannot start: {error}"))?;
         let terminal = std::io::stderr().is_terminal();
         let lines = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_target(false)
             .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
-            .with_writer(writer);
+            .with_writer(scribe.desk());
         let json = match format {
             LogFormat::Auto => !terminal,
             LogFormat::Text => false,
@@ -46,12 +36,12 @@ impl Log {
             false => lines.try_init(),
         }
         .map_err(|e| format!("the log cannot start: {e}"))?;
-        Ok(Log { _guard: guard, dropped })
+        Ok(Log { scribe })
     }
 
     /// Lines that were dropped because the writer could not keep up.
     pub fn dropped(&self) -> usize {
-        self.dropped.dropped_lines()
+        self.scribe.desk().dropped()
     }
 }
 
