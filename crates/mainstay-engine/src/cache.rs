@@ -1,8 +1,8 @@
 //! The paged key-value cache: who owns which page is decided here and nowhere else.
 //!
 //! A page holds a fixed number of tokens over all layers. Free pages are a list, used ones carry a
-//! reference count, so that sequences may share a prefix. A row is whatever the attention stores for
-//! one token in one layer: keys and values of all key-value heads, or one latent vector.
+//! reference count, so that sequences may share a prefix. A row is whatever the attention stores
+//! for one token in one layer: keys and values of all key-value heads, or one latent vector.
 //!
 //! Left out for now: the prefix index, copy-on-write of a shared last page, swapping to memory.
 

@@ -1,8 +1,8 @@
 //! Chooses the experts of each token, and their weights.
 //!
 //! All in f32. DeepSeek-V3 (arXiv:2412.19437): the choice is by sigmoid score plus a learned bias,
-//! first among groups (by the sum of a group's two best), then among the experts of the groups kept;
-//! the weight is the score without the bias. V2 and Qwen3 choose by softmax.
+//! first among groups (by the sum of a group's two best), then among the experts of the groups
+//! kept; the weight is the score without the bias. V2 and Qwen3 choose by softmax.
 
 use crate::kernels::vector;
 use crate::shape::{GateShape, GroupScore, Scoring};

@@ -1,12 +1,14 @@
 //! The inner loops: dot products of stored rows with f32 vectors, and what is built from them.
 //!
-//! A stored row (a weight row, a cached key) is bytes of one [`Element`] kind; it is widened to f32
-//! on the fly, so memory traffic stays at the stored width. `scalar` says what is meant, `avx2` says
-//! it fast where the processor has it; which one runs is decided once per call, at run time.
+//! A stored row (a weight row, a cached key) is bytes of one [`Element`] kind; it is widened to
+//! f32 on the fly, so memory traffic stays at the stored width. `scalar` says what is meant,
+//! `avx2` says it fast where the processor has it; which one runs is decided once per call, at run
+//! time.
 //!
 //! Two promises the rest of the engine builds on:
 //! - A product depends only on its row and its vector, never on how many other vectors share the
-//!   call: the order of summation is fixed. So a batch mate, a chunk size or a thread changes no bit.
+//!   call: the order of summation is fixed. So a batch mate, a chunk size or a thread changes no
+//!   bit.
 //! - `unsafe` occurs only in `avx2` (and in `weights/source.rs`, for mapping files).
 //!
 //! Left out for now: quantised rows, re-tiled weights, a standing pool. They come in behind

@@ -65,7 +65,7 @@ impl RopeShape {
             }),
             Some(other) => {
                 return Err(LoadError::Config(format!(
-                    "rope scaling \"{other}\" is not supported: default, linear, llama3 and yarn are"
+                    "rope scaling \"{other}\" is not known; default, linear, llama3 and yarn are"
                 )));
             }
         };

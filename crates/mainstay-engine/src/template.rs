@@ -193,7 +193,8 @@ mod tests {
             {% endfor %}\n{% if add_generation_prompt %}A:{% endif %}";
         let messages = json!([
             {"role": "user", "content": " hi "},
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {"role": "user",
+             "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         ]);
         assert_eq!(render(source, &messages).unwrap(), "<s>U:hi\nU:a\nb\nA:");
     }

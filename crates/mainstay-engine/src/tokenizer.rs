@@ -59,7 +59,8 @@ impl Vocabulary {
         vocabulary: usize,
         control: &ControlTokens<'_>,
     ) -> Result<Vocabulary, LoadError> {
-        // The library has assertions that a mangled file can reach; a load must not end the process.
+        // The library has assertions that a mangled file can reach; a load must not end the
+        // process.
         let tokenizer = std::panic::catch_unwind(|| -> Result<Tokenizer, String> {
             let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
             tokenizer.with_truncation(None).map_err(|error| error.to_string())?;

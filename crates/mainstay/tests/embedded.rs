@@ -64,6 +64,7 @@ async fn a_fresh_start_answers_streamed_and_plain() {
         answered(&reply);
         assert_eq!(reply.header("x-mainstay-degraded"), Some("embedded"));
         assert_eq!(reply.header("x-mainstay-site"), Some("builtin"));
+        assert_eq!(reply.chunks()[0]["model"], "builtin");
     }
     let chinese = ask(&gateway, &Ask::chat("chat", "哪些站点中断了?").stream()).await;
     assert!(!chinese.text().is_ascii(), "{}", chinese.text());
@@ -80,6 +81,7 @@ async fn a_provider_that_is_down_is_named() {
     for question in [QUESTION, "哪个提供商中断了?"] {
         let reply = ask(&gateway, &Ask::chat("chat", question).stream()).await;
         answered(&reply);
+        assert_eq!(reply.models(), ["builtin"]);
         assert!(reply.text().contains("harbour"), "{}", reply.text());
         assert!(!reply.text().contains('['), "an empty slot: {}", reply.text());
         assert_eq!(reply.header("x-mainstay-site"), Some("last-resort"));
@@ -98,11 +100,29 @@ async fn what_the_engine_cannot_do_is_refused_and_not_faked() {
 #[tokio::test]
 async fn a_prompt_that_is_far_too_long_is_refused_at_once() {
     let (_keep, directory) = tiny();
-    let gateway = alone(&directory).await;
-    let long = Ask::chat("tiny", &"every word counts ".repeat(50_000 / 3));
+    let (own, built_in) = (alone(&directory).await, Gateway::start(LISTEN).await);
+    for (gateway, model) in [(&own, "tiny"), (&built_in, "builtin")] {
+        let long = Ask::chat(model, &"every word counts ".repeat(50_000 / 3));
+        let reply = ask(gateway, &long).await;
+        refused(&reply, 400, "context_length_exceeded");
+        assert!(reply.took < Duration::from_secs(2), "{:?}", reply.took);
+    }
+}
+
+#[tokio::test]
+async fn a_long_conversation_still_gets_an_answer_to_its_last_question() {
+    let gateway = Gateway::start(LISTEN).await;
+    let mut messages = vec![json!({"role": "system", "content": "You are a pirate."})];
+    for turn in 0..40 {
+        let said = format!("Tell me of voyage {turn}. {}", "It was long. ".repeat(20));
+        messages.push(json!({"role": "user", "content": said}));
+        messages.push(json!({"role": "assistant", "content": said}));
+    }
+    messages.push(json!({"role": "user", "content": QUESTION}));
+    let long = Ask::chat("chat", "").with("messages", json!(messages)).stream();
     let reply = ask(&gateway, &long).await;
-    refused(&reply, 400, "context_length_exceeded");
-    assert!(reply.took < Duration::from_secs(2), "{:?}", reply.took);
+    answered(&reply);
+    assert!(reply.usage()["prompt_tokens"].as_u64().is_some_and(|count| count < 600));
 }
 
 #[tokio::test]

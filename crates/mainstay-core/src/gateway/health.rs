@@ -2,9 +2,9 @@
 //!
 //! Three outcomes: *good* (a whole answer, or tokens flowing for a while), *strike* (refused,
 //! reset, silent, cut, wrong) and *neutral*, which is never told to this automaton. Overload is
-//! neutral: a 429 counted as success would wipe out real failures, counted as failure it would turn overload
-//! into death. Every window is short and every return is slow, so that no sequence of outcomes can
-//! move a target in and out of use more than six times in ten minutes.
+//! neutral: a 429 counted as success would wipe out real failures, counted as failure it would
+//! turn overload into death. Every window is short and every return is slow, so that no sequence
+//! of outcomes can move a target in and out of use more than six times in ten minutes.
 
 use crate::fact::Verdict;
 use crate::time::{Duration, Time};

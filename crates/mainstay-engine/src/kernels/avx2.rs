@@ -1,8 +1,8 @@
 //! The kernels with AVX2, FMA and F16C: eight numbers at a time.
 //!
-//! A tile of rows and vectors is computed at once, so that each number loaded is used several times.
-//! Whatever the tile, the sum of one dot product is kept in two registers and a scalar tail, in the
-//! same order: the result of one vector never depends on the others.
+//! A tile of rows and vectors is computed at once, so that each number loaded is used several
+//! times. Whatever the tile, the sum of one dot product is kept in two registers and a scalar
+//! tail, in the same order: the result of one vector never depends on the others.
 #![allow(unsafe_code)]
 
 use super::{Element, Rows};
@@ -72,6 +72,7 @@ struct F16;
 
 impl Stored for F32 {
     const BYTES: usize = 4;
+    // SAFETY: unsafe as the trait says: whoever calls has checked the processor and the bytes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn eight(at: *const u8) -> __m256 {
@@ -85,6 +86,7 @@ impl Stored for F32 {
 
 impl Stored for Bf16 {
     const BYTES: usize = 2;
+    // SAFETY: unsafe as the trait says: whoever calls has checked the processor and the bytes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn eight(at: *const u8) -> __m256 {
@@ -99,6 +101,7 @@ impl Stored for Bf16 {
 
 impl Stored for F16 {
     const BYTES: usize = 2;
+    // SAFETY: unsafe as the trait says: whoever calls has checked the processor and the bytes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn eight(at: *const u8) -> __m256 {

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod client;
+mod piece;
 
 use super::attempt::{Attempt, Fault, Item, Question, Site};
 use super::dialect::event::{Chunk, Endpoint, Finish};

@@ -113,6 +113,7 @@ async fn connections_are_kept_alive_beyond_the_limit_on_heads() {
     let mut stream = server.connect().await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     until(&mut stream, "hello").await;
+    // waits for: the limit on heads, twice
     sleep(bounds().head_time * 2).await;
     stream.write_all(GET_LAST.as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.ends_with("hello"));
@@ -273,6 +274,7 @@ async fn a_client_that_leaves_or_half_closes_is_noticed_within_a_second() {
                 .unwrap();
             match path {
                 "/stream" => drop(until(&mut stream, "begun").await),
+                // waits for: the request to be under way
                 _ => sleep(Duration::from_millis(50)).await,
             }
             let kept = match half {
@@ -357,6 +359,7 @@ async fn a_body_is_bounded_in_size_and_time() {
 #[tokio::test]
 async fn shutdown_finishes_what_runs_and_takes_nothing_new() {
     let server = start(bounds(), Duration::from_secs(5), |_| async {
+        // waits for: the shutdown, which begins meanwhile
         sleep(Duration::from_millis(300)).await;
         Response::new("finished".into())
     })
@@ -364,6 +367,7 @@ async fn shutdown_finishes_what_runs_and_takes_nothing_new() {
     let mut idle = server.connect().await;
     let mut busy = server.connect().await;
     busy.write_all(GET.as_bytes()).await.unwrap();
+    // waits for: the request to be under way
     sleep(Duration::from_millis(100)).await;
     server.shutdown.cancel();
     assert!(rest(&mut busy).await.ends_with("finished"));
@@ -379,6 +383,7 @@ async fn shutdown_cuts_what_runs_past_its_deadline() {
     let server = start(bounds(), Duration::from_millis(200), waiting(left)).await;
     let mut stream = server.connect().await;
     stream.write_all(GET.as_bytes()).await.unwrap();
+    // waits for: the request to be under way
     sleep(Duration::from_millis(50)).await;
     server.shutdown.cancel();
     timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap();

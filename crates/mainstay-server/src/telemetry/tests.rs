@@ -95,7 +95,10 @@ fn a_request_becomes_metrics_under_the_published_names() {
     for line in [
         r#"mainstay_requests_total{outcome="ok",tier="free",model="chat"} 1"#,
         r#"mainstay_requests_total{outcome="quota",tier="pro",model="chat"} 1"#,
-        r#"mainstay_upstream_attempts_total{site="deepseek",model="deepseek-flash",result="transient"} 1"#,
+        concat!(
+            r#"mainstay_upstream_attempts_total{site="deepseek",model="deepseek-flash","#,
+            r#"result="transient"} 1"#
+        ),
         r#"mainstay_upstream_attempts_total{site="dashscope",model="qwen-max",result="ok"} 1"#,
         r#"mainstay_stream_resumes_total{result="ok"} 1"#,
         r#"mainstay_tokens_total{direction="output"} 60"#,

@@ -196,7 +196,11 @@ fn leads(sayings: &[Vec<u32>], said: &[u32], token: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::Language;
     use super::*;
+    use mainstay_core::gateway::outlook::{Outlook, SiteState};
+    use mainstay_engine::{Settings, builtin};
+    use std::time::Duration;
 
     #[test]
     fn a_site_is_only_said_to_be_what_it_is() {
@@ -217,5 +221,50 @@ mod tests {
         assert!(truth.allows(&[50], 70) && !truth.allows(&[1, 10, 12], 70));
         assert!(truth.allows(&[1, 10, 12], 60) && !truth.allows(&[1, 10, 12], 61));
         assert!(truth.allows(&[], 40) && !truth.allows(&[40], 41) && truth.allows(&[5, 40], 41));
+    }
+
+    #[test]
+    fn the_built_in_model_may_say_what_is_so_and_nothing_else() {
+        let site = |name: &str, condition, again| SiteState { name: name.into(), condition, again };
+        let outlook = Outlook {
+            sites: vec![
+                site("one", Condition::Down, None),
+                site("two", Condition::Full, Some(Duration::from_secs(40))),
+                site("three", Condition::KeyRefused, None),
+            ],
+            ..Outlook::default()
+        };
+        let scene = Scene::of(&outlook, None, Language::English);
+        let engine = Engine::from_files(builtin::files(), Settings::default()).unwrap();
+        let allowed = allowed(&engine, &scene);
+        let may_say = |text: &str| {
+            let tokens = engine.tokenize(text);
+            (0..tokens.len()).all(|at| allowed(&tokens[..at], tokens[at]))
+        };
+        for right in [
+            "[down1] is down; [key3] refuses its key.",
+            "No: [down1] is down; [full2] is full, room in about [T2]; [key3] refuses its key.",
+            "[full2] 已满,约 [T2] 后有空位。",
+            "不是:[down1] 中断;[key3] 拒绝了密钥。",
+            "That is not one of my sites. I know [down1], [full2] and [key3].",
+            "No site is up. Try again in [R].",
+            "No request is waiting.",
+        ] {
+            let known = right.replace("[R]", "a moment");
+            assert!(may_say(&known), "{right}");
+        }
+        for wrong in [
+            "[down1] is up.",
+            "[down1] is down, back in about [T2].",
+            "[down1] 正常。",
+            "[full2] is full; [full2] is full.",
+            "[up1] is up.",
+            "No site is down.",
+            "Yes: all [C] sites are up.",
+            "没有站点中断。",
+            "No provider key was found",
+        ] {
+            assert!(!may_say(wrong), "{wrong}");
+        }
     }
 }

@@ -4,14 +4,12 @@
 //! chunk is rewritten: what the client already has is held back, ids stay the first ones. Finish
 //! reasons and usage are kept until the whole answer is settled.
 
-mod fresh;
-
 use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
 use super::super::dialect::plain::Plain;
 use super::super::dialect::request::{Call, text_tokens};
 use super::super::dialect::shape;
+use super::piece::{Mismatch, feed, new_delta};
 use bytes::Bytes;
-use fresh::{Mismatch, feed, new_delta};
 use mainstay_core::fact::{How, Rung};
 use mainstay_core::gateway::joint::{Joint, Relayed, Standing, standing};
 use memchr::memmem;

@@ -191,6 +191,7 @@ async fn a_reused_connection_that_dies_unanswered_is_stale() {
             read_request(&mut stream).await;
             reset(stream);
         } else {
+            // waits for: the client, which must not come back here
             sleep(Duration::from_secs(5)).await;
         }
     })
@@ -215,6 +216,7 @@ async fn a_connection_closed_while_idle_is_never_used_again() {
                 drop(stream);
                 let _ = closed.send(()).await;
             } else {
+                // waits for: the client, which must not come back here
                 sleep(Duration::from_secs(5)).await;
             }
         }
@@ -366,6 +368,7 @@ async fn a_slow_caller_holds_the_upstream_back() {
     let mut before = usize::MAX;
     while before != written.load(Ordering::Relaxed) {
         before = written.load(Ordering::Relaxed);
+        // waits for: the writer, which must have stopped
         sleep(Duration::from_millis(200)).await;
     }
     assert!(before < 16_000_000, "the writer stood still after {before} bytes");

@@ -1,8 +1,8 @@
 //! Trusts certificates, or says in words why not (F42). There is no switch that trusts without.
 //!
 //! Trusted are the host's authorities, because its owner added or removed some for a reason, and
-//! those of `ca_file`. Where the host has none, Mozilla's list inside the binary stands in: an image
-//! without files works, and an unreadable store does not stop a start.
+//! those of `ca_file`. Where the host has none, Mozilla's list inside the binary stands in: an
+//! image without files works, and an unreadable store does not stop a start.
 
 use super::Http2;
 use super::fault::SendError;

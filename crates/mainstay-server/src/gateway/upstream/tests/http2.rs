@@ -98,6 +98,7 @@ async fn a_reset_after_data_is_an_error_of_the_body() {
         let mut body = respond.send_response(Response::new(()), false).unwrap();
         body.send_data(Bytes::from_static(b"part"), false).unwrap();
         let reset = async {
+            // waits for: the data, which must leave before the reset overtakes it
             sleep(Duration::from_millis(50)).await;
             body.send_reset(Reason::INTERNAL_ERROR);
             std::future::pending::<()>().await;

@@ -1,13 +1,13 @@
-//! What of a delta is new to the client, and the delta with only that.
+//! What of one piece of an attempt is new to the client, and how it is written.
 
-use super::super::super::dialect::event::{Delta, Finish, ToolDelta};
+use super::super::dialect::event::{Delta, Finish, ToolDelta};
 use mainstay_core::gateway::joint::{Fed, Joint};
 use serde_json::{Map, Value, json};
 
 /// Names under which reasoning travels.
 const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "reasoning_details"];
 
-/// It does not fit what the client has.
+/// What came does not fit what the client has.
 pub(super) struct Mismatch;
 
 /// What of a delta is new to the client.
@@ -15,11 +15,10 @@ pub(super) struct New {
     pub(super) content: String,
     /// With whether the client knows the call already.
     pub(super) tools: Vec<(ToolDelta, bool)>,
-    /// A stop string ended in it.
     pub(super) stop: Option<Finish>,
 }
 
-/// Feeds a delta through the joint.
+/// Passes a delta through the joint.
 pub(super) fn feed(joint: &mut Joint, delta: &Delta) -> Result<New, Mismatch> {
     let mut new = New { content: String::new(), tools: Vec::new(), stop: None };
     if !delta.content.is_empty() {
