@@ -18,8 +18,7 @@ const STREAMS: usize = 1000;
 /// Requests that arrive after the first second of the outage.
 const LATER: usize = 300;
 /// What the resident memory after identical waves differs by: over seven of them it went from 58 to
-/// 50, 79 and 68 MB without a trend, as the allocator keeps pages. A stream that were kept whole
-/// would show as four times this.
+/// 50, 79 and 68 MB without a trend, as the allocator keeps pages.
 const LEFT_BEHIND: u64 = 24 * 1024 * 1024;
 
 /// 60 tokens in 15 s: a thousand such streams are 4,000 tokens a second on two busy cores.
