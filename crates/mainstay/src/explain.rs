@@ -61,7 +61,9 @@ fn get(base: &str, path: &str, accept: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\naccept: {accept}\r\n\r\n")?;
+    // At once: `write!` on a socket sends each piece by itself.
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {host}\r\naccept: {accept}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut reply)?;
     let reply = String::from_utf8_lossy(&reply);
@@ -81,11 +83,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut head = [0; 512];
-            let read = stream.read(&mut head).unwrap();
+            let (mut head, mut piece) = (Vec::new(), [0; 512]);
+            while !head.ends_with(b"\r\n\r\n") {
+                let read = stream.read(&mut piece).unwrap();
+                assert_ne!(read, 0, "the request ends before its head does");
+                head.extend_from_slice(&piece[..read]);
+            }
             let reply = "HTTP/1.0 404 Not Found\r\ncontent-length: 2\r\n\r\nno";
             stream.write_all(reply.as_bytes()).unwrap();
-            String::from_utf8_lossy(&head[..read]).into_owned()
+            String::from_utf8_lossy(&head).into_owned()
         });
         let reply = get(&format!("http://{address}/"), "/explain/x", "text/plain").unwrap();
         assert_eq!(reply, (404, "no".to_string()));

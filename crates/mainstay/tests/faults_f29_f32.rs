@@ -22,8 +22,8 @@ fn layout(primary: &str) -> impl Fn(Place) -> Layout {
     move |place| Layout::new(place, &primary, "ok")
 }
 
-/// The whole answer after `added`. An upstream that answers plainly takes the time of a whole answer
-/// before it cuts it.
+/// The whole answer after `added`. An upstream that answers plainly takes the time of a whole
+/// answer before it cuts it.
 fn rescued(case: &Case<'_>, added: Duration) {
     whole(case.reply, PROMPT);
     let before = if case.way == Way::PlainUpstream { normal() } else { Duration::ZERO };
