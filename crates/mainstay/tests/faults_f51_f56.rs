@@ -154,9 +154,12 @@ async fn f52_two_equals_that_brown_out_serve_the_top_tier_first_and_all_they_can
     );
     for (tier, reply) in late.iter().filter(|(_, r)| r.status != 200) {
         refused(reply, 503, "overloaded");
-        assert!(reply.took <= millis(600) + SLACK, "{tier} waited {:?}", reply.took);
+        // Only the highest tier may wait for room, half a second.
+        let wait = if *tier == "enterprise" { 500 } else { 100 };
+        assert!(reply.took <= millis(wait) + SLACK, "{tier} waited {:?}", reply.took);
     }
     assert!(all as f64 >= 0.9 * able, "{all} served of {able:.0}");
+    assert!(refusals.get(refusals.len() * 95 / 100).is_none_or(|took| *took <= millis(100)));
     // Two sites that both reach for more in the same millisecond refuse one of it now and then.
     assert!(served("enterprise") * 100 >= of("enterprise") * 95, "the top tier comes first");
     assert!(served("pro") * of("free") >= served("free") * of("pro"), "then the next");
