@@ -42,6 +42,7 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("http", "how long clients' connections last"),
     ("run.rs", "how long the end may take"),
     ("telemetry.rs", "how often the same line is written"),
+    ("telemetry/scribe.rs", "how long lines are gathered before they are written"),
 ];
 
 /// One Rust file.

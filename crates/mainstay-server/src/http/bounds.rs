@@ -15,8 +15,9 @@ const RATE_LEAST: u64 = 16 * 1024;
 /// What is set aside before the first byte, whatever the client announces.
 const RESERVE_MAX: u64 = 64 * 1024;
 
-/// How long the rest of a refused body is taken in.
+/// How long the rest of a refused body is taken in, and how long a pause ends that.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +72,11 @@ async fn discard<B>(mut body: B)
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
 {
-    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    // Whoever sends for longer than this gets the refusal and a closed connection.
-    let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
+    let until = Instant::now() + DISCARD_TIME;
+    loop {
+        let next = until.min(Instant::now() + DISCARD_PAUSE);
+        let Ok(Some(Ok(_))) = timeout_at(next, body.frame()).await else { return };
+    }
 }
 
 fn of(error: &hyper::Error) -> BodyError {
