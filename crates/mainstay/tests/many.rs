@@ -107,8 +107,9 @@ async fn a_thousand_streams_are_finished_exactly_when_their_site_dies() {
     println!("last wave: {STREAMS} streams cut while the site stays down, all whole");
 }
 
-/// The primary stands at the port that can be taken away; each wave has a target of its own
-/// there, so that what the gateway believes of it is the same at each beginning. The fallback is a
+/// The primary stands at the port that can be taken away; each wave knows it as a site of its own,
+/// so that what the gateway believes of it is the same at each beginning: a resume that meets the
+/// closed port is a strike against every model of its site. The fallback is a
 /// substitute: of two equals a busy machine's first site gets only as much as it is quick.
 fn layout(faults: &Running) -> Layout {
     let able = |name: &str| format!("{{ name = \"{name}\", continue = true }}");
@@ -123,10 +124,17 @@ fn layout(faults: &Running) -> Layout {
         .reached_at("primary", &faults.addresses.flap)
         .site_line("primary", &models)
         .site_line("fallback", &models);
+    let flap = &faults.addresses.flap;
     for name in ["first", "second", "third", "last", "quick"] {
-        let model = of(name);
+        let (model, site) = (of(name), if name == "quick" { "last" } else { name });
+        if name != "quick" {
+            layout = layout.more(&format!(
+                "[[site]]\nname = \"{name}-site\"\nprovider = \"openai\"\n\
+                 base_url = \"{flap}/s/{PRIMARY}/v1\"\nkey = \"sk-{PRIMARY}\"\n{models}"
+            ));
+        }
         layout = layout.more(&format!(
-            "[[model]]\nname = \"{name}\"\nserved_by = [\"primary/{model}\"]\n\
+            "[[model]]\nname = \"{name}\"\nserved_by = [\"{site}-site/{model}\"]\n\
              substitutes = [\"fallback/{model}\"]"
         ));
     }
