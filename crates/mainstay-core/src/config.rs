@@ -3,7 +3,9 @@
 //! The file a person writes is turned into this by the binary, which checks it and names line and
 //! key of what is wrong. Here everything is present, resolved and within bounds.
 
-use crate::names::{SiteId, TargetId};
+use crate::cost::CostUnits;
+use crate::lease::Terms;
+use crate::names::{GatewayId, SiteId, TargetId};
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,6 +25,84 @@ pub struct Config {
     pub tiers: Vec<Tier>,
     /// Times and bounds.
     pub limits: Limits,
+    /// This gateway among others, and sites of ours.
+    pub fleet: Fleet,
+}
+
+/// How gateways and sites of ours share load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fleet {
+    /// This gateway,
+    pub me: GatewayId,
+    /// of so many that the policy lists.
+    pub gateways: u16,
+    /// Terms of credit.
+    pub credit: Terms,
+    /// Terms of quota slices.
+    pub quota: Terms,
+    /// Between two reports to each site of ours.
+    pub report: Duration,
+    /// Between two digests to peers, and how many get each.
+    pub digest: (Duration, u8),
+    /// Sites that orders and indirect evidence leave in service where there are more than two
+    /// eligible ones; of two or fewer, one.
+    pub min_sites: u8,
+    /// Share of capacity that they leave, in hundredths.
+    pub min_capacity: u8,
+    /// Whether a slow first token may be raced at another site.
+    pub hedge: bool,
+}
+
+impl Default for Fleet {
+    fn default() -> Fleet {
+        Fleet {
+            me: GatewayId(0),
+            gateways: 1,
+            credit: Terms::CREDIT,
+            quota: Terms::QUOTA,
+            report: Duration::from_millis(500),
+            digest: (Duration::from_secs(1), 3),
+            min_sites: 2,
+            min_capacity: 30,
+            hedge: false,
+        }
+    }
+}
+
+/// What a site controller decides by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteConfig {
+    /// Which site this is.
+    pub site: SiteId,
+    /// The models it serves.
+    pub pools: Vec<Pool>,
+    /// The service classes, the highest first. Never empty.
+    pub tiers: Vec<Tier>,
+    /// For each tier: how long an attempt may wait for its first token.
+    pub patience: Vec<Duration>,
+    /// Gateways that the policy lists.
+    pub gateways: u16,
+    /// Terms of credit.
+    pub credit: Terms,
+    /// Grants may exceed capacity by this much, in hundredths.
+    pub overcommit: u8,
+    /// More than its demand that a gateway may hold, in hundredths.
+    pub slack: u8,
+    /// Standby, in hundredths of a gateway's whole demand.
+    pub standby: u8,
+}
+
+/// One model at a site, with workers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Which.
+    pub target: TargetId,
+    /// What its workers really have, see `Target::labels`.
+    pub labels: u64,
+    /// A median request: no grant is smaller, unless it is nothing.
+    pub median: CostUnits,
+    /// First tokens later than this break the promise.
+    pub promise: Duration,
 }
 
 /// A failure domain that can answer.
@@ -32,10 +112,34 @@ pub struct Site {
     pub name: String,
     /// Concurrent requests it may have in flight for us; `None` is unknown.
     pub capacity: Option<u32>,
-    /// Whether it is our own embedded engine, which can go on from a token journal.
-    pub embedded: bool,
+    /// Who admits work there.
+    pub kind: SiteKind,
     /// Identical refusals of our key needed before it is believed, e.g. 2 for OpenRouter.
     pub auth_strikes: u8,
+}
+
+impl Site {
+    /// Whether it is the engine in this process.
+    pub fn is_embedded(&self) -> bool {
+        self.kind == SiteKind::Embedded
+    }
+
+    /// Whether it is a data center of ours.
+    pub fn is_node(&self) -> bool {
+        self.kind == SiteKind::Node
+    }
+}
+
+/// Who admits work into a site, and so what this gateway may know of its room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SiteKind {
+    /// A provider account: the gateway plays its controller, from limits and replies.
+    #[default]
+    Provider,
+    /// The engine in this process, which can go on from a token journal.
+    Embedded,
+    /// A data center of ours: its controller grants credit, acknowledges and beats.
+    Node,
 }
 
 /// One model at one site: what an attempt is sent to, and what health is kept for.
@@ -53,6 +157,10 @@ pub struct Target {
     pub offers: Needs,
     /// Whether it can go on from a partial answer.
     pub continuation: Continuation,
+    /// What it has beyond features, one bit each: build, context class, residency, tenant pin.
+    pub labels: u64,
+    /// Share of the model's sessions that are at home here, in thousandths.
+    pub home: u16,
 }
 
 /// Features a request needs, or a target offers.

@@ -1,6 +1,12 @@
 //! Decisions with their reasons: what feeds logs, metrics, `explain`, status and the timeline of a
 //! simulation.
 
+mod policy;
+mod site;
+
+pub use policy::PolicyFact;
+pub use site::SiteFact;
+
 use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, TargetId, TierId};
 use crate::time::Duration;
 

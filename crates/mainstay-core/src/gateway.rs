@@ -22,7 +22,8 @@ pub mod watch;
 
 use crate::config::Config;
 use crate::fact::{Fact, How, Outcome};
-use crate::names::{AttemptId, RequestId, SiteId, TargetId};
+use crate::message::{Ack, Digest, Grant, Open, Order, Refuse, Report as Wanted};
+use crate::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -54,8 +55,33 @@ pub enum Event {
     Broken { attempt: AttemptId, broken: Broken },
     /// The client left.
     Gone { request: RequestId, report: Report },
+    /// A site of ours answered a report.
+    Grant(Grant),
+    /// A site of ours took an attempt in.
+    Ack(Ack),
+    /// A site of ours did not take an attempt in, or hands it back before its first token.
+    Refused(Refuse),
+    /// A peer's digest.
+    Digest(Digest),
+    /// The orders in force, from the policy machine of this process.
+    Orders(Vec<Order>),
+    /// A probe ended.
+    Probed { target: TargetId, probe: Probe, good: bool },
+    /// This process's own loop was late by so much.
+    Lag(Duration),
+    /// Another policy is in force.
+    Adopt(Config),
     /// A deadline passed.
     Tick,
+}
+
+/// How deep a probe looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Probe {
+    /// Whether its health endpoint answers.
+    Shallow,
+    /// One token through the real path.
+    Token,
 }
 
 /// What the server must do.
@@ -65,6 +91,14 @@ pub enum Action {
     Start(Start),
     /// End the request. Whatever attempt is open is to be given up.
     Close { request: RequestId, close: Close },
+    /// Tell a site of ours what is wanted there.
+    Report { site: SiteId, report: Wanted },
+    /// Tell a peer how things stand. What concerns policy is for the driver to fill in.
+    Digest { to: GatewayId, digest: Digest },
+    /// Probe a target.
+    Probe { target: TargetId, probe: Probe },
+    /// Answer names with these gateways from now on, by weight; never empty.
+    Answers(Vec<(GatewayId, u32)>),
     /// Tell of a decision.
     Fact(Fact),
 }
@@ -86,6 +120,8 @@ pub struct Start {
     pub patience: Patience,
     /// Only this choice of several is to be resumed.
     pub only_choice: Option<u32>,
+    /// What a site of ours is told; `None` for a provider and the embedded engine.
+    pub open: Option<Open>,
 }
 
 /// How a request ends for its client.
@@ -144,7 +180,15 @@ impl Gateway {
             Event::Short { attempt, report } => self.short(now, attempt, report, actions),
             Event::Broken { attempt, broken } => self.broken(now, attempt, broken, actions),
             Event::Gone { request, report } => self.gone(now, request, report, actions),
-            Event::Tick => {}
+            Event::Grant(_)
+            | Event::Ack(_)
+            | Event::Refused(_)
+            | Event::Digest(_)
+            | Event::Orders(_)
+            | Event::Probed { .. }
+            | Event::Lag(_)
+            | Event::Adopt(_)
+            | Event::Tick => {}
         }
         self.pass_deadlines(now, actions);
     }

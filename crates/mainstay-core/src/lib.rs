@@ -6,10 +6,18 @@
 #![no_std]
 extern crate alloc;
 
-pub mod config;
-pub mod fact;
-pub mod gateway;
 pub mod names;
-pub mod rng;
 pub mod time;
+
+pub mod config;
+pub mod cost;
+pub mod fact;
+pub mod lease;
+pub mod message;
+pub mod mutant;
+pub mod rng;
+
+pub mod gateway;
+pub mod policy;
+pub mod site;
 pub mod worker;

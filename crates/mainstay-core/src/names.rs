@@ -4,19 +4,19 @@ use crate::time::Duration;
 use alloc::string::String;
 
 /// Position of a site in `Config::sites`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u16);
 
 /// Position of a target (a model at a site) in `Config::targets`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u16);
 
 /// Position of a model, the name a client asks for, in `Config::models`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelId(pub u16);
 
 /// Position of a tier in `Config::tiers`, the highest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TierId(pub u8);
 
 /// One client request in this process.
@@ -30,6 +30,23 @@ pub struct AttemptId {
     pub request: RequestId,
     /// 1 for the first attempt of the request, then counting up.
     pub number: u8,
+}
+
+/// Position of a gateway among those the policy lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayId(pub u16);
+
+/// Position of a worker at its site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u16);
+
+/// An attempt as a site knows it: request numbers are each gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Work {
+    /// Whose.
+    pub from: GatewayId,
+    /// Which.
+    pub attempt: AttemptId,
 }
 
 /// What an upstream's misbehaviour means. A dialect names the class; what to do about it is

@@ -27,7 +27,7 @@ impl Rig {
         let site = |at: u16| Site {
             name: format!("site-{at}"),
             capacity: None,
-            embedded: false,
+            kind: Default::default(),
             auth_strikes: 1,
         };
         let target = |at: u16| Target {
@@ -37,6 +37,8 @@ impl Rig {
             output_max: None,
             offers: Needs::all(),
             continuation: Continuation::Native,
+            labels: 0,
+            home: 0,
         };
         let model = Model {
             name: "chat".into(),
@@ -51,6 +53,7 @@ impl Rig {
             families: Vec::new(),
             tiers: vec![Tier { name: "pro".into(), floor: 0.0 }],
             limits: Limits::default(),
+            fleet: Default::default(),
         };
         let (facts, starts, ends) = Default::default();
         let (gateway, now) = (Gateway::new(config, 7), Time::from_micros(1_000_000));
@@ -65,6 +68,10 @@ impl Rig {
                 Action::Fact(fact) => self.facts.push(fact),
                 Action::Start(start) => self.starts.push(start),
                 Action::Close { close, .. } => self.ends.push(close),
+                Action::Report { .. }
+                | Action::Digest { .. }
+                | Action::Probe { .. }
+                | Action::Answers(_) => {}
             }
         }
     }
@@ -86,6 +93,7 @@ impl Rig {
             max_tokens: None,
             choices: 1,
             deadline: None,
+            ..Ask::default()
         };
         self.hear(Event::Arrive { request: RequestId(self.requests), ask });
         self.latest()

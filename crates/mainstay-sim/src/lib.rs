@@ -16,3 +16,6 @@ pub mod relay;
 pub mod checks;
 pub mod setup;
 pub mod world;
+
+pub mod outcome;
+pub mod scenario;

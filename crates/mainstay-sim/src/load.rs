@@ -83,5 +83,6 @@ pub fn ask() -> Ask {
         max_tokens: None,
         choices: 1,
         deadline: None,
+        ..Ask::default()
     }
 }

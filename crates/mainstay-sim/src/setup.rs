@@ -87,8 +87,12 @@ impl Setup {
 /// One site and target for each upstream; the first serves the one model. Three tiers.
 fn config(sites: usize) -> Config {
     let names = ["primary", "second", "third", "fourth"];
-    let site =
-        |n: usize| Site { name: names[n].into(), capacity: None, embedded: false, auth_strikes: 1 };
+    let site = |n: usize| Site {
+        name: names[n].into(),
+        capacity: None,
+        kind: Default::default(),
+        auth_strikes: 1,
+    };
     let target = |n: usize| Target {
         site: SiteId(n as u16),
         model: "m".into(),
@@ -96,6 +100,8 @@ fn config(sites: usize) -> Config {
         output_max: None,
         offers: Needs::all(),
         continuation: Continuation::Native,
+        labels: 0,
+        home: 0,
     };
     let tier = |name: &str, floor| Tier { name: name.into(), floor };
     Config {
@@ -110,5 +116,6 @@ fn config(sites: usize) -> Config {
         families: Vec::new(),
         tiers: vec![tier("enterprise", 0.4), tier("pro", 0.25), tier("free", 0.05)],
         limits: Limits::default(),
+        fleet: Default::default(),
     }
 }

@@ -284,6 +284,11 @@ impl World {
                 Action::Start(start) => self.start(start),
                 Action::Close { request, close } => self.close(request, close),
                 Action::Fact(fact) => self.facts.push((self.now, fact)),
+                // One gateway in front of providers has nobody to say these to.
+                Action::Report { .. }
+                | Action::Digest { .. }
+                | Action::Probe { .. }
+                | Action::Answers(_) => {}
             }
         }
         let next = self.gateway.deadline().map(|(at, _)| at);

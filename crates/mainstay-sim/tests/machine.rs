@@ -139,7 +139,11 @@ impl Watch {
                         self.wrong.push(format!("{request:?} closed late or twice: {close:?}"));
                     }
                 }
-                Action::Fact(_) => {}
+                Action::Fact(_)
+                | Action::Report { .. }
+                | Action::Digest { .. }
+                | Action::Probe { .. }
+                | Action::Answers(_) => {}
             }
         }
     }

@@ -35,6 +35,8 @@ impl Gateway {
                 output_max: None,
                 offers: Needs::all(),
                 continuation: family.continuation,
+                labels: 0,
+                home: 0,
             });
             served_by.push(id);
         }

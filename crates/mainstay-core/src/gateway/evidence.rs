@@ -222,7 +222,7 @@ impl Gateway {
     ) {
         let target = running.target;
         let site = self.config.targets[usize::from(target.0)].site;
-        if self.config.sites[usize::from(site.0)].embedded {
+        if self.config.sites[usize::from(site.0)].is_embedded() {
             // Our own engine is configured, not guessed at: what it refused once it may answer
             // when it stands in for others.
             return;

@@ -80,7 +80,7 @@ pub struct ModelState {
 impl Gateway {
     /// How the sites stand; the model that `asked` names comes first.
     pub fn outlook(&self, now: Time, asked: &str) -> Outlook {
-        let embedded = |site: usize| self.config.sites[site].embedded;
+        let embedded = |site: usize| self.config.sites[site].is_embedded();
         let places: Vec<usize> = (0..self.config.sites.len()).filter(|s| !embedded(*s)).collect();
         let sites: Vec<SiteState> = places.iter().map(|site| self.site_state(now, *site)).collect();
         let waits = |state: &State| !matches!(state, State::Running(_));
@@ -114,7 +114,7 @@ impl Gateway {
         let listed = &self.config.models[..self.listed];
         let is_ours = |model: &crate::config::Model| {
             let mut all = model.served_by.iter().chain(&model.substitutes);
-            all.all(|id| self.config.sites[self.site_of(*id)].embedded)
+            all.all(|id| self.config.sites[self.site_of(*id)].is_embedded())
         };
         let wanted = |at: &usize| self.config.models[*at].name == asked;
         let first = (0..self.config.models.len()).find(wanted);
@@ -133,7 +133,7 @@ impl Gateway {
                 by.push(place);
             }
         }
-        let foreign = |id: &&TargetId| !self.config.sites[self.site_of(**id)].embedded;
+        let foreign = |id: &&TargetId| !self.config.sites[self.site_of(**id)].is_embedded();
         let substitute = model.substitutes.iter().find(foreign);
         let named = |id: &TargetId| self.config.targets[usize::from(id.0)].model.clone();
         ModelState { name: model.name.clone(), by, substitute: substitute.map(named) }
@@ -169,7 +169,9 @@ fn condition(now: Time, target: &Target) -> (Condition, Option<Duration>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Continuation, Model, Needs, Site, Target as Fixed, Tier};
+    use crate::config::{
+        Config, Continuation, Model, Needs, Site, SiteKind, Target as Fixed, Tier,
+    };
     use crate::fact::Why;
     use crate::gateway::request::{Ask, Broken, Report, Sent};
     use crate::gateway::{Action, Event};
@@ -177,12 +179,8 @@ mod tests {
     use alloc::vec;
 
     fn config() -> Config {
-        let site = |name: &str, embedded| Site {
-            name: name.into(),
-            capacity: None,
-            embedded,
-            auth_strikes: 1,
-        };
+        let site =
+            |name: &str, kind| Site { name: name.into(), capacity: None, kind, auth_strikes: 1 };
         let target = |site, model: &str| Fixed {
             site: SiteId(site),
             model: model.into(),
@@ -190,6 +188,8 @@ mod tests {
             output_max: None,
             offers: Needs::all(),
             continuation: Continuation::None,
+            labels: 0,
+            home: 0,
         };
         let model = |name: &str, served_by: &[u16], substitutes: &[u16]| Model {
             name: name.into(),
@@ -198,12 +198,17 @@ mod tests {
             substitutes_may_finish: true,
         };
         Config {
-            sites: vec![site("one", false), site("two", false), site("engine", true)],
+            sites: vec![
+                site("one", SiteKind::Provider),
+                site("two", SiteKind::Provider),
+                site("engine", SiteKind::Embedded),
+            ],
             targets: vec![target(0, "a"), target(1, "a"), target(2, "builtin")],
             models: vec![model("builtin", &[2], &[]), model("chat", &[0, 1], &[2])],
             families: vec![],
             tiers: vec![Tier { name: "pro".into(), floor: 0.0 }],
             limits: Default::default(),
+            fleet: Default::default(),
         }
     }
 
@@ -220,6 +225,7 @@ mod tests {
             max_tokens: None,
             choices: 1,
             deadline: None,
+            ..Ask::default()
         };
         let mut actions = vec![];
         gateway.handle(now, Event::Arrive { request, ask }, &mut actions);

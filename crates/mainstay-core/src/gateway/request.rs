@@ -2,6 +2,7 @@
 //! step.
 
 use crate::config::{Limits, Needs};
+use crate::cost::CostUnits;
 use crate::fact::{How, Why};
 use crate::gateway::joint::Standing;
 use crate::gateway::latency::Histogram;
@@ -18,7 +19,7 @@ pub const ATTEMPTS: u8 = 3;
 const FAST: Duration = Duration::from_secs(2);
 
 /// What the client asked, as far as decisions need it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ask {
     /// The model it named.
     pub model: ModelId,
@@ -36,6 +37,14 @@ pub struct Ask {
     pub choices: u32,
     /// The client's own deadline.
     pub deadline: Option<Duration>,
+    /// Whose it is: tenants of a tier share it fairly, and a tenant's sessions are shed together.
+    pub tenant: u32,
+    /// Hash of its session, for the prefix cache; `None` where nothing tells one.
+    pub session: Option<u64>,
+    /// What its target must have, see `config::Target::labels`.
+    pub labels: u64,
+    /// What it is predicted to cost a site of ours, at its 90th percentile.
+    pub cost: CostUnits,
 }
 
 /// What an attempt leaves behind, however it ended.

@@ -390,13 +390,13 @@ impl Gateway {
         let fixed = &self.config.targets[usize::from(target.0)];
         let (site, model) = (fixed.site, fixed.model.clone());
         let mut patience = self.targets.get(target).latency.patience(&self.config.limits);
-        if self.config.sites[usize::from(site.0)].embedded {
+        if self.config.sites[usize::from(site.0)].is_embedded() {
             patience.first_token = EMBEDDED_FIRST_TOKEN;
             patience.stall = EMBEDDED_STALL;
             patience.drip_rate = 0.0;
         }
         actions.push(Action::Fact(Fact::AttemptStarted { attempt, target, how, relayed }));
-        let start = Start { attempt, target, site, model, how, patience, only_choice };
+        let start = Start { attempt, target, site, model, how, patience, only_choice, open: None };
         actions.push(Action::Start(start));
         self.plan(request);
     }

@@ -194,6 +194,7 @@ fn ask(call: &Call, model: ModelId, tier: TierId) -> Ask {
         max_tokens: call.max_tokens,
         choices: call.choices(),
         deadline: None,
+        ..Ask::default()
     }
 }
 

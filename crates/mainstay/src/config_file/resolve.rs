@@ -94,6 +94,7 @@ pub fn resolve(
         families: plan.families,
         tiers,
         limits,
+        fleet: Default::default(),
     };
     // Without keys all callers are of one class. The highest, so that no share is kept from them
     // for callers who cannot exist.

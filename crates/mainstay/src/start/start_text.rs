@@ -91,7 +91,7 @@ fn shown(core: &Config, model: &Model) -> bool {
 /// embedded engine is not lost alone; it goes when Mainstay goes.
 fn survives(resolved: &Resolved, model: &Model) -> String {
     let core = &resolved.setup.core;
-    let sites = core.sites.iter().enumerate().filter(|(_, site)| !site.embedded);
+    let sites = core.sites.iter().enumerate().filter(|(_, site)| !site.is_embedded());
     let mut lost: Vec<(String, Vec<usize>)> =
         sites.map(|(at, site)| (site.name.clone(), vec![at])).collect();
     let fates: BTreeSet<&String> =

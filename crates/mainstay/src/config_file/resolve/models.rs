@@ -157,13 +157,13 @@ impl Plan {
             .collect();
         let vectors = equals.first().is_some_and(|(at, _)| {
             let offer = sites[*at].offers.iter().find(|offer| offer.name == wanted);
-            offer.is_some_and(|offer| offer.offers.embeddings && !sites[*at].core.embedded)
+            offer.is_some_and(|offer| offer.offers.embeddings && !sites[*at].core.is_embedded())
         });
         // Vectors of another model mean nothing beside those that the caller has stored.
         let elsewhere = |at: usize| equals.iter().all(|(equal, _)| *equal != at);
         let others = chats.iter().filter(|(at, _)| !vectors && elsewhere(*at));
         // The engine is the last of all, and where it is asked for by name nobody else is meant.
-        let by_name = equals.iter().all(|(at, _)| sites[*at].core.embedded) && name != "chat";
+        let by_name = equals.iter().all(|(at, _)| sites[*at].core.is_embedded()) && name != "chat";
         let others: Vec<_> = others.filter(|_| !by_name).cloned().collect();
         let served_by = self.targets_of(equals, sites);
         let substitutes = self.targets_of(others, sites);
@@ -211,8 +211,8 @@ fn target(id: SiteId, model: &str, site: &Made) -> Target {
             offers: Default::default(),
             continues: false,
         });
-    let continuation = continuation(site.core.embedded, continues);
-    Target { site: id, model: name, window, output_max, offers, continuation }
+    let continuation = continuation(site.core.is_embedded(), continues);
+    Target { site: id, model: name, window, output_max, offers, continuation, labels: 0, home: 0 }
 }
 
 fn continuation(embedded: bool, continues: bool) -> Continuation {

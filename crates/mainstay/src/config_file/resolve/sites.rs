@@ -4,7 +4,7 @@ use super::{Origin, Resolver};
 use crate::catalog::{self, Offer};
 use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
-use mainstay_core::config;
+use mainstay_core::config::{self, SiteKind};
 use mainstay_server::gateway::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, Provider, Secret, Upstream};
 use std::net::{IpAddr, SocketAddr};
@@ -103,7 +103,12 @@ impl Resolver<'_> {
             }
         };
         Made {
-            core: config::Site { name, capacity: file.capacity, embedded: true, auth_strikes: 1 },
+            core: config::Site {
+                name,
+                capacity: file.capacity,
+                kind: SiteKind::Embedded,
+                auth_strikes: 1,
+            },
             upstream: Upstream::Engine(engine),
             origin: Origin { why, fate: file.fate.clone() },
             chat: Some(offer.name.clone()),
@@ -179,7 +184,7 @@ impl Resolver<'_> {
             core: config::Site {
                 name,
                 capacity: file.capacity,
-                embedded: false,
+                kind: SiteKind::Provider,
                 auth_strikes: dialect.auth_strikes,
             },
             upstream,

@@ -307,7 +307,7 @@ fn nothing_at_all_is_the_embedded_engine() {
     let resolved = resolved("", []).expect("right");
     let core = &resolved.setup.core;
     assert_eq!(core.sites.len(), 1);
-    assert!(core.sites[0].embedded);
+    assert!(core.sites[0].is_embedded());
     let names: Vec<&str> = core.models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(names, ["chat", "builtin"]);
     let tiers: Vec<&str> = core.tiers.iter().map(|tier| tier.name.as_str()).collect();

@@ -1,0 +1,238 @@
+//! What nodes say to each other. Ages, never times; the newest wins; nothing is queued for a dead
+//! peer.
+//!
+//! Positions (`TargetId`, `SiteId`, `GatewayId`) are those of the policy both sides run; what
+//! carries the messages translates names. Every message has a bounded size.
+
+use crate::cost::{CostRate, CostUnits};
+use crate::fact::Verdict;
+use crate::names::{AttemptId, GatewayId, SiteId, TargetId, TierId, Work};
+use crate::time::Duration;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Tiers that a policy may have.
+pub const TIERS_MAX: usize = 8;
+
+/// One value for each tier, the highest first; beyond the policy's tiers it is the default.
+pub type PerTier<T> = [T; TIERS_MAX];
+
+/// Gateway to site, for each model there, at every beat of the report clock whatever happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Report {
+    /// For which model there.
+    pub target: TargetId,
+    /// Which report this is; its grant echoes it.
+    pub nonce: u64,
+    /// What is wanted here now: placed since the last report, and held back.
+    pub demand: PerTier<CostRate>,
+    /// The same over all sites of the model.
+    pub total: PerTier<CostRate>,
+    /// Attempts of this gateway open here.
+    pub in_flight: u32,
+    /// Since the report before, by the sender's clock.
+    pub elapsed: Duration,
+}
+
+/// Site to gateway, in answer to a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// For which model there.
+    pub target: TargetId,
+    /// The controller's epoch.
+    pub epoch: u32,
+    /// The report it answers.
+    pub nonce: u64,
+    /// What may be sent, by tier.
+    pub rate: PerTier<CostRate>,
+    /// Spare that may be used by any tier when another site is lost.
+    pub standby: CostRate,
+    /// What the site can carry in all.
+    pub capacity: CostRate,
+    /// How much of it is on offer while the site returns, in hundredths.
+    pub ramp: u8,
+    /// Whether it takes new work.
+    pub offer: Offer,
+    /// Usual time to first token, queue included.
+    pub ttft: Duration,
+    /// Share of prompt tokens that a session new to the site finds uncached, in hundredths.
+    pub miss: u8,
+    /// Since the grant before to this gateway, by the sender's clock.
+    pub elapsed: Duration,
+}
+
+/// Whether a site takes new work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Offer {
+    /// Yes.
+    #[default]
+    Open,
+    /// No; what runs is finished.
+    Draining,
+    /// No; what runs is to move elsewhere.
+    Closed,
+}
+
+/// Gateway to site: an attempt. Not its content, which goes past the machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Which.
+    pub work: Work,
+    /// For which model.
+    pub target: TargetId,
+    /// In which tier.
+    pub tier: TierId,
+    /// What it will cost, at its predicted 90th percentile.
+    pub cost: CostUnits,
+    /// Whether it is paid for with credit; else it is speculative.
+    pub credited: bool,
+    /// Whether it goes on with an answer begun elsewhere.
+    pub moving: bool,
+    /// Time left until the request's deadline.
+    pub left: Duration,
+    /// Whose: the fair share inside a tier is kept for tenants.
+    pub tenant: u32,
+    /// Hash of the session, for the prefix cache.
+    pub session: u64,
+    /// What the site must have, see `config::Target::labels`.
+    pub labels: u64,
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// Most output tokens.
+    pub output: u32,
+    /// Whether other sites may have room: then the site hands back rather than queue long.
+    pub elsewhere: bool,
+}
+
+/// Site to gateway: an attempt is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Whether it waits in the site's queue.
+    pub queued: bool,
+    /// When its first token is expected.
+    pub ttft: Duration,
+}
+
+/// Site to gateway: an attempt is not taken in, or is handed back before its first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refuse {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Why.
+    pub reason: Reason,
+    /// Not before this time.
+    pub retry_after: Duration,
+    /// Whether the gateway holds more credit than the site can now honour: it must lower it.
+    pub cut: bool,
+}
+
+/// Why a site does not take an attempt in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// No room now.
+    Overloaded,
+    /// No worker of the model is alive.
+    NoWorker,
+    /// It would not be served before its deadline or its tier's patience.
+    TooLate,
+    /// The site takes no new work.
+    Draining,
+    /// The request is not for this site: wrong model, context class or residency.
+    NotMine,
+}
+
+/// Gateway to three peers in rotation, every second, always.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// Whose.
+    pub from: GatewayId,
+    /// What it believes of each target that is not up, and for how long.
+    pub verdicts: Vec<(TargetId, Verdict, Duration)>,
+    /// Credit it holds and does not use.
+    pub spare: CostRate,
+    /// Whether it doubts itself.
+    pub in_doubt: bool,
+    /// The generation it runs,
+    pub generation: u64,
+    /// for how long without a crash or excess of failures.
+    pub clean: Duration,
+    /// Content hashes it has put into quarantine since it runs.
+    pub quarantined: Vec<u64>,
+    /// Share of its requests of the last minute that were shed or failed, in thousandths.
+    pub failing: u16,
+    /// Hash of the orders in force; a difference fetches the set.
+    pub orders: u64,
+    /// Hours counted, by whoever counted most.
+    pub hour: u32,
+    /// For each gateway: seconds since it was heard of, by anybody; 255 is never or long ago.
+    pub heard: Vec<u8>,
+    /// Since the digest before, by the sender's clock.
+    pub elapsed: Duration,
+}
+
+/// An operator's order that works with everything else dead.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order {
+    /// Who gave it, and which of theirs it is.
+    pub id: OrderId,
+    /// Higher ranks first.
+    pub authority: u8,
+    /// What.
+    pub verb: Verb,
+    /// Where; `None` is everywhere, which only a freeze may say.
+    pub site: Option<SiteId>,
+    /// Why.
+    pub reason: String,
+    /// What is left of its life, by the clock of whoever says it.
+    pub left: Duration,
+}
+
+/// Names an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderId {
+    /// Hash of the author's name.
+    pub author: u64,
+    /// Their count.
+    pub seq: u32,
+}
+
+/// What an order says. The stricter one rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// No automatic ramp, no new DOWN, no new generation.
+    Freeze,
+    /// Not more than this much of the site's capacity, in hundredths.
+    Cap(u8),
+    /// No new work; what runs is finished, or moves within the grace.
+    Drain,
+    /// No new work; what runs moves at once.
+    Kill,
+    /// Ends the order named.
+    End(OrderId),
+}
+
+/// Gateway to a key's home: how much of a quota is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuotaReport {
+    /// Hash of the key's id.
+    pub key: u64,
+    /// Which report.
+    pub nonce: u64,
+    /// Cost a second that was asked for since the last.
+    pub demand: CostRate,
+}
+
+/// A key's home to a gateway: its slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuotaGrant {
+    /// Hash of the key's id.
+    pub key: u64,
+    /// The generation that made the granter this key's home.
+    pub epoch: u32,
+    /// The report it answers.
+    pub nonce: u64,
+    /// The slice.
+    pub rate: CostRate,
+}
