@@ -17,5 +17,7 @@ pub mod checks;
 pub mod setup;
 pub mod world;
 
+pub mod fleet;
+
 pub mod outcome;
 pub mod scenario;
