@@ -16,6 +16,7 @@ pub mod lease;
 pub mod message;
 pub mod mutant;
 pub mod rng;
+pub mod share;
 
 pub mod gateway;
 pub mod policy;
