@@ -216,7 +216,7 @@ impl Held {
     /// Share of what is held that is in use, in hundredths; 100 where nothing is held.
     pub fn used(&self, now: Time) -> u64 {
         let held = self.rates(now).map_or(0, |(rates, _)| rates.0);
-        if held == 0 { 100 } else { all(&self.demand).0 * 100 / held }
+        (all(&self.demand).0 * 100).checked_div(held).unwrap_or(100)
     }
 
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
