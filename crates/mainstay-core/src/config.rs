@@ -142,6 +142,9 @@ pub enum SiteKind {
     Node,
 }
 
+/// Every tier, see `Target::tiers`.
+pub const ALL_TIERS: u8 = 0xff;
+
 /// One model at one site: what an attempt is sent to, and what health is kept for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
@@ -161,6 +164,8 @@ pub struct Target {
     pub labels: u64,
     /// Share of the model's sessions that are at home here, in thousandths.
     pub home: u16,
+    /// Tiers that may use it, one bit each, the highest tier the lowest bit.
+    pub tiers: u8,
 }
 
 /// Features a request needs, or a target offers.

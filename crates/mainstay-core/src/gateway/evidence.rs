@@ -228,7 +228,7 @@ impl Gateway {
             return;
         }
         let Some(life) = self.lives.get(&running.attempt.request) else { return };
-        let (prompt, body) = (life.demand().prompt, life.ask.body);
+        let (prompt, body) = (life.demand(now).prompt, life.ask.body);
         let known = self.targets.get_mut(target);
         match fault {
             ClientFault::Context => {
