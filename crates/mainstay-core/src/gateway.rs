@@ -9,6 +9,7 @@ pub mod credit;
 mod evidence;
 mod fit;
 pub mod health;
+pub mod in_service;
 pub mod joint;
 pub mod latency;
 pub mod outlook;
