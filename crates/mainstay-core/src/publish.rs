@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 pub const BEHIND: u64 = 3;
 
 /// One published set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Published<T> {
     /// Its number.
     pub generation: u64,
