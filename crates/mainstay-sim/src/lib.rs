@@ -17,5 +17,8 @@ pub mod checks;
 pub mod setup;
 pub mod world;
 
-pub mod outcome;
+pub mod bench;
 pub mod scenario;
+
+pub mod measure;
+pub mod outcome;
