@@ -19,5 +19,8 @@ pub mod world;
 
 pub mod fleet;
 
-pub mod outcome;
+pub mod bench;
 pub mod scenario;
+
+pub mod measure;
+pub mod outcome;

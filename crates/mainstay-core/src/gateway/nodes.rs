@@ -3,6 +3,7 @@
 
 use crate::cost::{CostRate, CostUnits};
 use crate::fact::{CreditFact, Fact, Verdict, Why};
+use crate::gateway::health::Views;
 use crate::gateway::latency::Patience;
 use crate::gateway::request::{Broken, Report as Left, Sent};
 use crate::gateway::steps::ELSEWHERE;
@@ -162,7 +163,7 @@ impl Gateway {
         known.held.refused(now, tier_index(tier), &refuse, &terms);
         if terms.mutants.removes(Mutant::OverloadIsStrike) {
             known.last_good = false;
-            let _ = known.health.strike(now);
+            let _ = known.health.strike(now, Views::ALONE);
         }
         if refuse.reason == Reason::NotMine && self.targets.unpair(labels, target) {
             let fact = CreditFact::PairingDropped { target, labels };
