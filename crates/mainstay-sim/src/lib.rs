@@ -17,5 +17,7 @@ pub mod checks;
 pub mod setup;
 pub mod world;
 
+pub mod naive;
+
 pub mod outcome;
 pub mod scenario;
