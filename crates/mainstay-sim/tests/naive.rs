@@ -14,7 +14,7 @@ use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
 use mainstay_core::gateway::{Action, Close, Event, Probe, Start};
 use mainstay_core::lease::Terms;
 use mainstay_core::names::{
-    AttemptId, ErrorClass, Failure, RequestId, Scope, SiteId, TargetId, Work, WorkerId,
+    ErrorClass, Failure, RequestId, Scope, SiteId, TargetId, Work, WorkerId,
 };
 use mainstay_core::rng::Rng;
 use mainstay_core::site;
@@ -100,7 +100,7 @@ enum Moment {
     Back,
 }
 
-/// Seconds of the run, and what became of requests that came in them.
+/// The world, with what came of the requests of each second.
 struct Toy {
     gateway: NaiveGateway,
     sites: [Option<NaiveSite>; 3],
@@ -273,13 +273,13 @@ impl Toy {
 #[test]
 fn the_naive_baseline_survives_the_loss_of_a_site_when_the_others_can_carry_it() {
     let [outage, first, fourth] = Toy::story(0.65, 1.0);
-    assert!(outage > 0.9, "{outage}");
+    assert!(outage > 0.97, "{outage}");
     assert!(first > 0.98 && fourth > 0.98, "{first} {fourth}");
 }
 
 #[test]
 fn the_naive_baseline_collapses_in_a_surge_and_stays_down_when_the_site_is_back() {
-    for (load, surge) in [(0.65, 1.3), (0.8, 1.3), (0.65, 5.0)] {
+    for (load, surge) in [(0.65, 1.3), (0.8, 1.3)] {
         let [outage, _, fourth] = Toy::story(load, surge);
         assert!(outage < 0.3, "{load} x {surge}: {outage} in the outage");
         assert!(fourth < 0.1, "{load} x {surge}: {fourth} in the fourth minute after it");

@@ -27,7 +27,6 @@ struct Worker {
 struct Waiting {
     work: Work,
     cost: CostUnits,
-    since: Time,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,7 +59,7 @@ impl NaiveSite {
     /// Takes one event and says what follows.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::Open(open) => self.open(now, &open, actions),
+            Event::Open(open) => self.open(&open, actions),
             Event::Ended { work, .. } => self.free(&work),
             Event::Lost(work) => {
                 if self.running.contains_key(&work) {
@@ -94,10 +93,11 @@ impl NaiveSite {
         &self.config
     }
 
-    /// What its health endpoint says: bad without workers, and bad when work queues for long.
-    pub fn is_healthy(&self, now: Time) -> bool {
+    /// What its health endpoint says now: bad without workers, and bad when the work that waits
+    /// takes long.
+    pub fn is_healthy(&self, _now: Time) -> bool {
         !self.workers.is_empty()
-            && self.queues.keys().all(|target| self.queue_time(now, *target) <= QUEUE_BAD)
+            && self.queues.keys().all(|target| self.queue_time(*target) <= QUEUE_BAD)
     }
 
     /// Attempts that wait, of all models.
@@ -105,18 +105,18 @@ impl NaiveSite {
         self.queues.values().map(|queue| queue.waiting.len()).sum()
     }
 
-    fn open(&mut self, now: Time, open: &Open, actions: &mut Vec<Action>) {
+    fn open(&mut self, open: &Open, actions: &mut Vec<Action>) {
         let capacity = self.capacity(open.target);
         if capacity == CostRate::ZERO {
             return actions.push(refuse(open.work, Reason::NoWorker));
         }
-        let ttft = self.queue_time(now, open.target);
+        let ttft = self.queue_time(open.target);
         let queue = self.queues.entry(open.target).or_default();
         if queue.cost + open.cost > capacity.over(QUEUE_MAX) {
             return actions.push(refuse(open.work, Reason::Overloaded));
         }
         queue.cost += open.cost;
-        queue.waiting.push_back(Waiting { work: open.work, cost: open.cost, since: now });
+        queue.waiting.push_back(Waiting { work: open.work, cost: open.cost });
         let (attempt, queued) = (open.work.attempt, queue.waiting.len() > 1);
         let ack = Ack { attempt, queued, ttft };
         actions.push(Action::Ack { to: open.work.from, ack });
@@ -180,11 +180,10 @@ impl NaiveSite {
         of.map(|worker| worker.capacity).sum()
     }
 
-    /// How long a newcomer would wait, by the work before it or by how long the first one has.
-    fn queue_time(&self, now: Time, target: TargetId) -> Duration {
+    /// How long a newcomer would wait, by the work before it.
+    fn queue_time(&self, target: TargetId) -> Duration {
         let Some(queue) = self.queues.get(&target) else { return Duration::ZERO };
-        let Some(first) = queue.waiting.front() else { return Duration::ZERO };
-        taken(queue.cost, self.capacity(target)).max(now.since(first.since))
+        taken(queue.cost, self.capacity(target))
     }
 }
 
