@@ -18,6 +18,7 @@ pub mod setup;
 pub mod world;
 
 pub mod fleet;
+pub mod naive;
 
 pub mod bench;
 pub mod scenario;
