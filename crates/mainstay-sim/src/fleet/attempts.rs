@@ -6,7 +6,7 @@
 use super::World;
 use super::moment::{Harm, Moment};
 use super::network::{Carried, Way};
-use super::nodes::Reach;
+use super::nodes::{House, Reach};
 use super::slab::Key;
 use super::users::user_of;
 use super::workers::{Served, TOKEN};
@@ -534,6 +534,9 @@ impl World<'_> {
         }
         let (at, work) = (usize::from(attempt.site), attempt.work);
         self.tell_site(at, site::Event::Cancel(work));
+        if self.sites[at].house.as_ref().is_some_and(House::ignores_cancels) {
+            return;
+        }
         self.lose_leg(key);
         self.leave_site(key);
     }
@@ -549,10 +552,11 @@ impl World<'_> {
         }
     }
 
-    /// After its worker went: a site that began an answer and has nobody to go on says so.
+    /// After its worker went: where nobody is there to say so, the broken connection does.
     pub(super) fn after_loss(&mut self, key: Key) {
         let Some(attempt) = self.attempts.get(key) else { return };
-        if attempt.at_site && attempt.place.is_none() && attempt.has_token {
+        let is_alone = self.sites[usize::from(attempt.site)].house.is_none();
+        if attempt.at_site && attempt.place.is_none() && is_alone {
             self.leave_site(key);
             self.tell_harm(key, Harm::Reset);
         }

@@ -5,6 +5,7 @@ use super::moment::{Message, Moment, position};
 use super::network::Way;
 use super::nodes::{Clock, Front, GatewayNode, Reach};
 use super::{PolicyKind, World};
+use crate::naive::NaiveGateway;
 use crate::scenario::{FaultKind, Lie};
 use mainstay_core::fact::{Fact, Verdict};
 use mainstay_core::gateway::{Action, Event, Gateway, Probe};
@@ -50,8 +51,9 @@ impl World<'_> {
         let unwell: Vec<usize> = (0..node.up.len()).filter(|site| !node.up[*site]).collect();
         node.up.fill(true);
         node.front = Some(match self.policy {
-            PolicyKind::Mainstay | PolicyKind::Naive => {
-                Front::Ours(Box::new(Gateway::new(node.config.clone(), seed)))
+            PolicyKind::Mainstay => Front::Ours(Box::new(Gateway::new(node.config.clone(), seed))),
+            PolicyKind::Naive => {
+                Front::Naive(Box::new(NaiveGateway::new(node.config.clone(), seed)))
             }
         });
         for site in unwell {
@@ -190,7 +192,10 @@ impl World<'_> {
             || (node.house.is_some() && has_worker && self.plan.unloadable != Some(site));
         let is_well = node.reach == Reach::Open
             && match probe {
-                Probe::Shallow => node.account.is_some() || node.house.is_some(),
+                Probe::Shallow => {
+                    let house = node.house.as_ref();
+                    node.account.is_some() || house.is_some_and(|h| h.is_healthy(self.now))
+                }
                 Probe::Token => is_served,
             };
         let comes =

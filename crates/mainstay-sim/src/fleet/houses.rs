@@ -8,6 +8,7 @@ use super::nodes::{Account, House, Reach, SiteNode};
 use super::slab::Key;
 use super::workers::Workers;
 use super::{PolicyKind, World};
+use crate::naive::NaiveSite;
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Ack, Grant, Refuse, Report};
 use mainstay_core::names::{GatewayId, TargetId, Work, WorkerId};
@@ -56,8 +57,12 @@ impl World<'_> {
         node.epoch += 1;
         node.tick = None;
         node.house = Some(match self.policy {
-            PolicyKind::Mainstay | PolicyKind::Naive => {
-                House::Ours(Box::new(Site::new(config, self.now, node.epoch, seed)))
+            PolicyKind::Mainstay => House::Ours(Box::new(match node.epoch {
+                1 => Site::first(config, seed),
+                epoch => Site::new(config, self.now, epoch, seed),
+            })),
+            PolicyKind::Naive => {
+                House::Naive(Box::new(NaiveSite::new(config, self.now, node.epoch, seed)))
             }
         });
         self.announce_workers(at, cold);
@@ -99,14 +104,11 @@ impl World<'_> {
             usize::from(attempt.site) == at
                 && attempt.place.is_some_and(|place| usize::from(place.worker) == worker)
         });
-        let lost: Vec<(Key, Work)> = of_it.map(|(key, attempt)| (key, attempt.work)).collect();
+        let lost: Vec<Key> = of_it.map(|(key, _)| key).collect();
+        lost.iter().for_each(|key| self.lose_leg(*key));
         let state = WorkerState::Down;
         self.tell_site(at, Event::Worker { worker: WorkerId(worker as u16), state });
-        for (key, work) in lost {
-            self.lose_leg(key);
-            self.tell_site(at, Event::Lost(work));
-            self.after_loss(key);
-        }
+        lost.into_iter().for_each(|key| self.after_loss(key));
     }
 
     pub(super) fn site_tick(&mut self, at: usize) {

@@ -2,6 +2,7 @@
 
 use super::moment::Harm;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
+use crate::naive::{NaiveGateway, NaiveSite};
 use crate::scenario::Trouble;
 use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
@@ -63,6 +64,8 @@ impl Clock {
 pub enum Front {
     /// The real one.
     Ours(Box<Gateway>),
+    /// The baseline's.
+    Naive(Box<NaiveGateway>),
 }
 
 impl Front {
@@ -70,6 +73,7 @@ impl Front {
     pub fn handle(&mut self, now: Time, event: gateway::Event, actions: &mut Vec<gateway::Action>) {
         match self {
             Front::Ours(gateway) => gateway.handle(now, event, actions),
+            Front::Naive(gateway) => gateway.handle(now, event, actions),
         }
     }
 
@@ -77,6 +81,7 @@ impl Front {
     pub fn deadline(&self) -> Option<Time> {
         match self {
             Front::Ours(gateway) => gateway.deadline().map(|(at, _)| at),
+            Front::Naive(gateway) => gateway.deadline().map(|(at, _)| at),
         }
     }
 
@@ -84,6 +89,7 @@ impl Front {
     pub fn open_requests(&self) -> usize {
         match self {
             Front::Ours(gateway) => gateway.open_requests(),
+            Front::Naive(gateway) => gateway.open_requests(),
         }
     }
 }
@@ -93,6 +99,8 @@ impl Front {
 pub enum House {
     /// The real one.
     Ours(Box<Site>),
+    /// The baseline's.
+    Naive(Box<NaiveSite>),
 }
 
 impl House {
@@ -100,6 +108,7 @@ impl House {
     pub fn handle(&mut self, now: Time, event: site::Event, actions: &mut Vec<site::Action>) {
         match self {
             House::Ours(site) => site.handle(now, event, actions),
+            House::Naive(site) => site.handle(now, event, actions),
         }
     }
 
@@ -107,7 +116,21 @@ impl House {
     pub fn deadline(&self) -> Option<Time> {
         match self {
             House::Ours(site) => site.deadline().map(|(at, _)| at),
+            House::Naive(site) => site.deadline().map(|(at, _)| at),
         }
+    }
+
+    /// Whether its health endpoint says well: ours does as long as it runs.
+    pub fn is_healthy(&self, now: Time) -> bool {
+        match self {
+            House::Ours(_) => true,
+            House::Naive(site) => site.is_healthy(now),
+        }
+    }
+
+    /// Whether work goes on although nobody waits for it.
+    pub fn ignores_cancels(&self) -> bool {
+        matches!(self, House::Naive(_))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::scenario::{Bench, BenchSite, FaultKind, Scenario};
 use mainstay_core::config::{
-    Config, Continuation, Fleet, Limits, Model, Needs, Pool, Site, SiteConfig, SiteKind, Target,
-    Tier,
+    ALL_TIERS, Config, Continuation, Fleet, Limits, Model, Needs, Pool, Site, SiteConfig, SiteKind,
+    Target, Tier,
 };
 use mainstay_core::cost::CostUnits;
 use mainstay_core::lease::Terms;
@@ -112,6 +112,10 @@ impl Plan {
             continuation: Continuation::Native,
             labels: if site.is_provider { LONG } else { self.labels(at) },
             home: (site.home * 1000.0).round() as u16,
+            tiers: match &site.tiers[..] {
+                [] => ALL_TIERS,
+                some => some.iter().fold(0, |mask, tier| mask | 1 << tier),
+            },
         }
     }
 
