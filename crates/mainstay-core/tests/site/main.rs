@@ -1,0 +1,5 @@
+//! The site controller: what must hold by events, and what it does with a load.
+
+mod bench;
+mod carries;
+mod tells;
