@@ -3,8 +3,9 @@
 //! The file a person writes is turned into this by the binary, which checks it and names line and
 //! key of what is wrong. Here everything is present, resolved and within bounds.
 
-use crate::cost::CostUnits;
+use crate::cost::{CostRate, CostUnits};
 use crate::lease::Terms;
+use crate::mutant::Mutants;
 use crate::names::{GatewayId, SiteId, TargetId};
 use crate::time::Duration;
 use alloc::string::String;
@@ -103,6 +104,39 @@ pub struct Pool {
     pub median: CostUnits,
     /// First tokens later than this break the promise.
     pub promise: Duration,
+}
+
+/// What the policy machine of a process decides by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// This gateway,
+    pub me: GatewayId,
+    /// of so many that the policy lists.
+    pub gateways: u16,
+    /// What each site carries, by `SiteId`: an order that takes out much of it needs a token.
+    pub sites: Vec<CostRate>,
+    /// Between two polls of the source, give or take a fifth.
+    pub poll: Duration,
+    /// Largest content of a generation, in bytes.
+    pub bytes_max: u64,
+    /// The canary may be silent for so long before somebody is told.
+    pub silence_max: Duration,
+    /// Rules taken away, in tests only.
+    pub mutants: Mutants,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> PolicyConfig {
+        PolicyConfig {
+            me: GatewayId(0),
+            gateways: 1,
+            sites: Vec::new(),
+            poll: Duration::from_secs(10),
+            bytes_max: 4 << 20,
+            silence_max: Duration::from_secs(900),
+            mutants: Mutants::NONE,
+        }
+    }
 }
 
 /// A failure domain that can answer.

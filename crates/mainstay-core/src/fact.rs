@@ -6,7 +6,7 @@ mod policy;
 mod site;
 
 pub use credit::CreditFact;
-pub use policy::PolicyFact;
+pub use policy::{BootWhy, Harm, NotTaken, OrderRefusal, PolicyFact, Turn};
 pub use site::SiteFact;
 
 use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, TargetId, TierId};

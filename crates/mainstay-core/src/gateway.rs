@@ -12,6 +12,7 @@ mod evidence;
 mod fit;
 pub mod health;
 pub mod held;
+pub mod in_service;
 pub mod joint;
 pub mod latency;
 mod nodes;
