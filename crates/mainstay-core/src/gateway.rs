@@ -4,15 +4,20 @@
 //! tokens themselves go past it. Nobody decides "failover" here: each request goes where this
 //! gateway's own evidence and the targets' own refusals leave room.
 
+pub mod answers;
 pub mod catalog;
 pub mod credit;
+pub mod doubt;
 mod evidence;
 mod fit;
 pub mod health;
 pub mod joint;
 pub mod latency;
 pub mod outlook;
+pub mod peers;
 pub mod placement;
+pub mod probe;
+pub mod quota;
 pub mod refusal;
 pub mod request;
 pub mod retry_budget;
