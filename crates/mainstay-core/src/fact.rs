@@ -121,7 +121,7 @@ pub enum Outcome {
 }
 
 /// What a gateway believes of a target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Use it.
     #[default]

@@ -3,6 +3,7 @@
 
 use crate::cost::{CostRate, CostUnits};
 use crate::fact::{CreditFact, Fact, Verdict, Why};
+use crate::gateway::health::Views;
 use crate::gateway::latency::Patience;
 use crate::gateway::request::{Broken, Report as Left, Sent};
 use crate::gateway::steps::ELSEWHERE;
@@ -162,7 +163,7 @@ impl Gateway {
         known.held.refused(now, tier_index(tier), &refuse, &terms);
         if terms.mutants.removes(Mutant::OverloadIsStrike) {
             known.last_good = false;
-            let _ = known.health.strike(now);
+            let _ = known.health.strike(now, Views::ALONE);
         }
         if refuse.reason == Reason::NotMine && self.targets.unpair(labels, target) {
             let fact = CreditFact::PairingDropped { target, labels };
@@ -213,8 +214,9 @@ impl Gateway {
         let credited = known.held.spend(now, life.ask.cost, tier) || (is_open && !is_up);
         life.paid_only |= !credited;
         let srtt = known.held.srtt();
-        patience.first_token = (3 * (srtt + ACK)).clamp(ACK_WAIT.0, ACK_WAIT.1);
-        patience.stall = BEATS_WAIT + srtt;
+        let doubt = self.hearsay.doubt.factor(now);
+        patience.first_token = (3 * (srtt + ACK)).clamp(ACK_WAIT.0, ACK_WAIT.1) * doubt;
+        patience.stall = (BEATS_WAIT + srtt) * doubt;
         patience.drip_rate = 0.0;
         Some(Open {
             work: Work { from: self.config.fleet.me, attempt },
