@@ -11,6 +11,7 @@ pub mod time;
 
 pub mod config;
 pub mod cost;
+pub mod drift;
 pub mod fact;
 pub mod lease;
 pub mod message;
