@@ -44,12 +44,12 @@ const COARSE: Timing = Timing {
 const FINE: Timing = Timing {
     strikes: 2,
     strike_span: ticks(1),
-    windows: [(ticks(1), 2), (ticks(2), 3)],
-    missed: [2, 2],
-    idle: ticks(1),
+    windows: [(ticks(1), 2), (ticks(1), 3)],
     clearing: 2,
+    hold: [ticks(1), ticks(1)],
+    unproved: ticks(1),
     proving: (2, ticks(1)),
-    memory: ticks(3),
+    memory: ticks(2),
     ..COARSE
 };
 
