@@ -150,9 +150,11 @@ impl Bench {
                 hot = self.rng.below(4) as usize;
                 self.cut = (self.rng.below(3) == 0).then(|| self.rng.below(5) as usize);
             }
-            // The gateway that the list adds is the first to adopt it, as the worst case.
+            // The worst case: the new home adopts the longer list first, the old one last.
             if step >= 1200 && step % 300 == 0 && step < 2700 {
-                self.adopt((4 + (step as usize - 1200) / 300) % 5);
+                let old = usize::from(home(self.key, LISTED[0]).0);
+                let order = [4, (old + 1) % 4, (old + 2) % 4, (old + 3) % 4, old];
+                self.adopt(order[(step as usize - 1200) / 300]);
             }
             let mut asked = [1 + self.rng.below(2), 2, 1, self.rng.below(3), 0];
             asked[hot] += 8;
