@@ -36,7 +36,7 @@ const COARSE: Timing = Timing {
     hold: [ticks(1), ticks(2)],
     unproved: ticks(2),
     proving: (1, ticks(1)),
-    memory: ticks(6),
+    memory: ticks(7),
     pace: [ticks(1), ticks(1)],
     lacking: ticks(2),
 };
@@ -45,13 +45,13 @@ const COARSE: Timing = Timing {
 const FINE: Timing = Timing {
     strikes: 2,
     strike_span: ticks(1),
-    windows: [(ticks(1), 2), (ticks(1), 3)],
+    windows: [(ticks(1), 2), (ticks(2), 3)],
     kept: 3,
+    missed: [2, 2],
+    idle: ticks(1),
     clearing: 2,
-    hold: [ticks(1), ticks(1)],
-    unproved: ticks(1),
     proving: (2, ticks(1)),
-    memory: ticks(2),
+    memory: ticks(4),
     ..COARSE
 };
 
