@@ -31,6 +31,9 @@ const KEYS: usize = 1000;
 const FLOOR: u32 = 10;
 /// Listings remembered: more changes than this are not under way at once.
 const LISTINGS: usize = 3;
+/// A gateway that is not listed any more had been taken out of use by the generation before. After
+/// this its keys do not wait for its word: it is likely gone.
+const GONE: Duration = Duration::from_secs(60);
 /// A gateway may spend so much of its rate at once. All gateways together so spend half a lease
 /// at most, which leaves the other half of the allowance for requests larger than what is left.
 const BURST: Duration = Duration::from_secs(5);
@@ -68,6 +71,9 @@ pub struct Quota {
     listing: Listing,
     /// Listings that some gateway may still go by, the newest last.
     before: Vec<Listing>,
+    /// When this one came into force here, and since when every gateway goes by it.
+    adopted: Time,
+    settled: Option<Time>,
     since: Time,
     used: BTreeMap<u64, Borrower>,
     homes: BTreeMap<u64, Home>,
@@ -107,6 +113,8 @@ impl Quota {
             terms,
             listing,
             before: Vec::new(),
+            adopted: now,
+            settled: None,
             since: now,
             used: BTreeMap::new(),
             homes: BTreeMap::new(),
@@ -126,6 +134,8 @@ impl Quota {
             self.homes.retain(|key, _| home(*key, listing.gateways) == me);
         }
         self.listing = listing;
+        self.adopted = now;
+        self.settled = None;
         self.next = self.next.map(|next| next.min(now));
     }
 
@@ -161,6 +171,7 @@ impl Quota {
             .retain(|_, one| now.since(one.last_used) < lease || one.is_in_debt(now, gateways));
         // Twice the lease: whatever such a home granted has lapsed.
         self.homes.retain(|_, one| now.since(one.heard) < lease * 2);
+        self.settle(now, moved);
         let mut out = Vec::new();
         self.next = None;
         if gateways <= 1 {
@@ -168,7 +179,7 @@ impl Quota {
         }
         let keys: Vec<u64> = self.used.keys().copied().collect();
         for key in keys {
-            let to = self.home_now(key, moved);
+            let to = self.home_now(now, key, moved);
             let Some(one) = self.used.get_mut(&key) else { continue };
             if now < one.reported + REPORT && one.reported != Time::ZERO {
                 continue;
@@ -275,19 +286,42 @@ impl Quota {
     }
 
     /// Where to borrow now.
-    fn home_now(&self, key: u64, moved: &dyn Fn(GatewayId) -> bool) -> GatewayId {
+    fn home_now(&self, now: Time, key: u64, moved: &dyn Fn(GatewayId) -> bool) -> GatewayId {
         let next = home(key, self.listing.gateways);
-        self.waits_for(key, moved).unwrap_or(next)
+        self.waits_for(now, key, moved).unwrap_or(next)
     }
 
     /// A gateway that was the key's home and may still grant.
-    fn waits_for(&self, key: u64, moved: &dyn Fn(GatewayId) -> bool) -> Option<GatewayId> {
+    fn waits_for(
+        &self,
+        now: Time,
+        key: u64,
+        moved: &dyn Fn(GatewayId) -> bool,
+    ) -> Option<GatewayId> {
         if self.terms.mutants.removes(Mutant::NewHomeGrants) {
             return None;
         }
         let next = home(key, self.listing.gateways);
         let old = self.before.iter().rev().map(|before| home(key, before.gateways));
-        old.filter(|old| *old != next && *old != self.me).find(|old| !moved(*old))
+        old.filter(|old| *old != next).find(|old| !self.has_moved(now, *old, moved))
+    }
+
+    fn has_moved(&self, now: Time, gateway: GatewayId, moved: &dyn Fn(GatewayId) -> bool) -> bool {
+        let is_gone = gateway.0 >= self.listing.gateways && now.since(self.adopted) >= GONE;
+        gateway == self.me || is_gone || moved(gateway)
+    }
+
+    /// Forgets older listings when nobody goes by them and what they granted has lapsed.
+    fn settle(&mut self, now: Time, moved: &dyn Fn(GatewayId) -> bool) {
+        let Some(most) = self.before.iter().map(|before| before.gateways).max() else { return };
+        if !(0..most).map(GatewayId).all(|id| self.has_moved(now, id, moved)) {
+            self.settled = None;
+            return;
+        }
+        let settled = *self.settled.get_or_insert(now);
+        if now.since(settled) >= self.terms.lease + self.terms.drift {
+            self.before.clear();
+        }
     }
 
     /// A granter for a key that has none here; `None` while the home before may still grant.
@@ -301,7 +335,7 @@ impl Quota {
         if self.terms.mutants.removes(Mutant::NewHomeGrants) {
             return Some(Granter::first(epoch));
         }
-        if self.waits_for(key, moved).is_some() {
+        if self.waits_for(now, key, moved).is_some() {
             return None;
         }
         let is_old = |before: &Listing| home(key, before.gateways) == self.me;

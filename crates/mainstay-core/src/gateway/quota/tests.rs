@@ -256,3 +256,37 @@ fn a_longer_list_moves_only_the_keys_of_the_gateway_it_adds() {
         assert!(before == after || after == GatewayId(9));
     }
 }
+
+#[test]
+fn a_home_that_left_the_list_is_waited_for_for_a_minute_and_then_its_keys_have_a_home() {
+    let key = moving_key();
+    let me = home(key, LISTED[0]);
+    let mut quota =
+        Quota::new(at(0), me, Listing { generation: 1, gateways: LISTED[1] }, Terms::QUOTA);
+    quota.adopt(at(1000), Listing { generation: 2, gateways: LISTED[0] });
+    let report = QuotaReport { key, nonce: 1, demand: RATE };
+    let mut ask = |millis, moved| {
+        quota.reports(at(millis), &|_| moved);
+        quota.report(at(millis), (GatewayId(1), report), RATE, &|_| moved)
+    };
+    assert_eq!(ask(60_000, false), None);
+    assert_eq!(ask(61_000, false), None, "what it granted may still be in use");
+    assert!(ask(72_000, false).is_some());
+}
+
+#[test]
+fn a_key_that_comes_back_long_after_a_move_is_granted_at_once() {
+    let key = moving_key();
+    let mut quota = Quota::new(
+        at(0),
+        GatewayId(4),
+        Listing { generation: 1, gateways: LISTED[0] },
+        Terms::QUOTA,
+    );
+    quota.adopt(at(1000), Listing { generation: 2, gateways: LISTED[1] });
+    quota.reports(at(2000), &|_| true);
+    quota.reports(at(13_000), &|_| true);
+    let report = QuotaReport { key, nonce: 1, demand: RATE };
+    let grant = quota.report(at(14_000), (GatewayId(1), report), RATE, &|_| true);
+    assert_eq!(grant.map(|grant| grant.rate), Some(RATE));
+}
