@@ -8,8 +8,8 @@
 #[path = "model/table.rs"]
 mod table;
 
-//A
-//B
+#[path = "model_policy/adoption.rs"]
+mod adoption;
 #[path = "model_policy/orders.rs"]
 mod orders;
 #[path = "model_policy/publisher.rs"]

@@ -263,6 +263,7 @@ impl Generations {
             failing: digest.failing,
             in_doubt: digest.in_doubt,
         };
+        self.peers.retain(|_, peer| is_fresh(now, peer, config));
         self.peers.insert(digest.from, peer);
         if let Some(staged) = &mut self.staged
             && staged.turns.canary() == Some(digest.from)
