@@ -20,6 +20,7 @@ mod invariants;
 mod ledger;
 mod moment;
 mod nodes;
+mod policies;
 mod slab;
 mod users;
 
@@ -124,6 +125,7 @@ struct World<'a> {
     network: Network,
     crowd: Crowd,
     source: Option<Peekable<Source>>,
+    policy_source: policies::Source,
     users: Slab<User>,
     attempts: Slab<Attempt>,
     index: Index,
@@ -155,6 +157,7 @@ impl<'a> World<'a> {
             sites: Vec::new(),
             crowd: Crowd::new(scenario, &near, seed),
             source: None,
+            policy_source: policies::Source::new(),
             users: Slab::default(),
             attempts: Slab::default(),
             index: Index::default(),
@@ -209,7 +212,7 @@ impl<'a> World<'a> {
             Moment::Impatient { user, number } => self.impatient(user, number),
             Moment::GatewayTick(gateway) => self.gateway_tick(usize::from(gateway)),
             Moment::SiteTick(site) => self.site_tick(usize::from(site)),
-            Moment::PolicyTick(_) => {}
+            Moment::PolicyTick(gateway) => self.policy_tick(usize::from(gateway)),
             Moment::Message(key) => self.deliver(key),
             Moment::Opened(key) => self.opened(key),
             Moment::Worked(key, leg) => self.worked(key, leg),
@@ -262,6 +265,7 @@ impl<'a> World<'a> {
             self.calendar.put(next, Moment::Second);
         }
         self.refresh_streams();
+        self.pulses();
         for gateway in 0..self.gateways.len() {
             self.checks.retries(self.now, gateway);
         }
@@ -285,7 +289,8 @@ impl<'a> World<'a> {
                 (_, false) => 0.0,
             };
             seen.ramp = node.ramp;
-            seen.running = node.workers.open();
+            let is_account = node.account.is_some();
+            seen.running = if is_account { node.attempts } else { node.workers.open() };
             seen.queued = node.attempts.saturating_sub(seen.running);
             seen.granted = node.granted(self.now) as f64 / 1000.0;
             seen.up = ups[at];
@@ -318,6 +323,7 @@ impl<'a> World<'a> {
             facts_digest: format!("{:016x}", self.checks.digest.value()),
         };
         self.ledger.fill(&mut run);
+        crate::measure::judge(self.scenario, &self.ledger.timeline, &mut run);
         Played { run, timeline: self.ledger.timeline, moments: self.moments }
     }
 }

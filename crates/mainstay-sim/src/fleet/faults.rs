@@ -86,8 +86,6 @@ impl World<'_> {
             }
             FaultKind::LyingHealth { .. }
             | FaultKind::Unloadable { .. }
-            | FaultKind::PolicyPush { .. }
-            | FaultKind::Override { .. }
             | FaultKind::PolicySourceDown
             | FaultKind::KeyStoreDown
             | FaultKind::LedgerDown
@@ -97,6 +95,10 @@ impl World<'_> {
             | FaultKind::PublisherPause { .. }
             | FaultKind::Poison { .. }
             | FaultKind::DnsSurge { .. } => {}
+            FaultKind::PolicyPush { content, author, force, validator } => {
+                self.publishes(content, author, (*force, *validator));
+            }
+            FaultKind::Override { .. } => self.commands(at),
         }
     }
 

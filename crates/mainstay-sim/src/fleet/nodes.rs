@@ -1,12 +1,15 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
 use super::moment::Harm;
+use super::policies::Pulse;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
 use crate::naive::{NaiveGateway, NaiveSite};
 use crate::scenario::Trouble;
 use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::gateway::{self, Gateway};
+use mainstay_core::policy::Policy;
+use mainstay_core::policy::disk::Disk;
 use mainstay_core::site::{self, Site};
 use mainstay_core::time::{Duration, Time};
 
@@ -151,6 +154,20 @@ pub struct GatewayNode {
     pub up: Vec<bool>,
     /// Weights of gateways in its answers to names.
     pub answers: Vec<u32>,
+    /// Its policy machine, while it runs.
+    pub policy: Option<Policy>,
+    /// When that is to be called, at the latest.
+    pub policy_tick: Option<Time>,
+    /// What it kept on disk, and when its last process stopped.
+    pub disk: Disk,
+    /// See `disk`.
+    pub stopped: Time,
+    /// What it counts for its pulse,
+    pub pulse: Pulse,
+    /// thousandths of the last minute's requests that ended badly,
+    pub failing: u16,
+    /// and whether it doubts itself, by its last digest.
+    pub in_doubt: bool,
 }
 
 /// What a site does to connections.

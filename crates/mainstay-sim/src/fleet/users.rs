@@ -263,6 +263,7 @@ impl World<'_> {
         if !was_open {
             return;
         }
+        self.gateways[at].pulse.ended(close != Close::Done);
         match close {
             Close::Done => {
                 let Some(user) = self.users.get(key) else { return };
