@@ -17,5 +17,12 @@ pub mod checks;
 pub mod setup;
 pub mod world;
 
-pub mod outcome;
+pub mod fleet;
+pub mod naive;
+pub mod workload;
+
+pub mod bench;
 pub mod scenario;
+
+pub mod measure;
+pub mod outcome;

@@ -2,7 +2,15 @@
 //!
 //! The types that a scenario file is read into. Times are since the start of the run.
 
+pub mod cast;
+pub mod fault;
+mod part;
+pub mod problem;
+pub mod read;
+pub mod tree;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// One scenario, read and checked.
@@ -30,8 +38,26 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// What must hold beyond the rules that always do.
     pub expects: Vec<Expect>,
-    /// Values to play it with: dotted path of a number in the file, and the values it takes.
-    pub sweep: BTreeMap<String, Vec<f64>>,
+    /// Values to play it with: dotted path of a key in the file, and the values it takes.
+    pub sweep: BTreeMap<String, Vec<Setting>>,
+}
+
+/// A value that a sweep sets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// A number.
+    Number(f64),
+    /// A text, such as a time.
+    Text(String),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::Number(number) => write!(f, "{number}"),
+            Setting::Text(text) => write!(f, "{text}"),
+        }
+    }
 }
 
 /// What the naive baseline must do.
@@ -152,6 +178,16 @@ pub enum Which {
     All,
     /// These positions.
     These(Vec<u16>),
+}
+
+impl Which {
+    /// Whether this position is among them.
+    pub fn has(&self, at: usize) -> bool {
+        match self {
+            Which::All => true,
+            Which::These(those) => those.iter().any(|each| usize::from(*each) == at),
+        }
+    }
 }
 
 /// What breaks.
@@ -354,3 +390,6 @@ pub struct Expect {
     /// Line of the scenario file.
     pub line: u32,
 }
+
+#[cfg(test)]
+mod tests;

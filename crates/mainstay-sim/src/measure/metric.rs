@@ -1,0 +1,323 @@
+//! The metrics that an expectation may name.
+
+use super::span::{Look, is_up};
+use crate::outcome::{Second, TierSecond};
+use crate::scenario::Expect;
+use std::ops::Range;
+
+/// What one value is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A tier.
+    Tier,
+    /// A site.
+    Site,
+    /// The whole run.
+    Run,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name in scenario files.
+    pub name: &'static str,
+    /// What one value is of.
+    pub per: Per,
+    /// What it measures, over the seconds of the expectation.
+    pub what: &'static str,
+    value: fn(&Look<'_>, Ask) -> Option<f64>,
+}
+
+/// What is asked of a metric.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    at: usize,
+    range: Range<usize>,
+    recovery: Option<f64>,
+}
+
+impl Ask {
+    /// Of a tier or site, over a stretch of seconds.
+    pub fn of(at: usize, range: Range<usize>) -> Ask {
+        Ask { at, range, recovery: None }
+    }
+}
+
+impl Metric {
+    /// Whether tiers can be named.
+    pub fn is_of_tiers(&self) -> bool {
+        self.per == Per::Tier
+    }
+
+    /// Whether sites can be named.
+    pub fn is_of_sites(&self) -> bool {
+        self.per == Per::Site
+    }
+}
+
+const fn of_tier(
+    name: &'static str,
+    what: &'static str,
+    value: fn(&Look<'_>, Ask) -> Option<f64>,
+) -> Metric {
+    Metric { name, per: Per::Tier, what, value }
+}
+
+const fn of_site(
+    name: &'static str,
+    what: &'static str,
+    value: fn(&Look<'_>, Ask) -> Option<f64>,
+) -> Metric {
+    Metric { name, per: Per::Site, what, value }
+}
+
+const fn of_run(
+    name: &'static str,
+    what: &'static str,
+    value: fn(&Look<'_>, Ask) -> Option<f64>,
+) -> Metric {
+    Metric { name, per: Per::Run, what, value }
+}
+
+/// Every metric.
+pub const METRICS: &[Metric] = &[
+    of_tier("good_ratio", "good by offered, of requests that came then", |look, ask| {
+        ratio(look, ask, |tier| tier.good)
+    }),
+    of_tier("shed_ratio", "shed by offered, of requests that came then", |look, ask| {
+        ratio(look, ask, |tier| tier.shed)
+    }),
+    of_tier("failed_ratio", "failed by offered, of requests that came then", |look, ask| {
+        ratio(look, ask, |tier| tier.failed)
+    }),
+    of_tier(
+        "good_ratio_drop",
+        "good ratio of the time before the first fault, less that of then",
+        good_ratio_drop,
+    ),
+    of_tier("ttft_mean_s", "mean first-token time, seconds", |look, ask| {
+        first_tokens(look.of(ask.range), ask.at)
+    }),
+    of_tier("ttft_worst_s", "mean first-token time of the worst second", ttft_worst),
+    of_run("good_of_capacity", "good CU/s by the capacity of the sites there", of_capacity),
+    of_run("goodput_of_peak", "good CU/s by that of the run's best half minute", of_peak),
+    of_run("goodput_of_before", "good CU/s by that before the first fault", of_before),
+    of_run("attempts_per_try", "attempts at sites by tries of clients", attempts_per_try),
+    of_run("recovery_s", "as in the outcome; must exist", |_, ask| ask.recovery),
+    of_run("removed_of_capacity", "most capacity that gateways hold for not up", removed),
+    of_site("transitions", "changes between up and not up, all gateways", |look, ask| {
+        (!look.of(ask.range.clone()).is_empty())
+            .then(|| look.transitions(ask.at, &ask.range) as f64)
+    }),
+    of_site("overshoot", "credited arrivals above capacity, worst second, by it", overshoot),
+    of_site("share", "share of all admitted work", |look, ask| look.share(ask.at, ask.range)),
+    of_site("share_swing", "share of admitted work, peak to peak", share_swing),
+    of_site(
+        "share_change",
+        "share of admitted work less that before the first fault",
+        share_change,
+    ),
+    of_site("utilisation_swing", "admitted work by capacity, peak to peak", utilisation_swing),
+    of_site("queued_max", "most attempts that wait there", |look, ask| {
+        greatest(look, &ask, |second| Some(f64::from(second.sites.get(ask.at)?.queued)))
+    }),
+    of_site("refused", "attempts refused there", |look, ask| {
+        let span = look.of(ask.range);
+        let refused = span.iter().filter_map(|s| s.sites.get(ask.at)).map(|site| site.refused);
+        (!span.is_empty()).then(|| f64::from(refused.sum::<u32>()))
+    }),
+    of_site("granted_of_capacity", "most credit out by capacity while it is there", granted),
+    of_site("credit_back_s", "seconds from then until 90 % of its credit is out", credit_back),
+    of_site("full_share_s", "seconds from then until all of it is on offer", full_share),
+    of_site("ramp_falls", "how often its share on offer falls", ramp_falls),
+    of_site(
+        "leaves_after_s",
+        "seconds from then until a gateway no longer has it up",
+        leaves_after,
+    ),
+    of_site("up_min", "fewest gateways that hold it for up", |look, ask| {
+        let up = |second: &Second| Some(-f64::from(second.sites.get(ask.at)?.up));
+        greatest(look, &ask, up).map(|up| -up)
+    }),
+];
+
+/// The values that `expect` asks of `metric`, each with the node it is of.
+pub fn measure(
+    metric: &Metric,
+    look: &Look<'_>,
+    (expect, recovery): (&Expect, Option<f64>),
+    range: Range<usize>,
+) -> Vec<(String, Option<f64>)> {
+    let ask = |at| Ask { at, range: range.clone(), recovery };
+    let timeline = look.timeline;
+    match metric.per {
+        Per::Run => vec![(String::new(), (metric.value)(look, ask(0)))],
+        Per::Tier => {
+            let all = (0..timeline.tiers.len()).collect();
+            let asked: Vec<usize> = expect.tiers.iter().map(|at| usize::from(*at)).collect();
+            let value = |at: usize| (timeline.tiers[at].clone(), (metric.value)(look, ask(at)));
+            let known = |at: &usize| *at < timeline.tiers.len();
+            chosen(asked, all).into_iter().filter(known).map(value).collect()
+        }
+        Per::Site => {
+            let all = (0..timeline.sites.len()).filter(|at| look.counts(*at)).collect();
+            let asked: Vec<usize> = expect.sites.iter().map(|at| usize::from(*at)).collect();
+            let value = |at: usize| (timeline.sites[at].clone(), (metric.value)(look, ask(at)));
+            let known = |at: &usize| *at < timeline.sites.len();
+            chosen(asked, all).into_iter().filter(known).map(value).collect()
+        }
+    }
+}
+
+fn chosen(asked: Vec<usize>, all: Vec<usize>) -> Vec<usize> {
+    if asked.is_empty() { all } else { asked }
+}
+
+fn ratio(look: &Look<'_>, ask: Ask, of: fn(&TierSecond) -> u32) -> Option<f64> {
+    let tiers = look.of(ask.range).iter().filter_map(|second| second.tiers.get(ask.at));
+    let (part, whole) =
+        tiers.fold((0, 0), |(part, whole), tier| (part + of(tier), whole + tier.offered));
+    (whole > 0).then(|| f64::from(part) / f64::from(whole))
+}
+
+fn good_ratio_drop(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let before = Ask { range: 0..look.first_fault()?, ..ask.clone() };
+    let good: fn(&TierSecond) -> u32 = |tier| tier.good;
+    Some(ratio(look, before, good)? - ratio(look, ask, good)?)
+}
+
+fn first_tokens(span: &[Second], tier: usize) -> Option<f64> {
+    let times = span.iter().filter_map(|second| second.tiers.get(tier)).map(|tier| tier.ttft_ms);
+    let (sum, count) = times.fold((0.0, 0), |all, time| (all.0 + time.0, all.1 + time.1));
+    (count > 0).then(|| sum / f64::from(count) / 1000.0)
+}
+
+fn ttft_worst(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    greatest(look, &ask, |second| first_tokens(std::slice::from_ref(second), ask.at))
+}
+
+fn greatest(look: &Look<'_>, ask: &Ask, of: impl Fn(&Second) -> Option<f64>) -> Option<f64> {
+    look.of(ask.range.clone()).iter().filter_map(of).max_by(f64::total_cmp)
+}
+
+fn of_capacity(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let span = look.of(ask.range.clone());
+    let capacity: f64 = span.iter().map(|second| look.capacity(second)).sum();
+    let mean = capacity / span.len().max(1) as f64;
+    (mean > 0.0).then(|| look.goodput(ask.range) / mean)
+}
+
+fn of_peak(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    const WINDOW: usize = 30;
+    let starts = (0..look.len().saturating_sub(WINDOW)).step_by(WINDOW / 3);
+    let peak = starts.map(|at| look.goodput(at..at + WINDOW)).max_by(f64::total_cmp)?;
+    (peak > 0.0 && !look.of(ask.range.clone()).is_empty()).then(|| look.goodput(ask.range) / peak)
+}
+
+fn of_before(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    // The first answers end only after a while.
+    const STARTED: usize = 20;
+    let before = look.goodput(STARTED..look.first_fault()?);
+    (before > 0.0 && !look.of(ask.range.clone()).is_empty())
+        .then(|| look.goodput(ask.range) / before)
+}
+
+fn attempts_per_try(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let span = look.of(ask.range);
+    let tries: u32 = span.iter().map(|second| second.tries).sum();
+    let attempts: u32 = span.iter().map(|second| second.attempts).sum();
+    (tries > 0).then(|| f64::from(attempts) / f64::from(tries))
+}
+
+fn removed(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let gateways = f64::from(look.scenario.bench.gateways);
+    greatest(look, &ask, |second| {
+        let all = look.capacity(second);
+        let ours = second.sites.iter().enumerate().filter(|(at, _)| look.counts(*at));
+        let away = ours.map(|(_, site)| site.capacity * (1.0 - f64::from(site.up) / gateways));
+        (all > 0.0).then(|| away.sum::<f64>() / all)
+    })
+}
+
+/// Arrivals with credit above what could be carried, of the worst second. Capacity is the largest
+/// of the last three seconds: credit of before a loss lapses only after a lease.
+pub fn overshoot(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let seconds = ask.range.clone().take_while(|at| *at < look.len());
+    seconds.filter_map(|at| excess(look, ask.at, at)).max_by(f64::total_cmp)
+}
+
+/// Arrivals with credit above capacity in one second, as a share of it.
+pub fn excess(look: &Look<'_>, site: usize, at: usize) -> Option<f64> {
+    let span = look.of(at.saturating_sub(3)..at + 1);
+    let capacities = span.iter().filter_map(|s| s.sites.get(site)).map(|site| site.capacity);
+    let capacity = capacities.max_by(f64::total_cmp)?;
+    let credited = look.timeline.seconds.get(at)?.sites.get(site)?.credited_cu;
+    (capacity > 0.0).then(|| ((credited - capacity) / capacity).max(0.0))
+}
+
+/// Share of all admitted work, peak to peak over windows that chance does not move.
+pub fn share_swing(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let windows = look.windows(ask.range);
+    swing(windows.into_iter().filter_map(|window| look.share(ask.at, window)))
+}
+
+fn share_change(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let before = look.share(ask.at, 0..look.first_fault()?)?;
+    Some((look.share(ask.at, ask.range)? - before).abs())
+}
+
+fn utilisation_swing(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let used = |window: Range<usize>| {
+        let sites = look.of(window).iter().filter_map(|second| second.sites.get(ask.at));
+        let (work, capacity) = sites.fold((0.0, 0.0), |(work, capacity), site| {
+            (work + site.admitted_cu.iter().sum::<f64>(), capacity + site.capacity)
+        });
+        (capacity > 0.0).then(|| work / capacity)
+    };
+    swing(look.windows(ask.range.clone()).into_iter().filter_map(used))
+}
+
+/// Peak to peak; nothing of fewer than two.
+fn swing(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let all: Vec<f64> = values.collect();
+    let most = all.iter().copied().max_by(f64::total_cmp)?;
+    let least = all.iter().copied().min_by(f64::total_cmp)?;
+    (all.len() > 1).then_some(most - least)
+}
+
+fn granted(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    greatest(look, &ask, |second| {
+        let site = second.sites.get(ask.at)?;
+        (site.capacity > 0.0).then(|| site.granted / site.capacity)
+    })
+}
+
+fn credit_back(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let granted = |second: &Second| second.sites.get(ask.at).map_or(0.0, |site| site.granted);
+    let before = look.of(0..look.first_fault()?);
+    let usual =
+        before.iter().rev().take(30).map(granted).sum::<f64>() / before.len().clamp(1, 30) as f64;
+    let span = look.of(ask.range);
+    span.iter().position(|second| granted(second) >= 0.9 * usual).map(|at| at as f64)
+}
+
+fn full_share(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let is_full = |second: &Second| {
+        second.sites.get(ask.at).is_some_and(|site| site.ramp >= 100 && site.capacity > 0.0)
+    };
+    look.of(ask.range).iter().position(is_full).map(|at| at as f64)
+}
+
+fn ramp_falls(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let ramps: Vec<u8> =
+        look.of(ask.range).iter().filter_map(|s| Some(s.sites.get(ask.at)?.ramp)).collect();
+    let falls = ramps.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    (ramps.len() > 1).then_some(falls as f64)
+}
+
+fn leaves_after(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let left = |each: &&(f64, u16, u16, &'static str)| {
+        usize::from(each.2) == ask.at && !is_up(each.3) && each.0 >= ask.range.start as f64
+    };
+    look.timeline.health.iter().find(left).map(|each| each.0 - ask.range.start as f64)
+}

@@ -1,0 +1,218 @@
+//! Judging, on timelines made by hand.
+
+use super::*;
+use crate::outcome::{Second, SiteSecond, TierSecond};
+use crate::scenario::read;
+use std::collections::BTreeMap;
+
+const STORY: &str = r#"
+id = "X"
+title = "A is lost"
+duration = "10m"
+[load]
+level = 0.8
+[[fault]]
+kind = "site-down"
+site = "A"
+at = "60s"
+until = "120s"
+"#;
+
+/// All is well: each tier gets what it asks, each site carries a third.
+fn calm(scenario: &Scenario) -> Timeline {
+    let tier = |offered: u32| TierSecond {
+        offered,
+        good: offered,
+        completed: offered,
+        ttft_ms: (400.0 * f64::from(offered), offered),
+        ..TierSecond::default()
+    };
+    let site = |capacity: f64| SiteSecond {
+        offered_cu: 0.8 * capacity,
+        credited_cu: 0.8 * capacity,
+        admitted_cu: vec![0.08 * capacity, 0.24 * capacity, 0.48 * capacity],
+        capacity,
+        ramp: 100,
+        granted: capacity,
+        up: 6,
+        ..SiteSecond::default()
+    };
+    let second = Second {
+        tiers: vec![tier(24), tier(72), tier(144)],
+        sites: vec![site(100.0), site(100.0), site(100.0), site(0.0)],
+        attempts: 240,
+        tries: 240,
+        offered_cu: 240.0,
+        on_offer: 300.0,
+    };
+    let word = |text: &&str| (*text).to_string();
+    Timeline {
+        tiers: ["enterprise", "pro", "free"].iter().map(word).collect(),
+        sites: ["A", "B", "C", "P"].iter().map(word).collect(),
+        seconds: vec![second; scenario.duration.as_secs() as usize],
+        ..Timeline::default()
+    }
+}
+
+fn judged(scenario: &Scenario, timeline: &Timeline) -> Run {
+    let mut run = Run {
+        scenario: scenario.id.clone(),
+        seed: 1,
+        policy: "mainstay",
+        passed: false,
+        violations: Vec::new(),
+        by_tier: BTreeMap::new(),
+        sites: BTreeMap::new(),
+        recovery_s: None,
+        transitions: 0,
+        attempts_per_request: 0.0,
+        facts_digest: String::new(),
+    };
+    judge(scenario, timeline, &mut run);
+    run
+}
+
+fn rules(run: &Run) -> Vec<&str> {
+    run.violations.iter().map(|violation| violation.rule.as_str()).collect()
+}
+
+fn story(more: &str) -> Scenario {
+    read::scenario("X.toml", &format!("{STORY}{more}")).unwrap_or_else(|p| panic!("{p:?}"))
+}
+
+#[test]
+fn a_calm_run_passes_and_recovers_at_once() {
+    let scenario = story("[[expect]]\nmetric = \"good_ratio\"\nmin = 0.99\n");
+    let run = judged(&scenario, &calm(&scenario));
+    assert_eq!(run.violations, []);
+    assert!(run.passed);
+    assert_eq!(run.recovery_s, Some(0.0));
+    assert_eq!(run.by_tier["free"].offered, 144 * 600);
+    assert!((run.sites["A"].utilisation_p99 - 0.8).abs() < 1e-9);
+}
+
+#[test]
+fn an_expectation_without_anything_to_measure_is_a_violation() {
+    let scenario = story("[[expect]]\nmetric = \"share\"\nsite = \"A\"\nmax = 1.0\n");
+    let mut timeline = calm(&scenario);
+    for second in &mut timeline.seconds {
+        second.sites.iter_mut().for_each(|site| site.admitted_cu.clear());
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(rules(&run).contains(&"expect.0"), "{:?}", run.violations);
+}
+
+#[test]
+fn who_stays_down_under_a_load_that_could_be_carried_breaks_l3_and_is_metastable() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    for second in &mut timeline.seconds[60..] {
+        for tier in &mut second.tiers {
+            (tier.good, tier.failed, tier.completed) = (0, tier.offered, 0);
+        }
+        second.attempts = 700;
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(rules(&run).contains(&"L3"), "{:?}", run.violations);
+    assert!(rules(&run).contains(&"tier") && rules(&run).contains(&"attempts"));
+    assert_eq!(run.recovery_s, None);
+    assert!(is_metastable(&scenario, &timeline));
+}
+
+#[test]
+fn recovery_counts_from_the_moment_the_load_could_be_carried() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    for (at, second) in timeline.seconds.iter_mut().enumerate().skip(60) {
+        // Until 150 s too little is on offer; from then on it takes four seconds.
+        if at < 150 {
+            second.on_offer = 200.0;
+        }
+        if at < 154 {
+            second.tiers[2].good = 100;
+            second.tiers[2].shed = 44;
+        }
+    }
+    let run = judged(&scenario, &timeline);
+    let recovery = run.recovery_s.expect("it recovers");
+    assert!((3.0..=14.0).contains(&recovery), "{recovery}");
+    assert!(!is_metastable(&scenario, &timeline));
+    assert_eq!(rules(&run), Vec::<&str>::new(), "{:?}", run.violations);
+}
+
+#[test]
+fn a_site_that_is_not_at_full_share_in_time_breaks_l5() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    timeline.seconds[120..].iter_mut().for_each(|second| second.sites[0].ramp = 25);
+    let run = judged(&scenario, &timeline);
+    assert_eq!(rules(&run), ["L5"], "{:?}", run.violations);
+    assert_eq!(run.violations[0].node, "A");
+}
+
+#[test]
+fn credited_arrivals_above_capacity_may_last_a_second() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    timeline.seconds[200].sites[1].credited_cu = 108.0;
+    assert_eq!(judged(&scenario, &timeline).violations, []);
+    timeline.seconds[201].sites[1].credited_cu = 108.0;
+    let run = judged(&scenario, &timeline);
+    assert_eq!(rules(&run), ["Q5"], "{:?}", run.violations);
+    assert!((run.sites["B"].overshoot_max - 0.08).abs() < 1e-9);
+}
+
+#[test]
+fn shares_that_swing_at_rest_break_q6() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    for (at, second) in timeline.seconds.iter_mut().enumerate() {
+        let is_high = at / 60 % 2 == 0;
+        second.sites[0].admitted_cu = vec![if is_high { 90.0 } else { 60.0 }];
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(rules(&run).contains(&"Q6"), "{:?}", run.violations);
+}
+
+#[test]
+fn overload_may_cost_little_of_the_peak() {
+    let more = "[[fault]]\nkind = \"surge\"\nfactor = 5.0\nat = \"130s\"\nuntil = \"400s\"\n";
+    let scenario = story(more);
+    let mut timeline = calm(&scenario);
+    for second in &mut timeline.seconds[130..400] {
+        second.offered_cu = 1600.0;
+        for tier in &mut second.tiers {
+            tier.offered *= 7;
+            tier.shed = tier.offered - tier.good;
+        }
+        second.tiers[2].completed = 60;
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(rules(&run).contains(&"overload"), "{:?}", run.violations);
+}
+
+#[test]
+fn transitions_are_changes_between_up_and_not_up() {
+    let scenario = story("[[expect]]\nmetric = \"transitions\"\nsite = \"B\"\nmax = 0\n");
+    let mut timeline = calm(&scenario);
+    timeline.health = vec![
+        (61.0, 0, 0, "Suspect"),
+        (64.0, 0, 0, "Down"),
+        (130.0, 0, 0, "Probation"),
+        (150.0, 0, 0, "Up"),
+        (90.0, 2, 1, "Suspect"),
+    ];
+    let run = judged(&scenario, &timeline);
+    assert_eq!(run.sites["A"].transitions, 2);
+    assert_eq!(run.transitions, 3);
+    assert_eq!(rules(&run), ["expect.0"], "{:?}", run.violations);
+}
+
+#[test]
+fn a_request_without_an_outcome_breaks_the_ledger() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    timeline.seconds[300].tiers[2].good -= 1;
+    let run = judged(&scenario, &timeline);
+    assert_eq!(rules(&run), ["ledger"], "{:?}", run.violations);
+}
