@@ -10,6 +10,8 @@ mod table;
 
 #[path = "model_policy/adoption.rs"]
 mod adoption;
+#[path = "model_policy/authors.rs"]
+mod authors;
 #[path = "model_policy/orders.rs"]
 mod orders;
 #[path = "model_policy/publisher.rs"]
