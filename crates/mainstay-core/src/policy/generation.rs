@@ -120,6 +120,11 @@ impl Generations {
         self.staged.as_ref().map(|staged| &staged.snapshot)
     }
 
+    /// The newest generation that was seen, taken in or not.
+    pub fn newest(&self) -> Option<&Snapshot> {
+        self.newest.as_ref()
+    }
+
     /// What must be on disk.
     pub fn disk(&self) -> &Disk {
         &self.disk
