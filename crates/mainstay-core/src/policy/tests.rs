@@ -420,8 +420,10 @@ fn s09_an_order_without_a_site_or_for_too_much_is_refused() {
     let mut bed = Bed::new(0, 3);
     let refused = |bed: &mut Bed, order: Order, why: OrderRefusal| {
         bed.hears(command(order));
-        let is = |f: &PolicyFact| matches!(f, PolicyFact::OrderRefused { why: said, .. } if *said == why);
-        bed.told(&format!("{why:?}"), is);
+        bed.told(
+            &format!("{why:?}"),
+            |fact| matches!(fact, PolicyFact::OrderRefused { why: said, .. } if *said == why),
+        );
     };
     refused(&mut bed, order(1, Verb::Drain, None), OrderRefusal::Everywhere);
     refused(&mut bed, order(1, Verb::Kill, None), OrderRefusal::Everywhere);
@@ -489,4 +491,68 @@ fn of_too_many_orders_all_gateways_keep_the_same() {
     other.hears(Event::Orders(many.into_iter().rev().collect()));
     assert_eq!(one.machine.standing(one.now).orders, other.machine.standing(other.now).orders);
     assert_eq!(one.machine.orders(one.now).len(), 64);
+}
+
+/// Something that a process could hear, true or not.
+fn anything(rng: &mut Rng) -> Event {
+    let mut below = |bound| rng.below(bound);
+    let content = 100 * below(5);
+    let site = [None, Some(0), Some(1), Some(9)][below(4) as usize];
+    let (author, seq) = (below(3), below(6) as u32);
+    let verbs = [Verb::Freeze, Verb::Cap(70), Verb::Drain, Verb::Kill];
+    let end = Verb::End(OrderId { author: below(3), seq: below(6) as u32 });
+    let verb = verbs.get(below(5) as usize).copied().unwrap_or(end);
+    let left = [0, 30, 3600, 90_000][below(4) as usize] * SECOND.as_secs();
+    let id = OrderId { author, seq };
+    let left = Duration::from_secs(left);
+    let order = Order { id, authority: below(3) as u8, left, ..order(seq, verb, site) };
+    match below(9) {
+        0 | 1 => Event::Snapshot(Snapshot {
+            bytes: below(2) * (5 << 20),
+            confirmed: below(2) == 0,
+            ..snapshot(below(12), content)
+        }),
+        2 | 3 => {
+            let differs = Taste::Differs(String::new());
+            let tastes = [Taste::Good, Taste::Good, differs, Taste::Crashed];
+            Event::Tasted { content, taste: tastes[below(4) as usize].clone() }
+        }
+        4 => Event::Digest(Digest {
+            from: GatewayId(below(5) as u16),
+            generation: below(12),
+            clean: Duration::from_secs(below(1200)),
+            failing: below(40) as u16,
+            quarantined: if below(8) == 0 { vec![content] } else { Vec::new() },
+            orders: below(2),
+            ..Digest::default()
+        }),
+        5 => Event::Pulse { failing: below(40) as u16, in_doubt: below(6) == 0 },
+        6 => Event::Command { order, confirmed: below(2) == 0 },
+        7 => Event::Order(order),
+        _ => Event::Orders(vec![order]),
+    }
+}
+
+#[test]
+fn whatever_is_heard_there_is_a_later_deadline_and_good_content_to_go_back_to() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut bed = Bed::new(0, 1 + rng.below(4) as u16);
+        for _ in 0..200 {
+            let event = anything(&mut rng);
+            bed.hears(event);
+            let (deadline, what) = bed.machine.deadline().expect("polls never end");
+            assert!(deadline > bed.now, "seed {seed}: {what} is overdue");
+            let disk = bed.machine.disk(bed.now);
+            assert!(disk.orders.len() <= order::ORDERS_MAX && disk.good.len() <= 5, "seed {seed}");
+            assert!(!disk.good.is_empty() && disk.current.is_some(), "seed {seed}");
+            if rng.below(20) == 0 {
+                bed = bed.crashes(rng.below(600) as u32 * SECOND);
+                assert_ne!(bed.runs(), (0, 0), "seed {seed}");
+                bed.hears(Event::Tick);
+            }
+            bed.now = bed.now + Duration::from_secs([0, 1, 60, 4000][rng.below(4) as usize]);
+            bed.hears(Event::Tick);
+        }
+    }
 }
