@@ -18,6 +18,7 @@ pub mod setup;
 pub mod world;
 
 pub mod naive;
+pub mod service;
 pub mod workload;
 
 pub mod outcome;
