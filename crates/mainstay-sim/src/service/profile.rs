@@ -144,17 +144,22 @@ impl Profile {
         used + u64::from(prompt) <= self.kv_tokens - self.kv_tokens / 100
     }
 
-    /// `T_pre`: to prefill `uncached` tokens after `cached` ones, beside so many decodes.
-    pub fn prefill(&self, uncached: u32, cached: u32, decodes: u32, context: f64) -> f64 {
-        let budget = self.budget(decodes);
-        let (whole, rest) = (uncached / budget, uncached % budget);
-        let steps = f64::from(whole + u32::from(rest > 0));
+    /// `T_pre`: to prefill `uncached` tokens after `cached` ones, beside so many decodes and their
+    /// context.
+    pub fn prefill(&self, uncached: u32, cached: u32, beside: (u32, f64)) -> f64 {
+        self.backlog(u64::from(uncached), pairs(uncached, cached), beside)
+    }
+
+    /// The same for many prompts, which share steps: their tokens and their pairs.
+    pub fn backlog(&self, tokens: u64, pairs: f64, (decodes, context): (u32, f64)) -> f64 {
+        let budget = u64::from(self.budget(decodes));
+        let (whole, rest) = (tokens / budget, tokens % budget);
+        let steps = (whole + u64::from(rest > 0)) as f64;
         let decodes = f64::from(decodes);
-        let mut layers = f64::from(whole) * self.layers(decodes + f64::from(budget));
+        let mut layers = whole as f64 * self.layers(decodes + budget as f64);
         if rest > 0 {
-            layers += self.layers(decodes + f64::from(rest));
+            layers += self.layers(decodes + rest as f64);
         }
-        let pairs = pairs(uncached, cached);
         steps * (self.overhead + self.context * context) + layers + self.pair * pairs
     }
 }

@@ -36,6 +36,7 @@ pub struct Stepped {
     running: Vec<Running>,
     until: Option<Time>,
     admitted: u64,
+    put_off: u64,
     steps: u64,
 }
 
@@ -50,6 +51,7 @@ impl Stepped {
             running: Vec::new(),
             until: None,
             admitted: 0,
+            put_off: 0,
             steps: 0,
         }
     }
@@ -91,6 +93,11 @@ impl Stepped {
     /// Tokens of KV in use.
     pub fn kv_used(&self) -> u64 {
         self.running.iter().map(|one| u64::from(one.done.max(one.prompt))).sum()
+    }
+
+    /// How often a sequence was put off because KV was full.
+    pub fn put_off(&self) -> u64 {
+        self.put_off
     }
 
     /// Steps so far.
@@ -150,6 +157,7 @@ impl Stepped {
             let Some(mut put_off) = newest.map(|at| self.running.remove(at)) else { return };
             put_off.prompt = put_off.prompt.max(put_off.done);
             put_off.done = 0;
+            self.put_off += 1;
             self.waiting.push_front(put_off);
         }
     }

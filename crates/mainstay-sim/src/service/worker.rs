@@ -20,6 +20,26 @@ struct Prefill {
     made: u32,
 }
 
+/// Prefill not yet done, of all: kept as sums, since whoever chooses a worker asks often.
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    tokens: u64,
+    /// Twice the pairs: those of tokens from `a` up to `b` are half of b² − a².
+    squares: u64,
+}
+
+impl Left {
+    fn add(&mut self, from: u32, to: u32) {
+        self.tokens += u64::from(to - from);
+        self.squares += u64::from(to).pow(2) - u64::from(from).pow(2);
+    }
+
+    fn take(&mut self, from: u32, to: u32) {
+        self.tokens -= u64::from(to - from);
+        self.squares -= u64::from(to).pow(2) - u64::from(from).pow(2);
+    }
+}
+
 /// A sequence that gives tokens.
 #[derive(Clone, Copy, Debug)]
 struct Decode {
@@ -48,12 +68,14 @@ pub struct Worker {
     context: u64,
     /// KV that prefills hold.
     reserved: u64,
+    left: Left,
     /// Steps so far.
     step: u64,
     /// The run of steps under way, and when it began.
     plan: Plan,
     began: Time,
     admitted: u64,
+    put_off: u64,
 }
 
 impl Worker {
@@ -75,10 +97,12 @@ impl Worker {
             ends: BTreeSet::new(),
             context: 0,
             reserved: 0,
+            left: Left::default(),
             step: 0,
             plan: Plan::default(),
             began: Time::ZERO,
             admitted: 0,
+            put_off: 0,
         }
     }
 
@@ -89,6 +113,7 @@ impl Worker {
         let prompt = sequence.prompt.max(1);
         let done = sequence.cached.min(prompt - 1);
         let output = sequence.output.max(1);
+        self.left.add(done, prompt);
         self.waiting.push_back(Prefill { id, prompt, done, output, made: 0 });
         self.interrupt(now);
         id
@@ -97,10 +122,13 @@ impl Worker {
     /// Takes a sequence out whose answer nobody wants any more.
     pub fn abort(&mut self, now: Time, id: SequenceId) {
         self.interrupt_with(now, |worker| {
-            worker.waiting.retain(|one| one.id != id);
-            if let Some(at) = worker.prefills.iter().position(|one| one.id == id) {
-                let one = worker.prefills.remove(at);
-                worker.reserved -= one.map_or(0, |one| u64::from(one.prompt));
+            let at = |all: &VecDeque<Prefill>| all.iter().position(|one| one.id == id);
+            if let Some(one) = at(&worker.waiting).and_then(|at| worker.waiting.remove(at)) {
+                worker.left.take(one.done, one.prompt);
+            }
+            if let Some(one) = at(&worker.prefills).and_then(|at| worker.prefills.remove(at)) {
+                worker.left.take(one.done, one.prompt);
+                worker.reserved -= u64::from(one.prompt);
             }
             worker.drop_decode(id);
         });
@@ -129,10 +157,9 @@ impl Worker {
 
     /// Time that prefill not yet done would take now, without anything after it.
     pub fn outstanding(&self) -> Duration {
-        let (decodes, context) = (self.decodes.len() as u32, self.context as f64);
-        let one =
-            |one: &Prefill| self.profile.prefill(one.prompt - one.done, one.done, decodes, context);
-        millis(self.slowness * self.prefills.iter().chain(&self.waiting).map(one).sum::<f64>())
+        let beside = (self.decodes.len() as u32, self.context as f64);
+        let pairs = self.left.squares as f64 / 2.0;
+        millis(self.slowness * self.profile.backlog(self.left.tokens, pairs, beside))
     }
 
     /// Sequences not ended.
@@ -143,6 +170,11 @@ impl Worker {
     /// Tokens of KV in use.
     pub fn kv_used(&self) -> u64 {
         self.context + self.reserved
+    }
+
+    /// How often a sequence was put off because KV was full.
+    pub fn put_off(&self) -> u64 {
+        self.put_off
     }
 
     /// Steps so far.
@@ -206,6 +238,7 @@ impl Worker {
         {
             let some = tokens.min(first.prompt - first.done);
             tokens -= some;
+            self.left.take(first.done, first.done + some);
             first.done += some;
             if first.done < first.prompt {
                 return;
@@ -321,9 +354,12 @@ impl Worker {
                 _ => {
                     let Some(one) = self.prefills.pop_back() else { return };
                     self.reserved -= u64::from(one.prompt);
+                    self.left.take(one.done, one.prompt);
                     Prefill { done: 0, ..one }
                 }
             };
+            self.put_off += 1;
+            self.left.add(0, put_off.prompt);
             self.waiting.push_front(put_off);
         }
     }
