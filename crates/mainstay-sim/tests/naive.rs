@@ -43,6 +43,7 @@ fn gateway_config() -> Config {
         continuation: Continuation::None,
         labels: 0,
         home,
+        tiers: 0xff,
     };
     Config {
         sites: vec![site("A"), site("B"), site("C")],
