@@ -24,6 +24,7 @@ pub mod watch;
 use crate::config::Config;
 use crate::fact::{Fact, How, Outcome};
 use crate::message::{Ack, Digest, Grant, Open, Order, Refuse, Report as Wanted};
+use crate::mutant::Mutant;
 use crate::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
@@ -271,6 +272,9 @@ impl Gateway {
         self.unplan(request);
         let Some(life) = self.lives.remove(&request) else { return };
         let after = now.since(life.arrived);
+        if self.config.fleet.credit.mutants.removes(Mutant::OutcomeByBoth) {
+            self.lives.insert(request, life.clone());
+        }
         actions.push(Action::Fact(Fact::Closed {
             request,
             outcome,
@@ -283,8 +287,9 @@ impl Gateway {
 
     /// The running attempt with this id, if the request still waits for it.
     fn running(&mut self, attempt: AttemptId) -> Option<&mut request::Running> {
+        let any = self.config.fleet.credit.mutants.removes(Mutant::OldAttemptUnfenced);
         match &mut self.lives.get_mut(&attempt.request)?.state {
-            State::Running(running) if running.attempt == attempt => Some(running),
+            State::Running(running) if running.attempt == attempt || any => Some(running),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use crate::gateway::request::{
     ATTEMPTS, Ask, Broken, Lesson, Life, Report, Running, Same, Sent, State, lesson,
 };
 use crate::gateway::{Action, Close, Gateway, Start};
+use crate::mutant::Mutant;
 use crate::names::{AttemptId, ClientFault, ErrorClass, RequestId, TargetId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -473,7 +474,8 @@ impl Gateway {
         let moved = life.moved;
         life.moved |= is_fault;
         let is_last = life.attempts >= ATTEMPTS || !lesson.elsewhere || (is_fault && moved);
-        let is_charged = !life.standing.relayed && broken.sent != Sent::Nothing;
+        let is_free = self.config.fleet.credit.mutants.removes(Mutant::NoRetryBudget);
+        let is_charged = !life.standing.relayed && broken.sent != Sent::Nothing && !is_free;
         let tier = life.ask.tier;
         if !is_last && (!is_charged || self.budgets[usize::from(tier.0)].spend(now)) {
             return true;
