@@ -1,13 +1,14 @@
-//! Every order of events in the life of one request, as far as a bounded number of them goes: the
+//! Every order of events in the life of one request, from its arrival to its end and beyond: the
 //! real gateway machine, three sites that fit and one that does not, and whatever can happen to an
 //! attempt at every step.
 //!
 //! The machine is cloned at each branch. Branches that lead to machines with the same text are one
 //! branch. What an attempt given up still says arrives after it too.
 //!
-//! `cargo test -p mainstay-sim --test model_request -- --nocapture` prints what was walked;
-//! `MAINSTAY_DEPTH=9` walks further. Tokens are relayed here as the server relays them, which
-//! core does not see: what is checked of it is that each attempt starts from the right count.
+//! `cargo test -p mainstay-sim --test model_request -- --nocapture` prints what was walked.
+//! Tokens are relayed here as the server relays them, which core does not see: what is checked of
+//! core is that each attempt starts from the right count. Time passes from one deadline of the
+//! machine to the next.
 
 use mainstay_core::fact::{Fact, Why};
 use mainstay_core::gateway::joint::Standing;
@@ -29,9 +30,6 @@ use std::time::Instant;
 const REQUEST: RequestId = RequestId(1);
 /// The client's patience: the wait for the deadline is one step.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Events of one life. A life has at most three attempts; each takes a first token and an end, and
-/// each may still say two things when it is over.
-const DEPTH: u8 = 6;
 /// The fourth site does not offer what the request needs.
 const UNFIT: usize = 3;
 /// Tokens of the whole answer.
@@ -158,13 +156,13 @@ impl World {
         steps
     }
 
-    fn take(&mut self, step: Step) {
+    /// Takes a step; `before` is the machine's text.
+    fn take(&mut self, step: Step, before: &str) {
         let by = match step {
             Step::Token(by) | Step::Whole(by) | Step::Unsent(by) | Step::Broken(by, ..) => by,
             Step::Gone | Step::Wait => 0,
         };
         let is_old = by != 0 && by != self.runs;
-        let before = is_old.then(|| format!("{:?}", self.gateway));
         if !is_old && !matches!(step, Step::Token(_) | Step::Wait) {
             self.runs = 0;
         }
@@ -188,7 +186,7 @@ impl World {
                 self.tell(Event::Tick);
             }
         }
-        let is_fenced = before.is_none_or(|before| before == format!("{:?}", self.gateway));
+        let is_fenced = !is_old || before == format!("{:?}", self.gateway);
         self.claim(is_fenced, "I10: what an attempt given up says changes nothing");
         let is_late = self.now >= self.end;
         self.claim(!is_late || self.closed == 1, "I10: by deadline + 1 s");
@@ -243,36 +241,41 @@ fn attempt(number: u8) -> AttemptId {
     AttemptId { request: REQUEST, number }
 }
 
+/// What a walk found.
+struct Walk {
+    states: usize,
+    depth: usize,
+    wrong: Option<(String, Vec<Step>)>,
+}
+
 /// Walks breadth-first; the first breach with the shortest way to it, or how many worlds there are.
-fn walk(mutants: Mutants, depth: u8) -> (usize, Option<(String, Vec<Step>)>) {
+fn walk(mutants: Mutants) -> Walk {
     let mut seen = BTreeSet::new();
+    let mut depth = 0;
     let mut open = VecDeque::from([(World::new(mutants), Vec::new())]);
     while let Some((world, story)) = open.pop_front() {
-        if story.len() >= usize::from(depth) {
-            continue;
-        }
+        let before = format!("{:?}", world.gateway);
         for step in world.steps() {
             let mut next = world.clone();
-            next.take(step);
+            next.take(step, &before);
             let mut told: Vec<Step> = story.clone();
             told.push(step);
             if let Some(wrong) = next.wrong.take() {
-                return (seen.len(), Some((wrong, told)));
+                return Walk { states: seen.len(), depth, wrong: Some((wrong, told)) };
             }
             if seen.insert(next.print()) {
+                depth = told.len();
                 open.push_back((next, told));
             }
         }
     }
-    (seen.len(), None)
+    Walk { states: seen.len(), depth, wrong: None }
 }
 
 #[test]
 fn a_request_ends_once_after_at_most_three_attempts_whatever_happens_to_them() {
     let begun = Instant::now();
-    let depth = std::env::var("MAINSTAY_DEPTH").ok().and_then(|depth| depth.parse().ok());
-    let depth = depth.unwrap_or(DEPTH);
-    let (states, wrong) = walk(Mutants::NONE, depth);
+    let Walk { states, depth, wrong } = walk(Mutants::NONE);
     let took = begun.elapsed().as_secs_f64();
     println!("request: {states} states, depth {depth}, {took:.1} s");
     assert_eq!(wrong, None);
@@ -282,8 +285,9 @@ fn a_request_ends_once_after_at_most_three_attempts_whatever_happens_to_them() {
 fn the_fence_and_the_one_outcome_are_needed() {
     println!("  | without | counter-example |");
     for rule in [Mutant::OldAttemptUnfenced, Mutant::OutcomeByBoth] {
-        let (_, wrong) = walk(Mutants::without(rule), DEPTH);
-        let Some((wrong, story)) = wrong else { panic!("{rule:?} survives") };
+        let Some((wrong, story)) = walk(Mutants::without(rule)).wrong else {
+            panic!("{rule:?} survives")
+        };
         println!("  | {rule:?} | {} steps |\n      {wrong}: {story:?}", story.len());
     }
 }
