@@ -10,6 +10,7 @@ use crate::names::{AttemptId, GatewayId, SiteId, TargetId, TierId, Work};
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// Tiers that a policy may have.
 pub const TIERS_MAX: usize = 8;
@@ -148,12 +149,18 @@ pub enum Reason {
 pub struct Digest {
     /// Whose.
     pub from: GatewayId,
+    /// Which of its digests since it started: an older one that comes later is dropped.
+    pub nonce: u64,
     /// What it believes of each target that is not up, and for how long.
     pub verdicts: Vec<(TargetId, Verdict, Duration)>,
     /// Credit it holds and does not use.
     pub spare: CostRate,
     /// Whether it doubts itself.
     pub in_doubt: bool,
+    /// Whether it fails to reach a site that its peers can use.
+    pub path: bool,
+    /// What probes of providers said, and how long ago.
+    pub probed: Vec<(TargetId, bool, Duration)>,
     /// The generation it runs,
     pub generation: u64,
     /// for how long without a crash or excess of failures.
@@ -166,9 +173,10 @@ pub struct Digest {
     pub orders: u64,
     /// Hours counted, by whoever counted most.
     pub hour: u32,
-    /// For each gateway: seconds since it was heard of, by anybody; 255 is never or long ago.
+    /// For each gateway: quarters of a second since it was heard of, by anybody, rounded up; 255
+    /// is never or long ago.
     pub heard: Vec<u8>,
-    /// Since the digest before, by the sender's clock.
+    /// Since the digest before to this peer, by the sender's clock.
     pub elapsed: Duration,
 }
 
@@ -187,6 +195,20 @@ pub struct Order {
     pub reason: String,
     /// What is left of its life, by the clock of whoever says it.
     pub left: Duration,
+}
+
+impl Order {
+    /// Where it stands among others wherever they compete: higher authority first, then older.
+    pub fn rank(&self) -> (Reverse<u8>, u32, u64) {
+        (Reverse(self.authority), self.id.seq, self.id.author)
+    }
+}
+
+/// What `orders` come to at `site`: the strictest of those that name it or name everywhere.
+pub fn ruling(orders: &[Order], site: SiteId) -> Option<Verb> {
+    let there = orders.iter().filter(|order| order.site.is_none_or(|named| named == site));
+    let verbs = there.map(|order| order.verb).filter(|verb| !matches!(verb, Verb::End(_)));
+    verbs.max_by_key(|verb| verb.strictness())
 }
 
 /// Names an order.
@@ -211,6 +233,19 @@ pub enum Verb {
     Kill,
     /// Ends the order named.
     End(OrderId),
+}
+
+impl Verb {
+    /// How strict it is: kill above drain above cap above freeze, a lower cap above a higher one.
+    pub fn strictness(self) -> (u8, u8) {
+        match self {
+            Verb::End(_) => (0, 0),
+            Verb::Freeze => (1, 0),
+            Verb::Cap(percent) => (2, 100u8.saturating_sub(percent)),
+            Verb::Drain => (3, 0),
+            Verb::Kill => (4, 0),
+        }
+    }
 }
 
 /// Gateway to a key's home: how much of a quota is wanted.
