@@ -173,7 +173,7 @@ impl Generations {
         }
         out.push(Action::Taste(x.clone()));
         self.staged = Some(Staged {
-            turns: Turns::new(x.generation, config.gateways),
+            turns: Turns::new(x.content, config.gateways),
             snapshot: x,
             state: Wait::Taste { until: now + TASTE_MAX },
             canary_heard: now,

@@ -1,7 +1,9 @@
 //! In which order gateways take a new generation in.
 //!
-//! Each generation draws its own order, so that no gateway is always the first to suffer. Nobody
-//! hands out turns: every gateway computes the same order from the list in the policy.
+//! Each content draws its own order, so that no gateway is always the first to suffer. Nobody hands
+//! out turns: every gateway computes the same order from the list in the policy. They are drawn
+//! from the content, not from the generation's number: bad content that is published again before
+//! anybody heard of the first harm then meets the same canary, which knows it.
 
 use crate::names::GatewayId;
 use crate::rng::Rng;
@@ -29,17 +31,17 @@ pub fn reach(stage: u8, gateways: u16) -> u16 {
     reach.min(all) as u16
 }
 
-/// The turns of one generation.
+/// The turns of one content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Turns {
     order: Vec<GatewayId>,
 }
 
 impl Turns {
-    /// Those of `generation` among so many gateways.
-    pub fn new(generation: u64, gateways: u16) -> Turns {
+    /// Those of the content with this hash among so many gateways.
+    pub fn new(content: u64, gateways: u16) -> Turns {
         let mut order: Vec<GatewayId> = (0..gateways).map(GatewayId).collect();
-        order.sort_by_key(|gateway| (draw(generation, *gateway), *gateway));
+        order.sort_by_key(|gateway| (draw(content, *gateway), *gateway));
         Turns { order }
     }
 
@@ -67,8 +69,8 @@ impl Turns {
     }
 }
 
-fn draw(generation: u64, gateway: GatewayId) -> u64 {
-    Rng::new(generation.rotate_left(16) ^ u64::from(gateway.0)).bits()
+fn draw(content: u64, gateway: GatewayId) -> u64 {
+    Rng::new(content.rotate_left(16) ^ u64::from(gateway.0)).bits()
 }
 
 #[cfg(test)]
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canary_changes_from_generation_to_generation() {
+    fn the_canary_changes_from_content_to_content() {
         let firsts: Vec<_> = (1..40).map(|g| Turns::new(g, 6).canary()).collect();
         for gateway in (0..6).map(GatewayId) {
             assert!(firsts.contains(&Some(gateway)), "{gateway:?} is never first: {firsts:?}");

@@ -39,9 +39,9 @@ fn config(me: u16, gateways: u16) -> PolicyConfig {
     PolicyConfig { me: GatewayId(me), gateways, sites, ..PolicyConfig::default() }
 }
 
-/// The gateway that tries a generation first, and one that does not.
+/// The gateway that tries a generation's content first, and one that does not.
 fn canary_and_other(generation: u64, gateways: u16) -> (u16, u16) {
-    let canary = Turns::new(generation, gateways).canary().expect("somebody").0;
+    let canary = Turns::new(generation * 100, gateways).canary().expect("somebody").0;
     (canary, (canary + 1) % gateways)
 }
 
@@ -168,11 +168,11 @@ fn others_wait_for_ten_clean_minutes_of_a_canary_that_is_heard() {
     assert_eq!(bed.digest(canary, 2, CANARY - SECOND).runs(), (1, 100));
     let stranger = (0..6).find(|g| *g != canary && *g != other).expect("more gateways");
     assert_eq!(bed.digest(canary, 1, CANARY).runs(), (1, 100), "the old generation");
-    assert!(Turns::new(2, 6).stage(GatewayId(stranger)) > 0);
+    assert!(Turns::new(200, 6).stage(GatewayId(stranger)) > 0);
     bed.digest(canary, 2, CANARY);
     // Six gateways have a stage of a quarter between the canary and all.
     if bed.runs() == (1, 100) {
-        let quarter = (0..6).find(|g| Turns::new(2, 6).stage(GatewayId(*g)) == 2);
+        let quarter = (0..6).find(|g| Turns::new(200, 6).stage(GatewayId(*g)) == 2);
         bed.digest(quarter.expect("a quarter"), 2, CANARY);
     }
     bed.told("adopted", |f| matches!(f, PolicyFact::Adopted { turn: Turn::After { .. }, .. }));
