@@ -12,6 +12,7 @@ pub mod plan;
 pub mod workers;
 
 mod attempts;
+mod breaks;
 mod digest;
 mod faults;
 mod fronts;
@@ -34,7 +35,7 @@ use digest::Said;
 use invariants::Checks;
 use ledger::Ledger;
 use mainstay_core::mutant::Mutants;
-use mainstay_core::names::Work;
+use mainstay_core::names::{TargetId, Work};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::{Duration, Time};
 use mainstay_core::{gateway, site};
@@ -269,6 +270,7 @@ impl<'a> World<'a> {
         for gateway in 0..self.gateways.len() {
             self.checks.retries(self.now, gateway);
         }
+        self.bounds();
         if self.now > self.end {
             return;
         }
@@ -300,11 +302,37 @@ impl<'a> World<'a> {
         }
     }
 
-    fn finish(mut self) -> Played {
+    /// No site's tables are over their bounds.
+    fn bounds(&mut self) {
+        for at in 0..self.sites.len() {
+            let target = TargetId(at as u16);
+            let house = self.sites[at].house.as_ref();
+            if let Some(over) = house.and_then(|house| house.over_bound(self.now, target)) {
+                self.breach("memory", self.plan.gateways + at, over);
+            }
+        }
+    }
+
+    /// At the end nothing is left: what no request needs any more and is still kept, leaks.
+    fn leaks(&mut self) {
         if self.ledger.open > 0 {
             let detail = format!("{} requests have no outcome", self.ledger.open);
-            self.breach("ledger", 0, detail);
+            return self.breach("ledger", 0, detail);
         }
+        for at in 0..self.gateways.len() {
+            let open = self.gateways[at].front.as_ref().map_or(0, nodes::Front::open_requests);
+            if open > 0 {
+                self.breach("memory", at, format!("{open} requests that nobody waits for"));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Played {
+        self.leaks();
+        let floors: Vec<f64> = self.scenario.bench.tiers.iter().map(|tier| tier.floor).collect();
+        let gateways = self.gateways.iter().filter(|gateway| gateway.front.is_some()).count();
+        let shed = invariants::floors(&self.ledger.timeline, &floors, gateways as u16);
+        self.checks.violations.extend(shed);
         let policy = match self.policy {
             PolicyKind::Mainstay => "mainstay",
             PolicyKind::Naive => "naive",

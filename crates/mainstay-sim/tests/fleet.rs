@@ -49,6 +49,14 @@ fn tell(played: &Played, began: Instant) {
     for (name, site) in &run.sites {
         println!("{name} {site:?}");
     }
+    if std::env::var("HEALTH").is_ok() {
+        for h in &played.timeline.health {
+            println!("H {h:?}");
+        }
+        for m in &played.timeline.marks {
+            println!("M {m:?}");
+        }
+    }
     println!("recovery {:?}", run.recovery_s);
     let step: usize = std::env::var("STEP").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
     for (at, second) in played.timeline.seconds.iter().enumerate().filter(|(at, _)| at % step == 0)

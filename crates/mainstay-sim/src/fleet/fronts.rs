@@ -41,6 +41,7 @@ impl World<'_> {
             pulse: Pulse::default(),
             failing: 0,
             in_doubt: false,
+            suspects: (0, 0),
         });
         if at < self.plan.first_gateways {
             self.gateway_starts(at);
@@ -272,6 +273,12 @@ impl World<'_> {
                 }
             }
             Message::Probed { to, target, probe, good } => {
+                let site = usize::from(target.0);
+                let node = &self.sites[site];
+                let runs = node.house.as_ref().is_some_and(|h| !h.is_healthy(self.now));
+                if !good && node.reach == Reach::Open && runs && self.lie(site).is_none() {
+                    self.checks.is_full();
+                }
                 self.tell_gateway(usize::from(to), Event::Probed { target, probe, good });
             }
             message @ (Message::Order { .. }
