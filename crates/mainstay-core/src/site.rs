@@ -317,10 +317,13 @@ impl Site {
             self.look = now + LOOK;
             for position in 0..self.pools.len() {
                 self.look_at(now, position, actions);
+                self.pump(now, position, actions);
             }
         }
         for position in 0..self.pools.len() {
-            self.pump(now, position, actions);
+            if self.pools[position].queue.expired(now).is_some() {
+                self.pump(now, position, actions);
+            }
         }
     }
 

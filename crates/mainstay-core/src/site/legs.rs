@@ -146,6 +146,10 @@ impl Site {
         let State::Running { worker, since, has_first_token, expires, .. } = attempt.state else {
             return;
         };
+        if attempt.failed > 0 && since == now {
+            // A worker went and each of its legs is reported besides: this one has moved already.
+            return;
+        }
         let before = if has_first_token { CostUnits::ZERO } else { attempt.open.cost };
         let pool = &mut self.pools[attempt.pool];
         pool.workers.take(now, Leg { worker, since, cost: attempt.open.cost }, before);

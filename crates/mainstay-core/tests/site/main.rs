@@ -2,4 +2,6 @@
 
 mod bench;
 mod carries;
+#[cfg(feature = "mutants")]
+mod removed;
 mod tells;

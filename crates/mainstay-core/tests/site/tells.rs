@@ -9,13 +9,14 @@ use mainstay_core::site::{Action, Event, Site, WorkerState};
 use mainstay_core::time::Duration;
 
 /// What the machine does with one event.
-fn tell(site: &mut Site, millis: u64, event: Event) -> Vec<Action> {
+pub fn tell(site: &mut Site, millis: u64, event: Event) -> Vec<Action> {
     let mut actions = Vec::new();
     site.handle(at(millis), event, &mut actions);
     actions
 }
 
-fn worker(id: u16, state: WorkerState) -> Event {
+/// A worker is now so.
+pub fn worker(id: u16, state: WorkerState) -> Event {
     Event::Worker { worker: WorkerId(id), state }
 }
 
@@ -26,7 +27,8 @@ fn one_worker(streams: u32) -> Site {
     site
 }
 
-fn facts(actions: &[Action]) -> Vec<&SiteFact> {
+/// The decisions among them.
+pub fn facts(actions: &[Action]) -> Vec<&SiteFact> {
     let mut facts = Vec::new();
     for action in actions {
         if let Action::Fact(fact) = action {
@@ -52,7 +54,8 @@ fn acks(actions: &[Action]) -> Vec<bool> {
     actions.iter().filter_map(queued).collect()
 }
 
-fn dispatched(actions: &[Action]) -> Vec<u64> {
+/// Numbers of what was given out.
+pub fn dispatched(actions: &[Action]) -> Vec<u64> {
     let number = |action: &Action| match action {
         Action::Dispatch { work, .. } => Some(work.attempt.request.0),
         _ => None,
@@ -71,7 +74,8 @@ fn order(verb: Verb) -> Event {
     }])
 }
 
-fn report(nonce: u64, wanted: u64) -> Event {
+/// The first gateway wants so much.
+pub fn report(nonce: u64, wanted: u64) -> Event {
     let mut demand = [CostRate::ZERO; TIERS_MAX];
     demand[1] = CostRate::whole(wanted);
     let elapsed = Duration::from_millis(500);
@@ -79,7 +83,8 @@ fn report(nonce: u64, wanted: u64) -> Event {
     Event::Report { from: GatewayId(0), report }
 }
 
-fn granted(actions: &[Action]) -> CostRate {
+/// All that was granted.
+pub fn granted(actions: &[Action]) -> CostRate {
     let sum = |action: &Action| match action {
         Action::Grant { grant, .. } => {
             Some(grant.rate.iter().copied().sum::<CostRate>() + grant.standby)
@@ -199,6 +204,8 @@ fn an_answer_begun_ends_with_its_worker_and_what_has_not_moves_on() {
     tell(&mut site, 320, worker(1, up(10, 10, false)));
     let down = tell(&mut site, 330, worker(0, WorkerState::Down));
     assert_eq!((refusals(&down), dispatched(&down)), (vec![Reason::NoWorker], vec![2]));
+    let again = tell(&mut site, 330, Event::Lost(open(2).work));
+    assert!(again.is_empty(), "it has moved already");
     let last = tell(&mut site, 340, worker(1, WorkerState::Down));
     assert_eq!(refusals(&last), [Reason::NoWorker]);
 }
