@@ -185,7 +185,7 @@ impl Targets {
     pub fn inherit(&mut self, id: TargetId, known: &mut Target, config: &Config) {
         let window = config.targets[usize::from(id.0)].window.map(u64::from);
         let fresh = self.get_mut(id);
-        let mut kept = core::mem::replace(known, Target::default());
+        let mut kept = core::mem::take(known);
         kept.credit.forget_in_flight();
         *fresh = Target { window: window.or(kept.window), ..kept };
     }
