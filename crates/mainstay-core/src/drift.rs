@@ -131,4 +131,11 @@ mod tests {
         assert_eq!(run(&mut drift, 0, 30, (181, 120)), Level::Fine);
         assert_eq!(run(&mut drift, 50, 30, (301, 90)), Level::NoCredit);
     }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn unwatched_a_fast_clock_keeps_its_credit() {
+        let mut drift = Drift::new(Mutants::without(Mutant::DriftUnwatched));
+        assert_eq!(run(&mut drift, 50, 0, (0, 60)), Level::Fine);
+    }
 }

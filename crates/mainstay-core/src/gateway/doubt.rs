@@ -173,4 +173,24 @@ mod tests {
         doubt.lag(at(1200), Duration::ZERO);
         assert!(!doubt.ignores_timeouts(at(1200)) && doubt.is_in_doubt(at(1200)));
     }
+
+    #[test]
+    fn doubt_that_was_over_does_not_come_back_because_no_site_is_up() {
+        let mut doubt = Doubt::default();
+        doubt.left(at(0), SiteId(0));
+        doubt.left(at(10), SiteId(1));
+        assert!(!doubt.is_in_doubt(at(20_000)));
+        doubt.none_up(at(20_000), true);
+        assert!(!doubt.is_in_doubt(at(20_000)));
+    }
+
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn without_self_doubt_the_sites_are_blamed_for_everything() {
+        let mut doubt = Doubt::new(Mutants::without(Mutant::NoSelfDoubt));
+        doubt.left(at(0), SiteId(0));
+        doubt.left(at(10), SiteId(1));
+        doubt.lag(at(20), Duration::from_secs(3));
+        assert!(!doubt.is_in_doubt(at(20)) && !doubt.ignores_timeouts(at(20)));
+    }
 }

@@ -183,6 +183,28 @@ fn no_window_admits_more_than_quota_and_one_lease_and_a_tenth_while_cut_off() {
     assert!(share >= 50, "{share} of 100 a second on average, worst {worst}");
 }
 
+#[test]
+fn a_key_asked_for_steadily_gets_its_whole_quota_wherever_it_is_asked() {
+    for asked in [[3, 2, 1, 2, 0], [12, 0, 0, 1, 0]] {
+        let mut bench = Bench::new(1, Mutants::NONE);
+        (0..600).for_each(|_| bench.step(asked));
+        let before = bench.admitted;
+        (0..1200).for_each(|_| bench.step(asked));
+        let in_a_minute = bench.admitted - before;
+        assert!((5700..=6300).contains(&in_a_minute), "{in_a_minute} of 6000");
+    }
+}
+
+#[test]
+fn a_gateway_that_begins_to_use_a_key_at_half_its_quota_is_served() {
+    let mut bench = Bench::new(1, Mutants::NONE);
+    (0..600).for_each(|n| bench.step([n % 2 * 5, 0, 0, 0, 0]));
+    let before = bench.admitted;
+    (0..60).for_each(|n| bench.step([n % 2 * 5, 1 - n % 2, 0, 0, 0]));
+    let in_three_seconds = bench.admitted - before;
+    assert!(in_three_seconds >= 170, "{in_three_seconds} of 180");
+}
+
 #[cfg(feature = "mutants")]
 #[test]
 fn a_new_home_that_grants_at_once_breaks_the_bound() {
