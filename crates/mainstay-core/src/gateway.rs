@@ -37,6 +37,7 @@ pub mod watch;
 use crate::config::Config;
 use crate::fact::{Fact, How, Outcome};
 use crate::message::{Ack, Digest, Grant, Open, Order, OrderId, Refuse, Report as Wanted};
+use crate::mutant::Mutant;
 use crate::names::{AttemptId, GatewayId, ModelId, RequestId, SiteId, TargetId, TierId};
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
@@ -321,6 +322,9 @@ impl Gateway {
         let Some(life) = self.lives.remove(&request) else { return };
         let after = now.since(life.arrived);
         self.hearsay.ended(now, outcome);
+        if self.config.fleet.credit.mutants.removes(Mutant::OutcomeByBoth) {
+            self.lives.insert(request, life.clone());
+        }
         actions.push(Action::Fact(Fact::Closed {
             request,
             outcome,
@@ -333,8 +337,9 @@ impl Gateway {
 
     /// The running attempt with this id, if the request still waits for it.
     fn running(&mut self, attempt: AttemptId) -> Option<&mut request::Running> {
+        let any = self.config.fleet.credit.mutants.removes(Mutant::OldAttemptUnfenced);
         match &mut self.lives.get_mut(&attempt.request)?.state {
-            State::Running(running) if running.attempt == attempt => Some(running),
+            State::Running(running) if running.attempt == attempt || any => Some(running),
             _ => None,
         }
     }

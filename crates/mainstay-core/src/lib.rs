@@ -16,6 +16,7 @@ pub mod fact;
 pub mod lease;
 pub mod message;
 pub mod mutant;
+pub mod office;
 pub mod publish;
 pub mod rng;
 pub mod share;
