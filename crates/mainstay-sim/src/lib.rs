@@ -18,7 +18,10 @@ pub mod setup;
 pub mod world;
 
 pub mod bench;
+pub mod fleet;
 pub mod scenario;
 
 pub mod measure;
 pub mod outcome;
+pub mod report;
+pub mod sweep;
