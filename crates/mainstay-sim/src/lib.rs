@@ -22,7 +22,10 @@ pub mod naive;
 pub mod workload;
 
 pub mod bench;
+pub mod fleet;
 pub mod scenario;
 
 pub mod measure;
 pub mod outcome;
+pub mod report;
+pub mod sweep;
