@@ -19,6 +19,7 @@ pub mod world;
 
 pub mod fleet;
 pub mod naive;
+pub mod service;
 pub mod workload;
 
 pub mod bench;

@@ -22,6 +22,9 @@ pub const BLOCK: u32 = 512;
 /// What a like request is: one cost unit by the benches' own worker profile.
 pub const ALIKE: (u32, u32) = (1000, 200);
 
+/// Speeds and rates that make sense; beyond them moments could not be told apart, or told at all.
+const BOUNDS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
 /// One request of one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -84,8 +87,8 @@ pub type Arrivals = Box<dyn Iterator<Item = Arrival>>;
 /// # Errors
 /// Names the file, its line and what is wrong there.
 pub fn open(name: &str, options: &Options) -> Result<Arrivals, Problem> {
-    if !(options.speed > 0.0 && options.speed <= 1e6 && options.rate > 0.0 && options.rate <= 1e6) {
-        return Err(Problem::new(name, 0, "speed and rate must lie between 0 and a million"));
+    if !BOUNDS.contains(&options.speed) || !BOUNDS.contains(&options.rate) {
+        return Err(Problem::new(name, 0, "speed and rate must lie between 1e-6 and 1e6"));
     }
     let file = |file: &str| text(&options.source, file);
     match name {

@@ -170,6 +170,54 @@ fn a_broken_trace_says_where_it_is_broken() {
 }
 
 #[test]
+fn a_broken_model_of_clients_says_where_it_is_broken() {
+    let quantiles = [7; 34].map(|n: i32| n.to_string()).join(",");
+    let lengths =
+        format!(r#"{{"client":0,"start_s":0,"input_tokens":[{quantiles}],"output_tokens":[]}}"#);
+    let whole = lengths.replace("[]", &format!("[{quantiles}]"));
+    let head = "client,start_s,rate_rps,cv,pattern,p1,p2\n";
+    for (name, row, lengths, expected) in [
+        ("rate", "0,0,-1,1,Gamma,1,1", &whole, "rates.csv.zst:2: rate_rps"),
+        ("start", "0,99999999999999,1,1,Gamma,1,1", &whole, "rates.csv.zst:2: start_s"),
+        ("pattern", "0,0,1,1,Pareto,1,1", &whole, "rates.csv.zst:2: pattern"),
+        ("shape", "0,0,1,1,Gamma,nan,1", &whole, "rates.csv.zst:2: p1"),
+        ("none", "", &whole, "rates.csv.zst:2: 1 columns"),
+        ("many", "0,0,90000,1,Gamma,1,1", &whole, "x:0: 54000000 requests"),
+        ("short", "0,0,1,1,Gamma,1,1", &lengths, "lengths.jsonl.zst:1: not 34"),
+        ("least", "0,0,1,1,Weibull,1e-300,1", &whole, ""),
+    ] {
+        let options = folder(&format!("clients-{name}"), &[]);
+        let folder = options.source.folder.as_ref().unwrap().join("servegen");
+        std::fs::create_dir_all(&folder).unwrap();
+        let rates = packed(&format!("{head}{row}\n"));
+        std::fs::write(folder.join("x_rates.csv.zst"), rates).unwrap();
+        std::fs::write(folder.join("x_lengths.jsonl.zst"), packed(lengths)).unwrap();
+        match open("servegen-x", &options) {
+            Ok(all) => assert_eq!((expected, all.count()), ("", 600), "{name}"),
+            Err(problem) => assert!(problem.to_string().contains(expected), "{problem}"),
+        }
+    }
+}
+
+/// Runs where `MAINSTAY_TRACES` names the folder of all traces.
+#[test]
+fn traces_of_the_folder_are_what_their_readme_states() {
+    let options = Options { speed: 0.001, ..Options::default() };
+    if options.source.folder.is_none() {
+        return;
+    }
+    assert_eq!(open("azure-conv", &options).unwrap().count(), 19_366);
+    assert_eq!(open("arxiv", &options).unwrap().count(), 28_257);
+    for (model, mean) in [("m-large", 196.0), ("m-mid", 1868.0), ("m-small", 1196.0)] {
+        let rates = aggregate(model, &options).unwrap();
+        let sum: f64 = rates.iter().map(|(_, rate)| rate).sum();
+        println!("{model}: mean {:.0} a second", sum / rates.len() as f64);
+        near(sum / rates.len() as f64, mean, 0.07);
+        assert!(open(&format!("servegen-{model}"), &options).unwrap().take(5000).count() > 0);
+    }
+}
+
+#[test]
 fn a_trace_that_is_not_there_is_named() {
     for name in ["azure-conv", "arxiv", "servegen-none", "elsewhere/x.csv.zst", "what"] {
         let Err(problem) = open(name, &options()) else { panic!("{name} was found") };

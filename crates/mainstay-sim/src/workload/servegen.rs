@@ -13,6 +13,12 @@ const WINDOW: u64 = 600;
 const LENGTHS_WINDOW: u64 = 21_600;
 /// More requests a second of one client than any has.
 const RATE_MAX: f64 = 1e5;
+/// No trace is longer than a year.
+const START_MAX: f64 = 366.0 * 24.0 * 3600.0;
+/// More requests in a window than there is memory to sort.
+const WINDOW_MAX: f64 = 2e7;
+/// A gap of the smallest shapes may be beyond numbers; its window is then one burst all the same.
+const GAP_MAX: f64 = 1e200;
 /// Where the quantiles of lengths stand.
 const PROBABILITIES: [f64; 34] = [
     0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45, 0.50,
@@ -44,6 +50,12 @@ type Windows = BTreeMap<u64, Vec<Rate>>;
 pub fn arrivals(model: &str, options: &Options) -> Result<Arrivals, Problem> {
     let windows = read_rates(model, options)?;
     let lengths = read_lengths(model, options)?;
+    let sum = |rates: &Vec<Rate>| rates.iter().map(|rate| rate.rate).sum::<f64>();
+    let most = windows.values().map(sum).fold(0.0, f64::max) * WINDOW as f64 * options.speed;
+    if most > WINDOW_MAX {
+        let what = format!("{most:.0} requests in a window: choose a lower speed");
+        return Err(Problem::new(model, 0, what));
+    }
     let mut weights: BTreeMap<u32, f64> = BTreeMap::new();
     for rate in windows.values().flatten() {
         *weights.entry(rate.client).or_default() += rate.rate;
@@ -83,9 +95,12 @@ pub fn aggregate(model: &str, options: &Options) -> Result<Vec<(Duration, f64)>,
 fn times(rng: &mut Rng, rate: &Rate, speed: f64) -> Vec<f64> {
     let wanted = rate.rate * speed * WINDOW as f64;
     let count = wanted as u64 + u64::from(rng.unit() < wanted.fract());
-    let mut draw = || match rate.is_gamma {
-        true => draw::gamma(rng, rate.shape),
-        false => draw::weibull(rng, rate.shape),
+    let mut draw = || {
+        let gap = match rate.is_gamma {
+            true => draw::gamma(rng, rate.shape),
+            false => draw::weibull(rng, rate.shape),
+        };
+        gap.min(GAP_MAX)
     };
     let mut at = 0.0;
     let mut moments: Vec<f64> = (0..count)
@@ -143,7 +158,9 @@ fn read_rates(model: &str, options: &Options) -> Result<Windows, Problem> {
             Problem::new(&file, line, format!("{name} {field:?} is out of bounds"))
         };
         let client = client.parse().map_err(|_| wrong("client", client))?;
-        let start: u64 = start.parse().map_err(|_| wrong("start_s", start))?;
+        // Large ones are written like 1.0014e+06.
+        let seconds = start.parse().ok().filter(|start| (0.0..=START_MAX).contains(start));
+        let start = seconds.ok_or_else(|| wrong("start_s", start))? as u64;
         let number = |name: &str, field: &str, most: f64| {
             let number: f64 = field.parse().map_err(|_| wrong(name, field))?;
             if number > 0.0 && number <= most { Ok(number) } else { Err(wrong(name, field)) }
