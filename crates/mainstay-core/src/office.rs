@@ -49,7 +49,8 @@ impl Office {
     /// `workers`.
     ///
     /// `last` is the epoch its file tells, 0 if the file is lost: then it asks for nothing until
-    /// a majority of the workers has told what they have seen. `nonce` is above any that an earlier life used, see `Holder::starting_after`.
+    /// a majority of the workers has told what they have seen. `nonce` is above any that an
+    /// earlier life used, see `Holder::starting_after`.
     pub fn new((place, controllers): (u32, u32), workers: u16, last: u32, nonce: u64) -> Office {
         let holder = Holder::starting_after(nonce);
         let workers = core::iter::repeat_n(holder, usize::from(workers)).collect();
