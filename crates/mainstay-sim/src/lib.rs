@@ -23,7 +23,6 @@ pub mod service;
 pub mod workload;
 
 pub mod bench;
-pub mod fleet;
 pub mod scenario;
 
 pub mod measure;
