@@ -28,9 +28,10 @@ mod users;
 use crate::calendar::Calendar;
 use crate::outcome::{Run, Timeline};
 use crate::scenario::{Scenario, Workload};
+use crate::workload::{self, Arrival, Options};
 use crate::world::START;
 use attempts::Attempt;
-use clients::{Crowd, Source, User};
+use clients::{Crowd, Offer, Source, User};
 use digest::Said;
 use invariants::Checks;
 use ledger::Ledger;
@@ -50,6 +51,9 @@ use std::iter::Peekable;
 
 /// After the scenario's end nobody asks any more; what is open may take its deadline and this.
 const DRAIN: Duration = Duration::from_secs(11 * 60);
+
+/// Requests of a trace by which its load is measured.
+const MEASURED: usize = 20_000;
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,9 +360,35 @@ impl<'a> World<'a> {
     }
 }
 
-/// Requests of a trace, where the scenario plays one.
-fn source(scenario: &Scenario, _seed: u64) -> Option<Peekable<Source>> {
-    match &scenario.load.workload {
-        Workload::Alike | Workload::Trace(_) => None,
+/// Requests of a trace, where the scenario plays one: as fast as its level says. None if it cannot
+/// be read.
+fn source(scenario: &Scenario, seed: u64) -> Option<Peekable<Source>> {
+    let Workload::Trace(name) = &scenario.load.workload else { return None };
+    let load = &scenario.load;
+    let wanted = load.level * scenario.bench.capacity() / scenario.bench.scale.max(1.0);
+    let options = |speed: f64| Options {
+        seed,
+        speed,
+        rate: wanted,
+        tenants: load.tenants,
+        turns: load.turns,
+        ..Options::default()
+    };
+    let offer = |arrival: Arrival| Offer {
+        at: arrival.at,
+        tenant: arrival.tenant,
+        session: arrival.session,
+        prompt: arrival.prompt,
+        output: arrival.output,
+        cached: arrival.cached,
+    };
+    // How much it asks as it is: one unit for a thousand uncached tokens.
+    let (mut units, mut last) = (0.0, Duration::ZERO);
+    for arrival in workload::open(name, &options(1.0)).ok()?.take(MEASURED) {
+        units += f64::from(arrival.prompt.saturating_sub(arrival.cached)) / 1000.0;
+        last = arrival.at;
     }
+    let speed = wanted * last.as_secs_f64().max(1e-3) / f64::max(units, 1e-3);
+    let arrivals: Source = Box::new(workload::open(name, &options(speed)).ok()?.map(offer));
+    Some(arrivals.peekable())
 }

@@ -220,11 +220,13 @@ impl World<'_> {
                 }
                 Probe::Token => is_served,
             };
-        let comes =
-            self.network.probe(self.now, at, site).filter(|_| node.reach != Reach::Swallows);
+        let in_time = self.now + PROBE_WAIT;
+        let is_silent = node.reach == Reach::Swallows;
+        let comes = self.network.probe(self.now, at, site);
+        let comes = comes.filter(|comes| !is_silent && *comes <= in_time);
         let good = self.lie(site).unwrap_or(is_well && comes.is_some());
         let takes = if probe == Probe::Token { PROBE_TOKEN } else { Duration::ZERO };
-        let ends = comes.map_or(self.now + PROBE_WAIT, |comes| comes + takes);
+        let ends = comes.map_or(in_time, |comes| comes + takes);
         self.post(ends, Message::Probed { to: at as u16, target, probe, good });
     }
 

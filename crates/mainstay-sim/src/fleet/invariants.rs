@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 
 /// Facts of a node that a violation shows.
 const SHOWN: usize = 50;
-/// Violations that a run keeps; the first tells the most.
-const KEPT: usize = 40;
+/// Violations of one rule that a run keeps; the first tells the most.
+const KEPT: usize = 5;
 /// Attempts of all kinds a request may have (I9).
 const ATTEMPTS: u8 = 3;
 /// Changes between up and not up in ten minutes (I12).
@@ -83,7 +83,7 @@ impl Checks {
 
     /// Notes a broken rule, with the last facts of its node.
     pub fn breach(&mut self, now: Time, rule: &str, node: usize, detail: String) {
-        if self.violations.len() >= KEPT {
+        if self.violations.iter().filter(|before| before.rule == rule).count() >= KEPT {
             return;
         }
         let mut detail = detail;
