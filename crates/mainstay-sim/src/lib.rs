@@ -27,3 +27,5 @@ pub mod scenario;
 
 pub mod measure;
 pub mod outcome;
+pub mod report;
+pub mod sweep;

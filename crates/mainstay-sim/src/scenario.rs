@@ -3,6 +3,7 @@
 //! The types that a scenario file is read into. Times are since the start of the run.
 
 pub mod cast;
+pub mod catalogue;
 pub mod fault;
 mod part;
 pub mod problem;

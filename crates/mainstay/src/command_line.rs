@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and the exit codes 0 done, 1 failed or no, 2 wrong command
 //! line or configuration.
 
-use crate::{explain, faults, keys, start};
+use crate::{explain, faults, keys, simulate, start};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ Examples:
   mainstay serve --config mainstay.toml       start from a file
   mainstay serve --config F --check           look at a file without starting
   mainstay explain req-…                      why a request went where it went
+  mainstay simulate S01 --report S01.html     rehearse an outage, and look at it
 
 Exit codes: 0 done, 1 it failed or the answer is no, 2 wrong command line or configuration.";
 
@@ -35,6 +36,8 @@ enum Command {
     Serve(Serve),
     /// Tell how one request was answered: each attempt, why it ended, what came next
     Explain(Explain),
+    /// Rehearse outages: the real decisions, in virtual time, with a verdict
+    Simulate(Simulate),
     /// A provider that fails on demand, for trying what happens
     Faults {
         #[command(subcommand)]
@@ -83,6 +86,68 @@ pub struct Explain {
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `mainstay simulate`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Examples:
+  mainstay simulate                           list the scenarios
+  mainstay simulate S01                       play one with its seeds, beside the naive baseline
+  mainstay simulate S01 --seed 7 --report S01.html
+                                              one run, and a page that shows it
+  mainstay simulate S01/sweep                 its sweep, and a map of what stays down
+  mainstay simulate my.toml scenarios/        files, and all files of a directory
+  mainstay simulate --config mainstay.toml --lose fra
+                                              what would happen to us without that site
+
+Exit codes: 0 all passed, 1 some failed, 2 a file or the command line is wrong.")]
+pub struct Simulate {
+    /// Names such as S01 or S01/sweep, scenario files, or directories of them
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Play with the sites and tiers of this configuration instead of the standard bench
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How many seeds, 1, 2, 3 …, instead of the scenario's own number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub seeds: Option<u32>,
+    /// Only this seed
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// Who decides; both where the scenario compares them
+    #[arg(long, value_enum, value_name = "WHO")]
+    pub policy: Option<Decider>,
+    /// One JSON document on stdout: the run, or all of them
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page that shows the runs, for any browser, without a network
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Runs at once [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Lose this site at peak load, instead of a scenario
+    #[arg(long, value_name = "SITE", conflicts_with = "scenarios")]
+    pub lose: Option<String>,
+    /// When it is lost
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "lose")]
+    pub at: String,
+    /// For how long
+    #[arg(long = "for", value_name = "TIME", default_value = "2m", requires = "lose")]
+    pub lasts: String,
+    /// Peak load, as a share of what the sites carry together
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8, requires = "lose")]
+    pub load: f64,
+}
+
+/// Who decides in a simulated run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Decider {
+    /// The protocol
+    Mainstay,
+    /// Health checks and a fixed chain, as usual
+    Naive,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,6 +221,7 @@ pub fn main() -> ExitCode {
         None => start::serve(&Serve::default()),
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
+        Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {
             print!("{}", faults::list());

@@ -7,4 +7,5 @@ pub mod environment;
 pub mod explain;
 pub mod faults;
 pub mod keys;
+pub mod simulate;
 pub mod start;

@@ -41,6 +41,7 @@ impl World<'_> {
             pulse: Pulse::default(),
             failing: 0,
             in_doubt: false,
+            suspects: (0, 0),
         });
         if at < self.plan.first_gateways {
             self.gateway_starts(at);
@@ -219,11 +220,13 @@ impl World<'_> {
                 }
                 Probe::Token => is_served,
             };
-        let comes =
-            self.network.probe(self.now, at, site).filter(|_| node.reach != Reach::Swallows);
+        let in_time = self.now + PROBE_WAIT;
+        let is_silent = node.reach == Reach::Swallows;
+        let comes = self.network.probe(self.now, at, site);
+        let comes = comes.filter(|comes| !is_silent && *comes <= in_time);
         let good = self.lie(site).unwrap_or(is_well && comes.is_some());
         let takes = if probe == Probe::Token { PROBE_TOKEN } else { Duration::ZERO };
-        let ends = comes.map_or(self.now + PROBE_WAIT, |comes| comes + takes);
+        let ends = comes.map_or(in_time, |comes| comes + takes);
         self.post(ends, Message::Probed { to: at as u16, target, probe, good });
     }
 
@@ -272,6 +275,12 @@ impl World<'_> {
                 }
             }
             Message::Probed { to, target, probe, good } => {
+                let site = usize::from(target.0);
+                let node = &self.sites[site];
+                let runs = node.house.as_ref().is_some_and(|h| !h.is_healthy(self.now));
+                if !good && node.reach == Reach::Open && runs && self.lie(site).is_none() {
+                    self.checks.is_full();
+                }
                 self.tell_gateway(usize::from(to), Event::Probed { target, probe, good });
             }
             message @ (Message::Order { .. }

@@ -8,6 +8,7 @@ use crate::scenario::Trouble;
 use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::gateway::{self, Gateway};
+use mainstay_core::names::TargetId;
 use mainstay_core::policy::Policy;
 use mainstay_core::policy::disk::Disk;
 use mainstay_core::site::{self, Site};
@@ -131,6 +132,14 @@ impl House {
         }
     }
 
+    /// What is over its bound there now.
+    pub fn over_bound(&self, now: Time, target: TargetId) -> Option<String> {
+        let House::Ours(site) = self else { return None };
+        let stands = site.standing(now, target)?;
+        let is_over = stands.ahead > stands.ahead_bound || stands.queued_cost > stands.queued_bound;
+        is_over.then(|| format!("{stands:?}"))
+    }
+
     /// Whether work goes on although nobody waits for it.
     pub fn ignores_cancels(&self) -> bool {
         matches!(self, House::Naive(_))
@@ -168,6 +177,8 @@ pub struct GatewayNode {
     pub failing: u16,
     /// and whether it doubts itself, by its last digest.
     pub in_doubt: bool,
+    /// The tenant in flight at its last crashes, and at how many.
+    pub suspects: (u32, u8),
 }
 
 /// What a site does to connections.

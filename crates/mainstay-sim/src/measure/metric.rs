@@ -109,6 +109,14 @@ pub const METRICS: &[Metric] = &[
         (!look.of(ask.range.clone()).is_empty())
             .then(|| look.transitions(ask.at, &ask.range) as f64)
     }),
+    of_site("downs", "verdicts DOWN, all gateways", |look, ask| {
+        let is_down = |each: &&(f64, u16, u16, &'static str)| {
+            let inside = (ask.range.start as f64..ask.range.end as f64).contains(&each.0);
+            inside && usize::from(each.2) == ask.at && each.3.eq_ignore_ascii_case("down")
+        };
+        (!look.of(ask.range.clone()).is_empty())
+            .then(|| look.timeline.health.iter().filter(is_down).count() as f64)
+    }),
     of_site("overshoot", "credited arrivals above capacity, worst second, by it", overshoot),
     of_site("share", "share of all admitted work", |look, ask| look.share(ask.at, ask.range)),
     of_site("share_swing", "share of admitted work, peak to peak", share_swing),

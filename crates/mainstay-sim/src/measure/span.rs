@@ -51,8 +51,10 @@ impl<'a> Look<'a> {
         if requests == 0 { 1.0 } else { cu / f64::from(requests) }
     }
 
-    /// Work of answers that became good in a stretch, at sites that count, in CU/s.
+    /// Work of answers that became good in a stretch, at sites that count, in CU/s. The last
+    /// second is left out: all that ends after the end is written there.
     pub fn goodput(&self, range: Range<usize>) -> f64 {
+        let range = range.start..range.end.min(self.len().saturating_sub(1));
         let cost = self.cost();
         let span = self.of(range);
         let good: u32 = span.iter().flat_map(|s| &s.tiers).map(|tier| tier.completed).sum();

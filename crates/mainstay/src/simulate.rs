@@ -1,0 +1,226 @@
+//! Rehearses outages: finds the scenarios, plays them with their seeds, and tells what came of it
+//! as a table, as JSON, and as a page.
+
+mod bench;
+mod catalogue;
+mod table;
+
+use crate::command_line::{Decider, Simulate, WRONG};
+use mainstay_sim::fleet::PolicyKind;
+use mainstay_sim::outcome::Run;
+use mainstay_sim::report;
+use mainstay_sim::scenario::read::{File, With};
+use mainstay_sim::scenario::{Baseline, Bench, Scenario};
+use mainstay_sim::sweep::{self, Done, Job};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// A page of more runs than this takes long to load and is looked at by nobody.
+const TOLD_MAX: usize = 60;
+
+/// What is played as one: a scenario, or the points of its sweep.
+#[derive(Debug)]
+struct Story {
+    /// Its id.
+    id: String,
+    /// In a sentence.
+    title: String,
+    /// One scenario, or all points.
+    points: Vec<Scenario>,
+    /// Whether they are points of a sweep.
+    is_sweep: bool,
+}
+
+/// The runs of one story.
+#[derive(Debug, Default)]
+struct Told<'a> {
+    ours: Vec<(&'a Scenario, &'a Done)>,
+    baseline: Vec<(&'a Scenario, &'a Done)>,
+}
+
+/// Plays what is asked for.
+pub fn simulate(options: &Simulate) -> ExitCode {
+    if options.scenarios.is_empty() && options.lose.is_none() {
+        print!("{}", catalogue::list());
+        return ExitCode::SUCCESS;
+    }
+    match stories(options) {
+        Ok(stories) => play(&stories, options),
+        Err(lines) => {
+            for line in lines {
+                eprintln!("mainstay: {line}");
+            }
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+/// Everything that is to be played, or everything that is wrong.
+fn stories(options: &Simulate) -> Result<Vec<Story>, Vec<String>> {
+    let own = options.config.as_deref().map(bench::of_configuration).transpose()?;
+    if let Some(site) = &options.lose {
+        let bench = own.unwrap_or_else(mainstay_sim::bench::t3);
+        let scenario = bench::loss(options, site, bench)?;
+        let (id, title) = (scenario.id.clone(), scenario.title.clone());
+        return Ok(vec![Story { id, title, points: vec![scenario], is_sweep: false }]);
+    }
+    let mut stories = Vec::new();
+    let mut wrong = Vec::new();
+    for name in &options.scenarios {
+        match catalogue::find(name) {
+            Ok(found) => {
+                for (shown, text, is_sweep) in found {
+                    match read(&shown, &text, (is_sweep, own.as_ref())) {
+                        Ok(story) => stories.push(story),
+                        Err(lines) => wrong.extend(lines),
+                    }
+                }
+            }
+            Err(line) => wrong.push(line),
+        }
+    }
+    if wrong.is_empty() { Ok(stories) } else { Err(wrong) }
+}
+
+fn read(
+    shown: &str,
+    text: &str,
+    (is_sweep, own): (bool, Option<&Bench>),
+) -> Result<Story, Vec<String>> {
+    let lines = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let file = File::parse(shown, text).map_err(lines)?;
+    let scenario = file.scenario(own.map_or(With::Own, With::Other)).map_err(lines)?;
+    let (id, title) = (scenario.id.clone(), scenario.title.clone());
+    if !is_sweep {
+        return Ok(Story { id, title, points: vec![scenario], is_sweep });
+    }
+    if own.is_some() {
+        return Err(vec![String::from("a sweep is played on its own bench; leave out --config")]);
+    }
+    let points = file.points().map_err(lines)?;
+    if points.is_empty() {
+        return Err(vec![format!("{shown}: has no sweep; add [sweep], or play {id} itself")]);
+    }
+    Ok(Story { id: format!("{id}/sweep"), title, points, is_sweep })
+}
+
+fn play(stories: &[Story], options: &Simulate) -> ExitCode {
+    let (jobs, of) = jobs(stories, options);
+    let threads = options
+        .threads
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let is_watched = std::io::stderr().is_terminal() && !options.json;
+    let total = jobs.len();
+    let done = sweep::run_all(&jobs, threads, &|done| {
+        if is_watched {
+            eprint!("\r{done} of {total} runs");
+            let _ = std::io::stderr().flush();
+        }
+    });
+    if is_watched {
+        eprint!("\r{:32}\r", "");
+    }
+    let mut told: Vec<Told<'_>> = stories.iter().map(|_| Told::default()).collect();
+    for ((job, story), result) in jobs.iter().zip(of).zip(&done) {
+        let told = &mut told[story];
+        let list = match job.policy {
+            PolicyKind::Mainstay => &mut told.ours,
+            PolicyKind::Naive => &mut told.baseline,
+        };
+        list.push((job.scenario, result));
+    }
+    let passed = stories.iter().zip(&told).all(|(story, told)| has_passed(story, told));
+    match options.json {
+        true => println!("{}", json(passed, &done)),
+        false => print!("{}", table::text(stories, &told, passed)),
+    }
+    if let Some(path) = &options.report {
+        let page = page(&told);
+        if let Err(error) = std::fs::write(path, page) {
+            eprintln!("mainstay: cannot write {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+        if !options.json {
+            println!("report: {}", path.display());
+        }
+    }
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// All runs in order, and the story of each.
+fn jobs<'a>(stories: &'a [Story], options: &Simulate) -> (Vec<Job<'a>>, Vec<usize>) {
+    let mut jobs = Vec::new();
+    let mut of = Vec::new();
+    for (at, story) in stories.iter().enumerate() {
+        for scenario in &story.points {
+            // A sweep has many points; seeds are for single ones.
+            let own = if story.is_sweep { 1 } else { scenario.seeds };
+            let seeds: Vec<u64> = match options.seed {
+                Some(seed) => vec![seed],
+                None => (1..=u64::from(options.seeds.unwrap_or(own))).collect(),
+            };
+            let both = scenario.baseline != Baseline::Absent;
+            let policies: &[PolicyKind] = match options.policy {
+                Some(Decider::Mainstay) => &[PolicyKind::Mainstay],
+                Some(Decider::Naive) => &[PolicyKind::Naive],
+                None if both => &[PolicyKind::Mainstay, PolicyKind::Naive],
+                None => &[PolicyKind::Mainstay],
+            };
+            for seed in seeds {
+                for policy in policies {
+                    let is_told = options.report.is_some() && jobs.len() < TOLD_MAX;
+                    let is_point = story.is_sweep;
+                    jobs.push(Job { scenario, seed, policy: *policy, is_point, is_told });
+                    of.push(at);
+                }
+            }
+        }
+    }
+    (jobs, of)
+}
+
+/// Ours pass, and a baseline that must fail does. Asked for the baseline alone, its own verdict
+/// counts.
+fn has_passed(story: &Story, told: &Told<'_>) -> bool {
+    let all = |runs: &[(&Scenario, &Done)]| runs.iter().all(|(_, done)| done.run.passed);
+    if told.ours.is_empty() {
+        return all(&told.baseline);
+    }
+    let must_fail = |scenario: &Scenario| scenario.baseline == Baseline::MustFail;
+    // A sweep also has points that are kind.
+    let baseline_failed = story.is_sweep
+        || told.baseline.iter().all(|(scenario, done)| !must_fail(scenario) || !done.run.passed);
+    all(&told.ours) && baseline_failed
+}
+
+/// One run alone, or all of them.
+fn json(passed: bool, done: &[Done]) -> String {
+    let runs: Vec<&Run> = done.iter().map(|done| &done.run).collect();
+    let text = match runs.as_slice() {
+        [run] => serde_json::to_string(run),
+        _ => serde_json::to_string(&serde_json::json!({ "passed": passed, "runs": runs })),
+    };
+    // Numbers, texts and maps by name: nothing that JSON has no form for.
+    text.unwrap_or_default()
+}
+
+/// The page: runs of a scenario and seed beside each other.
+fn page(told: &[Told<'_>]) -> String {
+    let mut views = Vec::new();
+    for told in told {
+        let shown = if told.ours.is_empty() { &told.baseline } else { &told.ours };
+        for (scenario, done) in shown {
+            let Some(timeline) = &done.timeline else { continue };
+            let beside = told.baseline.iter().find(|(other, beside)| {
+                !told.ours.is_empty()
+                    && other.id == scenario.id
+                    && beside.run.seed == done.run.seed
+                    && beside.timeline.is_some()
+            });
+            let baseline =
+                beside.and_then(|(_, beside)| Some((&beside.run, beside.timeline.as_ref()?)));
+            views.push(report::View { scenario, run: &done.run, timeline, baseline });
+        }
+    }
+    report::page(&views)
+}
