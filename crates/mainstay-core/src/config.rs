@@ -3,8 +3,9 @@
 //! The file a person writes is turned into this by the binary, which checks it and names line and
 //! key of what is wrong. Here everything is present, resolved and within bounds.
 
-use crate::cost::CostUnits;
+use crate::cost::{CostRate, CostUnits};
 use crate::lease::Terms;
+use crate::mutant::Mutants;
 use crate::names::{GatewayId, SiteId, TargetId};
 use crate::time::Duration;
 use alloc::string::String;
@@ -105,6 +106,39 @@ pub struct Pool {
     pub promise: Duration,
 }
 
+/// What the policy machine of a process decides by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// This gateway,
+    pub me: GatewayId,
+    /// of so many that the policy lists.
+    pub gateways: u16,
+    /// What each site carries, by `SiteId`: an order that takes out much of it needs a token.
+    pub sites: Vec<CostRate>,
+    /// Between two polls of the source, give or take a fifth.
+    pub poll: Duration,
+    /// Largest content of a generation, in bytes.
+    pub bytes_max: u64,
+    /// The canary may be silent for so long before somebody is told.
+    pub silence_max: Duration,
+    /// Rules taken away, in tests only.
+    pub mutants: Mutants,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> PolicyConfig {
+        PolicyConfig {
+            me: GatewayId(0),
+            gateways: 1,
+            sites: Vec::new(),
+            poll: Duration::from_secs(10),
+            bytes_max: 4 << 20,
+            silence_max: Duration::from_secs(900),
+            mutants: Mutants::NONE,
+        }
+    }
+}
+
 /// A failure domain that can answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
@@ -142,6 +176,9 @@ pub enum SiteKind {
     Node,
 }
 
+/// Every tier, see `Target::tiers`.
+pub const ALL_TIERS: u8 = 0xff;
+
 /// One model at one site: what an attempt is sent to, and what health is kept for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
@@ -161,6 +198,8 @@ pub struct Target {
     pub labels: u64,
     /// Share of the model's sessions that are at home here, in thousandths.
     pub home: u16,
+    /// Tiers that may use it, one bit each, the highest tier the lowest bit.
+    pub tiers: u8,
 }
 
 /// Features a request needs, or a target offers.

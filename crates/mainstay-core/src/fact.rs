@@ -1,10 +1,12 @@
 //! Decisions with their reasons: what feeds logs, metrics, `explain`, status and the timeline of a
 //! simulation.
 
+mod credit;
 mod policy;
 mod site;
 
-pub use policy::PolicyFact;
+pub use credit::CreditFact;
+pub use policy::{BootWhy, Harm, NotTaken, OrderRefusal, PolicyFact, Turn};
 pub use site::SiteFact;
 
 use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, TargetId, TierId};
@@ -54,6 +56,8 @@ pub enum Fact {
     ContinuationOff { target: TargetId },
     /// Retries are used up for this tier.
     RetriesExhausted { request: RequestId, tier: TierId },
+    /// Something about sites of ours and their credit.
+    Credit(CreditFact),
 }
 
 /// What an attempt is to its request.
@@ -117,9 +121,10 @@ pub enum Outcome {
 }
 
 /// What a gateway believes of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Use it.
+    #[default]
     Up,
     /// It fails; a trickle only.
     Suspect,

@@ -5,25 +5,32 @@
 //! gateway's own evidence and the targets' own refusals leave room.
 
 pub mod catalog;
+mod choose;
 pub mod credit;
+mod drift;
 mod evidence;
 mod fit;
 pub mod health;
+pub mod held;
+pub mod in_service;
 pub mod joint;
 pub mod latency;
+mod nodes;
+mod ours;
 pub mod outlook;
 pub mod placement;
 pub mod refusal;
 pub mod request;
 pub mod retry_budget;
 mod shed;
+mod spill;
 mod steps;
 pub mod watch;
 
 use crate::config::Config;
 use crate::fact::{Fact, How, Outcome};
 use crate::message::{Ack, Digest, Grant, Open, Order, Refuse, Report as Wanted};
-use crate::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
+use crate::names::{AttemptId, GatewayId, ModelId, RequestId, SiteId, TargetId, TierId};
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -146,6 +153,15 @@ pub struct Gateway {
     deadlines: BTreeSet<(Time, RequestId)>,
     budgets: Vec<RetryBudget>,
     demand: BTreeMap<u16, shed::Shedding>,
+    /// Whether there are sites of ours, and when they get their next report.
+    has_nodes: bool,
+    next_report: Time,
+    /// Requests that wait for a grant.
+    held_back: BTreeSet<(TierId, RequestId)>,
+    /// Models for which sites are tried that are not up.
+    panics: BTreeSet<ModelId>,
+    /// Hours counted, by whoever counted most: tenants are shed by another order in each.
+    hour: u32,
     /// Models that stand in the configuration; more were learned from what clients named.
     listed: usize,
     rng: Rng,
@@ -158,6 +174,7 @@ impl Gateway {
         let mut budgets = Vec::new();
         budgets.resize(config.tiers.len(), RetryBudget::default());
         let listed = config.models.len();
+        let has_nodes = config.sites.iter().any(|site| site.is_node());
         Gateway {
             config,
             targets,
@@ -165,6 +182,11 @@ impl Gateway {
             deadlines: BTreeSet::new(),
             budgets,
             demand: BTreeMap::new(),
+            has_nodes,
+            next_report: Time::ZERO,
+            held_back: BTreeSet::new(),
+            panics: BTreeSet::new(),
+            hour: 0,
             listed,
             rng: Rng::new(seed),
         }
@@ -180,22 +202,25 @@ impl Gateway {
             Event::Short { attempt, report } => self.short(now, attempt, report, actions),
             Event::Broken { attempt, broken } => self.broken(now, attempt, broken, actions),
             Event::Gone { request, report } => self.gone(now, request, report, actions),
-            Event::Grant(_)
-            | Event::Ack(_)
-            | Event::Refused(_)
-            | Event::Digest(_)
+            Event::Grant(grant) => self.granted(now, grant, actions),
+            Event::Ack(ack) => self.acked(now, ack),
+            Event::Refused(refuse) => self.refused(now, refuse, actions),
+            Event::Digest(_)
             | Event::Orders(_)
             | Event::Probed { .. }
             | Event::Lag(_)
             | Event::Adopt(_)
             | Event::Tick => {}
         }
+        self.report(now, actions);
         self.pass_deadlines(now, actions);
     }
 
     /// When to call again, and what for.
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
-        self.deadlines.first().map(|(at, _)| (*at, "a request's wait or deadline"))
+        let request = self.deadlines.first().map(|(at, _)| (*at, "a request's wait or deadline"));
+        let report = self.has_nodes.then_some((self.next_report, "a report to sites of ours"));
+        [request, report].into_iter().flatten().min()
     }
 
     /// What the machine decides by.
@@ -268,6 +293,7 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         self.unplan(request);
+        self.release(request);
         let Some(life) = self.lives.remove(&request) else { return };
         let after = now.since(life.arrived);
         actions.push(Action::Fact(Fact::Closed {

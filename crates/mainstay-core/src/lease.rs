@@ -114,6 +114,11 @@ impl<G> Holder<G> {
         self.held.as_mut().filter(|held| now < held.until).map(|held| &mut held.grant)
     }
 
+    /// When the awaited report with this number was sent.
+    pub fn sent(&self, nonce: u64) -> Option<Time> {
+        self.sent.iter().find(|(n, _)| *n == nonce).map(|(_, at)| *at)
+    }
+
     /// When it lapses, if something is held.
     pub fn until(&self) -> Option<Time> {
         self.held.as_ref().map(|held| held.until)

@@ -15,7 +15,9 @@ pub mod fact;
 pub mod lease;
 pub mod message;
 pub mod mutant;
+pub mod publish;
 pub mod rng;
+pub mod share;
 
 pub mod gateway;
 pub mod policy;

@@ -10,6 +10,7 @@ use crate::names::{AttemptId, GatewayId, SiteId, TargetId, TierId, Work};
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// Tiers that a policy may have.
 pub const TIERS_MAX: usize = 8;
@@ -189,6 +190,20 @@ pub struct Order {
     pub left: Duration,
 }
 
+impl Order {
+    /// Where it stands among others wherever they compete: higher authority first, then older.
+    pub fn rank(&self) -> (Reverse<u8>, u32, u64) {
+        (Reverse(self.authority), self.id.seq, self.id.author)
+    }
+}
+
+/// What `orders` come to at `site`: the strictest of those that name it or name everywhere.
+pub fn ruling(orders: &[Order], site: SiteId) -> Option<Verb> {
+    let there = orders.iter().filter(|order| order.site.is_none_or(|named| named == site));
+    let verbs = there.map(|order| order.verb).filter(|verb| !matches!(verb, Verb::End(_)));
+    verbs.max_by_key(|verb| verb.strictness())
+}
+
 /// Names an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId {
@@ -211,6 +226,19 @@ pub enum Verb {
     Kill,
     /// Ends the order named.
     End(OrderId),
+}
+
+impl Verb {
+    /// How strict it is: kill above drain above cap above freeze, a lower cap above a higher one.
+    pub fn strictness(self) -> (u8, u8) {
+        match self {
+            Verb::End(_) => (0, 0),
+            Verb::Freeze => (1, 0),
+            Verb::Cap(percent) => (2, 100u8.saturating_sub(percent)),
+            Verb::Drain => (3, 0),
+            Verb::Kill => (4, 0),
+        }
+    }
 }
 
 /// Gateway to a key's home: how much of a quota is wanted.

@@ -3,12 +3,25 @@
 //! Nobody pushes: each process polls the whole snapshot, tastes new content where a crash costs
 //! nothing, adopts it in its turn, and keeps what has proved itself for when all else is gone.
 
-use crate::fact::PolicyFact;
-use crate::message::{Digest, Order};
+pub mod disk;
+pub mod generation;
+pub mod order;
+pub mod stage;
+
+use crate::config::PolicyConfig;
+use crate::fact::{OrderRefusal, PolicyFact};
+use crate::message::{Digest, Order, Verb};
 use crate::names::GatewayId;
+use crate::rng::Rng;
 use crate::time::{Duration, Time};
 use alloc::string::String;
 use alloc::vec::Vec;
+use disk::Disk;
+use generation::Generations;
+use order::Orders;
+
+/// Peers that are told of an order at first sight: enough that it reaches all in a few steps.
+const FORWARD: usize = 3;
 
 /// One generation of policy, as the machine knows it. What it says is the server's to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,6 +40,23 @@ pub struct Snapshot {
     pub bytes: u64,
     /// The author gave the confirm token.
     pub confirmed: bool,
+}
+
+impl Snapshot {
+    /// What the next generation must name as its predecessor.
+    pub fn hash(&self) -> u64 {
+        fold([self.generation, self.content])
+    }
+}
+
+/// One number for many, the same on every machine: FNV-1a over words. Against mistakes, not
+/// against malice; links and snapshots are authenticated.
+pub(crate) fn fold(words: impl IntoIterator<Item = u64>) -> u64 {
+    let mut folded = 0xcbf2_9ce4_8422_2325u64;
+    for byte in words.into_iter().flat_map(u64::to_le_bytes) {
+        folded = (folded ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    folded
 }
 
 /// What a sacrificial process found.
@@ -64,7 +94,14 @@ pub enum Event {
         /// The doubt.
         in_doubt: bool,
     },
-    /// An operator's order, from here or from a peer.
+    /// An operator gives an order here.
+    Command {
+        /// What.
+        order: Order,
+        /// The operator gave the confirm token.
+        confirmed: bool,
+    },
+    /// A peer tells of an order.
     Order(Order),
     /// A peer's whole set of orders.
     Orders(Vec<Order>),
@@ -113,14 +150,193 @@ pub struct Standing {
 
 /// The machine.
 #[derive(Clone, Debug)]
-pub struct Policy {}
+pub struct Policy {
+    config: PolicyConfig,
+    generations: Generations,
+    orders: Orders,
+    next_poll: Time,
+    rng: Rng,
+}
+
+/// What a process finds on disk when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// What was written last.
+    pub disk: Disk,
+    /// How long ago that was, by whatever clock this one machine has; nothing if in doubt.
+    pub ago: Duration,
+}
 
 impl Policy {
+    /// A process starts. The actions say what it runs, or that there is nothing to run.
+    pub fn boot(
+        config: PolicyConfig,
+        saved: Saved,
+        now: Time,
+        seed: u64,
+        actions: &mut Vec<Action>,
+    ) -> Policy {
+        let Saved { mut disk, ago } = saved;
+        let mut facts = Vec::new();
+        disk.start(ago, &config, &mut facts);
+        let orders = Orders::boot(now, &core::mem::take(&mut disk.orders), ago);
+        let mut generations = Generations::boot(now, disk, actions);
+        actions.extend(facts.into_iter().map(Action::Fact));
+        let in_force = orders.in_force(now);
+        generations.freeze(is_frozen(&in_force));
+        actions.push(Action::InForce(in_force));
+        let rng = Rng::new(seed);
+        Policy { config, generations, orders, next_poll: now, rng }
+    }
+
     /// Takes one event and says what follows.
-    pub fn handle(&mut self, _now: Time, _event: Event, _actions: &mut Vec<Action>) {}
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        let config = &self.config;
+        match event {
+            Event::Snapshot(snapshot) => self.generations.snapshot(now, snapshot, config, actions),
+            Event::Tasted { content, taste } => {
+                self.generations.tasted(now, (content, taste), config, actions);
+            }
+            Event::Digest(digest) => {
+                self.generations.digest(now, &digest, config, actions);
+                if digest.from != config.me && self.orders.differs(now, digest.from, digest.orders)
+                {
+                    actions.push(Action::Fetch(digest.from));
+                }
+            }
+            Event::Pulse { failing, in_doubt } => {
+                self.generations.pulse(now, (failing, in_doubt), config, actions);
+            }
+            Event::Command { order, confirmed } => {
+                let taken = self.orders.command(now, (order.clone(), confirmed), config);
+                self.ordered(now, (order, taken), actions);
+            }
+            Event::Order(order) => self.take(now, order, actions),
+            Event::Orders(orders) => {
+                for order in orders {
+                    self.take(now, order, actions);
+                }
+            }
+            Event::Tick => {}
+        }
+        self.pass(now, actions);
+    }
 
     /// When to call again, and what for.
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
-        None
+        let poll = Some((self.next_poll, "the next poll for a snapshot"));
+        let lapse = self.orders.deadline().map(|at| (at, "the end of an order"));
+        let generation = self.generations.deadline(&self.config);
+        let generation = generation.map(|at| (at, "a generation's taste, turn or proof"));
+        [poll, lapse, generation].into_iter().flatten().min()
     }
+
+    /// What goes into this process's digests.
+    pub fn standing(&self, now: Time) -> Standing {
+        Standing {
+            generation: self.current().map_or(0, |current| current.generation),
+            clean: self.generations.clean(now),
+            orders: self.orders.hash(),
+            quarantined: self.generations.quarantined().to_vec(),
+        }
+    }
+
+    /// What must be on disk after `Action::Keep`, before anything that follows it.
+    pub fn disk(&self, now: Time) -> Disk {
+        Disk { orders: self.orders.set(now), ..self.generations.disk().clone() }
+    }
+
+    /// What to write when the process stops by itself: the next one must not take that for a
+    /// crash.
+    pub fn stopped(&self, now: Time) -> Disk {
+        Disk { is_running: false, ..self.disk(now) }
+    }
+
+    /// The generation in force.
+    pub fn current(&self) -> Option<&Snapshot> {
+        self.generations.current()
+    }
+
+    /// The set of orders, for a peer that fetches it.
+    pub fn orders(&self, now: Time) -> Vec<Order> {
+        self.orders.set(now)
+    }
+
+    /// The generation in force lists other gateways or sites.
+    pub fn configure(&mut self, config: PolicyConfig) {
+        self.config = config;
+    }
+
+    fn take(&mut self, now: Time, order: Order, actions: &mut Vec<Action>) {
+        let taken = self.orders.take(now, order.clone(), &self.config);
+        self.ordered(now, (order, taken), actions);
+    }
+
+    fn ordered(
+        &mut self,
+        now: Time,
+        (order, taken): (Order, Result<bool, OrderRefusal>),
+        actions: &mut Vec<Action>,
+    ) {
+        let Order { id, authority, verb, site, left, .. } = order;
+        match taken {
+            Ok(false) => return,
+            Err(why) => {
+                actions.push(Action::Fact(PolicyFact::OrderRefused { id, why }));
+                return;
+            }
+            Ok(true) => {}
+        }
+        let reason = order.reason.clone();
+        let fact = PolicyFact::OrderTaken { id, authority, verb, site, reason, left };
+        actions.push(Action::Keep);
+        let to = self.some_peers();
+        if !to.is_empty() {
+            actions.push(Action::Forward { to, order });
+        }
+        actions.push(Action::Fact(fact));
+        self.tell_orders(now, actions);
+    }
+
+    fn pass(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let lapsed = self.orders.lapse(now);
+        if !lapsed.is_empty() {
+            actions.push(Action::Keep);
+            let facts = lapsed.into_iter().map(|id| PolicyFact::OrderLapsed { id });
+            actions.extend(facts.map(Action::Fact));
+            self.tell_orders(now, actions);
+        }
+        self.generations.pass(now, &self.config, actions);
+        if now >= self.next_poll {
+            actions.push(Action::Poll);
+            let fifth = self.config.poll / 5;
+            let wait = self.rng.between(self.config.poll - fifth, self.config.poll + fifth);
+            self.next_poll = now + wait;
+        }
+    }
+
+    fn tell_orders(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let in_force = self.orders.in_force(now);
+        self.generations.freeze(is_frozen(&in_force));
+        actions.push(Action::InForce(in_force));
+    }
+
+    /// A few gateways at random, this one not among them.
+    fn some_peers(&mut self) -> Vec<GatewayId> {
+        let me = self.config.me;
+        let mut peers: Vec<_> =
+            (0..self.config.gateways).map(GatewayId).filter(|peer| *peer != me).collect();
+        let count = peers.len().min(FORWARD);
+        for place in 0..count {
+            let other = place + self.rng.below((peers.len() - place) as u64) as usize;
+            peers.swap(place, other);
+        }
+        peers.truncate(count);
+        peers
+    }
+}
+
+/// A freeze of one site stops adoption too: a generation concerns every site.
+fn is_frozen(in_force: &[Order]) -> bool {
+    in_force.iter().any(|order| order.verb == Verb::Freeze)
 }

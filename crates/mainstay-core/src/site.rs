@@ -5,13 +5,30 @@
 //! about it, lose its messages or hold credit of a dead controller, and it still never runs more
 //! than it can carry.
 
+mod admission;
+mod drift;
+mod grants;
+mod legs;
+mod limit;
+mod orders;
+mod pool;
+mod queue;
+mod ramp;
+mod workers;
+
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
 use crate::fact::SiteFact;
-use crate::message::{Ack, Grant, Open, Order, Refuse, Report};
+use crate::lease::Granter;
+use crate::message::{Ack, Grant, Offer, Open, Order, Refuse, Report};
+use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId, Work, WorkerId};
+use crate::rng::Rng;
 use crate::time::{Duration, Time};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use legs::Legs;
+use pool::Pool;
 
 /// What the controller hears.
 #[derive(Clone, Debug)]
@@ -116,28 +133,236 @@ pub enum Action {
     Fact(SiteFact),
 }
 
-/// The machine.
+/// Capacity, ramps and promises are looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+/// The epoch of a site's very first controller.
+const FIRST_EPOCH: u32 = 1;
+
+/// The machine. What it holds is bounded: attempts by the streams of live workers and by
+/// `admission::QUEUE_MAX` for each pool, all else by what policy lists.
 #[derive(Clone, Debug)]
 pub struct Site {
     config: SiteConfig,
+    epoch: u32,
+    pools: Vec<Pool>,
+    attempts: BTreeMap<Work, Attempt>,
+    legs: Legs,
+    rng: Rng,
+    offer: Offer,
+    /// Hundredths of the capacity that orders leave.
+    cap: u8,
+    is_frozen: bool,
+    /// When what still runs of a drained site is handed back.
+    grace: Option<Time>,
+    /// No worker was lost yet at a site's very first start: empty caches are nothing to fear.
+    is_first: bool,
+    /// Whether silence after a takeover is still to be told.
+    is_untold: bool,
+    look: Time,
+}
+
+/// An attempt that was taken in.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    open: Open,
+    /// Position of its pool.
+    pool: usize,
+    arrived: Time,
+    /// Workers that lost it before its first token.
+    failed: u8,
+    state: State,
+}
+
+/// Where an attempt is.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// It waits, at most so long.
+    Queued { expires: Time },
+    /// A worker has it.
+    Running {
+        worker: WorkerId,
+        since: Time,
+        /// Work without first token at the worker when it came, itself included.
+        ahead: CostUnits,
+        has_first_token: bool,
+        /// As it was when it waited: it may have to again.
+        expires: Time,
+    },
 }
 
 impl Site {
-    /// A controller that starts now with this epoch, one above any before it.
-    pub fn new(config: SiteConfig, _now: Time, _epoch: u32, _seed: u64) -> Site {
-        Site { config }
+    /// A controller that takes over now with this epoch, one above any before it: it grants nothing
+    /// until older grants have lapsed. If workers come with empty caches, the ramp starts low.
+    pub fn new(config: SiteConfig, now: Time, epoch: u32, seed: u64) -> Site {
+        Site::with(config, Granter::new(now, epoch), seed)
+    }
+
+    /// The very first controller of a site: nobody granted before it, and everything is on offer at
+    /// once.
+    pub fn first(config: SiteConfig, seed: u64) -> Site {
+        let mut site = Site::with(config, Granter::first(FIRST_EPOCH), seed);
+        site.is_first = true;
+        site.is_untold = false;
+        site
+    }
+
+    fn with(config: SiteConfig, granter: Granter<GatewayId>, seed: u64) -> Site {
+        let positions = 0..config.pools.len();
+        let pools = positions.map(|at| Pool::new(&config, at, granter.clone())).collect();
+        Site {
+            config,
+            epoch: granter.epoch(),
+            pools,
+            attempts: BTreeMap::new(),
+            legs: Legs::default(),
+            rng: Rng::new(seed),
+            offer: Offer::Open,
+            cap: 100,
+            is_frozen: false,
+            grace: None,
+            is_first: false,
+            is_untold: true,
+            look: Time::ZERO,
+        }
     }
 
     /// Takes one event and says what follows.
-    pub fn handle(&mut self, _now: Time, _event: Event, _actions: &mut Vec<Action>) {}
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        if self.is_untold {
+            self.is_untold = false;
+            let wait = self.config.credit.lease + self.config.credit.drift;
+            actions.push(Action::Fact(SiteFact::Silent { epoch: self.epoch, wait }));
+        }
+        self.pass_deadlines(now, actions);
+        match event {
+            Event::Report { from, report } => self.report(now, from, &report, actions),
+            Event::Open(open) => self.open(now, open, actions),
+            Event::Cancel(work) => self.cancel(now, work, actions),
+            Event::FirstToken { work, after } => self.first_token(now, work, after, actions),
+            Event::Ended { work, cost } => self.ended(now, work, cost, actions),
+            Event::Lost(work) => self.lost(now, work, actions),
+            Event::Worker { worker, state } => self.worker(now, worker, state, actions),
+            Event::Orders(orders) => self.orders(now, &orders, actions),
+            Event::Tick => {}
+        }
+    }
 
     /// When to call again, and what for.
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
-        None
+        let expiry = self.pools.iter().filter_map(|pool| pool.queue.deadline()).min();
+        let is_dropping = !self.removes(Mutant::NoDeadlineDrop);
+        let expiry = expiry.filter(|_| is_dropping).map(|at| (at, "an attempt waits too long"));
+        let grace = self.grace.map(|at| (at, "the grace of a drain ends"));
+        let look = Some((self.look, "capacity, ramp and promise are looked at"));
+        [expiry, grace, look].into_iter().flatten().min()
     }
 
     /// What it decides by.
     pub fn config(&self) -> &SiteConfig {
         &self.config
     }
+
+    /// Its epoch.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether it takes new work.
+    pub fn offer(&self) -> Offer {
+        self.offer
+    }
+
+    /// How one model stands here, for checks and status.
+    pub fn standing(&self, now: Time, target: TargetId) -> Option<Standing> {
+        let pool = self.pools.iter().find(|pool| pool.config.target == target)?;
+        let supply = pool.supply(self.cap, self.offer);
+        let longest = self.config.patience.iter().max().copied().unwrap_or_default();
+        Some(Standing {
+            capacity: supply.capacity,
+            ramp: supply.ramp,
+            granted: pool.grants.used(now, &self.config.credit),
+            running: pool.workers.running(),
+            streams: pool.workers.streams(),
+            ahead: pool.workers.ahead(),
+            ahead_bound: pool.workers.ahead_bound(pool.largest),
+            queued: pool.queue.len(),
+            queued_cost: pool.queue.cost(),
+            queued_bound: pool.workers.calibrated().over(longest) + pool.largest,
+        })
+    }
+
+    fn report(&mut self, now: Time, from: GatewayId, report: &Report, actions: &mut Vec<Action>) {
+        let (cap, offer) = (self.cap, self.offer);
+        let mut pools = self.pools.iter_mut();
+        let Some(pool) = pools.find(|pool| pool.config.target == report.target) else { return };
+        let supply = pool.supply(cap, offer);
+        let Some((grant, drifted)) = pool.grants.answer(now, (from, report), &supply, &self.config)
+        else {
+            return;
+        };
+        if let Some(found) = drifted {
+            let (thousandths, is_closed) = (found.thousandths, found.is_apart);
+            actions.push(Action::Fact(SiteFact::Drift { from, thousandths, is_closed }));
+        }
+        actions.push(Action::Grant { to: from, grant });
+    }
+
+    fn pass_deadlines(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.grace.is_some_and(|at| at <= now) {
+            self.grace = None;
+            self.hand_back_all(now, actions);
+        }
+        if self.look <= now {
+            self.look = now + LOOK;
+            for position in 0..self.pools.len() {
+                self.look_at(now, position, actions);
+            }
+        }
+        for position in 0..self.pools.len() {
+            self.pump(now, position, actions);
+        }
+    }
+
+    fn look_at(&mut self, now: Time, position: usize, actions: &mut Vec<Action>) {
+        let (is_frozen, cap, offer) = (self.is_frozen, self.cap, self.offer);
+        let pool = &mut self.pools[position];
+        let target = pool.config.target;
+        let on_offer = admission::on_offer(pool, cap);
+        if let Some((from, to, why)) = pool.second(now, on_offer, is_frozen) {
+            actions.push(Action::Fact(SiteFact::RampMoved { target, from, to, why }));
+        }
+        let capacity = pool.supply(cap, offer).capacity;
+        if let Some((from, to)) = pool.capacity_moved(capacity) {
+            actions.push(Action::Fact(SiteFact::CapacityMoved { target, from, to }));
+        }
+    }
+
+    fn removes(&self, rule: Mutant) -> bool {
+        self.config.credit.mutants.removes(rule)
+    }
+}
+
+/// How one model stands at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it can carry, by measure, calibration and orders.
+    pub capacity: CostRate,
+    /// On offer of it, in hundredths.
+    pub ramp: u8,
+    /// Credit that may be in use, over all gateways.
+    pub granted: CostRate,
+    /// Answers under way.
+    pub running: u32,
+    /// Answers that live workers can have open.
+    pub streams: u32,
+    /// Work at workers whose first token has not come.
+    pub ahead: CostUnits,
+    /// The most of it there may be.
+    pub ahead_bound: CostUnits,
+    /// Attempts that wait.
+    pub queued: usize,
+    /// Their work.
+    pub queued_cost: CostUnits,
+    /// The most of it there may be: what is done within the longest patience.
+    pub queued_bound: CostUnits,
 }

@@ -39,6 +39,7 @@ impl Rig {
             continuation: Continuation::Native,
             labels: 0,
             home: 0,
+            tiers: 0xff,
         };
         let model = Model {
             name: "chat".into(),

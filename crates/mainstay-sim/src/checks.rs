@@ -216,5 +216,6 @@ pub fn name(fact: &Fact) -> &'static str {
         Fact::Learned { .. } => "Learned",
         Fact::ContinuationOff { .. } => "ContinuationOff",
         Fact::RetriesExhausted { .. } => "RetriesExhausted",
+        Fact::Credit(_) => "Credit",
     }
 }

@@ -1,7 +1,53 @@
-//! The world of many gateways and many sites.
+//! The world of many gateways and many sites: the real machines of core, a network, clients and
+//! faults, in virtual time, from a seed.
+//!
+//! One calendar holds all moments. A token is no moment: an attempt has the time of its first
+//! token, a rate and an end, and what was relayed when it is cut is computed. Beats are none
+//! either: only where a fault makes an attempt silent is the moment computed at which its gateway
+//! notices. So a request costs about a dozen moments.
 
+pub mod clients;
+pub mod network;
+pub mod plan;
+pub mod workers;
+
+mod attempts;
+mod digest;
+mod faults;
+mod fronts;
+mod houses;
+mod invariants;
+mod ledger;
+mod moment;
+mod nodes;
+mod slab;
+mod users;
+
+use crate::calendar::Calendar;
 use crate::outcome::{Run, Timeline};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Workload};
+use crate::world::START;
+use attempts::Attempt;
+use clients::{Crowd, Source, User};
+use digest::Said;
+use invariants::Checks;
+use ledger::Ledger;
+use mainstay_core::mutant::Mutants;
+use mainstay_core::names::Work;
+use mainstay_core::rng::Rng;
+use mainstay_core::time::{Duration, Time};
+use mainstay_core::{gateway, site};
+use moment::{Message, Moment};
+use network::Network;
+use nodes::{GatewayNode, SiteNode};
+use plan::Plan;
+use slab::{Key, Slab};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::iter::Peekable;
+
+/// After the scenario's end nobody asks any more; what is open may take its deadline and this.
+const DRAIN: Duration = Duration::from_secs(11 * 60);
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +71,260 @@ pub struct Played {
 
 /// Plays the scenario with a seed.
 pub fn play(scenario: &Scenario, seed: u64, policy: PolicyKind) -> Played {
-    let policy = match policy {
-        PolicyKind::Mainstay => "mainstay",
-        PolicyKind::Naive => "naive",
-    };
-    let run = Run {
-        scenario: scenario.id.clone(),
-        seed,
-        policy,
-        passed: false,
-        violations: Vec::new(),
-        by_tier: Default::default(),
-        sites: Default::default(),
-        recovery_s: None,
-        transitions: 0,
-        attempts_per_request: 0.0,
-        facts_digest: String::new(),
-    };
-    Played { run, timeline: Timeline::default(), moments: 0 }
+    play_with(scenario, seed, policy, Mutants::NONE)
+}
+
+/// The same with rules of core taken away.
+pub fn play_with(scenario: &Scenario, seed: u64, policy: PolicyKind, mutants: Mutants) -> Played {
+    let mut world = World::new(scenario, seed, policy, mutants);
+    world.play();
+    world.finish()
+}
+
+/// Finds attempts by what a site calls them. Nobody iterates over it.
+type Index = HashMap<Work, Key, BuildHasherDefault<Mix>>;
+
+/// A hasher for small keys of whole numbers, the same in every run.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// A run under way.
+struct World<'a> {
+    scenario: &'a Scenario,
+    plan: Plan,
+    policy: PolicyKind,
+    seed: u64,
+    now: Time,
+    end: Time,
+    calendar: Calendar<Moment>,
+    gateways: Vec<GatewayNode>,
+    sites: Vec<SiteNode>,
+    network: Network,
+    crowd: Crowd,
+    source: Option<Peekable<Source>>,
+    users: Slab<User>,
+    attempts: Slab<Attempt>,
+    index: Index,
+    messages: Slab<Message>,
+    ledger: Ledger,
+    checks: Checks,
+    in_force: Vec<bool>,
+    rng: Rng,
+    moments: u64,
+    gateway_actions: Vec<gateway::Action>,
+    site_actions: Vec<site::Action>,
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario, seed: u64, policy: PolicyKind, mutants: Mutants) -> World<'a> {
+        let plan = Plan::new(scenario, mutants);
+        let network = Network::new(&scenario.bench, plan.gateways, seed);
+        let near: Vec<usize> =
+            (0..plan.first_gateways).map(|gateway| network.nearest(gateway)).collect();
+        let names: Vec<String> = scenario.bench.sites.iter().map(|s| s.name.clone()).collect();
+        let mut world = World {
+            scenario,
+            policy,
+            seed,
+            now: START,
+            end: START + scenario.duration,
+            calendar: Calendar::default(),
+            gateways: Vec::new(),
+            sites: Vec::new(),
+            crowd: Crowd::new(scenario, &near, seed),
+            source: None,
+            users: Slab::default(),
+            attempts: Slab::default(),
+            index: Index::default(),
+            messages: Slab::default(),
+            ledger: Ledger::new(scenario),
+            checks: Checks::new(plan.gateways, &names, scenario.bench.tiers.len()),
+            in_force: vec![false; scenario.faults.len()],
+            rng: Rng::new(seed ^ 0x776f_726c_6400_0000),
+            moments: 0,
+            gateway_actions: Vec::new(),
+            site_actions: Vec::new(),
+            network,
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for at in 0..self.scenario.bench.sites.len() {
+            self.add_site(at);
+        }
+        for at in 0..self.plan.gateways {
+            self.add_gateway(at);
+        }
+        self.open_streams();
+        for (at, fault) in self.scenario.faults.iter().enumerate() {
+            self.calendar.put(START + fault.at, Moment::FaultBegins(at as u16));
+            if let Some(until) = fault.until {
+                self.calendar.put(START + until, Moment::FaultEnds(at as u16));
+            }
+        }
+        self.calendar.put(START + Duration::from_secs(1), Moment::Second);
+    }
+
+    fn play(&mut self) {
+        while let Some((at, moment)) = self.calendar.take() {
+            if at > self.end && (self.ledger.open == 0 || at > self.end + DRAIN) {
+                return;
+            }
+            self.now = at;
+            self.moments += 1;
+            self.happens(moment);
+        }
+    }
+
+    fn happens(&mut self, moment: Moment) {
+        match moment {
+            Moment::Arrive { stream, turn } => self.arrive(stream, turn),
+            Moment::Try(user) => self.begin_try(user),
+            Moment::Connect { user, number } => self.connect(user, number),
+            Moment::Impatient { user, number } => self.impatient(user, number),
+            Moment::GatewayTick(gateway) => self.gateway_tick(usize::from(gateway)),
+            Moment::SiteTick(site) => self.site_tick(usize::from(site)),
+            Moment::PolicyTick(_) => {}
+            Moment::Message(key) => self.deliver(key),
+            Moment::Opened(key) => self.opened(key),
+            Moment::Worked(key, leg) => self.worked(key, leg),
+            Moment::Ended(key, leg) => self.ended(key, leg),
+            Moment::First(key, leg) => self.first(key, leg),
+            Moment::Flowing(key, leg) => self.flowing(key, leg),
+            Moment::Whole(key, leg) => self.whole(key, leg),
+            Moment::Watch(key) => self.watch(key),
+            Moment::Broken(key, harm) => self.harmed(key, harm),
+            Moment::Cancel(key) => self.cancelled(key),
+            Moment::FaultBegins(at) => self.fault_begins(usize::from(at)),
+            Moment::FaultEnds(at) => self.fault_ends(usize::from(at)),
+            Moment::WorkerGoes { site, worker } => {
+                self.worker_goes(usize::from(site), usize::from(worker));
+            }
+            Moment::GatewayStarts(gateway) => self.gateway_starts(usize::from(gateway)),
+            Moment::GatewayDies { gateway, again } => {
+                let again = Duration::from_millis(u64::from(again));
+                self.gateway_dies(usize::from(gateway), Some(again));
+            }
+            Moment::ControllerStarts(site) => self.controller_starts(usize::from(site)),
+            Moment::WorkersStart { site, cold } => self.workers_start(usize::from(site), cold),
+            Moment::Second => self.second(),
+        }
+    }
+
+    /// Since the start.
+    fn since(&self) -> Duration {
+        self.now.since(START)
+    }
+
+    fn breach(&mut self, rule: &str, node: usize, detail: String) {
+        self.checks.breach(self.now, rule, node, detail);
+    }
+
+    fn fact(&mut self, node: usize, said: Said) {
+        self.checks.fact(self.now, node, said);
+    }
+
+    /// Puts a message on its way.
+    fn post(&mut self, at: Time, message: Message) {
+        let key = self.messages.put(message);
+        self.calendar.put(at, Moment::Message(key));
+    }
+
+    /// A second is over: how things stand goes into the timeline.
+    fn second(&mut self) {
+        let next = self.now + Duration::from_secs(1);
+        if self.now < self.end + DRAIN {
+            self.calendar.put(next, Moment::Second);
+        }
+        self.refresh_streams();
+        for gateway in 0..self.gateways.len() {
+            self.checks.retries(self.now, gateway);
+        }
+        if self.now > self.end {
+            return;
+        }
+        let ups: Vec<u16> = (0..self.sites.len())
+            .map(|site| {
+                let live = self.gateways.iter().filter(|gateway| gateway.front.is_some());
+                live.filter(|gateway| gateway.up[site]).count() as u16
+            })
+            .collect();
+        let just = self.now - Duration::from_micros(1);
+        let second = self.ledger.second(just.since(START));
+        for (at, node) in self.sites.iter().enumerate() {
+            let seen = &mut second.sites[at];
+            let is_there = node.reach == nodes::Reach::Open;
+            seen.capacity = match (&node.account, is_there) {
+                (Some(account), true) => account.quota,
+                (None, true) => node.workers.capacity(),
+                (_, false) => 0.0,
+            };
+            seen.ramp = node.ramp;
+            seen.running = node.workers.open();
+            seen.queued = node.attempts.saturating_sub(seen.running);
+            seen.granted = node.granted(self.now) as f64 / 1000.0;
+            seen.up = ups[at];
+            if node.account.is_none() && node.house.is_some() {
+                second.on_offer += seen.capacity * f64::from(node.ramp) / 100.0;
+            }
+        }
+    }
+
+    fn finish(mut self) -> Played {
+        if self.ledger.open > 0 {
+            let detail = format!("{} requests have no outcome", self.ledger.open);
+            self.breach("ledger", 0, detail);
+        }
+        let policy = match self.policy {
+            PolicyKind::Mainstay => "mainstay",
+            PolicyKind::Naive => "naive",
+        };
+        let mut run = Run {
+            scenario: self.scenario.id.clone(),
+            seed: self.seed,
+            policy,
+            passed: self.checks.violations.is_empty(),
+            violations: std::mem::take(&mut self.checks.violations),
+            by_tier: Default::default(),
+            sites: Default::default(),
+            recovery_s: None,
+            transitions: 0,
+            attempts_per_request: 0.0,
+            facts_digest: format!("{:016x}", self.checks.digest.value()),
+        };
+        self.ledger.fill(&mut run);
+        Played { run, timeline: self.ledger.timeline, moments: self.moments }
+    }
+}
+
+/// Requests of a trace, where the scenario plays one.
+fn source(scenario: &Scenario, _seed: u64) -> Option<Peekable<Source>> {
+    match &scenario.load.workload {
+        Workload::Alike | Workload::Trace(_) => None,
+    }
 }

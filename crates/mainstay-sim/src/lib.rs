@@ -17,8 +17,10 @@ pub mod checks;
 pub mod setup;
 pub mod world;
 
-pub mod bench;
 pub mod fleet;
+pub mod naive;
+
+pub mod bench;
 pub mod scenario;
 
 pub mod measure;

@@ -2,7 +2,9 @@
 
 use crate::load::Load;
 use crate::upstream::Upstream;
-use mainstay_core::config::{Config, Continuation, Limits, Model, Needs, Site, Target, Tier};
+use mainstay_core::config::{
+    ALL_TIERS, Config, Continuation, Limits, Model, Needs, Site, Target, Tier,
+};
 use mainstay_core::names::{SiteId, TargetId};
 use mainstay_core::time::Duration;
 
@@ -102,6 +104,7 @@ fn config(sites: usize) -> Config {
         continuation: Continuation::Native,
         labels: 0,
         home: 0,
+        tiers: ALL_TIERS,
     };
     let tier = |name: &str, floor| Tier { name: name.into(), floor };
     Config {

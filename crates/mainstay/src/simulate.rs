@@ -23,8 +23,6 @@ const TOLD_MAX: usize = 60;
 struct Story {
     /// Its id.
     id: String,
-    /// In a sentence.
-    title: String,
     /// One scenario, or all points.
     points: Vec<Scenario>,
     /// Whether they are points of a sweep.

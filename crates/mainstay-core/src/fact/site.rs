@@ -1,5 +1,89 @@
 //! Decisions of a site controller.
 
-/// One decision of a site controller.
+use crate::cost::CostRate;
+use crate::message::{Offer, Reason};
+use crate::names::{GatewayId, TargetId, TierId, Work, WorkerId};
+use crate::time::Duration;
+
+/// One decision of a site controller. An attempt that is taken in and served has none: there are
+/// too many of them, and its gateway tells of it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SiteFact {}
+pub enum SiteFact {
+    /// After a takeover nothing is granted for so long: older grants may still be in use.
+    Silent {
+        /// The new controller's epoch.
+        epoch: u32,
+        /// How long.
+        wait: Duration,
+    },
+    /// An attempt was not taken in.
+    Refused {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Why.
+        reason: Reason,
+    },
+    /// An attempt that had been taken in went back to its gateway.
+    HandedBack {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Why.
+        reason: Reason,
+    },
+    /// An attempt waited until its first token could not come in time, and was dropped.
+    Shed {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// How long it had waited.
+        waited: Duration,
+    },
+    /// An attempt whose worker was lost goes to another.
+    MovedInside {
+        /// Which.
+        work: Work,
+        /// The worker that lost it.
+        worker: WorkerId,
+    },
+    /// Another share of the capacity is on offer.
+    RampMoved {
+        /// Of which model.
+        target: TargetId,
+        /// Hundredths before.
+        from: u8,
+        /// Hundredths now.
+        to: u8,
+        /// Why.
+        why: &'static str,
+    },
+    /// What the site can carry of a model changed by a tenth or more.
+    CapacityMoved {
+        /// Of which model.
+        target: TargetId,
+        /// As it was last told.
+        from: CostRate,
+        /// Now.
+        to: CostRate,
+    },
+    /// A gateway's clock and this one's run apart, or no longer do.
+    Drift {
+        /// Whose.
+        from: GatewayId,
+        /// By how many thousandths.
+        thousandths: u32,
+        /// Whether it gets no credit for it.
+        is_closed: bool,
+    },
+    /// Whether new work is taken changed, by an operator's order.
+    Offered {
+        /// Before.
+        from: Offer,
+        /// Now.
+        to: Offer,
+    },
+}

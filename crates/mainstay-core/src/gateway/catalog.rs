@@ -1,6 +1,6 @@
 //! Finds the model a client names, also where a provider is known by families of names only.
 
-use crate::config::{Model, Needs, Target};
+use crate::config::{ALL_TIERS, Model, Needs, Target};
 use crate::gateway::Gateway;
 use crate::names::{ModelId, TargetId};
 use alloc::string::{String, ToString};
@@ -37,6 +37,7 @@ impl Gateway {
                 continuation: family.continuation,
                 labels: 0,
                 home: 0,
+                tiers: ALL_TIERS,
             });
             served_by.push(id);
         }

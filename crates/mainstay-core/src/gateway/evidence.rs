@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::fact::{Fact, How, Rung, Why};
 use crate::gateway::credit::{Cut, Refusal};
-use crate::gateway::health::Change;
+use crate::gateway::health::{Change, Views};
 use crate::gateway::request::{Broken, Report, Running, is_strike};
 use crate::gateway::{Action, Gateway};
 use crate::names::{ClientFault, ErrorClass, Scope, TargetId};
@@ -127,7 +127,7 @@ impl Gateway {
         for id in hit {
             let known = self.targets.get_mut(id);
             known.last_good = false;
-            let change = known.health.strike(now);
+            let change = known.health.strike(now, Views::ALONE);
             tell(id, change, actions);
         }
     }
@@ -228,7 +228,7 @@ impl Gateway {
             return;
         }
         let Some(life) = self.lives.get(&running.attempt.request) else { return };
-        let (prompt, body) = (life.demand().prompt, life.ask.body);
+        let (prompt, body) = (life.demand(now).prompt, life.ask.body);
         let known = self.targets.get_mut(target);
         match fault {
             ClientFault::Context => {

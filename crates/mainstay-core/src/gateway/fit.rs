@@ -24,7 +24,9 @@ impl Gateway {
         let is_too_large = bodies.len() == all.len() && bodies.iter().all(|b| *b < life.ask.body);
         match bodies.iter().max() {
             Some(most) if is_too_large => refusal::too_large(*most),
-            _ => refusal::impossible(self.window_max(life), life.demand().prompt, lacks),
+            _ => {
+                refusal::impossible(self.window_max(life), life.demand(life.arrived).prompt, lacks)
+            }
         }
     }
 
@@ -41,10 +43,13 @@ impl Gateway {
             }
             _ if status < 500 => None,
             _ => {
-                let demand = life.demand();
+                let demand = life.demand(life.arrived);
                 let fits = |id: &TargetId| self.targets.is_eligible(&self.config, *id, &demand);
                 let all = self.targets_for(life);
-                let unfit = all.iter().filter(|id| !life.tried.contains(id) && !fits(id)).count();
+                let unfit = all
+                    .iter()
+                    .filter(|id| !life.asked.has(&self.config, **id) && !fits(id))
+                    .count();
                 let words = "too small for this request or without a feature it needs";
                 (unfit > 0).then(|| format!("{unfit} more not asked: {words}"))
             }

@@ -1,49 +1,115 @@
-//! What this gateway believes of one target, from its own attempts alone.
+//! What this gateway believes of one target, from its own attempts first.
 //!
 //! Three outcomes: *good* (a whole answer, or tokens flowing for a while), *strike* (refused,
 //! reset, silent, cut, wrong) and *neutral*, which is never told to this automaton. Overload is
 //! neutral: a 429 counted as success would wipe out real failures, counted as failure it would
 //! turn overload into death. Every window is short and every return is slow, so that no sequence
 //! of outcomes can move a target in and out of use more than six times in ten minutes.
+//!
+//! Which call belongs to which moment: `attempted` when an own attempt is sent there and when one
+//! ends in whatever way; `good` and `strike` at its outcome, `strike` with what peers say of the
+//! target and whether this gateway doubts itself; `shallow` and `token` when a probe ended, also
+//! one whose result a peer told; `pass` at `returns_at`, which is the only rule of time alone;
+//! `takes_trickle` for each request that could go here, the lowest tier first. A token probe
+//! is due when `lacks_trickle`.
+//!
+//! Probes may shorten a wait. They never keep a target from returning: a checker that lies cannot
+//! keep a site out.
 
 use crate::fact::Verdict;
+use crate::mutant::{Mutant, Mutants};
 use crate::time::{Duration, Time};
 use alloc::collections::VecDeque;
 
-/// Strikes in a row that make a target suspect, if they span `STRIKE_SPAN`.
-const STRIKES: u32 = 3;
-/// Three attempts that were under way at one moment are one event, not three.
-const STRIKE_SPAN: Duration = Duration::from_millis(300);
-/// Good answers in a row that clear a suspect.
-const CLEARING: u32 = 5;
-/// How long a suspect must strike without a good answer to be called down.
-const DOWN_AFTER: Duration = Duration::from_secs(3);
-/// First hold of a target that is down, and the hold from its second departure on.
-const HOLD: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
-/// Good answers and time that end probation.
-const PROVING: (u32, Duration) = (10, Duration::from_secs(10));
-/// Departures within `MEMORY` that latch a target.
+/// Times and counts of the automaton. `PUBLISHED` are those of `docs/protocol.md` §5.3; the
+/// checker of every input sequence runs the same code with few and small ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Strikes in a row that make a target suspect,
+    pub strikes: u32,
+    /// if they span this: three attempts that were under way at one moment are one event.
+    pub strike_span: Duration,
+    /// Half of the outcomes of one of these windows make it suspect, from so many outcomes on.
+    pub windows: [(Duration, usize); 2],
+    /// Probes failed in a row, shallow and token, that make an idle target suspect. A token probe
+    /// is the real path and ten times rarer, so fewer of them say as much.
+    pub missed: [u8; 2],
+    /// No own attempt for so long: then probes are all that is known.
+    pub idle: Duration,
+    /// Good answers in a row that clear a suspect.
+    pub clearing: u32,
+    /// How long a suspect must strike without a good answer to be called down.
+    pub down_after: Duration,
+    /// First hold of a target that is down, and the hold from its second departure on.
+    pub hold: [Duration; 2],
+    /// After the hold: how much longer without a good token probe.
+    pub unproved: Duration,
+    /// Good answers and time that end probation.
+    pub proving: (u32, Duration),
+    /// How long departures are remembered, and how long a latched target must stay clean.
+    pub memory: Duration,
+    /// Least pace of a trickle, and of single tries at a target that is down, its hold over.
+    pub pace: [Duration; 2],
+    /// A trickle that got nothing for so long is replaced by a token probe.
+    pub lacking: Duration,
+}
+
+impl Timing {
+    /// Those of the protocol.
+    pub const PUBLISHED: Timing = Timing {
+        strikes: 3,
+        strike_span: Duration::from_millis(300),
+        windows: [(Duration::from_secs(2), 20), (Duration::from_secs(30), 10)],
+        missed: [3, 2],
+        idle: Duration::from_secs(5),
+        clearing: 5,
+        down_after: Duration::from_secs(3),
+        hold: [Duration::from_secs(30), Duration::from_secs(60)],
+        unproved: Duration::from_secs(60),
+        proving: (10, Duration::from_secs(10)),
+        memory: Duration::from_secs(600),
+        pace: [Duration::from_secs(1), Duration::from_secs(15)],
+        lacking: Duration::from_secs(2),
+    };
+}
+
+/// Departures within `memory` that latch a target.
 const LATCH: usize = 3;
-/// How long departures are remembered, and how long a latched target must stay clean.
-const MEMORY: Duration = Duration::from_secs(600);
-/// Trickle while suspect or on fresh probation, and after five seconds of probation.
-const TRICKLE: [f64; 2] = [0.01, 0.05];
+/// Trickle while suspect or on fresh probation, and after five seconds of it, in hundredths.
+const TRICKLE: [u32; 2] = [1, 5];
 /// When probation widens its trickle.
 const TRICKLE_WIDENS: Duration = Duration::from_secs(5);
-/// Least pace of a trickle.
-const TRICKLE_PACE: Duration = Duration::from_secs(1);
-/// Pace of single tries at a target that is down and whose hold is over.
-const DOWN_PACE: Duration = Duration::from_secs(15);
-/// Share of strikes that condemns, and the windows it is taken over with their least sizes.
-const CONDEMNING: f64 = 0.5;
-const WINDOWS: [(Duration, usize); 2] =
-    [(Duration::from_secs(2), 20), (Duration::from_secs(30), 10)];
+/// Peers not up that confirm what this gateway saw.
+const CONFIRMING: u16 = 2;
 /// Outcomes kept; more in two seconds say nothing new.
 const OUTCOMES: usize = 64;
+
+/// What others say of a target, and what this gateway says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Views {
+    /// Peers with a digest at most five seconds old that hold it for up,
+    pub up: u16,
+    /// and that do not.
+    pub not_up: u16,
+    /// This gateway doubts itself, or an operator froze the site: nothing goes down.
+    pub in_doubt: bool,
+}
+
+impl Views {
+    /// No peer is heard, and no doubt.
+    pub const ALONE: Views = Views { up: 0, not_up: 0, in_doubt: false };
+
+    /// Whether the target itself is at fault as far as peers can tell, not the way to it.
+    pub fn confirm(self) -> bool {
+        self.not_up >= CONFIRMING || self.up == 0
+    }
+}
 
 /// The automaton of one target.
 #[derive(Clone, Debug)]
 pub struct Health {
+    timing: &'static Timing,
+    mutants: Mutants,
     verdict: Verdict,
     since: Time,
     outcomes: VecDeque<(Time, bool)>,
@@ -54,7 +120,15 @@ pub struct Health {
     departures: VecDeque<Time>,
     latched: bool,
     last_trickle: Option<Time>,
-    offered: f64,
+    offered: u32,
+    attempted: Option<Time>,
+    missed: [u8; 2],
+    /// What the last token probe since it went down said.
+    token: Option<bool>,
+    /// Peers can use it: the way there is at fault.
+    path: bool,
+    /// Probes alone made it suspect.
+    indirect: bool,
 }
 
 /// A change of verdict, for the fact.
@@ -68,9 +142,35 @@ pub struct Change {
     pub why: &'static str,
 }
 
+/// The state of the automaton without absolute times: two states that compare equal answer every
+/// further sequence of inputs alike. For checkers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Aged {
+    verdict: Verdict,
+    flags: [bool; 3],
+    token: Option<bool>,
+    counts: [u32; 4],
+    since: Duration,
+    first_strike: Duration,
+    hold_left: Duration,
+    hold_over: Duration,
+    idle: Option<Duration>,
+    outcomes: alloc::vec::Vec<(Duration, bool)>,
+    departures: alloc::vec::Vec<Duration>,
+}
+
 impl Default for Health {
     fn default() -> Health {
+        Health::new(&Timing::PUBLISHED, Mutants::NONE)
+    }
+}
+
+impl Health {
+    /// A target that is up, of which nothing was seen.
+    pub fn new(timing: &'static Timing, mutants: Mutants) -> Health {
         Health {
+            timing,
+            mutants,
             verdict: Verdict::Up,
             since: Time::ZERO,
             outcomes: VecDeque::new(),
@@ -81,15 +181,23 @@ impl Default for Health {
             departures: VecDeque::new(),
             latched: false,
             last_trickle: None,
-            offered: 0.0,
+            offered: 0,
+            attempted: None,
+            missed: [0; 2],
+            token: None,
+            path: false,
+            indirect: false,
         }
     }
-}
 
-impl Health {
     /// The present belief.
     pub fn verdict(&self) -> Verdict {
         self.verdict
+    }
+
+    /// Since when; what digests say as an age.
+    pub fn since(&self) -> Time {
+        self.since
     }
 
     /// Whether the target departed three times lately and must prove itself for ten minutes.
@@ -97,31 +205,44 @@ impl Health {
         self.latched
     }
 
+    /// Whether it fails from here while peers can use it: this gateway then counts for less in
+    /// answers to names.
+    pub fn is_path_suspect(&self) -> bool {
+        self.verdict == Verdict::Suspect && self.path
+    }
+
+    /// Whether it is out of use by probes alone, which only a budget allows.
+    pub fn is_indirect(&self) -> bool {
+        self.verdict == Verdict::Suspect && self.indirect
+    }
+
     /// While it is down: when it may be tried again.
     pub fn held_until(&self) -> Option<Time> {
         (self.verdict == Verdict::Down).then_some(self.hold_until)
     }
 
+    /// While it is down: when `pass` brings it back, if nothing is heard before.
+    pub fn returns_at(&self) -> Option<Time> {
+        let more = if self.token == Some(true) { Duration::ZERO } else { self.timing.unproved };
+        Some(self.held_until()? + more)
+    }
+
+    /// An own attempt was sent there, or ended with an outcome that says nothing of health.
+    pub fn attempted(&mut self, now: Time) {
+        self.attempted = Some(now);
+    }
+
     /// A whole answer came, or tokens flowed for two seconds.
     pub fn good(&mut self, now: Time) -> Option<Change> {
+        self.attempted(now);
         self.record(now, true);
-        self.strikes = 0;
-        self.good = self.good.saturating_add(1);
-        match self.verdict {
-            Verdict::Up => None,
-            Verdict::Suspect if self.good < CLEARING => None,
-            Verdict::Suspect if self.latched => {
-                self.turn(now, Verdict::Probation, "five good in a row, latched")
-            }
-            Verdict::Suspect => self.turn(now, Verdict::Up, "five good in a row"),
-            Verdict::Down if now < self.hold_until => None,
-            Verdict::Down => self.turn(now, Verdict::Probation, "answered after its hold"),
-            Verdict::Probation => self.prove(now),
-        }
+        self.missed = [0; 2];
+        self.count_good(now)
     }
 
     /// The target failed in a way that is its own.
-    pub fn strike(&mut self, now: Time) -> Option<Change> {
+    pub fn strike(&mut self, now: Time, views: Views) -> Option<Change> {
+        self.attempted(now);
         self.record(now, false);
         self.good = 0;
         if self.strikes == 0 {
@@ -131,12 +252,15 @@ impl Health {
         match self.verdict {
             Verdict::Up => {
                 let why = self.condemned(now)?;
-                self.depart(now);
                 self.turn(now, Verdict::Suspect, why)
             }
             Verdict::Suspect => {
-                let long = now.since(self.since.max(self.first_strike)) >= DOWN_AFTER;
-                if !long {
+                let struck = now.since(self.since.max(self.first_strike));
+                if struck < self.timing.down_after {
+                    return None;
+                }
+                self.path = !views.confirm();
+                if views.in_doubt || self.path {
                     return None;
                 }
                 self.hold_until = now + self.hold();
@@ -144,15 +268,47 @@ impl Health {
             }
             Verdict::Down => {
                 if now >= self.hold_until {
-                    self.hold_until = now + HOLD[0];
+                    self.hold_until = now + self.timing.hold[0];
                 }
                 None
             }
             Verdict::Probation => {
-                self.hold_until = now + HOLD[0];
+                self.hold_until = now + self.timing.hold[0];
                 self.turn(now, Verdict::Down, "a strike on probation")
             }
         }
+    }
+
+    /// A shallow probe ended. `may_remove`: this gateway does not doubt itself, and its budget for
+    /// removing capacity by indirect evidence has room for this target.
+    pub fn shallow(&mut self, now: Time, good: bool, may_remove: bool) -> Option<Change> {
+        self.probed(now, (0, good), may_remove)
+    }
+
+    /// A token probe ended; `may_remove` as for `shallow`. A good one stands in for an answer
+    /// where a target must prove itself and ends the wait of one that is down.
+    pub fn token(&mut self, now: Time, good: bool, may_remove: bool) -> Option<Change> {
+        match self.verdict {
+            Verdict::Up => self.probed(now, (1, good), may_remove),
+            Verdict::Down => {
+                self.token = Some(good);
+                self.pass(now)
+            }
+            Verdict::Suspect | Verdict::Probation if good => self.count_good(now),
+            Verdict::Suspect | Verdict::Probation => None,
+        }
+    }
+
+    /// Time has passed.
+    pub fn pass(&mut self, now: Time) -> Option<Change> {
+        if self.is_vetoed() || now < self.returns_at()? {
+            return None;
+        }
+        let why = match self.token {
+            Some(true) => "a token came after its hold",
+            Some(false) | None => "a minute more than its hold",
+        };
+        self.turn(now, Verdict::Probation, why)
     }
 
     /// Whether one request should be sent here although the target is not up. Asking counts the
@@ -166,22 +322,107 @@ impl Health {
             Verdict::Probation => TRICKLE[1],
         };
         self.offered += share;
-        let is_due = self.last_trickle.is_none_or(|t| now.since(t) >= TRICKLE_PACE);
-        if self.offered >= 1.0 || is_due {
-            self.offered = (self.offered - 1.0).max(0.0);
+        if self.offered >= 100 || self.is_due(now, self.timing.pace[0]) {
+            self.offered = self.offered.saturating_sub(100);
             self.last_trickle = Some(now);
             return true;
         }
         false
     }
 
+    /// Whether a token probe must stand in, because no request has offered itself for its trickle.
+    pub fn lacks_trickle(&self, now: Time) -> bool {
+        matches!(self.verdict, Verdict::Suspect | Verdict::Probation)
+            && self.is_due(now, self.timing.lacking)
+    }
+
+    /// The state as ages, for comparing; what no rule can tell apart any more is left out.
+    pub fn aged(&self, now: Time) -> Aged {
+        let timing = self.timing;
+        let age = |at: Time, most: Duration| now.since(at).min(most);
+        let longest = timing.windows[0].0.max(timing.windows[1].0);
+        let (is_up, is_down) = (self.verdict == Verdict::Up, self.verdict == Verdict::Down);
+        let is_suspect = self.verdict == Verdict::Suspect;
+        let counts_strikes = self.strikes > 0 && (is_up || is_suspect);
+        let counts_good = is_suspect || self.verdict == Verdict::Probation;
+        let aged = |(at, good): &(Time, bool)| (now.since(*at), *good);
+        let outcomes = self.outcomes.iter().map(aged).filter(|(age, _)| is_up && *age <= longest);
+        let departures = self.departures.iter().map(|at| now.since(*at));
+        let missed = if is_up { self.missed } else { [0; 2] };
+        let only = |counts: bool, age: Duration| if counts { age } else { Duration::ZERO };
+        Aged {
+            verdict: self.verdict,
+            flags: [self.latched, self.is_path_suspect(), self.is_indirect()],
+            token: self.token,
+            counts: [
+                only_count(counts_strikes, self.strikes.min(timing.strikes)),
+                only_count(counts_good, self.good.min(timing.clearing.max(timing.proving.0))),
+                u32::from(missed[0].min(timing.missed[0])),
+                u32::from(missed[1].min(timing.missed[1])),
+            ],
+            since: only(counts_good, age(self.since, timing.memory)),
+            first_strike: only(
+                counts_strikes,
+                age(self.first_strike, timing.strike_span.max(timing.down_after)),
+            ),
+            hold_left: only(is_down, self.hold_until.since(now)),
+            hold_over: only(is_down, age(self.hold_until, timing.unproved)),
+            idle: self.attempted.map(|at| age(at, timing.idle)),
+            outcomes: outcomes.collect(),
+            departures: departures.filter(|age| *age <= timing.memory).collect(),
+        }
+    }
+
+    fn count_good(&mut self, now: Time) -> Option<Change> {
+        self.strikes = 0;
+        self.path = false;
+        self.good = self.good.saturating_add(1);
+        match self.verdict {
+            Verdict::Up => None,
+            Verdict::Suspect if self.good < self.timing.clearing => None,
+            Verdict::Suspect if self.latched => {
+                self.turn(now, Verdict::Probation, "five good in a row, latched")
+            }
+            Verdict::Suspect => self.turn(now, Verdict::Up, "five good in a row"),
+            Verdict::Down if now < self.hold_until || self.is_vetoed() => None,
+            Verdict::Down => self.turn(now, Verdict::Probation, "answered after its hold"),
+            Verdict::Probation => self.prove(now),
+        }
+    }
+
+    fn probed(
+        &mut self,
+        now: Time,
+        (kind, good): (usize, bool),
+        may_remove: bool,
+    ) -> Option<Change> {
+        let missed = if good { 0 } else { self.missed[kind].saturating_add(1) };
+        self.missed[kind] = missed;
+        let is_idle = self.attempted.is_none_or(|at| now.since(at) >= self.timing.idle);
+        let is_missing = missed >= self.timing.missed[kind];
+        if self.verdict != Verdict::Up || !is_idle || !is_missing || !may_remove {
+            return None;
+        }
+        let change = self.turn(now, Verdict::Suspect, "probes failed and nothing was tried");
+        self.indirect = true;
+        change
+    }
+
+    /// A rule that must not exist: tests show what it does.
+    fn is_vetoed(&self) -> bool {
+        self.mutants.removes(Mutant::ProbeVetoesReturn) && self.token == Some(false)
+    }
+
     fn takes_single(&mut self, now: Time) -> bool {
-        let is_due = self.last_trickle.is_none_or(|t| now.since(t) >= DOWN_PACE);
-        if now < self.hold_until || !is_due {
+        if now < self.hold_until || !self.is_due(now, self.timing.pace[1]) {
             return false;
         }
         self.last_trickle = Some(now);
         true
+    }
+
+    fn is_due(&self, now: Time, pace: Duration) -> bool {
+        self.last_trickle.is_none_or(|at| now.since(at) >= pace)
     }
 
     fn record(&mut self, now: Time, good: bool) {
@@ -192,17 +433,18 @@ impl Health {
     }
 
     fn condemned(&self, now: Time) -> Option<&'static str> {
-        if self.strikes >= STRIKES && now.since(self.first_strike) >= STRIKE_SPAN {
+        let spans = now.since(self.first_strike) >= self.timing.strike_span;
+        if self.strikes >= self.timing.strikes && spans {
             return Some("three strikes in a row");
         }
-        for (window, least) in WINDOWS {
+        for (window, least) in self.timing.windows {
             let recent = self.outcomes.iter().filter(|(at, _)| now.since(*at) <= window);
             let (mut all, mut bad) = (0usize, 0usize);
             for (_, good) in recent {
                 all += 1;
                 bad += usize::from(!good);
             }
-            if all >= least && bad as f64 >= CONDEMNING * all as f64 {
+            if all >= least && 2 * bad >= all {
                 return Some("half of its recent answers were strikes");
             }
         }
@@ -210,22 +452,24 @@ impl Health {
     }
 
     fn depart(&mut self, now: Time) {
-        while self.departures.front().is_some_and(|at| now.since(*at) > MEMORY) {
+        let memory = self.timing.memory;
+        self.departures.retain(|at| now.since(*at) <= memory);
+        if self.departures.len() == LATCH {
             self.departures.pop_front();
         }
         self.departures.push_back(now);
-        self.latched |= self.departures.len() >= LATCH;
-        self.last_trickle = Some(now);
-        self.offered = 0.0;
+        let is_often = self.departures.len() >= LATCH;
+        self.latched |= is_often && !self.mutants.removes(Mutant::NoLatch);
     }
 
     fn hold(&self) -> Duration {
-        if self.departures.len() >= 2 { HOLD[1] } else { HOLD[0] }
+        self.timing.hold[usize::from(self.departures.len() >= 2)]
     }
 
     fn prove(&mut self, now: Time) -> Option<Change> {
-        let clean = if self.latched { MEMORY } else { PROVING.1 };
-        if self.good < PROVING.0 || now.since(self.since) < clean {
+        let (good, time) = self.timing.proving;
+        let clean = if self.latched { self.timing.memory } else { time };
+        if self.good < good || now.since(self.since) < clean {
             return None;
         }
         // Departures are not forgotten by it, or three proofs could make seven moves.
@@ -235,121 +479,32 @@ impl Health {
 
     fn turn(&mut self, now: Time, to: Verdict, why: &'static str) -> Option<Change> {
         let from = core::mem::replace(&mut self.verdict, to);
+        let departs = match self.mutants.removes(Mutant::LatchCountsOnlyDown) {
+            true => to == Verdict::Down,
+            false => from == Verdict::Up,
+        };
+        if departs {
+            self.depart(now);
+        }
+        if from == Verdict::Up {
+            self.last_trickle = Some(now);
+            self.offered = 0;
+        }
         self.since = now;
         self.strikes = 0;
         self.good = 0;
+        self.missed = [0; 2];
+        self.token = None;
+        self.path = false;
+        self.indirect = false;
         self.outcomes.clear();
         Some(Change { from, to, why })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::Rng;
-
-    fn at(millis: u64) -> Time {
-        Time::from_micros(millis * 1000)
-    }
-
-    #[test]
-    fn three_strikes_at_one_moment_are_one_event() {
-        let mut health = Health::default();
-        for millis in [0, 10, 20] {
-            assert_eq!(health.strike(at(millis)), None);
-        }
-        assert!(health.strike(at(320)).is_some());
-        assert_eq!(health.verdict(), Verdict::Suspect);
-    }
-
-    #[test]
-    fn a_good_answer_in_between_keeps_a_target_up() {
-        let mut health = Health::default();
-        for n in 0..30 {
-            health.strike(at(n * 1000));
-            health.good(at(n * 1000 + 100));
-            health.good(at(n * 1000 + 200));
-        }
-        assert_eq!(health.verdict(), Verdict::Up);
-    }
-
-    #[test]
-    fn a_dead_target_gets_a_trickle_then_nothing_then_returns_by_probation() {
-        let mut health = Health::default();
-        let mut now = 0;
-        while health.verdict() != Verdict::Down {
-            health.strike(at(now));
-            now += 400;
-            assert!(now < 10_000, "must be down within ten seconds");
-        }
-        assert!(!health.takes_trickle(at(now + 1000)), "nothing during the hold");
-        now += 31_000;
-        assert!(health.takes_trickle(at(now)));
-        assert!(!health.takes_trickle(at(now + 10)), "a single try, not two");
-        health.good(at(now + 200));
-        assert_eq!(health.verdict(), Verdict::Probation);
-        for n in 0..11 {
-            health.good(at(now + 1000 + n * 1000));
-        }
-        assert_eq!(health.verdict(), Verdict::Up);
-    }
-
-    #[test]
-    fn a_suspect_at_a_hundred_requests_a_second_gets_one_of_them() {
-        let mut health = Health::default();
-        for millis in [0, 200, 400] {
-            health.strike(at(millis));
-        }
-        let sent = (0..1000).filter(|n| health.takes_trickle(at(500 + n * 10))).count();
-        assert!((9..=11).contains(&sent), "{sent} of 1000 in ten seconds");
-    }
-
-    #[test]
-    fn a_third_departure_latches_however_well_it_proved_itself_in_between() {
-        let mut health = Health::default();
-        let mut now = 0;
-        for departure in 1..=3 {
-            while health.verdict() == Verdict::Up {
-                health.strike(at(now));
-                now += 400;
-            }
-            assert_eq!(health.is_latched(), departure == 3);
-            while health.verdict() != Verdict::Down {
-                health.strike(at(now));
-                now += 400;
-            }
-            now += 61_000;
-            for _ in 0..13 {
-                health.good(at(now));
-                now += 1000;
-            }
-        }
-        assert_eq!(health.verdict(), Verdict::Probation);
-    }
-
-    #[test]
-    fn no_sequence_flaps_more_than_six_times_in_ten_minutes() {
-        for seed in 0..300 {
-            let mut rng = Rng::new(seed);
-            let mut health = Health::default();
-            let mut now = Time::ZERO;
-            let mut moves: VecDeque<Time> = VecDeque::new();
-            for _ in 0..4000 {
-                now = now + rng.between(Duration::from_millis(1), Duration::from_secs(2));
-                // Long runs of one outcome move the automaton further than coin flips do.
-                let good = (rng.bits() >> 60).is_multiple_of(3)
-                    ^ ((now.as_micros() / 7_000_000).is_multiple_of(2));
-                let change = if good { health.good(now) } else { health.strike(now) };
-                let Some(change) = change else { continue };
-                if (change.from == Verdict::Up) == (change.to == Verdict::Up) {
-                    continue;
-                }
-                moves.push_back(now);
-                while moves.front().is_some_and(|t| now.since(*t) >= MEMORY) {
-                    moves.pop_front();
-                }
-                assert!(moves.len() <= 6, "seed {seed}: {} moves", moves.len());
-            }
-        }
-    }
+fn only_count(counts: bool, count: u32) -> u32 {
+    if counts { count } else { 0 }
 }
+
+#[cfg(test)]
+mod tests;

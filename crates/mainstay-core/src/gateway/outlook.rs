@@ -190,6 +190,7 @@ mod tests {
             continuation: Continuation::None,
             labels: 0,
             home: 0,
+            tiers: 0xff,
         };
         let model = |name: &str, served_by: &[u16], substitutes: &[u16]| Model {
             name: name.into(),

@@ -5,12 +5,17 @@
 //! about as fast as the fastest. Health fails open when nothing else is left; admission never.
 
 use crate::config::{Config, Continuation, Needs};
+use crate::cost::CostUnits;
 use crate::fact::Verdict;
 use crate::gateway::credit::{Credit, Room, Window};
 use crate::gateway::health::Health;
+use crate::gateway::held::Held;
 use crate::gateway::latency::Latency;
-use crate::names::{ErrorClass, SiteId, TargetId};
+use crate::gateway::request::Asked;
+use crate::gateway::spill::Spill;
+use crate::names::{ErrorClass, ModelId, SiteId, TargetId};
 use crate::time::{Duration, Time};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// A target this many times slower to its first token than the fastest loses its place in the
@@ -22,6 +27,9 @@ const ALIKE: Duration = Duration::from_millis(200);
 const HOT: f64 = 0.85;
 /// A prompt longer than this many times the window is believed not to fit; estimates are rough.
 const ESTIMATE_SLACK: f64 = 1.0;
+/// Pairings of labels and targets that are remembered as wrong: a policy has a handful of labels,
+/// and what is forgotten is refused again.
+const UNPAIRED_MAX: usize = 1024;
 
 /// What a request needs of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +44,22 @@ pub struct Demand {
     pub body: u64,
     /// Rank of its tier; 0 is the highest.
     pub rank: u8,
+    /// What its target must have, see `config::Target::labels`.
+    pub labels: u64,
+    /// What it is predicted to cost a site of ours.
+    pub cost: CostUnits,
+    /// Hash of its session.
+    pub session: u64,
+    /// Where that session is at home.
+    pub home: Option<TargetId>,
+    /// Time left until its deadline.
+    pub left: Duration,
+    /// Where it was tried.
+    pub asked: Asked,
+    /// Whether only a site with credit may be asked.
+    pub paid_only: bool,
+    /// Whether it may be used to try a site that is not up.
+    pub may_trickle: bool,
 }
 
 /// One target as this gateway sees it.
@@ -67,6 +91,16 @@ pub struct Target {
     pub usual: Duration,
     /// Attempts that ended in the last two seconds.
     pub ended: Window,
+    /// What a site of ours granted.
+    pub held: Held,
+    /// Its sessions that go elsewhere.
+    pub spill: Spill,
+    /// Whether an order keeps new work from it.
+    pub shut: bool,
+    /// The most of it that an order lets be used, in hundredths.
+    pub cap: u8,
+    /// The verdict by which its spill was last steered.
+    pub steered: Verdict,
 }
 
 /// Why no target was found.
@@ -83,16 +117,23 @@ pub struct Absent {
 }
 
 /// All targets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Targets {
     all: Vec<Target>,
+    nodes: Vec<bool>,
+    /// The first model that each serves as an equal.
+    models: Vec<Option<ModelId>>,
     site_in_flight: Vec<u32>,
+    /// Labels that a site said are not its own.
+    unpaired: BTreeSet<(u64, TargetId)>,
+    /// Room for what a pick considers, kept so that it need not be allocated.
+    usable: Vec<(TargetId, Duration, f64)>,
 }
 
 impl Targets {
     /// The targets of a configuration, all up and unmeasured.
     pub fn new(config: &Config) -> Targets {
-        let mut targets = Targets { all: Vec::new(), site_in_flight: Vec::new() };
+        let mut targets = Targets::default();
         targets.site_in_flight.resize(config.sites.len(), 0);
         targets.grow(config);
         targets
@@ -104,8 +145,15 @@ impl Targets {
             let window = target.window.map(u64::from);
             let usual = Duration::from_secs(1);
             let credit = Credit::new(config.limits.growth);
-            let known = Target { credit, window, last_good: true, usual, ..Target::default() };
-            self.all.push(known);
+            let fresh = Target::default();
+            self.all.push(Target { credit, window, last_good: true, usual, cap: 100, ..fresh });
+            self.nodes.push(config.sites[usize::from(target.site.0)].is_node());
+        }
+        self.models.resize(self.all.len(), None);
+        for (model, listed) in (0u16..).map(ModelId).zip(&config.models) {
+            for id in &listed.served_by {
+                self.models[usize::from(id.0)].get_or_insert(model);
+            }
         }
     }
 
@@ -122,6 +170,27 @@ impl Targets {
     /// Every target with its id.
     pub fn iter(&self) -> impl Iterator<Item = (TargetId, &Target)> {
         (0u16..).map(TargetId).zip(&self.all)
+    }
+
+    /// Whether it is at a site of ours.
+    pub fn is_node(&self, id: TargetId) -> bool {
+        self.nodes[usize::from(id.0)]
+    }
+
+    /// The first model that it serves as an equal.
+    pub fn model_of(&self, id: TargetId) -> Option<ModelId> {
+        self.models[usize::from(id.0)]
+    }
+
+    /// The site said that requests with these labels are not for it. True if that is news.
+    pub fn unpair(&mut self, labels: u64, id: TargetId) -> bool {
+        self.unpaired.len() < UNPAIRED_MAX && self.unpaired.insert((labels, id))
+    }
+
+    /// Whether its site has as many attempts in flight as it may.
+    pub fn is_at_capacity(&self, config: &Config, id: TargetId) -> bool {
+        let site = site_index(config, id);
+        config.sites[site].capacity.is_some_and(|most| self.site_in_flight[site] >= most)
     }
 
     /// An attempt is sent.
@@ -146,6 +215,9 @@ impl Targets {
         let target = self.get(id);
         let prompt = f64::from(demand.prompt);
         fixed.offers.covers(demand.needs)
+            && fixed.labels & demand.labels == demand.labels
+            && fixed.tiers & (1 << demand.rank.min(7)) != 0
+            && !self.unpaired.contains(&(demand.labels, id))
             && target.window.is_none_or(|most| prompt <= most as f64 * ESTIMATE_SLACK)
             && target.body_max.is_none_or(|most| demand.body <= most)
             && match (fixed.output_max, demand.max_tokens) {
@@ -170,8 +242,6 @@ impl Targets {
         (now, rank): (Time, u8),
         absent: &mut Absent,
     ) -> bool {
-        let site = &config.sites[site_index(config, id)];
-        let in_flight = self.site_in_flight[site_index(config, id)];
         if let Some((_, until)) = self.get(id).parked
             && now < until
         {
@@ -179,7 +249,7 @@ impl Targets {
             absent.sooner(until);
             return false;
         }
-        if site.capacity.is_some_and(|most| in_flight >= most) {
+        if self.is_at_capacity(config, id) {
             absent.full = true;
             return false;
         }
@@ -197,53 +267,59 @@ impl Targets {
         }
     }
 
-    /// The target of `group` that should get the attempt, not one for which `avoid` is true.
+    /// The target of `group` that should get the attempt, sites of ours left out.
     pub fn pick(
         &mut self,
         config: &Config,
         group: &[TargetId],
         (now, demand): (Time, &Demand),
-        avoid: &dyn Fn(TargetId) -> bool,
         absent: &mut Absent,
     ) -> Option<TargetId> {
         let mut trickle = None;
-        let mut usable: Vec<(TargetId, Duration, f64)> = Vec::new();
+        let mut usable = core::mem::take(&mut self.usable);
+        usable.clear();
         for &id in group {
+            let first = self.get(id).latency.first_token_usual();
+            if self.is_node(id) || first > demand.left {
+                continue;
+            }
             if !self.is_eligible(config, id, demand) {
                 absent.never += 1;
                 continue;
             }
-            if avoid(id) || !self.has_room(config, id, (now, demand.rank), absent) {
+            if demand.asked.has(config, id)
+                || self.is_shut(id, absent)
+                || !self.has_room(config, id, (now, demand.rank), absent)
+            {
                 continue;
             }
             if self.get(id).health.verdict() == Verdict::Up {
-                let share = self.use_share(config, id, now);
-                usable.push((id, self.get(id).latency.first_token_usual(), share));
+                usable.push((id, first, self.use_share(config, id, now)));
             } else {
                 absent.gone = true;
                 trickle.get_or_insert(id);
             }
         }
-        if let Some(id) = trickle
-            && self.get_mut(id).health.takes_trickle(now)
-        {
-            return Some(id);
-        }
-        best(&usable)
+        let best = best(&usable);
+        self.usable = usable;
+        trickle.filter(|id| self.get_mut(*id).health.takes_trickle(now)).or(best)
     }
 
-    /// The target to fall back on when none is up: the one whose last outcome was best.
+    /// The target to fall back on when none is up, sites of ours left out: the one whose last
+    /// outcome was best.
     pub fn pick_anyway(
         &mut self,
         config: &Config,
-        group: &[TargetId],
+        groups: [&[TargetId]; 2],
         (now, demand): (Time, &Demand),
-        avoid: &dyn Fn(TargetId) -> bool,
     ) -> Option<TargetId> {
         let mut absent = Absent::default();
         let mut found: Option<TargetId> = None;
-        for &id in group {
-            let fits = self.is_eligible(config, id, demand) && !avoid(id);
+        for &id in groups.into_iter().flatten() {
+            let fits = !self.is_node(id)
+                && self.is_eligible(config, id, demand)
+                && !demand.asked.has(config, id)
+                && !self.is_shut(id, &mut absent);
             if !fits || !self.has_room(config, id, (now, demand.rank), &mut absent) {
                 continue;
             }
@@ -254,13 +330,30 @@ impl Targets {
         found
     }
 
-    /// Requests a second that `group` will take; `None` where nothing bounds it.
-    pub fn supply(&mut self, config: &Config, group: &[TargetId], now: Time) -> Option<f64> {
+    fn is_shut(&self, id: TargetId, absent: &mut Absent) -> bool {
+        let is_shut = self.get(id).shut;
+        absent.gone |= is_shut;
+        is_shut
+    }
+
+    /// Requests a second that these will take of a tier, sites of ours left out; `None` where
+    /// nothing bounds it.
+    pub fn supply(
+        &mut self,
+        config: &Config,
+        groups: [&[TargetId]; 2],
+        (now, rank): (Time, u8),
+    ) -> Option<f64> {
         let mut sum = 0.0;
-        for &id in group {
+        for &id in groups.into_iter().flatten() {
+            let takes_tier = config.targets[usize::from(id.0)].tiers & (1 << rank.min(7)) != 0;
+            if self.is_node(id) || !takes_tier {
+                continue;
+            }
             let target = self.get_mut(id);
             let usual = target.usual;
-            let is_gone = target.health.verdict() != Verdict::Up
+            let is_gone = target.shut
+                || target.health.verdict() != Verdict::Up
                 || target.parked.is_some_and(|(_, until)| now < until);
             let by_capacity = config.sites[site_index(config, id)]
                 .capacity

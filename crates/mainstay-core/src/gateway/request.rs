@@ -1,14 +1,16 @@
 //! The life of one request: what it asked, what was tried, and what a failure says about the next
 //! step.
 
-use crate::config::{Limits, Needs};
+use crate::config::{Config, Limits, Needs};
 use crate::cost::CostUnits;
 use crate::fact::{How, Why};
 use crate::gateway::joint::Standing;
 use crate::gateway::latency::Histogram;
 use crate::gateway::placement::Demand;
 use crate::gateway::refusal::Tried;
-use crate::names::{AttemptId, ClientFault, ErrorClass, Failure, ModelId, Scope, TargetId, TierId};
+use crate::names::{
+    AttemptId, ClientFault, ErrorClass, Failure, ModelId, Scope, SiteId, TargetId, TierId,
+};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -105,6 +107,43 @@ pub struct Running {
     pub has_token: bool,
     /// Whether it was counted as good by its flow of tokens.
     pub flowed: bool,
+    /// Whether the site said that it took it in.
+    pub acked: bool,
+}
+
+/// Where a request was tried: as many targets as there are attempts, and sites that cannot be
+/// reached for any model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    targets: [Option<TargetId>; ATTEMPTS as usize],
+    sites: [Option<SiteId>; ATTEMPTS as usize],
+}
+
+impl Asked {
+    /// A target was tried.
+    pub fn target(&mut self, id: TargetId) {
+        put(&mut self.targets, id);
+    }
+
+    /// A site cannot be reached.
+    pub fn site(&mut self, id: SiteId) {
+        put(&mut self.sites, id);
+    }
+
+    /// Whether `id` was tried, or is at a site that cannot be reached.
+    pub fn has(&self, config: &Config, id: TargetId) -> bool {
+        self.targets.contains(&Some(id))
+            || self.sites[0].is_some()
+                && self.sites.contains(&Some(config.targets[usize::from(id.0)].site))
+    }
+}
+
+fn put<T: Copy + PartialEq>(places: &mut [Option<T>], one: T) {
+    if !places.contains(&Some(one))
+        && let Some(free) = places.iter_mut().find(|place| place.is_none())
+    {
+        *free = Some(one);
+    }
 }
 
 /// What a request is waiting for.
@@ -136,7 +175,15 @@ pub struct Life {
     /// Whether a refusal of this very request by one site was answered by asking another.
     pub moved: bool,
     /// Targets tried, and sites that cannot be reached at all.
-    pub tried: Vec<TargetId>,
+    pub asked: Asked,
+    /// Hash of its session, or of itself.
+    pub session: u64,
+    /// Where that session is at home, among sites of ours.
+    pub home: Option<TargetId>,
+    /// Whether only a site with credit may be asked: an unpaid attempt was made.
+    pub paid_only: bool,
+    /// Where it was counted as wanted before it was placed.
+    pub counted: Option<TargetId>,
     /// Where continuation by the dialect's own form failed for this answer.
     pub no_native: Vec<TargetId>,
     /// Failures in order.
@@ -149,7 +196,7 @@ pub struct Life {
 
 impl Life {
     /// What the next target must be able to do.
-    pub fn demand(&self) -> Demand {
+    pub fn demand(&self, now: Time) -> Demand {
         let done = self.standing.tokens;
         Demand {
             needs: self.ask.needs,
@@ -157,6 +204,14 @@ impl Life {
             max_tokens: self.ask.max_tokens.map(|most| most.saturating_sub(done).max(1)),
             body: self.ask.body,
             rank: self.ask.tier.0,
+            labels: self.ask.labels,
+            cost: self.ask.cost,
+            session: self.session,
+            home: self.home,
+            left: self.deadline.since(now),
+            asked: self.asked,
+            paid_only: self.paid_only,
+            may_trickle: self.attempts == 0,
         }
     }
 }

@@ -1,61 +1,226 @@
-//! Refuses the lowest tiers first, early, when there is not room for all.
+//! Refuses the lowest levels first, early, when there is not room for all.
 //!
-//! Demand is counted by tier over two seconds. Where the targets of a model are bounded and the
-//! bound is below the demand, each tier gets its share of the supply, floors first, then from the
-//! top; of a tier that gets less than it wants, an even part of the requests is let in.
+//! Demand is counted over two seconds by level: a tier, and in it one of 128 buckets of tenants.
+//! Where what will be taken is known and is below the demand, each tier gets its share, floors
+//! first, then from the top; in a tier the buckets are let in from the first one on, and of the
+//! one at the edge an even part. So whole tenants are let in or not, and an hour later others.
 
-use crate::gateway::Gateway;
+use crate::cost::{CostRate, CostUnits};
+use crate::fact::{CreditFact, Fact};
 use crate::gateway::credit::{Window, tiers};
+use crate::gateway::nodes::tier_index;
+use crate::gateway::ours::spread;
 use crate::gateway::request::Ask;
-use crate::time::Time;
+use crate::gateway::{Action, Gateway};
+use crate::message::{PerTier, TIERS_MAX};
+use crate::names::{ModelId, TierId};
+use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
 /// Demand below this many requests a second is never shed ahead: what room there is decides.
 const DEMAND_MIN: f64 = 2.0;
-
-/// A supply is an estimate: this much more is let in, and what then finds no room is refused at
-/// once. Letting in less would leave room unused.
+/// What a provider will take is an estimate: this much more is let in, and what then finds no
+/// room is refused at once. Letting in less would leave room unused.
 const MORE: f64 = 1.15;
+/// Of what sites of ours granted, less is an estimate: what is let in too much is held for a
+/// moment, or tried unpaid.
+const MORE_OURS: f64 = 1.05;
+/// Buckets of tenants in a tier: enough that one is a small part of a tier, few enough to sum.
+const BUCKETS: usize = 128;
+/// Demand is counted over this time, in slots.
+const WINDOW: Duration = Duration::from_secs(2);
+const SLOTS: usize = 10;
+/// A tier of which nothing was refused for this long is not being shed.
+const CALM: Duration = Duration::from_secs(2);
+/// What is refused comes back at no more than this share of capacity a second, in hundredths.
+const RETURNING: u32 = 10;
+/// Least and most time to come back that is told.
+const BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// What is asked of one model, by tier.
+/// What is asked of one model, by level.
 #[derive(Clone, Debug)]
 pub(super) struct Shedding {
-    demand: Vec<Window>,
+    /// Thousandths of a cost unit in each slot of each level, and their sums.
+    slots: Vec<u64>,
+    sums: Vec<u64>,
+    tiers: PerTier<u64>,
+    since: PerTier<Time>,
+    slot: u64,
+    requests: Window,
     /// Error diffusion: a request is let in each time its tier's level passes one.
-    level: Vec<f64>,
+    level: PerTier<f64>,
     /// Whether more is asked than there is room for.
     pub(super) is_short: bool,
+    /// When a request of the tier was last refused, while that is told.
+    shed: PerTier<Option<Time>>,
+    asked: CostRate,
+    /// When the last of those who were sent away is to come back.
+    returns: Time,
+}
+
+impl Shedding {
+    fn new() -> Shedding {
+        Shedding {
+            slots: alloc::vec![0; SLOTS * TIERS_MAX * BUCKETS],
+            sums: alloc::vec![0; TIERS_MAX * BUCKETS],
+            tiers: Default::default(),
+            since: Default::default(),
+            slot: 0,
+            requests: Window::default(),
+            level: [1.0; TIERS_MAX],
+            is_short: false,
+            shed: Default::default(),
+            asked: CostRate::ZERO,
+            returns: Time::ZERO,
+        }
+    }
+
+    /// What is asked for, by all tiers, as of the last request.
+    pub(super) fn all(&self) -> CostRate {
+        self.asked
+    }
+
+    /// What is asked for, by tier.
+    pub(super) fn by_tier(&mut self, now: Time) -> PerTier<CostRate> {
+        self.roll(now);
+        core::array::from_fn(|tier| CostRate(self.per_second(now, tier) as u64))
+    }
+
+    /// Tells of tiers that are not shed any more.
+    pub(super) fn calm(&mut self, now: Time, model: ModelId, actions: &mut Vec<Action>) {
+        for (tier, shed) in (0..).map(TierId).zip(&mut self.shed) {
+            if shed.take_if(|at| now.since(*at) >= CALM).is_some() {
+                let fact = CreditFact::SheddingEnded { model, tier };
+                actions.push(Action::Fact(Fact::Credit(fact)));
+            }
+        }
+    }
+
+    fn add(&mut self, now: Time, (tier, bucket): (usize, usize), cost: u64) {
+        self.roll(now);
+        self.requests.add(now);
+        if self.tiers[tier] == 0 {
+            self.since[tier] = now;
+        }
+        let level = tier * BUCKETS + bucket;
+        let slot = (self.slot % SLOTS as u64) as usize;
+        self.slots[slot * TIERS_MAX * BUCKETS + level] += cost;
+        self.sums[level] += cost;
+        self.tiers[tier] += cost;
+    }
+
+    /// Thousandths of a cost unit a second of one tier, over the time since its first where that
+    /// is shorter than the window.
+    fn per_second(&self, now: Time, tier: usize) -> f64 {
+        let age = now.since(self.since[tier]).min(WINDOW).max(WINDOW / SLOTS as u32);
+        self.tiers[tier] as f64 / age.as_secs_f64()
+    }
+
+    /// Whether the level is let in where its tier gets `granted` of `wanted`.
+    fn lets_in(&mut self, (tier, bucket): (usize, usize), granted: f64, wanted: f64) -> bool {
+        let levels = &self.sums[tier * BUCKETS..(tier + 1) * BUCKETS];
+        let part = granted / wanted.max(0.1) * self.tiers[tier] as f64;
+        let above = levels[..bucket].iter().sum::<u64>() as f64;
+        let own = levels[bucket] as f64;
+        let share = ((part - above) / own.max(1.0)).clamp(0.0, 1.0);
+        let level = &mut self.level[tier];
+        if share == 0.0 {
+            return false;
+        }
+        *level += share;
+        if *level >= 1.0 - 1e-9 {
+            *level = (*level - 1.0).min(1.0);
+            return true;
+        }
+        false
+    }
+
+    fn roll(&mut self, now: Time) {
+        let slot = now.as_micros() / (WINDOW.as_micros() as u64 / SLOTS as u64);
+        for passed in self.slot + 1..=slot.min(self.slot + SLOTS as u64) {
+            let at = (passed % SLOTS as u64) as usize * TIERS_MAX * BUCKETS;
+            for level in 0..TIERS_MAX * BUCKETS {
+                let gone = core::mem::take(&mut self.slots[at + level]);
+                self.sums[level] -= gone;
+                self.tiers[level / BUCKETS] -= gone;
+            }
+        }
+        self.slot = self.slot.max(slot);
+    }
 }
 
 impl Gateway {
-    /// Counts a request as asked for; true if its tier's share is spent and it must be refused.
-    pub(super) fn sheds(&mut self, now: Time, ask: &Ask) -> bool {
-        let tiers_known = self.config.tiers.len();
-        let shedding = self.demand.entry(ask.model.0).or_insert_with(|| Shedding {
-            demand: alloc::vec![Window::default(); tiers_known],
-            level: alloc::vec![1.0; tiers_known],
-            is_short: false,
-        });
-        shedding.is_short = false;
-        let tier = usize::from(ask.tier.0).min(tiers_known.saturating_sub(1));
-        shedding.demand[tier].add(now);
+    /// Counts a request as asked for; true if its level is beyond what there is room for and it
+    /// must be refused.
+    pub(super) fn sheds(&mut self, now: Time, ask: &Ask, actions: &mut Vec<Action>) -> bool {
         let model = &self.config.models[usize::from(ask.model.0)];
-        let group = [&model.served_by[..], &model.substitutes[..]].concat();
-        let Some(supply) = self.targets.supply(&self.config, &group, now) else { return false };
-        let demand: Vec<f64> = shedding.demand.iter_mut().map(|w| w.per_second(now)).collect();
+        let is_ours = model.served_by.iter().any(|id| self.targets.is_node(*id));
+        let known = self.demand.entry(ask.model.0).or_insert_with(Shedding::new);
+        known.is_short = false;
+        let tiers_known = self.config.tiers.len().clamp(1, TIERS_MAX);
+        let tier = tier_index(ask.tier).min(tiers_known - 1);
+        let bucket = bucket(ask.tenant, self.hour);
+        known.calm(now, ask.model, actions);
+        // Providers are bounded by requests, so there each counts as one.
+        let cost = if is_ours { ask.cost } else { CostUnits::whole(1) };
+        known.add(now, (tier, bucket), cost.0);
+        let mut demand = [0.0; TIERS_MAX];
+        for (tier, demand) in demand.iter_mut().enumerate().take(tiers_known) {
+            *demand = known.per_second(now, tier);
+        }
         let asked: f64 = demand.iter().sum();
-        if asked < DEMAND_MIN || asked <= supply || supply <= 0.0 {
+        known.asked = CostRate(asked as u64);
+        let requests = known.requests.per_second(now);
+        if requests < DEMAND_MIN {
             return false;
         }
-        shedding.is_short = true;
-        let floors: Vec<f64> = self.config.tiers.iter().map(|t| t.floor).collect();
-        let mut granted = alloc::vec![0.0; tiers_known];
-        tiers(&demand, &floors, supply * MORE, &mut granted);
-        shedding.level[tier] += granted[tier] / demand[tier].max(0.1);
-        if shedding.level[tier] >= 1.0 - 1e-9 {
-            shedding.level[tier] = (shedding.level[tier] - 1.0).min(1.0);
+        let groups = [&model.served_by[..], &model.substitutes[..]];
+        let of_providers = self.targets.supply(&self.config, groups, (now, ask.tier.0));
+        let of_nodes = self.targets.supply_of_nodes(&model.served_by, now);
+        let (Some(requests_taken), Some(of_nodes)) = (of_providers, of_nodes) else { return false };
+        let supply = requests_taken * asked / requests.max(0.1) + of_nodes.0 as f64;
+        if asked <= supply || supply <= 0.0 {
             return false;
+        }
+        known.is_short = true;
+        let mut floors = [0.0; TIERS_MAX];
+        for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
+            *floor = tier.floor;
+        }
+        let mut granted = [0.0; TIERS_MAX];
+        let more = if is_ours { MORE_OURS } else { MORE };
+        tiers(&demand, &floors, supply * more, &mut granted);
+        if known.lets_in((tier, bucket), granted[tier], demand[tier]) {
+            return false;
+        }
+        if known.shed[tier].replace(now).is_none() {
+            let fact = CreditFact::SheddingBegan { model: ask.model, tier: ask.tier };
+            actions.push(Action::Fact(Fact::Credit(fact)));
         }
         true
     }
+
+    /// When a request that finds sites of ours full may come back: when what was sent away before
+    /// it has returned, at a pace that leaves room for new work.
+    pub(super) fn back_after(&mut self, now: Time, model: ModelId, cost: CostUnits) -> Duration {
+        let group = &self.config.models[usize::from(model.0)].served_by;
+        let gateways = u64::from(self.config.fleet.gateways.max(1));
+        let offered = self.targets.offered(group);
+        let pace = CostRate(offered.0 / gateways).percent(RETURNING).0.max(1);
+        let takes =
+            Duration::from_micros((cost.0.saturating_mul(1_000_000) / pace).min(BACK_MICROS));
+        let Some(known) = self.demand.get_mut(&model.0) else { return BACK.0 };
+        known.returns = (known.returns.max(now + BACK.0) + takes).min(now + BACK.1);
+        let drain = known.returns.since(now);
+        let spread = self.rng.between(drain.mul_f64(0.8), drain.mul_f64(1.2));
+        spread.clamp(BACK.0, BACK.1)
+    }
+}
+
+/// See `BACK`.
+const BACK_MICROS: u64 = BACK.1.as_micros() as u64;
+
+fn bucket(tenant: u32, hour: u32) -> usize {
+    let hash = spread(u64::from(tenant) << 32 | u64::from(hour));
+    (hash % BUCKETS as u64) as usize
 }

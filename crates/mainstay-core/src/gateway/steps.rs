@@ -1,41 +1,47 @@
 //! From one event to the next step of a request: start, wait, hold, resume or end.
 
 use crate::config::Continuation;
-use crate::fact::{Fact, How, Outcome, Rung, Verdict, Why};
-use crate::gateway::evidence::siblings;
-use crate::gateway::placement::Absent;
+use crate::cost::CostUnits;
+use crate::fact::{Fact, How, Outcome, Rung, Why};
+use crate::gateway::choose::HOLD;
+use crate::gateway::nodes::UNPRICED;
+use crate::gateway::ours::spread;
 use crate::gateway::refusal::{self, Tried};
 use crate::gateway::request::{
     ATTEMPTS, Ask, Broken, Lesson, Life, Report, Running, Same, Sent, State, lesson,
 };
 use crate::gateway::{Action, Close, Gateway, Start};
+use crate::mutant::Mutant;
 use crate::names::{AttemptId, ClientFault, ErrorClass, RequestId, TargetId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
 /// A stream that broke another one this short a time ago is not resumed at the same site.
 const BROKE_LATELY: Duration = Duration::from_secs(60);
-/// Longest wait for room anywhere before a request is refused, and the pause between looks.
-const HOLD: Duration = Duration::from_millis(500);
-const HOLD_LOOK: Duration = Duration::from_millis(25);
 /// Patience of the embedded engine, which says itself that it is at work.
 const EMBEDDED_FIRST_TOKEN: Duration = Duration::from_secs(60);
 const EMBEDDED_STALL: Duration = Duration::from_secs(30);
-/// Shortest time to come back that is told where none is known.
-const BACK_UNKNOWN: Duration = Duration::from_secs(5);
+/// Times that one answer may be moved, in the highest tier and in the others.
+const RESUMES: [u8; 2] = [2, 1];
 
 impl Gateway {
     pub(super) fn arrive(
         &mut self,
         now: Time,
-        (request, ask): (RequestId, Ask),
+        (request, mut ask): (RequestId, Ask),
         actions: &mut Vec<Action>,
     ) {
         let longest = self.config.limits.request;
         let deadline = now + ask.deadline.map_or(longest, |own| own.min(longest));
+        if ask.cost == CostUnits::ZERO {
+            ask.cost = UNPRICED;
+        }
         let (model, tier) = (ask.model, ask.tier);
         actions.push(Action::Fact(Fact::Arrived { request, model, tier }));
-        let is_shed = self.sheds(now, &ask);
+        let session = spread(ask.session.unwrap_or(request.0));
+        let group = &self.config.models[usize::from(model.0)].served_by;
+        let home = self.targets.home(&self.config, group, session);
+        let is_shed = self.sheds(now, &ask, actions);
         let state = State::Holding { again: deadline, give_up: now + HOLD };
         let life = Life {
             ask,
@@ -45,15 +51,21 @@ impl Gateway {
             resumes: 0,
             returned: false,
             moved: false,
-            tried: Vec::new(),
+            asked: Default::default(),
+            session,
+            home,
+            paid_only: false,
+            counted: None,
             no_native: Vec::new(),
             story: Vec::new(),
             standing: Default::default(),
             state,
         };
         self.lives.insert(request, life);
+        self.count_home(request);
         self.plan(request);
         if is_shed {
+            self.count_unplaced(request);
             let message = "not enough capacity for this tier now; higher tiers come first";
             let refusal = refusal::overloaded(message.into(), self.back(now, request));
             self.close(now, request, (Close::Error(refusal), Outcome::Refused), actions);
@@ -145,6 +157,7 @@ impl Gateway {
     ) {
         let Some(running) = self.end_attempt(now, attempt) else { return };
         let target = running.target;
+        self.allow_unpaid(attempt.request);
         let before = self.targets.get(target).broke_stream;
         let broke_lately = before.is_some_and(|at| now.since(at) < BROKE_LATELY);
         self.learn_broken(now, &running, &broken, actions);
@@ -172,9 +185,9 @@ impl Gateway {
             return;
         }
         if lesson.avoid_site {
-            let gone = siblings(&self.config, target);
+            let site = self.config.targets[usize::from(target.0)].site;
             if let Some(life) = self.lives.get_mut(&attempt.request) {
-                life.tried.extend(gone);
+                life.asked.site(site);
             }
         }
         self.next_step(now, attempt.request, Some((target, lesson)), actions);
@@ -223,116 +236,8 @@ impl Gateway {
         }
     }
 
-    /// The step after a failure at `failed`, or the first step.
-    pub(super) fn next_step(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        failed: Option<(TargetId, Lesson)>,
-        actions: &mut Vec<Action>,
-    ) {
-        self.unplan(request);
-        let Some(life) = self.lives.get(&request) else { return };
-        let model = &self.config.models[usize::from(life.ask.model.0)];
-        let (equals, substitutes) = (model.served_by.clone(), model.substitutes.clone());
-        let may_substitute = !life.standing.answered || model.substitutes_may_finish;
-        let mut absent = Absent::default();
-        if let Some(target) = self.pick(now, request, &equals, &mut absent)
-            && let Some(how) = self.how(now, request, target)
-        {
-            return self.start(now, request, (target, how), actions);
-        }
-        if let Some((target, lesson)) = failed
-            && self.returns(now, request, (target, lesson), actions)
-        {
-            return;
-        }
-        let others = if may_substitute { &substitutes[..] } else { &[] };
-        if let Some(target) = self.pick(now, request, others, &mut absent)
-            && let Some(how) = self.how(now, request, target)
-        {
-            return self.start(now, request, (target, how), actions);
-        }
-        let all = [&equals[..], others].concat();
-        if let Some(target) = self.pick_anyway(now, request, &all)
-            && let Some(how) = self.how(now, request, target)
-        {
-            return self.start(now, request, (target, how), actions);
-        }
-        self.hold_or_refuse(now, request, (absent, all.len()), actions);
-    }
-
-    /// Waits at the same target, or starts there at once, where the lesson and the rule of one
-    /// return per request allow it.
-    fn returns(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        (target, lesson): (TargetId, Lesson),
-        actions: &mut Vec<Action>,
-    ) -> bool {
-        let wait = match lesson.same {
-            Same::Never => return false,
-            Same::After(low, high) => self.rng.between(low, high),
-            // Up to a twentieth later than the site asked, never earlier.
-            Same::WaitOut(wait) => self.rng.between(wait, wait.mul_f64(1.05)),
-        };
-        let Some(life) = self.lives.get_mut(&request) else { return false };
-        if life.returned || now + wait >= life.deadline {
-            return false;
-        }
-        life.returned = true;
-        if wait.is_zero() {
-            let how = self.how(now, request, target);
-            return match how {
-                Some(how) => {
-                    self.start(now, request, (target, how), actions);
-                    true
-                }
-                None => false,
-            };
-        }
-        life.state = State::Waiting { target, until: now + wait };
-        actions.push(Action::Fact(Fact::Waiting { request, target, wait }));
-        self.plan(request);
-        true
-    }
-
-    fn pick(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        group: &[TargetId],
-        absent: &mut Absent,
-    ) -> Option<TargetId> {
-        let life = self.lives.get(&request)?;
-        let demand = life.demand();
-        let tried = life.tried.clone();
-        let left = life.deadline.since(now);
-        let usual: Vec<TargetId> = group
-            .iter()
-            .copied()
-            .filter(|id| self.targets.get(*id).latency.first_token_usual() <= left)
-            .collect();
-        let avoid = |id: TargetId| tried.contains(&id);
-        self.targets.pick(&self.config, &usual, (now, &demand), &avoid, absent)
-    }
-
-    fn pick_anyway(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        group: &[TargetId],
-    ) -> Option<TargetId> {
-        let life = self.lives.get(&request)?;
-        let demand = life.demand();
-        let tried = life.tried.clone();
-        let avoid = |id: TargetId| tried.contains(&id);
-        self.targets.pick_anyway(&self.config, group, (now, &demand), &avoid)
-    }
-
     /// What an attempt at `target` would be to this request; `None` if it could not go on there.
-    fn how(&self, now: Time, request: RequestId, target: TargetId) -> Option<How> {
+    pub(super) fn how(&self, now: Time, request: RequestId, target: TargetId) -> Option<How> {
         let life = self.lives.get(&request)?;
         if life.attempts == 0 {
             return Some(How::First);
@@ -360,10 +265,11 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         self.unplan(request);
+        self.release(request);
         let Some(life) = self.lives.get_mut(&request) else { return };
         life.attempts += 1;
         life.resumes += u8::from(matches!(how, How::Resume(_)));
-        life.tried.push(target);
+        life.asked.target(target);
         let attempt = AttemptId { request, number: life.attempts };
         let relayed = life.standing.tokens;
         let several = life.ask.choices > 1 && life.standing.relayed;
@@ -375,6 +281,7 @@ impl Gateway {
             how,
             has_token: false,
             flowed: false,
+            acked: false,
         });
         if how == How::First {
             self.budgets[usize::from(life.ask.tier.0)].earn(now);
@@ -396,13 +303,14 @@ impl Gateway {
             patience.drip_rate = 0.0;
         }
         actions.push(Action::Fact(Fact::AttemptStarted { attempt, target, how, relayed }));
-        let start = Start { attempt, target, site, model, how, patience, only_choice, open: None };
+        let open = self.pay(now, attempt, target, &mut patience);
+        let start = Start { attempt, target, site, model, how, patience, only_choice, open };
         actions.push(Action::Start(start));
         self.plan(request);
     }
 
     /// Takes the attempt out of its request and gives its credit back.
-    fn end_attempt(&mut self, now: Time, attempt: AttemptId) -> Option<Running> {
+    pub(super) fn end_attempt(&mut self, now: Time, attempt: AttemptId) -> Option<Running> {
         let running = self.running(attempt)?.clone();
         self.unplan(attempt.request);
         let took = now.since(running.started);
@@ -415,7 +323,7 @@ impl Gateway {
     }
 
     /// Notes the failure for the message the client may read.
-    fn remember(&mut self, now: Time, running: &Running, broken: &Broken) {
+    pub(super) fn remember(&mut self, now: Time, running: &Running, broken: &Broken) {
         let site = self.config.targets[usize::from(running.target.0)].site;
         let name = self.config.sites[usize::from(site.0)].name.clone();
         let known = self.targets.get(running.target);
@@ -461,7 +369,7 @@ impl Gateway {
     }
 
     /// Ends the request if nothing more may be tried for it; true if something may.
-    fn may_go_on(
+    pub(super) fn may_go_on(
         &mut self,
         now: Time,
         request: RequestId,
@@ -472,9 +380,13 @@ impl Gateway {
         let is_fault = matches!(broken.failure.class, ErrorClass::ClientFault(_));
         let moved = life.moved;
         life.moved |= is_fault;
-        let is_last = life.attempts >= ATTEMPTS || !lesson.elsewhere || (is_fault && moved);
-        let is_charged = !life.standing.relayed && broken.sent != Sent::Nothing;
         let tier = life.ask.tier;
+        let is_resume = life.standing.relayed;
+        let is_spent = is_resume && life.resumes >= RESUMES[usize::from(tier.0 > 0)];
+        let is_last =
+            life.attempts >= ATTEMPTS || !lesson.elsewhere || (is_fault && moved) || is_spent;
+        let is_rationed = !self.config.fleet.credit.mutants.removes(Mutant::NoRetryBudget);
+        let is_charged = is_rationed && !is_resume && broken.sent != Sent::Nothing;
         if !is_last && (!is_charged || self.budgets[usize::from(tier.0)].spend(now)) {
             return true;
         }
@@ -485,7 +397,7 @@ impl Gateway {
         false
     }
 
-    fn fail(&mut self, now: Time, request: RequestId, actions: &mut Vec<Action>) {
+    pub(super) fn fail(&mut self, now: Time, request: RequestId, actions: &mut Vec<Action>) {
         let back = self.back(now, request);
         let Some(life) = self.lives.get(&request) else { return };
         let took = now.since(life.arrived);
@@ -498,72 +410,8 @@ impl Gateway {
         };
         self.close(now, request, (Close::Error(refusal), outcome), actions);
     }
-
-    /// No target now: waits a moment for room, or ends the request.
-    fn hold_or_refuse(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        (absent, considered): (Absent, usize),
-        actions: &mut Vec<Action>,
-    ) {
-        let back = self.back(now, request);
-        let Some(life) = self.lives.get_mut(&request) else { return };
-        let State::Holding { give_up, .. } = life.state else {
-            return self.fail(now, request, actions);
-        };
-        // Where more is asked than there is room for, only the highest tier waits for some.
-        let is_short = self.demand.get(&life.ask.model.0).is_some_and(|known| known.is_short);
-        let may_hold = !is_short || life.ask.tier.0 == 0;
-        let soon = absent.at.is_none_or(|at| at <= give_up) && now < give_up;
-        if absent.full && soon && may_hold {
-            let again = absent.at.map_or(now + HOLD_LOOK, |at| at.max(now + HOLD_LOOK / 25));
-            life.state = State::Holding { again: again.min(give_up), give_up };
-            return self.plan(request);
-        }
-        if !life.story.is_empty() {
-            return self.fail(now, request, actions);
-        }
-        let demand = life.demand();
-        let is_impossible = absent.never as usize >= considered && considered > 0;
-        let refusal = if is_impossible {
-            self.impossible(request)
-        } else if absent.full && !absent.gone {
-            refusal::overloaded("every site for this model is full".into(), back)
-        } else if absent.never > 0 && demand.prompt > 0 {
-            let message = "the sites that could take this request are not usable now, and the \
-                           others are too small for it or lack a feature it needs";
-            refusal::no_site(message, Some(back))
-        } else {
-            refusal::no_site("no site for this model is usable now", Some(back))
-        };
-        let is_mine = refusal.status >= 500;
-        let outcome = if is_mine { Outcome::Refused } else { Outcome::Rejected };
-        self.close(now, request, (Close::Error(refusal), outcome), actions);
-    }
-
-    /// When a request like this one may come back: the soonest end of a pause, a parking or a hold
-    /// among its targets.
-    fn back(&mut self, now: Time, request: RequestId) -> Duration {
-        let Some(life) = self.lives.get(&request) else { return BACK_UNKNOWN };
-        let model = &self.config.models[usize::from(life.ask.model.0)];
-        let all = model.served_by.iter().chain(&model.substitutes);
-        let times = all.filter_map(|id| {
-            let known = self.targets.get(*id);
-            let parked = known.parked.map(|(_, until)| until).filter(|until| *until > now);
-            let paused = known.credit.paused_until(now);
-            let is_up = known.health.verdict() == Verdict::Up;
-            match (parked, paused) {
-                (Some(at), _) => Some(at.since(now)),
-                (None, Some(at)) => Some(at.since(now)),
-                (None, None) => is_up.then_some(Duration::from_secs(1)),
-            }
-        });
-        let soonest = times.min().unwrap_or(BACK_UNKNOWN);
-        let spread = self.rng.between(soonest.mul_f64(0.8), soonest.mul_f64(1.2));
-        spread.max(Duration::from_secs(1))
-    }
 }
 
 /// A lesson that only sends elsewhere.
-const ELSEWHERE: Lesson = Lesson { same: Same::Never, elsewhere: true, avoid_site: false };
+pub(super) const ELSEWHERE: Lesson =
+    Lesson { same: Same::Never, elsewhere: true, avoid_site: false };

@@ -17,6 +17,8 @@ pub struct Watch {
     patience: Patience,
     started: Time,
     has_bytes: bool,
+    /// Whether the site said that it is at work.
+    is_beating: bool,
     /// Whether something came since the last token.
     lives: bool,
     first_token: Option<Time>,
@@ -42,6 +44,7 @@ impl Watch {
             patience,
             started: now,
             has_bytes: false,
+            is_beating: false,
             lives: false,
             first_token: None,
             progress: now,
@@ -62,9 +65,11 @@ impl Watch {
         self.lives = true;
     }
 
-    /// A worker of ours says that it is at work on this attempt: as good as a token.
+    /// A site or worker of ours says that it took this attempt in or is at work on it: as good
+    /// as a token.
     pub fn beat(&mut self, now: Time) {
         self.has_bytes = true;
+        self.is_beating = true;
         self.progress = now;
     }
 
@@ -107,7 +112,7 @@ impl Watch {
             return None;
         }
         let Some(first) = self.first_token else {
-            return Some(self.progress + self.patience.first_token);
+            return Some(self.progress + self.first_token());
         };
         let drip = self.counted_since.max(first) + self.patience.drip;
         let stall = self.progress + self.patience.stall;
@@ -123,8 +128,13 @@ impl Watch {
             return None;
         }
         if self.first_token.is_none() {
-            let is_over = now.since(self.progress) >= self.patience.first_token;
-            let why = if self.has_bytes { Why::NoFirstToken } else { Why::Silent };
+            let is_over = now.since(self.progress) >= self.first_token();
+            // Of a site that beats, silence is the end of its beats.
+            let why = match (self.is_beating, self.has_bytes) {
+                (true, _) => Why::Stalled,
+                (false, true) => Why::NoFirstToken,
+                (false, false) => Why::Silent,
+            };
             return is_over.then_some(why);
         }
         if now.since(self.progress) >= self.patience.stall {
@@ -173,6 +183,14 @@ impl Watch {
         let first = self.first_token?;
         let took = self.last_token.since(first).as_secs_f64();
         (self.tokens >= 16 && took > 0.0).then(|| f64::from(self.tokens - 1) / took)
+    }
+
+    /// How long to wait for a first token, or for the next beat where there was one.
+    fn first_token(&self) -> Duration {
+        match self.is_beating {
+            true => self.patience.first_token.max(self.patience.stall),
+            false => self.patience.first_token,
+        }
     }
 
     fn roll(&mut self, now: Time) {

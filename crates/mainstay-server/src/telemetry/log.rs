@@ -6,7 +6,7 @@ use super::record::Closing;
 use super::scribe::Scribe;
 use super::{Names, format_request, words};
 use crate::setup::LogFormat;
-use mainstay_core::fact::{Fact, Verdict};
+use mainstay_core::fact::{CreditFact, Fact, Verdict};
 use std::io::IsTerminal;
 use tracing::Level;
 
@@ -73,13 +73,27 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         | Fact::Unparked { .. }
         | Fact::Learned { .. }
         | Fact::ContinuationOff { .. }
+        | Fact::Credit(
+            CreditFact::Regained { .. }
+            | CreditFact::Drift { is_off: false, .. }
+            | CreditFact::PanicEnded { .. }
+            | CreditFact::SheddingEnded { .. }
+            | CreditFact::Spilled { .. },
+        )
         | Fact::Health { to: Verdict::Up | Verdict::Probation, .. } => {
             let text = words::sentence(names, fact);
             tracing::info!(fact = words::kind(fact), "{text}");
         }
         Fact::Health { to: Verdict::Suspect | Verdict::Down, .. }
         | Fact::Parked { .. }
-        | Fact::RetriesExhausted { .. } => {
+        | Fact::RetriesExhausted { .. }
+        | Fact::Credit(
+            CreditFact::Lapsed { .. }
+            | CreditFact::Drift { is_off: true, .. }
+            | CreditFact::PairingDropped { .. }
+            | CreditFact::PanicBegan { .. }
+            | CreditFact::SheddingBegan { .. },
+        ) => {
             let request = words::request(fact).map(format_request);
             let text = words::sentence(names, fact);
             tracing::warn!(fact = words::kind(fact), request, "{text}");

@@ -1,7 +1,7 @@
 //! Facts in words.
 
 use super::Names;
-use mainstay_core::fact::{Fact, How, Outcome, Rung, Verdict, Why};
+use mainstay_core::fact::{CreditFact, Fact, How, Outcome, Rung, Verdict, Why};
 use mainstay_core::names::{AttemptId, RequestId, TargetId};
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ pub(super) fn request(fact: &Fact) -> Option<RequestId> {
         | Fact::Parked { .. }
         | Fact::Unparked { .. }
         | Fact::Learned { .. }
-        | Fact::ContinuationOff { .. } => None,
+        | Fact::ContinuationOff { .. }
+        | Fact::Credit(_) => None,
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn kind(fact: &Fact) -> &'static str {
         Fact::Learned { .. } => "learned",
         Fact::ContinuationOff { .. } => "continuation_off",
         Fact::RetriesExhausted { .. } => "retries_exhausted",
+        Fact::Credit(fact) => credit_kind(fact),
     }
 }
 
@@ -133,7 +135,58 @@ fn of_target(names: &Names, fact: &Fact) -> String {
             body.map_or("unknown".to_owned(), |n| n.to_string())
         ),
         Fact::ContinuationOff { target } => format!("{} does not continue answers", at(target)),
+        Fact::Credit(fact) => of_credit(names, fact),
         other => kind(other).to_owned(),
+    }
+}
+
+fn credit_kind(fact: &CreditFact) -> &'static str {
+    match fact {
+        CreditFact::Lapsed { .. } => "credit_lapsed",
+        CreditFact::Regained { .. } => "credit_regained",
+        CreditFact::Drift { .. } => "clock_drift",
+        CreditFact::PairingDropped { .. } => "pairing_dropped",
+        CreditFact::PanicBegan { .. } => "panic_began",
+        CreditFact::PanicEnded { .. } => "panic_ended",
+        CreditFact::SheddingBegan { .. } => "shedding_began",
+        CreditFact::SheddingEnded { .. } => "shedding_ended",
+        CreditFact::Spilled { .. } => "spilled",
+    }
+}
+
+fn of_credit(names: &Names, fact: &CreditFact) -> String {
+    let at = |id: &TargetId| {
+        let (site, model) = names.target(*id);
+        format!("{site}/{model}")
+    };
+    match fact {
+        CreditFact::Lapsed { target } => format!("{} has not granted for 2 s", at(target)),
+        CreditFact::Regained { target } => format!("{} grants again", at(target)),
+        CreditFact::Drift { target, is_off: true } => {
+            format!("the clock of {} runs at another pace: no credit there", at(target))
+        }
+        CreditFact::Drift { target, is_off: false } => {
+            format!("the clock of {} runs at our pace again", at(target))
+        }
+        CreditFact::PairingDropped { target, labels } => {
+            format!("{} does not take requests with labels {labels:#x}", at(target))
+        }
+        CreditFact::PanicBegan { model } => {
+            let model = names.model(*model);
+            format!("the sites that are up cannot carry {model}: the others are tried too")
+        }
+        CreditFact::PanicEnded { model } => {
+            format!("the sites that are up carry {} again", names.model(*model))
+        }
+        CreditFact::SheddingBegan { model, tier } => {
+            format!("tier {} of {} is refused in part", names.tier(*tier), names.model(*model))
+        }
+        CreditFact::SheddingEnded { model, tier } => {
+            format!("tier {} of {} has room again", names.tier(*tier), names.model(*model))
+        }
+        CreditFact::Spilled { target, percent } => {
+            format!("{percent} % of the sessions of {} go elsewhere", at(target))
+        }
     }
 }
 

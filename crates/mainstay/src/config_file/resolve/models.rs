@@ -4,7 +4,7 @@ use super::Resolver;
 use super::sites::Made;
 use crate::catalog::{self, Offer};
 use crate::config_file::problem::{hint, nearest};
-use mainstay_core::config::{Continuation, Family, Model, Target};
+use mainstay_core::config::{ALL_TIERS, Continuation, Family, Model, Target};
 use mainstay_core::names::{SiteId, TargetId};
 
 /// Models and what they resolve to.
@@ -212,7 +212,17 @@ fn target(id: SiteId, model: &str, site: &Made) -> Target {
             continues: false,
         });
     let continuation = continuation(site.core.is_embedded(), continues);
-    Target { site: id, model: name, window, output_max, offers, continuation, labels: 0, home: 0 }
+    Target {
+        site: id,
+        model: name,
+        window,
+        output_max,
+        offers,
+        continuation,
+        labels: 0,
+        home: 0,
+        tiers: ALL_TIERS,
+    }
 }
 
 fn continuation(embedded: bool, continues: bool) -> Continuation {

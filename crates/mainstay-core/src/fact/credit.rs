@@ -1,0 +1,64 @@
+//! What a gateway decides about sites of ours, their credit and what is refused for want of it.
+
+use crate::names::{ModelId, TargetId, TierId};
+
+/// One decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreditFact {
+    /// A site has not answered reports for so long that its credit lapsed.
+    Lapsed {
+        /// Where.
+        target: TargetId,
+    },
+    /// It grants credit again.
+    Regained {
+        /// Where.
+        target: TargetId,
+    },
+    /// A site's clock runs at another pace than ours, or no more: no credit while it does.
+    Drift {
+        /// Where.
+        target: TargetId,
+        /// Whether it does.
+        is_off: bool,
+    },
+    /// A site said that requests with these labels are not for it: none go there until the next
+    /// policy.
+    PairingDropped {
+        /// Where.
+        target: TargetId,
+        /// The labels.
+        labels: u64,
+    },
+    /// What is held at the sites that are up does not suffice: those that are not are tried.
+    PanicBegan {
+        /// For which model.
+        model: ModelId,
+    },
+    /// It suffices again.
+    PanicEnded {
+        /// For which model.
+        model: ModelId,
+    },
+    /// Requests of a tier are refused before they are tried: more is asked than there is room for.
+    SheddingBegan {
+        /// For which model.
+        model: ModelId,
+        /// Of which tier.
+        tier: TierId,
+    },
+    /// There is room for the tier again.
+    SheddingEnded {
+        /// For which model.
+        model: ModelId,
+        /// Of which tier.
+        tier: TierId,
+    },
+    /// So much of a site's own sessions go elsewhere now.
+    Spilled {
+        /// Whose.
+        target: TargetId,
+        /// In hundredths.
+        percent: u8,
+    },
+}

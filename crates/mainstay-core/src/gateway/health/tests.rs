@@ -1,0 +1,196 @@
+//! The automaton by its inputs.
+
+use super::*;
+use crate::rng::Rng;
+
+fn at(millis: u64) -> Time {
+    Time::from_micros(millis * 1000)
+}
+
+#[test]
+fn three_strikes_at_one_moment_are_one_event() {
+    let mut health = Health::default();
+    for millis in [0, 10, 20] {
+        assert_eq!(health.strike(at(millis), Views::ALONE), None);
+    }
+    assert!(health.strike(at(320), Views::ALONE).is_some());
+    assert_eq!(health.verdict(), Verdict::Suspect);
+}
+
+#[test]
+fn a_good_answer_in_between_keeps_a_target_up() {
+    let mut health = Health::default();
+    for n in 0..30 {
+        health.strike(at(n * 1000), Views::ALONE);
+        health.good(at(n * 1000 + 100));
+        health.good(at(n * 1000 + 200));
+    }
+    assert_eq!(health.verdict(), Verdict::Up);
+}
+
+#[test]
+fn a_dead_target_gets_a_trickle_then_nothing_then_returns_by_probation() {
+    let mut health = Health::default();
+    let mut now = 0;
+    while health.verdict() != Verdict::Down {
+        health.strike(at(now), Views::ALONE);
+        now += 400;
+        assert!(now < 10_000, "must be down within ten seconds");
+    }
+    assert!(!health.takes_trickle(at(now + 1000)), "nothing during the hold");
+    now += 31_000;
+    assert!(health.takes_trickle(at(now)));
+    assert!(!health.takes_trickle(at(now + 10)), "a single try, not two");
+    health.good(at(now + 200));
+    assert_eq!(health.verdict(), Verdict::Probation);
+    for n in 0..11 {
+        health.good(at(now + 1000 + n * 1000));
+    }
+    assert_eq!(health.verdict(), Verdict::Up);
+}
+
+#[test]
+fn a_suspect_at_a_hundred_requests_a_second_gets_one_of_them() {
+    let mut health = Health::default();
+    for millis in [0, 200, 400] {
+        health.strike(at(millis), Views::ALONE);
+    }
+    let sent = (0..1000).filter(|n| health.takes_trickle(at(500 + n * 10))).count();
+    assert!((9..=11).contains(&sent), "{sent} of 1000 in ten seconds");
+}
+
+#[test]
+fn a_third_departure_latches_however_well_it_proved_itself_in_between() {
+    let mut health = Health::default();
+    let mut now = 0;
+    for departure in 1..=3 {
+        while health.verdict() == Verdict::Up {
+            health.strike(at(now), Views::ALONE);
+            now += 400;
+        }
+        assert_eq!(health.is_latched(), departure == 3);
+        while health.verdict() != Verdict::Down {
+            health.strike(at(now), Views::ALONE);
+            now += 400;
+        }
+        now += 61_000;
+        for _ in 0..13 {
+            health.good(at(now));
+            now += 1000;
+        }
+    }
+    assert_eq!(health.verdict(), Verdict::Probation);
+}
+
+fn suspect() -> Health {
+    let mut health = Health::default();
+    for millis in [0, 200, 400] {
+        health.strike(at(millis), Views::ALONE);
+    }
+    assert_eq!(health.verdict(), Verdict::Suspect);
+    health
+}
+
+fn down() -> Health {
+    let mut health = suspect();
+    for millis in [500, 3500] {
+        health.strike(at(millis), Views::ALONE);
+    }
+    assert_eq!(health.verdict(), Verdict::Down);
+    health
+}
+
+#[test]
+fn a_suspect_that_peers_can_use_stays_suspect_and_the_path_is_blamed() {
+    let mut health = suspect();
+    let up = Views { up: 3, not_up: 1, in_doubt: false };
+    for n in 0..20 {
+        assert_eq!(health.strike(at(500 + n * 500), up), None);
+    }
+    assert!(health.is_path_suspect());
+    let gone = Views { up: 3, not_up: 2, in_doubt: false };
+    assert!(health.strike(at(11_000), gone).is_some());
+    assert_eq!((health.verdict(), health.is_path_suspect()), (Verdict::Down, false));
+}
+
+#[test]
+fn a_gateway_in_doubt_calls_nothing_down() {
+    let mut health = suspect();
+    let doubting = Views { in_doubt: true, ..Views::ALONE };
+    for n in 0..20 {
+        assert_eq!(health.strike(at(500 + n * 500), doubting), None);
+    }
+    assert!(!health.is_path_suspect());
+    assert!(health.strike(at(11_000), Views::ALONE).is_some());
+}
+
+#[test]
+fn failed_probes_remove_an_idle_target_only_and_only_within_the_budget() {
+    let mut health = Health::default();
+    health.attempted(at(0));
+    for n in 0..5 {
+        assert_eq!(health.shallow(at(n * 900), false, true), None, "an attempt is recent");
+    }
+    assert_eq!(health.shallow(at(5000), false, false), None, "no budget");
+    assert!(health.shallow(at(6000), false, true).is_some());
+    assert!(health.is_indirect());
+    for n in 0..5 {
+        health.good(at(7000 + n));
+    }
+    assert_eq!(health.verdict(), Verdict::Up);
+    assert_eq!(health.token(at(20_000), false, true), None);
+    assert!(health.token(at(30_000), false, true).is_some(), "two tokens failed");
+}
+
+#[test]
+fn a_good_token_ends_the_wait_after_the_hold_and_a_bad_one_does_not_prolong_it() {
+    let mut health = down();
+    assert_eq!(health.returns_at(), Some(at(3500 + 90_000)));
+    assert_eq!(health.token(at(20_000), true, true), None, "the hold is not over");
+    assert_eq!(health.returns_at(), Some(at(33_500)));
+    assert!(health.pass(at(33_500)).is_some());
+
+    let mut health = down();
+    for n in 0..9 {
+        health.token(at(4000 + n * 10_000), false, true);
+    }
+    assert_eq!(health.pass(at(93_499)), None);
+    assert!(health.pass(at(93_500)).is_some());
+    assert_eq!(health.verdict(), Verdict::Probation);
+}
+
+#[test]
+fn a_token_probe_stands_in_for_a_trickle_that_gets_nothing() {
+    let mut health = suspect();
+    assert!(!health.lacks_trickle(at(2399)));
+    assert!(health.lacks_trickle(at(2400)));
+    assert_eq!(health.token(at(2500), false, true), None);
+    let back = (0..5).filter_map(|n| health.token(at(3000 + n), true, true)).count();
+    assert_eq!((back, health.verdict()), (1, Verdict::Up));
+}
+
+#[test]
+fn no_sequence_flaps_more_than_six_times_in_ten_minutes() {
+    for seed in 0..300 {
+        let mut rng = Rng::new(seed);
+        let mut health = Health::default();
+        let mut now = Time::ZERO;
+        let mut moves: VecDeque<Time> = VecDeque::new();
+        for _ in 0..4000 {
+            now = now + rng.between(Duration::from_millis(1), Duration::from_secs(2));
+            // Long runs of one outcome move the automaton further than coin flips do.
+            let good = (rng.bits() >> 60).is_multiple_of(3)
+                ^ ((now.as_micros() / 7_000_000).is_multiple_of(2));
+            let change = if good { health.good(now) } else { health.strike(now, Views::ALONE) };
+            let Some(change) = change else { continue };
+            if (change.from == Verdict::Up) == (change.to == Verdict::Up) {
+                continue;
+            }
+            moves.push_back(now);
+            while moves.front().is_some_and(|t| now.since(*t) >= Timing::PUBLISHED.memory) {
+                moves.pop_front();
+            }
+            assert!(moves.len() <= 6, "seed {seed}: {} moves", moves.len());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What stays in service whatever operators order and probes say.
+//!
+//! Judged by each gateway at the point of use, over the sites one request could go to: so it holds
+//! under partition, when two operators each take out a part without knowing of the other. Orders
+//! are tried in an order that all gateways share; what would leave too little is ignored, and
+//! said. To take out the last site an operator changes policy.
+
+use crate::cost::CostRate;
+use crate::message::{Order, Verb};
+use crate::mutant::{Mutant, Mutants};
+use crate::names::SiteId;
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// Sites and orders that are looked at; more stay in service, or are ignored. Twice the size that
+/// placement is built for would still fit.
+pub const CONSIDERED_MAX: usize = 64;
+
+/// With so few eligible sites one is enough: two of two would leave nothing to order.
+const FEW: usize = 2;
+
+/// Hundredths of capacity that indirect evidence may remove within `INDIRECT_WITHIN`.
+const INDIRECT_PERCENT: u64 = 34;
+
+/// Long enough that a person looks before a lying checker has taken the rest.
+const INDIRECT_WITHIN: Duration = Duration::from_secs(600);
+
+/// What must stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Least {
+    /// Sites, where more than two are eligible; of two or fewer, one.
+    pub sites: u8,
+    /// Share of the eligible capacity, in hundredths.
+    pub capacity: u8,
+    /// Rules taken away, in tests only.
+    pub mutants: Mutants,
+}
+
+/// What stays, by position: bit i is the i-th of what was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InService {
+    /// Eligible sites that stay.
+    pub kept: u64,
+    /// Orders that are ignored because too little would stay. Each is an alarm.
+    pub ignored: u64,
+    /// Sites that stay although indirect evidence speaks against them.
+    pub spared: u64,
+}
+
+impl InService {
+    /// Whether the eligible site at this position stays.
+    pub fn keeps(&self, position: usize) -> bool {
+        position >= CONSIDERED_MAX || self.kept & (1 << position) != 0
+    }
+}
+
+/// What stays of `eligible` (each site once, with its capacity) under these orders, and with these
+/// sites removed by indirect evidence, the longest ago first.
+pub fn in_service(
+    eligible: &[(SiteId, CostRate)],
+    orders: &[Order],
+    indirect: &[SiteId],
+    least: Least,
+) -> InService {
+    let mut set = Candidates::new(eligible, least);
+    let (mut ignored, mut spared) = (0, 0);
+    let mut ranked = [0usize; CONSIDERED_MAX];
+    let count = orders.len().min(CONSIDERED_MAX);
+    for (place, at) in ranked.iter_mut().enumerate() {
+        *at = place;
+    }
+    let ranked = &mut ranked[..count];
+    if !least.mutants.removes(Mutant::OrdersByArrival) {
+        ranked.sort_unstable_by_key(|at| orders[*at].rank());
+    }
+    for at in ranked {
+        let order = &orders[*at];
+        let site = match (order.verb, order.site) {
+            (Verb::Drain | Verb::Kill, Some(site)) => site,
+            _ => continue,
+        };
+        if least.mutants.removes(Mutant::InServiceBySender) {
+            set.remove(site);
+        } else if !set.try_remove(site) {
+            ignored |= 1 << *at;
+        }
+    }
+    for (at, site) in indirect.iter().enumerate().take(CONSIDERED_MAX) {
+        if !set.try_remove(*site) {
+            spared |= 1 << at;
+        }
+    }
+    InService { kept: set.kept, ignored, spared }
+}
+
+/// The set while it shrinks.
+struct Candidates<'a> {
+    eligible: &'a [(SiteId, CostRate)],
+    kept: u64,
+    capacity: u64,
+    least_sites: usize,
+    least_capacity: u64,
+}
+
+impl Candidates<'_> {
+    fn new(eligible: &[(SiteId, CostRate)], least: Least) -> Candidates<'_> {
+        let eligible = &eligible[..eligible.len().min(CONSIDERED_MAX)];
+        let capacity: CostRate = eligible.iter().map(|(_, capacity)| *capacity).sum();
+        let few = if eligible.len() <= FEW { 1 } else { usize::from(least.sites) };
+        // Rounded up: what stays is at least the share.
+        let least_capacity = u128::from(capacity.0) * u128::from(least.capacity);
+        Candidates {
+            eligible,
+            kept: (0..eligible.len()).fold(0, |kept, at| kept | 1 << at),
+            capacity: capacity.0,
+            least_sites: few.max(1),
+            least_capacity: least_capacity.div_ceil(100) as u64,
+        }
+    }
+
+    fn place(&self, site: SiteId) -> Option<usize> {
+        let place = self.eligible.iter().position(|(each, _)| *each == site)?;
+        (self.kept & (1 << place) != 0).then_some(place)
+    }
+
+    /// Removes a site if enough stays; true if it is not among the candidates any more.
+    fn try_remove(&mut self, site: SiteId) -> bool {
+        let Some(place) = self.place(site) else { return true };
+        let sites = self.kept.count_ones() as usize - 1;
+        let capacity = self.capacity - self.eligible[place].1.0;
+        if sites < self.least_sites || capacity < self.least_capacity {
+            return false;
+        }
+        self.remove(site);
+        true
+    }
+
+    fn remove(&mut self, site: SiteId) {
+        if let Some(place) = self.place(site) {
+            self.kept &= !(1 << place);
+            self.capacity -= self.eligible[place].1.0;
+        }
+    }
+}
+
+/// What indirect evidence (probes, peers) may still remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Indirect {
+    removed: Vec<(SiteId, Time)>,
+}
+
+impl Indirect {
+    /// Whether `site` may be removed now on indirect evidence; if so that is remembered. Of
+    /// `sites`, a third may be within ten minutes, or one if that is more.
+    pub fn may_remove(
+        &mut self,
+        now: Time,
+        site: SiteId,
+        sites: &[(SiteId, CostRate)],
+        mutants: Mutants,
+    ) -> bool {
+        self.removed.retain(|(each, at)| now.since(*at) < INDIRECT_WITHIN && *each != site);
+        let capacity = |of: SiteId| {
+            sites.iter().find(|(each, _)| *each == of).map_or(0, |(_, capacity)| capacity.0)
+        };
+        let all: CostRate = sites.iter().map(|(_, capacity)| *capacity).sum();
+        let removed: u64 = self.removed.iter().map(|(each, _)| capacity(*each)).sum();
+        let share = u128::from(removed + capacity(site)) * 100;
+        let may = self.removed.is_empty()
+            || (all.0 > 0 && share <= u128::from(all.0) * u128::from(INDIRECT_PERCENT))
+            || mutants.removes(Mutant::ProbesUncapped);
+        if may {
+            self.removed.push((site, now));
+        }
+        may
+    }
+}

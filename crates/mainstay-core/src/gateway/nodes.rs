@@ -1,0 +1,300 @@
+//! What passes between this gateway and sites of ours: reports, grants, acknowledgements and
+//! refusals.
+
+use crate::cost::{CostRate, CostUnits};
+use crate::fact::{CreditFact, Fact, Verdict, Why};
+use crate::gateway::health::Views;
+use crate::gateway::latency::Patience;
+use crate::gateway::request::{Broken, Report as Left, Sent};
+use crate::gateway::steps::ELSEWHERE;
+use crate::gateway::{Action, Gateway};
+use crate::message::{Ack, Grant, Offer, Open, PerTier, Reason, Refuse, TIERS_MAX};
+use crate::mutant::Mutant;
+use crate::names::{AttemptId, ErrorClass, Failure, RequestId, TargetId, TierId, Work};
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// A site acknowledges or refuses within this time of an attempt's last byte.
+const ACK: Duration = Duration::from_millis(250);
+/// Least and most that is waited for it, with the round trip.
+const ACK_WAIT: (Duration, Duration) = (Duration::from_millis(750), Duration::from_secs(2));
+/// A site beats twice a second; silence of three beats is silence.
+const BEATS_WAIT: Duration = Duration::from_millis(1500);
+/// What a request without a price is taken to cost.
+pub(super) const UNPRICED: CostUnits = CostUnits::whole(1);
+/// The first interval between reports is shortened by up to this share, so that gateways that
+/// start together do not go on reporting together.
+const STAGGER: f64 = 0.5;
+
+impl Gateway {
+    /// Tells each site of ours what is wanted there, if it is time.
+    pub(super) fn report(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if !self.has_nodes || now < self.next_report {
+            return;
+        }
+        let interval = self.config.fleet.report;
+        let is_first = self.next_report == Time::ZERO;
+        let short = interval.mul_f64(1.0 - STAGGER);
+        let wait = if is_first { self.rng.between(short, interval) } else { interval };
+        self.next_report = now + wait;
+        for at in 0..self.config.targets.len() {
+            let id = TargetId(at as u16);
+            if self.targets.is_node(id) {
+                self.report_at(now, id, actions);
+            }
+        }
+        self.calm(now, actions);
+    }
+
+    fn report_at(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {
+        let interval = self.config.fleet.report;
+        let mut total: PerTier<CostRate> = Default::default();
+        if let Some(model) = self.targets.model_of(target)
+            && let Some(known) = self.demand.get_mut(&model.0)
+        {
+            total = known.by_tier(now);
+        }
+        let known = self.targets.get_mut(target);
+        let elapsed = known.held.reported().map_or(interval, |at| now.since(at));
+        known.held.measure(now);
+        let verdict = known.health.verdict();
+        let moved = match (verdict, known.held.rates(now)) {
+            (Verdict::Up, Some((rates, _))) => {
+                let is_jump = core::mem::replace(&mut known.steered, verdict) != verdict;
+                known.spill.step(elapsed, rates, is_jump)
+            }
+            (Verdict::Up, None) => None,
+            _ => {
+                known.steered = verdict;
+                None
+            }
+        };
+        let is_lapsed = known.held.lapsed(now);
+        let in_flight = known.credit.in_flight();
+        let report = known.held.report(now, target, total, in_flight);
+        if let Some(percent) = moved {
+            actions.push(Action::Fact(Fact::Credit(CreditFact::Spilled { target, percent })));
+        }
+        if is_lapsed {
+            actions.push(Action::Fact(Fact::Credit(CreditFact::Lapsed { target })));
+        }
+        let site = self.config.targets[usize::from(target.0)].site;
+        actions.push(Action::Report { site, report });
+    }
+
+    /// Takes back what was told and is over.
+    fn calm(&mut self, now: Time, actions: &mut Vec<Action>) {
+        for (model, known) in &mut self.demand {
+            let model = crate::names::ModelId(*model);
+            known.calm(now, model, actions);
+            if !self.panics.contains(&model) {
+                continue;
+            }
+            let group = &self.config.models[usize::from(model.0)].served_by;
+            if !self.targets.is_panic(group, now, known.all()) {
+                self.panics.remove(&model);
+                actions.push(Action::Fact(Fact::Credit(CreditFact::PanicEnded { model })));
+            }
+        }
+    }
+
+    /// A site answered a report.
+    pub(super) fn granted(&mut self, now: Time, grant: Grant, actions: &mut Vec<Action>) {
+        let target = grant.target;
+        if !self.knows_node(target) {
+            return;
+        }
+        let terms = self.config.fleet.credit;
+        let known = self.targets.get_mut(target);
+        let news = known.held.grant(now, grant, known.cap, &terms);
+        if news.is_back {
+            actions.push(Action::Fact(Fact::Credit(CreditFact::Regained { target })));
+        }
+        if let Some(is_off) = news.drift {
+            let fact = CreditFact::Drift { target, is_off };
+            actions.push(Action::Fact(Fact::Credit(fact)));
+        }
+        self.wake(now, actions);
+    }
+
+    /// Requests that wait for room look again, the highest tier first; of a tier no more once one
+    /// of them finds none.
+    fn wake(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.held_back.is_empty() {
+            return;
+        }
+        for tier in (0..TIERS_MAX as u8).map(TierId) {
+            let mut after = RequestId(0);
+            while let Some(&(_, request)) =
+                self.held_back.range((tier, after)..=(tier, RequestId(u64::MAX))).next()
+            {
+                self.next_step(now, request, None, actions);
+                if self.held_back.contains(&(tier, request)) || request.0 == u64::MAX {
+                    break;
+                }
+                after = RequestId(request.0 + 1);
+            }
+        }
+    }
+
+    /// A site took an attempt in: a sign of life, and nothing more.
+    pub(super) fn acked(&mut self, now: Time, ack: Ack) {
+        let Some(running) = self.running(ack.attempt) else { return };
+        let is_first = !core::mem::replace(&mut running.acked, true);
+        let (target, started) = (running.target, running.started);
+        if is_first && self.targets.is_node(target) {
+            let held = &mut self.targets.get_mut(target).held;
+            held.round_trip(now.since(started));
+            held.expects(ack.ttft);
+        }
+    }
+
+    /// A site did not take an attempt in: no fault of its own, and no verdict follows.
+    pub(super) fn refused(&mut self, now: Time, refuse: Refuse, actions: &mut Vec<Action>) {
+        let attempt = refuse.attempt;
+        let Some(running) = self.end_attempt(now, attempt) else { return };
+        let target = running.target;
+        let Some(life) = self.lives.get_mut(&attempt.request) else { return };
+        let (tier, labels) = (life.ask.tier, life.ask.labels);
+        life.paid_only = matches!(refuse.reason, Reason::Overloaded | Reason::TooLate);
+        let standing = life.standing.clone();
+        let terms = self.config.fleet.credit;
+        let known = self.targets.get_mut(target);
+        known.held.refused(now, tier_index(tier), &refuse, &terms);
+        if terms.mutants.removes(Mutant::OverloadIsStrike) {
+            known.last_good = false;
+            let _ = known.health.strike(now, Views::ALONE);
+        }
+        if refuse.reason == Reason::NotMine && self.targets.unpair(labels, target) {
+            let fact = CreditFact::PairingDropped { target, labels };
+            actions.push(Action::Fact(Fact::Credit(fact)));
+        }
+        let class = ErrorClass::Overload;
+        let retry_after = Some(refuse.retry_after);
+        let failure = Failure { status: Some(503), retry_after, ..Failure::ours(class, "refused") };
+        let broken = Broken {
+            failure,
+            why: Why::Reply,
+            sent: Sent::Maybe,
+            stale: false,
+            quiet: Duration::ZERO,
+            report: Left { standing, ..Left::default() },
+        };
+        let after = now.since(running.started);
+        let (tokens, why) = (0, Why::Reply);
+        let fact = Fact::AttemptFailed { attempt, target, after, tokens, class, why };
+        actions.push(Action::Fact(fact));
+        self.remember(now, &running, &broken);
+        if self.may_go_on(now, attempt.request, (&broken, &ELSEWHERE), actions) {
+            self.next_step(now, attempt.request, None, actions);
+        }
+    }
+
+    /// Pays for an attempt at a site of ours and says what the site is told; `None` elsewhere.
+    pub(super) fn pay(
+        &mut self,
+        now: Time,
+        attempt: AttemptId,
+        target: TargetId,
+        patience: &mut Patience,
+    ) -> Option<Open> {
+        if !self.targets.is_node(target) {
+            return None;
+        }
+        let equals = self.lives.get(&attempt.request).map(|life| life.ask.model);
+        let elsewhere = equals.is_some_and(|model| self.has_other(now, attempt, (model, target)));
+        let life = self.lives.get_mut(&attempt.request)?;
+        let tier = tier_index(life.ask.tier);
+        let known = self.targets.get_mut(target);
+        if life.counted.take() != Some(target) {
+            known.held.wanted(life.ask.cost, tier);
+        }
+        let is_up = known.health.verdict() == Verdict::Up;
+        let is_open = self.config.fleet.credit.mutants.removes(Mutant::PanicOpensAdmission);
+        let credited = known.held.spend(now, life.ask.cost, tier) || (is_open && !is_up);
+        life.paid_only |= !credited;
+        let srtt = known.held.srtt();
+        patience.first_token = (3 * (srtt + ACK)).clamp(ACK_WAIT.0, ACK_WAIT.1);
+        patience.stall = BEATS_WAIT + srtt;
+        patience.drip_rate = 0.0;
+        Some(Open {
+            work: Work { from: self.config.fleet.me, attempt },
+            target,
+            tier: life.ask.tier,
+            cost: life.ask.cost,
+            credited,
+            moving: attempt.number > 1,
+            left: life.deadline.since(now),
+            tenant: life.ask.tenant,
+            session: life.session,
+            labels: life.ask.labels,
+            prompt: life.ask.prompt.saturating_add(life.standing.tokens),
+            output: life.ask.max_tokens.unwrap_or(0),
+            elsewhere,
+        })
+    }
+
+    /// Whether another site of ours that is up may take this request.
+    fn has_other(
+        &self,
+        now: Time,
+        attempt: AttemptId,
+        (model, target): (crate::names::ModelId, TargetId),
+    ) -> bool {
+        let Some(life) = self.lives.get(&attempt.request) else { return false };
+        let demand = life.demand(now);
+        let group = &self.config.models[usize::from(model.0)].served_by;
+        group.iter().any(|id| {
+            let known = self.targets.get(*id);
+            *id != target
+                && self.targets.is_node(*id)
+                && !known.shut
+                && known.health.verdict() == Verdict::Up
+                && known.held.offer() == Offer::Open
+                && !life.asked.has(&self.config, *id)
+                && self.targets.is_eligible(&self.config, *id, &demand)
+        })
+    }
+
+    /// A request that finds no place is still wanted somewhere.
+    pub(super) fn count_unplaced(&mut self, request: RequestId) {
+        let Some(life) = self.lives.get_mut(&request) else { return };
+        if !self.has_nodes || life.counted.is_some() || life.attempts > 0 {
+            return;
+        }
+        let group = &self.config.models[usize::from(life.ask.model.0)].served_by;
+        let Some(at) = self.targets.wanted_at(group, (life.home, life.session)) else { return };
+        life.counted = Some(at);
+        let tier = tier_index(life.ask.tier);
+        self.targets.get_mut(at).held.wanted(life.ask.cost, tier);
+    }
+
+    /// A request is wanted at its home, wherever it will go: else a home that gave some of its
+    /// sessions away would never be asked to take them back.
+    pub(super) fn count_home(&mut self, request: RequestId) {
+        let Some(life) = self.lives.get_mut(&request) else { return };
+        let Some(home) = life.home else { return };
+        let known = self.targets.get_mut(home);
+        known.spill.wants(life.ask.cost);
+        if known.health.verdict() == Verdict::Up && !known.shut {
+            life.counted = Some(home);
+            known.held.wanted(life.ask.cost, tier_index(life.ask.tier));
+        }
+    }
+
+    /// The site never judged the load of this attempt: another unpaid one may be made.
+    pub(super) fn allow_unpaid(&mut self, request: RequestId) {
+        if let Some(life) = self.lives.get_mut(&request) {
+            life.paid_only = false;
+        }
+    }
+
+    fn knows_node(&self, target: TargetId) -> bool {
+        usize::from(target.0) < self.config.targets.len() && self.targets.is_node(target)
+    }
+}
+
+/// The tier's place in what is kept for each tier.
+pub(super) fn tier_index(tier: TierId) -> usize {
+    usize::from(tier.0).min(TIERS_MAX - 1)
+}

@@ -1,0 +1,235 @@
+//! Which site of ours gets an attempt.
+//!
+//! Where there is credit, the session's home comes first, for its prefix cache; else the site that
+//! is expected to answer first among those with some credit left. Without credit one unpaid
+//! attempt may be made, and the site decides. Health fails open when what is held does not
+//! suffice; admission never.
+
+use crate::config::Config;
+use crate::cost::CostRate;
+use crate::fact::Verdict;
+use crate::gateway::placement::{Absent, Demand, Targets};
+use crate::message::Offer;
+use crate::names::TargetId;
+use crate::time::{Duration, Time};
+
+/// A site with more of its held credit in use than this, in hundredths, is hot: others come first.
+const HOT: u64 = 85;
+
+impl Targets {
+    /// The node of `group` where the session is at home. Homes are ranges of one circle, in the
+    /// operator's order, so that a small change of shares moves few sessions.
+    pub fn home(&self, config: &Config, group: &[TargetId], session: u64) -> Option<TargetId> {
+        let share = |id: &TargetId| match self.is_node(*id) {
+            true => u64::from(config.targets[usize::from(id.0)].home),
+            false => 0,
+        };
+        place(group, session, share)
+    }
+
+    /// Where a request is wanted that is not placed: at home, or where its session falls among
+    /// the sites that are up, by what they carry.
+    pub fn wanted_at(
+        &self,
+        group: &[TargetId],
+        (home, session): (Option<TargetId>, u64),
+    ) -> Option<TargetId> {
+        let is_up = |id: TargetId| {
+            let known = self.get(id);
+            self.is_node(id) && !known.shut && known.health.verdict() == Verdict::Up
+        };
+        if let Some(home) = home.filter(|home| is_up(*home)) {
+            return Some(home);
+        }
+        let share = |id: &TargetId| match is_up(*id) {
+            true => self.get(*id).held.capacity().0.max(1),
+            false => 0,
+        };
+        place(group, session, share)
+    }
+
+    /// A node that is not up and should get this request to be tried again.
+    pub fn pick_trickle(
+        &mut self,
+        config: &Config,
+        group: &[TargetId],
+        (now, demand): (Time, &Demand),
+    ) -> Option<TargetId> {
+        if !demand.may_trickle {
+            return None;
+        }
+        let suits = |all: &mut Targets, id: TargetId| {
+            all.is_open_node(config, id, demand)
+                && all.get(id).health.verdict() != Verdict::Up
+                && all.get_mut(id).health.takes_trickle(now)
+        };
+        group.iter().copied().find(|id| suits(self, *id))
+    }
+
+    /// The node of `group` that should get the attempt, paid for with credit.
+    pub fn pick_credited(
+        &mut self,
+        config: &Config,
+        group: &[TargetId],
+        (now, demand): (Time, &Demand),
+        absent: &mut Absent,
+    ) -> Option<TargetId> {
+        let tier = usize::from(demand.rank);
+        let mut found: Option<(bool, Duration, u64, TargetId)> = None;
+        for &id in group {
+            if !self.is_node(id) {
+                continue;
+            }
+            if !self.is_eligible(config, id, demand) {
+                absent.never += 1;
+                continue;
+            }
+            let known = self.get(id);
+            if known.shut || known.health.verdict() != Verdict::Up {
+                absent.gone = true;
+                continue;
+            }
+            absent.full = true;
+            let first = known.held.first_token();
+            if demand.asked.has(config, id) || first > demand.left {
+                continue;
+            }
+            if self.is_at_capacity(config, id) || !self.get_mut(id).held.has_credit(now, tier) {
+                continue;
+            }
+            let known = self.get(id);
+            if demand.home == Some(id) && known.spill.keeps(spread(demand.session)) {
+                return Some(id);
+            }
+            let used = known.held.used(now);
+            let rank = match used <= HOT {
+                true => (false, first, 0, id),
+                false => (true, Duration::ZERO, used, id),
+            };
+            found = Some(found.map_or(rank, |best| best.min(rank)));
+        }
+        found.map(|(.., id)| id)
+    }
+
+    /// The node that should get an unpaid attempt: the home if it is up, else the one with the
+    /// most room known. A request makes one, and none after a site refused it for load.
+    pub fn pick_unpaid(
+        &mut self,
+        config: &Config,
+        group: &[TargetId],
+        (now, demand): (Time, &Demand),
+    ) -> Option<TargetId> {
+        if demand.paid_only {
+            return None;
+        }
+        let tier = usize::from(demand.rank);
+        let mut found: Option<(CostRate, u64, TargetId)> = None;
+        for &id in group {
+            let known = self.get(id);
+            if !self.is_open_node(config, id, demand)
+                || known.health.verdict() != Verdict::Up
+                || !known.held.may_speculate(now, tier)
+                || known.cap < 100
+                || known.held.first_token() > demand.left
+            {
+                continue;
+            }
+            if demand.home == Some(id) {
+                return Some(id);
+            }
+            // Where nothing is known of any, sessions are spread.
+            let lot = spread(demand.session ^ u64::from(id.0));
+            let rank = (known.held.spare(config.fleet.gateways), lot, id);
+            found = Some(found.map_or(rank, |best| best.max(rank)));
+        }
+        found.map(|(.., id)| id)
+    }
+
+    /// Whether what is held at the nodes of `group` that are up falls short of `wanted` while
+    /// others are not up.
+    pub fn is_panic(&self, group: &[TargetId], now: Time, wanted: CostRate) -> bool {
+        let (mut usable, mut has_failed) = (CostRate::ZERO, false);
+        for &id in group {
+            let known = self.get(id);
+            if !self.is_node(id) || known.shut {
+                continue;
+            }
+            match known.health.verdict() {
+                Verdict::Up => {
+                    let held = known.held.rates(now);
+                    usable += held.map_or(CostRate::ZERO, |(rates, standby)| rates + standby);
+                }
+                Verdict::Suspect | Verdict::Down | Verdict::Probation => has_failed = true,
+            }
+        }
+        has_failed && usable < wanted
+    }
+
+    /// The node to try although it is not up, the best last outcome first.
+    pub fn pick_failed(
+        &mut self,
+        config: &Config,
+        group: &[TargetId],
+        demand: &Demand,
+    ) -> Option<TargetId> {
+        let fits = |id: &TargetId| {
+            self.is_open_node(config, *id, demand) && self.get(*id).health.verdict() != Verdict::Up
+        };
+        let rank = |id: &TargetId| {
+            let known = self.get(*id);
+            (!known.last_good, known.held.srtt(), *id)
+        };
+        group.iter().copied().filter(fits).min_by_key(rank)
+    }
+
+    /// Work a second that the nodes of `group` will take from this gateway; `None` where one of
+    /// them has not said.
+    pub fn supply_of_nodes(&self, group: &[TargetId], now: Time) -> Option<CostRate> {
+        let mut sum = CostRate::ZERO;
+        for &id in group {
+            let known = self.get(id);
+            let is_up = known.health.verdict() == Verdict::Up;
+            if self.is_node(id) && !known.shut && is_up && known.held.offer() == Offer::Open {
+                sum += known.held.supply(now)?;
+            }
+        }
+        Some(sum)
+    }
+
+    /// What the nodes of `group` that are up offer to all gateways.
+    pub fn offered(&self, group: &[TargetId]) -> CostRate {
+        let is_up = |id: &&TargetId| {
+            let known = self.get(**id);
+            self.is_node(**id) && !known.shut && known.health.verdict() == Verdict::Up
+        };
+        group.iter().filter(is_up).map(|id| self.get(*id).held.offered()).sum()
+    }
+
+    fn is_open_node(&self, config: &Config, id: TargetId, demand: &Demand) -> bool {
+        self.is_node(id)
+            && !self.get(id).shut
+            && !demand.asked.has(config, id)
+            && !self.is_at_capacity(config, id)
+            && self.is_eligible(config, id, demand)
+    }
+}
+
+/// Another hash of the same thing, so that two choices by it do not go together. The finalizer of
+/// SplitMix64.
+pub fn spread(hash: u64) -> u64 {
+    let z = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The one of `group` in whose range of the circle `session` falls; ranges are as wide as shares.
+fn place(group: &[TargetId], session: u64, share: impl Fn(&TargetId) -> u64) -> Option<TargetId> {
+    let whole: u64 = group.iter().map(&share).sum();
+    let mut point = ((u128::from(session) * u128::from(whole)) >> 64) as u64;
+    group.iter().copied().find(|id| {
+        let share = share(id);
+        let is_here = point < share;
+        point = point.saturating_sub(share);
+        is_here
+    })
+}

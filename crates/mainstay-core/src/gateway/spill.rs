@@ -1,0 +1,137 @@
+//! How much of a site's own sessions go elsewhere because its credit is short.
+//!
+//! The share moved is the sessions whose hash is below it: the same ones move each time, and the
+//! prefix caches of all others stay of use. It is judged by what those sessions ask for, not by
+//! what was placed, so that moving some does not hide that there are too many.
+
+use crate::cost::{CostRate, CostUnits};
+use crate::time::Duration;
+
+/// The whole, for shares.
+pub const WHOLE: u32 = 10_000;
+/// More of the credit than this, in hundredths, and more sessions move away;
+const HOT: u64 = 85;
+/// less than this, and some come back.
+const COLD: u64 = 70;
+/// What a step aims at.
+const AIM: u64 = 78;
+/// Most that the share may change in a second: caches must fill where sessions go.
+const PACE: u32 = WHOLE / 10;
+/// The demand of sessions is averaged over about so many steps: of a few requests in half a
+/// second one more or less says nothing.
+const SMOOTH: u64 = 4;
+
+/// The spill of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Spill {
+    moved: u32,
+    wanted: CostUnits,
+    demand: CostRate,
+    told: u32,
+}
+
+impl Spill {
+    /// A session that is at home here asks for so much.
+    pub fn wants(&mut self, cost: CostUnits) {
+        self.wanted += cost;
+    }
+
+    /// Whether the session with this hash stays.
+    pub fn keeps(&self, session: u64) -> bool {
+        let place = (u128::from(session) * u128::from(WHOLE)) >> 64;
+        place as u32 >= self.moved
+    }
+
+    /// The share moved, of `WHOLE`.
+    pub fn moved(&self) -> u32 {
+        self.moved
+    }
+
+    /// Looks at what was asked for over `elapsed` against what is held. At a verdict change the
+    /// share follows at once. Tells a change of a tenth of the whole, in hundredths.
+    pub fn step(&mut self, elapsed: Duration, held: CostRate, is_jump: bool) -> Option<u8> {
+        let micros = (elapsed.as_micros() as u64).max(1);
+        let raw = self.wanted.0.saturating_mul(1_000_000) / micros;
+        self.wanted = CostUnits::ZERO;
+        let is_first = self.demand == CostRate::ZERO;
+        let before = if is_first { raw } else { self.demand.0 };
+        self.demand = CostRate((before * (SMOOTH - 1) + raw) / SMOOTH);
+        let pace = (u64::from(PACE) * micros.min(1_000_000) / 1_000_000) as u32;
+        self.moved = match self.aim(held) {
+            Some(aim) if is_jump => aim,
+            Some(aim) if aim > self.moved => aim.min(self.moved + pace),
+            Some(aim) => aim.max(self.moved.saturating_sub(pace)),
+            None => self.moved,
+        };
+        let tenth = WHOLE / 10;
+        let is_news = self.moved.abs_diff(self.told) >= tenth || (self.moved == 0 && self.told > 0);
+        is_news.then(|| {
+            self.told = self.moved / tenth * tenth;
+            (self.moved / (WHOLE / 100)) as u8
+        })
+    }
+
+    /// The share that would bring the use of `held` to its aim, where it is not well now.
+    fn aim(&self, held: CostRate) -> Option<u32> {
+        let whole = u64::from(WHOLE);
+        let stays = self.demand.0.saturating_mul(whole - u64::from(self.moved)) / whole;
+        let is_hot = stays * 100 > held.0.saturating_mul(HOT);
+        let is_cold = stays * 100 < held.0.saturating_mul(COLD);
+        if !is_hot && !is_cold {
+            return None;
+        }
+        let kept = (held.0.saturating_mul(AIM) / 100).saturating_mul(whole);
+        let share = kept / self.demand.0.max(1);
+        Some(WHOLE - share.min(whole) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(500);
+
+    fn after(steps: u32, wanted: u64, held: u64, spill: &mut Spill) -> u32 {
+        for _ in 0..steps {
+            spill.wants(CostUnits(wanted / 2));
+            spill.step(STEP, CostRate(held), false);
+        }
+        spill.moved()
+    }
+
+    #[test]
+    fn the_share_moved_follows_what_is_held_and_rests_in_between() {
+        let mut spill = Spill::default();
+        assert_eq!(after(20, 80_000, 100_000, &mut spill), 0);
+        assert_eq!(after(1, 100_000, 50_000, &mut spill), WHOLE / 20, "a tenth in a second");
+        let moved = after(40, 100_000, 50_000, &mut spill);
+        assert!((5_500..=6_300).contains(&moved), "{moved}");
+        assert_eq!(after(20, 100_000, 50_000, &mut spill), moved, "at rest");
+        assert_eq!(after(60, 100_000, 200_000, &mut spill), 0);
+    }
+
+    #[test]
+    fn a_session_that_was_moved_stays_moved_while_more_are() {
+        let sessions: [u64; 64] = core::array::from_fn(|n| (n as u64) << 58);
+        let mut before: usize = 64;
+        let mut spill = Spill::default();
+        for _ in 0..20 {
+            after(1, 100_000, 20_000, &mut spill);
+            let keeps: usize = sessions.iter().filter(|s| spill.keeps(**s)).count();
+            let first = sessions.iter().position(|s| spill.keeps(*s));
+            assert_eq!(first, Some(64 - keeps), "the lowest hashes moved");
+            assert!(keeps <= before);
+            before = keeps;
+        }
+    }
+
+    #[test]
+    fn a_verdict_moves_the_share_at_once() {
+        let mut spill = Spill::default();
+        spill.wants(CostUnits(50_000));
+        let told = spill.step(STEP, CostRate(10_000), true);
+        assert!(spill.moved() > 9_000);
+        assert_eq!(told, Some((spill.moved() / 100) as u8));
+    }
+}

@@ -1,0 +1,166 @@
+//! What is let in, told in the same call: an acknowledgement or a refusal.
+//!
+//! With credit an attempt is let in if its first token is predicted to be in time. Without, only
+//! into room that is there now, or ahead of lower tiers that wait. Health may fail open, this never
+//! does. Load is judged by the prediction for the start of the work, never by present load, which
+//! would swing (Mooncake, arXiv 2407.00079).
+
+use super::{Action, Attempt, Site, State};
+use crate::fact::SiteFact;
+use crate::message::{Ack, Offer, Open, Reason, Refuse};
+use crate::mutant::Mutant;
+use crate::names::{TierId, Work};
+use crate::site::queue::Waiting;
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// Attempts that may wait in one pool, whatever their cost: some hundred bytes each. Time bounds
+/// the queue long before this.
+pub const QUEUE_MAX: usize = 65_536;
+
+impl Site {
+    pub(super) fn open(&mut self, now: Time, open: Open, actions: &mut Vec<Action>) {
+        if let Some(attempt) = self.attempts.get(&open.work) {
+            // The same message twice: the same answer twice.
+            let queued = matches!(attempt.state, State::Queued { .. });
+            let ttft = self.pools[attempt.pool].service();
+            return acknowledge(open.work, queued, ttft, actions);
+        }
+        let judged = self.judge(now, &open);
+        let (position, ttft, limit) = match judged {
+            Ok(taken) => taken,
+            Err(reason) => return self.refuse(&open, reason, actions),
+        };
+        let pool = &mut self.pools[position];
+        let on_offer = on_offer(pool, self.cap);
+        pool.admitted(now, open.cost, on_offer);
+        let service = pool.service().min(limit / 2);
+        let expires = now + limit - service;
+        let waiting = waiting(&open, expires);
+        let attempt = Attempt {
+            open,
+            pool: position,
+            arrived: now,
+            failed: 0,
+            state: State::Queued { expires },
+        };
+        self.attempts.insert(open.work, attempt);
+        if !open.credited && self.removes(Mutant::PanicOpensAdmission) {
+            let anyone = self.pools[position].workers.pick_anyway();
+            if let Some(worker) = anyone {
+                self.dispatch(now, (open.work, worker), actions);
+            }
+        } else {
+            self.pools[position].queue.push(waiting);
+            self.pump(now, position, actions);
+        }
+        let state = self.attempts.get(&open.work).map(|attempt| attempt.state);
+        let queued = matches!(state, Some(State::Queued { .. }));
+        if state.is_some() {
+            acknowledge(open.work, queued, ttft, actions);
+        }
+    }
+
+    /// Where it goes, when its first token is expected and until when it may come.
+    fn judge(&mut self, now: Time, open: &Open) -> Result<(usize, Duration, Duration), Reason> {
+        let found = self.pools.iter().position(|pool| pool.config.target == open.target);
+        let position = found.ok_or(Reason::NotMine)?;
+        let removes_deadlines = self.removes(Mutant::NoDeadlineDrop);
+        let removes_room = self.removes(Mutant::PanicOpensAdmission);
+        let patience = self.patience(open.tier);
+        let (offer, cap) = (self.offer, self.cap);
+        let pool = &mut self.pools[position];
+        if open.labels & !pool.config.labels != 0 {
+            return Err(Reason::NotMine);
+        }
+        if offer != Offer::Open {
+            return Err(Reason::Draining);
+        }
+        if pool.workers.is_empty() {
+            return Err(Reason::NoWorker);
+        }
+        if pool.queue.len() >= QUEUE_MAX {
+            return Err(Reason::Overloaded);
+        }
+        let patience = if open.elsewhere && !open.moving {
+            patience.min(pool.config.promise)
+        } else {
+            patience
+        };
+        let limit = patience.min(open.left);
+        let service = pool.service();
+        let wait = pool.wait(open.tier, open.cost, open.moving);
+        let ttft = wait + service;
+        if removes_deadlines {
+            return Ok((position, ttft, limit));
+        }
+        // A worker that is slow now is no reason to refuse what nothing is before: it would never
+        // be seen to be well again.
+        let predicted = wait + service.min(limit / 2);
+        if predicted > open.left {
+            return Err(Reason::TooLate);
+        }
+        if predicted > limit {
+            return Err(Reason::Overloaded);
+        }
+        if !open.credited && !removes_room {
+            let offer = (on_offer(pool, cap), pool.config.median);
+            let is_free = pool.workers.pick().is_some() && pool.room.may(now, open.cost, offer);
+            let is_first = !pool.queue.has_at_or_above(open.tier);
+            if !is_first || !(is_free || pool.queue.cost_below(open.tier) >= open.cost) {
+                return Err(Reason::Overloaded);
+            }
+        }
+        Ok((position, ttft, limit))
+    }
+
+    fn refuse(&mut self, open: &Open, reason: Reason, actions: &mut Vec<Action>) {
+        let (work, tier) = (open.work, open.tier);
+        self.say_no(open, reason, actions);
+        actions.push(Action::Fact(SiteFact::Refused { work, tier, reason }));
+    }
+
+    /// The message itself; the attempt is not, or no longer, here.
+    pub(super) fn say_no(&mut self, open: &Open, reason: Reason, actions: &mut Vec<Action>) {
+        let pool = self.pools.iter().find(|pool| pool.config.target == open.target);
+        let again = pool.map(|pool| pool.again(open.tier, open.cost, &mut self.rng));
+        let cut = open.credited && matches!(reason, Reason::Overloaded | Reason::TooLate);
+        let refuse = Refuse {
+            attempt: open.work.attempt,
+            reason,
+            retry_after: again.unwrap_or(Duration::ZERO),
+            cut,
+        };
+        actions.push(Action::Refuse { to: open.work.from, refuse });
+    }
+
+    /// It is not wanted any more. Unknown ones have ended already.
+    pub(super) fn cancel(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        let Some(position) = self.leave(now, work, actions) else { return };
+        self.pump(now, position, actions);
+    }
+
+    fn patience(&self, tier: TierId) -> Duration {
+        let all = &self.config.patience;
+        all.get(usize::from(tier.0)).or(all.last()).copied().unwrap_or(PATIENCE)
+    }
+}
+
+/// Where the configuration names none.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is on offer of a pool of which an order leaves `cap` hundredths.
+pub(super) fn on_offer(pool: &super::pool::Pool, cap: u8) -> crate::cost::CostRate {
+    let carries = pool.workers.carries().percent(u32::from(cap));
+    carries.percent(u32::from(pool.ramp.percent()))
+}
+
+/// The queue's view of an attempt.
+pub(super) fn waiting(open: &Open, expires: Time) -> Waiting {
+    let Open { work, tier, tenant, cost, moving, .. } = *open;
+    Waiting { work, tier, tenant, cost, expires, moving }
+}
+
+fn acknowledge(work: Work, queued: bool, ttft: Duration, actions: &mut Vec<Action>) {
+    actions.push(Action::Ack { to: work.from, ack: Ack { attempt: work.attempt, queued, ttft } });
+}

@@ -1,0 +1,215 @@
+//! One model at this site: its queue, its workers, its credit and its ramp, and the two small
+//! measures they share: how much room there is for work without credit, and whether first tokens
+//! come as promised.
+
+use crate::config::{Pool as PoolConfig, SiteConfig};
+use crate::cost::{CostRate, CostUnits};
+use crate::lease::Granter;
+use crate::message::Offer;
+use crate::mutant::Mutant;
+use crate::names::{GatewayId, TierId};
+use crate::rng::Rng;
+use crate::share::thousandths;
+use crate::site::grants::{Grants, Supply};
+use crate::site::queue::{Queue, time_for};
+use crate::site::ramp::{Ramp, Step};
+use crate::site::workers::Workers;
+use crate::time::{Duration, Time};
+
+/// A first token while none was measured.
+const FIRST_TOKEN_GUESS: Duration = Duration::from_millis(300);
+/// Work without credit leaves this much of what is on offer free, in hundredths.
+const KEPT_FREE: u32 = 5;
+/// Unused room for work without credit is kept for so long: a burst within it is ordinary.
+const ROOM_DEPTH: Duration = Duration::from_millis(500);
+/// And work with credit takes at most so much of it ahead.
+const ROOM_DEBT: Duration = Duration::from_secs(1);
+/// Shortest and longest time after which a refused attempt may come back.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Those times are spread by so much either way, so that what was refused together does not come
+/// back together.
+const AGAIN_SPREAD: f64 = 0.2;
+/// Seconds over which first tokens are judged,
+const JUDGED: usize = 5;
+/// of which so many must have late ones: then it has lasted,
+const JUDGED_LATE: usize = 3;
+/// and so many, in hundredths, may be late.
+const LATE: u32 = 10;
+/// Weight of a second in what is in use of a ramp's step.
+const USED_STEP: f64 = 0.1;
+/// A change of capacity by this much, in hundredths, is worth telling.
+const TOLD: u64 = 10;
+
+/// One pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// What policy says of it.
+    pub config: PoolConfig,
+    /// Credit.
+    pub grants: Grants,
+    /// What waits.
+    pub queue: Queue,
+    /// What works.
+    pub workers: Workers,
+    /// What is on offer.
+    pub ramp: Ramp,
+    /// Room for work without credit.
+    pub room: Room,
+    /// Whether first tokens are in time.
+    pub promise: Promise,
+    /// The largest request taken in so far.
+    pub largest: CostUnits,
+    admitted: CostUnits,
+    used: f64,
+    told: CostRate,
+}
+
+impl Pool {
+    /// The pool at this position.
+    pub fn new(config: &SiteConfig, position: usize, granter: Granter<GatewayId>) -> Pool {
+        let mut floors = alloc::vec::Vec::new();
+        floors.extend(config.tiers.iter().map(|tier| thousandths(tier.floor)));
+        let is_strict = config.credit.mutants.removes(Mutant::NoFloors);
+        Pool {
+            config: config.pools[position],
+            grants: Grants::new(config, position, granter),
+            queue: Queue::new(&floors, is_strict),
+            workers: Workers::default(),
+            ramp: Ramp::whole(),
+            room: Room::default(),
+            promise: Promise::default(),
+            largest: config.pools[position].median,
+            admitted: CostUnits::ZERO,
+            used: 0.0,
+            told: CostRate::ZERO,
+        }
+    }
+
+    /// What there is to grant, of which an operator's order leaves `cap` hundredths.
+    pub fn supply(&self, cap: u8, offer: Offer) -> Supply {
+        Supply {
+            capacity: self.workers.carries().percent(u32::from(cap.min(100))),
+            ramp: self.ramp.percent(),
+            queued: self.queue.cost(),
+            offer,
+            ttft: self.service() + time_for(self.queue.cost(), self.workers.carries()),
+        }
+    }
+
+    /// A first token without a queue.
+    pub fn service(&self) -> Duration {
+        self.workers.service().unwrap_or(FIRST_TOKEN_GUESS)
+    }
+
+    /// How long work of this tier would wait for a worker.
+    pub fn wait(&self, tier: TierId, cost: CostUnits, moving: bool) -> Duration {
+        let ahead = if moving { CostUnits::ZERO } else { self.queue.ahead(tier) };
+        if ahead == CostUnits::ZERO && self.workers.pick().is_some() {
+            return Duration::ZERO;
+        }
+        time_for(ahead + cost, self.workers.carries())
+    }
+
+    /// When a refused attempt may come back: when what is before it will be gone.
+    pub fn again(&self, tier: TierId, cost: CostUnits, rng: &mut Rng) -> Duration {
+        let rate = self.workers.carries().percent(u32::from(self.ramp.percent()));
+        let drain = time_for(self.queue.ahead(tier) + cost, rate).min(AGAIN.1);
+        let (low, high) = (drain.mul_f64(1.0 - AGAIN_SPREAD), drain.mul_f64(1.0 + AGAIN_SPREAD));
+        rng.between(low, high).clamp(AGAIN.0, AGAIN.1)
+    }
+
+    /// Work was taken in.
+    pub fn admitted(&mut self, now: Time, cost: CostUnits, on_offer: CostRate) {
+        self.largest = self.largest.max(cost);
+        self.admitted += cost;
+        self.room.take(now, cost, (on_offer, self.config.median));
+    }
+
+    /// A second has passed: the ramp's step, if it takes one.
+    pub fn second(&mut self, now: Time, on_offer: CostRate, is_frozen: bool) -> Option<Step> {
+        self.grants.tidy(now);
+        self.workers.second();
+        let admitted = core::mem::take(&mut self.admitted).as_f64();
+        self.used += USED_STEP * (admitted - self.used);
+        let is_late = self.promise.second();
+        if is_frozen || self.workers.is_empty() {
+            return None;
+        }
+        let used = self.used / on_offer.as_f64().max(0.001) * 100.0;
+        self.ramp.second(now, used as u64, is_late || self.workers.are_slow())
+    }
+
+    /// The capacity as it was told and as it is, if that is worth telling.
+    pub fn capacity_moved(&mut self, now_is: CostRate) -> Option<(CostRate, CostRate)> {
+        let apart = self.told.0.abs_diff(now_is.0);
+        if apart == 0 || apart * 100 < self.told.0.max(now_is.0) * TOLD {
+            return None;
+        }
+        Some((core::mem::replace(&mut self.told, now_is), now_is))
+    }
+}
+
+/// Room for work that has no credit: what is on offer less what was taken in, as a bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// Thousandths of a cost unit.
+    level: i64,
+    at: Time,
+}
+
+impl Room {
+    /// Whether work of this cost has room; a request larger than the whole bucket needs all of it.
+    pub fn may(&mut self, now: Time, cost: CostUnits, offer: (CostRate, CostUnits)) -> bool {
+        let depth = self.fill(now, offer);
+        self.level >= depth.min(cost.0 as i64)
+    }
+
+    /// Work unused or not done after all.
+    pub fn give_back(&mut self, cost: CostUnits) {
+        self.level = self.level.saturating_add(cost.0 as i64);
+    }
+
+    fn take(&mut self, now: Time, cost: CostUnits, offer: (CostRate, CostUnits)) {
+        self.fill(now, offer);
+        let debt = offer.0.over(ROOM_DEBT).max(offer.1).0 as i64;
+        self.level = self.level.saturating_sub(cost.0 as i64).max(-debt);
+    }
+
+    /// Fills it from what is on offer; its depth, at least one median request.
+    fn fill(&mut self, now: Time, (on_offer, median): (CostRate, CostUnits)) -> i64 {
+        let rate = on_offer.percent(100 - KEPT_FREE);
+        let depth = rate.over(ROOM_DEPTH).max(median).0 as i64;
+        let more = rate.over(now.since(self.at));
+        // Less than a thousandth has no effect yet: the time is kept until it has.
+        if more > CostUnits::ZERO || rate == CostRate::ZERO {
+            self.at = now;
+        }
+        self.level = self.level.saturating_add(more.0 as i64).min(depth);
+        depth
+    }
+}
+
+/// Whether first tokens come as promised, over some seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Promise {
+    slots: [(u32, u32); JUDGED],
+    now: (u32, u32),
+    next: usize,
+}
+
+impl Promise {
+    /// A first token came; late or not.
+    pub fn first_token(&mut self, is_late: bool) {
+        self.now.0 += 1;
+        self.now.1 += u32::from(is_late);
+    }
+
+    /// A second has passed: whether too many are late, and not for a moment only.
+    fn second(&mut self) -> bool {
+        self.slots[self.next] = core::mem::take(&mut self.now);
+        self.next = (self.next + 1) % JUDGED;
+        let (all, late) = self.slots.iter().fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
+        let lasted = self.slots.iter().filter(|slot| slot.1 > 0).count() >= JUDGED_LATE;
+        lasted && late * 100 > all * LATE
+    }
+}

@@ -1,0 +1,220 @@
+//! The workers of one pool: what each has in hand, what it can carry, and who gets the next work.
+//!
+//! Late binding: a worker is given only what keeps it busy; the rest waits in the queue, where it
+//! can still be overtaken, dropped or sent elsewhere. Running work never exceeds the streams of
+//! live workers.
+
+use crate::cost::{CostRate, CostUnits};
+use crate::names::WorkerId;
+use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
+use crate::time::{Duration, Time};
+use alloc::collections::BTreeMap;
+
+/// Work without its first token that keeps a worker busy: a little more than it does while one
+/// first token is under way. A slow worker needs no more: it does less, for longer.
+const IN_HAND: Duration = Duration::from_millis(350);
+/// Weight of one answer in the stream time of a cost unit.
+const STREAM_STEP: f64 = 1.0 / 128.0;
+/// Answers before stream time bounds the capacity; the first to end are the short ones.
+const STREAM_LEARN: u32 = 64;
+
+/// One worker.
+#[derive(Clone, Copy, Debug)]
+struct Worker {
+    capacity: CostRate,
+    streams: u32,
+    cold: bool,
+    running: u32,
+    /// Work in hand whose first token has not come.
+    ahead: CostUnits,
+    limit: Limit,
+}
+
+/// How a worker is.
+#[derive(Clone, Copy, Debug)]
+pub struct Calibration {
+    /// What it carries.
+    pub capacity: CostRate,
+    /// Answers at once.
+    pub streams: u32,
+    /// Whether its caches are empty.
+    pub cold: bool,
+}
+
+/// The live workers of a pool.
+#[derive(Clone, Debug, Default)]
+pub struct Workers {
+    all: BTreeMap<WorkerId, Worker>,
+    usual: Usual,
+    /// Seconds that a stream is held for one cost unit.
+    stream_time: f64,
+    stream_samples: u32,
+}
+
+impl Worker {
+    fn has_room(&self) -> bool {
+        self.running < self.streams && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
+    }
+
+    fn carries(&self) -> f64 {
+        self.capacity.as_f64() * self.limit.share()
+    }
+
+    /// How long what it has in hand takes, for comparison; idle ones by what they carry.
+    fn load(&self) -> f64 {
+        (self.ahead.as_f64() + f64::from(self.running) * 0.001 + 0.001) / self.carries().max(0.001)
+    }
+}
+
+impl Workers {
+    /// A worker is there or changed; true if it was not there before.
+    pub fn up(&mut self, id: WorkerId, calibration: Calibration) -> bool {
+        let Calibration { capacity, streams, cold } = calibration;
+        if let Some(worker) = self.all.get_mut(&id) {
+            *worker = Worker { capacity, streams, cold, ..*worker };
+            return false;
+        }
+        let fresh = Worker {
+            capacity,
+            streams,
+            cold,
+            running: 0,
+            ahead: CostUnits::ZERO,
+            limit: Limit::new(),
+        };
+        self.all.insert(id, fresh);
+        true
+    }
+
+    /// A worker is gone; true if it was there.
+    pub fn down(&mut self, id: WorkerId) -> bool {
+        self.all.remove(&id).is_some()
+    }
+
+    /// Whether nobody is alive.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Who gets the next work: the one that is through with its own first.
+    pub fn pick(&self) -> Option<WorkerId> {
+        self.least(|worker| worker.has_room())
+    }
+
+    /// The same, whether it has room or not.
+    pub fn pick_anyway(&self) -> Option<WorkerId> {
+        self.least(|_| true)
+    }
+
+    fn least(&self, may: impl Fn(&Worker) -> bool) -> Option<WorkerId> {
+        let able = self.all.iter().filter(|(_, worker)| may(worker));
+        able.min_by(|a, b| a.1.load().total_cmp(&b.1.load())).map(|(id, _)| *id)
+    }
+
+    /// Gives it work; what it has in hand with it.
+    pub fn give(&mut self, id: WorkerId, cost: CostUnits) -> CostUnits {
+        let Some(worker) = self.all.get_mut(&id) else { return cost };
+        worker.running += 1;
+        worker.ahead += cost;
+        worker.ahead
+    }
+
+    /// The first token of work that cost so much, given with `ahead` in hand, came.
+    pub fn first_token(&mut self, id: WorkerId, cost: CostUnits, seen: (CostUnits, Duration)) {
+        let Some(worker) = self.all.get_mut(&id) else { return };
+        worker.ahead -= cost;
+        let (ahead, measured) = seen;
+        let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
+        worker.limit.first_token(sample, &mut self.usual);
+    }
+
+    /// Work left the worker; `before` is its cost if its first token had not come.
+    pub fn take(&mut self, id: WorkerId, before: CostUnits) {
+        let Some(worker) = self.all.get_mut(&id) else { return };
+        worker.running = worker.running.saturating_sub(1);
+        worker.ahead -= before;
+    }
+
+    /// An answer of this cost held a stream for so long.
+    pub fn held(&mut self, cost: CostUnits, held: Duration) {
+        if cost == CostUnits::ZERO {
+            return;
+        }
+        self.stream_samples = self.stream_samples.saturating_add(1);
+        let seconds = held.as_secs_f64() / cost.as_f64();
+        let step = (1.0 / f64::from(self.stream_samples)).max(STREAM_STEP);
+        self.stream_time += step * (seconds - self.stream_time);
+    }
+
+    /// Whether each worker has all it may have, while more waits or nothing does.
+    pub fn measure(&mut self, now: Time, is_waiting: bool) {
+        for worker in self.all.values_mut() {
+            // A worker out of streams is not busy with first tokens.
+            let is_full = is_waiting && !worker.has_room() && worker.running < worker.streams;
+            worker.limit.full(now, is_full, worker.capacity);
+        }
+    }
+
+    /// A second has passed.
+    pub fn second(&mut self) {
+        self.all.values_mut().for_each(|worker| worker.limit.second());
+    }
+
+    /// What they can carry now: the smaller of what was measured and what calibration says, and not
+    /// more than their streams let through.
+    pub fn carries(&self) -> CostRate {
+        let measured: f64 = self.all.values().map(Worker::carries).sum();
+        let mut rate = measured;
+        if self.stream_samples >= STREAM_LEARN && self.stream_time > 0.0 {
+            let streams: u32 = self.all.values().map(|worker| worker.streams).sum();
+            rate = rate.min(f64::from(streams) / self.stream_time);
+        }
+        CostRate((rate * 1000.0) as u64).min(self.calibrated())
+    }
+
+    /// What calibration says.
+    pub fn calibrated(&self) -> CostRate {
+        self.all.values().map(|worker| worker.capacity).sum()
+    }
+
+    /// Whether more than half of what is alive has empty caches.
+    pub fn are_cold(&self) -> bool {
+        let cold: CostRate = self.all.values().filter(|w| w.cold).map(|w| w.capacity).sum();
+        cold.0 * 2 > self.calibrated().0
+    }
+
+    /// Whether they are slower than usual, weighed by what they should carry.
+    pub fn are_slow(&self) -> bool {
+        let weigh = |worker: &Worker| worker.capacity.as_f64() * worker.limit.residual();
+        let sum: f64 = self.all.values().map(weigh).sum();
+        sum > TOLERANCE * self.calibrated().as_f64()
+    }
+
+    /// First tokens without a queue, by usual ones and how slow the workers are now.
+    pub fn service(&self) -> Option<Duration> {
+        let should = self.calibrated().as_f64();
+        let does = self.all.values().map(Worker::carries).sum::<f64>();
+        let usual = self.usual.time()?;
+        Some(usual.mul_f64(should.max(0.001) / does.max(0.001)))
+    }
+
+    /// Answers under way.
+    pub fn running(&self) -> u32 {
+        self.all.values().map(|worker| worker.running).sum()
+    }
+
+    /// Answers that may be under way at once.
+    pub fn streams(&self) -> u32 {
+        self.all.values().map(|worker| worker.streams).sum()
+    }
+
+    /// Work given out whose first token has not come.
+    pub fn ahead(&self) -> CostUnits {
+        self.all.values().map(|worker| worker.ahead).sum()
+    }
+
+    /// The most of it there may be: what keeps workers busy and, each, one request of this cost.
+    pub fn ahead_bound(&self, largest: CostUnits) -> CostUnits {
+        self.all.values().map(|worker| worker.capacity.over(IN_HAND) + largest).sum()
+    }
+}

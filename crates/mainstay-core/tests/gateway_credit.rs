@@ -1,0 +1,603 @@
+//! A gateway in front of sites of ours: what it may send by credit, what it sends without, and
+//! what a site's refusal does and does not do.
+
+use mainstay_core::config::{
+    ALL_TIERS, Config, Continuation, Limits, Model, Needs, Site, SiteKind, Target, Tier,
+};
+use mainstay_core::cost::{CostRate, CostUnits};
+use mainstay_core::fact::{CreditFact, Fact, Outcome, Verdict, Why};
+use mainstay_core::gateway::joint::Standing;
+use mainstay_core::gateway::request::{Ask, Broken, Report as Left, Sent};
+use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
+use mainstay_core::message::{Ack, Grant, Offer, Open, PerTier, Reason, Refuse, Report};
+use mainstay_core::names::{
+    ErrorClass, Failure, ModelId, RequestId, Scope, SiteId, TargetId, TierId,
+};
+use mainstay_core::time::{Duration, Time};
+use std::collections::BTreeMap;
+
+const REPORT: Duration = Duration::from_millis(500);
+const ENTERPRISE: u8 = 0;
+const FREE: u8 = 2;
+
+/// A gateway with its clock, three sites of ours and all that was said.
+struct Rig {
+    gateway: Gateway,
+    now: Time,
+    requests: u64,
+    facts: Vec<Fact>,
+    starts: Vec<Start>,
+    ends: Vec<Close>,
+    reports: BTreeMap<TargetId, Report>,
+}
+
+fn config() -> Config {
+    let site = |at: u16| Site {
+        name: format!("site-{at}"),
+        capacity: None,
+        kind: SiteKind::Node,
+        auth_strikes: 1,
+    };
+    let target = |at: u16, home: u16| Target {
+        site: SiteId(at),
+        model: "m".into(),
+        window: None,
+        output_max: None,
+        offers: Needs::all(),
+        continuation: Continuation::Native,
+        labels: 0b11,
+        home,
+        tiers: ALL_TIERS,
+    };
+    let model = Model {
+        name: "chat".into(),
+        served_by: (0..3).map(TargetId).collect(),
+        substitutes: Vec::new(),
+        substitutes_may_finish: true,
+    };
+    let tier = |name: &str, floor| Tier { name: name.into(), floor };
+    Config {
+        sites: (0..3).map(site).collect(),
+        targets: vec![target(0, 400), target(1, 350), target(2, 250)],
+        models: vec![model],
+        families: Vec::new(),
+        tiers: vec![tier("enterprise", 0.4), tier("pro", 0.25), tier("free", 0.05)],
+        limits: Limits::default(),
+        fleet: Default::default(),
+    }
+}
+
+impl Rig {
+    fn new() -> Rig {
+        Rig::with(config())
+    }
+
+    fn with(config: Config) -> Rig {
+        let gateway = Gateway::new(config, 7);
+        let (facts, starts, ends, reports) = Default::default();
+        let now = Time::from_micros(86_400_000_000);
+        let mut rig = Rig { gateway, now, requests: 0, facts, starts, ends, reports };
+        rig.hear(Event::Tick);
+        rig
+    }
+
+    fn hear(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.gateway.handle(self.now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Fact(fact) => self.facts.push(fact),
+                Action::Start(start) => self.starts.push(start),
+                Action::Close { close, .. } => self.ends.push(close),
+                Action::Report { report, .. } => {
+                    self.reports.insert(report.target, report);
+                }
+                Action::Digest { .. } | Action::Probe { .. } | Action::Answers(_) => {}
+            }
+        }
+    }
+
+    /// Time passes, and whatever is due is done.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some((at, _)) = self.gateway.deadline().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.hear(Event::Tick);
+        }
+        self.now = end;
+    }
+
+    /// A site answers its last report.
+    fn grants(&mut self, target: u16, rate: PerTier<u64>, standby: u64) {
+        let target = TargetId(target);
+        let grant = Grant {
+            target,
+            epoch: 1,
+            nonce: self.reports[&target].nonce,
+            rate: rate.map(CostRate::whole),
+            standby: CostRate::whole(standby),
+            capacity: CostRate::whole(100),
+            ramp: 100,
+            offer: Offer::Open,
+            ttft: Duration::from_millis(300),
+            miss: 100,
+            elapsed: REPORT,
+        };
+        self.hear(Event::Grant(grant));
+    }
+
+    /// All three sites answer, and enough time passes that some of it can be spent.
+    fn all_grant(&mut self, rate: PerTier<u64>, standby: u64) {
+        self.pass(REPORT);
+        for target in 0..3 {
+            self.grants(target, rate, standby);
+        }
+        self.pass(Duration::from_millis(100));
+    }
+
+    fn asks(&mut self, tier: u8, session: u64) {
+        self.requests += 1;
+        let ask = Ask {
+            model: ModelId(0),
+            tier: TierId(tier),
+            prompt: 1000,
+            choices: 1,
+            tenant: session as u32,
+            session: Some(session),
+            labels: 0b01,
+            cost: CostUnits::whole(1),
+            ..Ask::default()
+        };
+        self.hear(Event::Arrive { request: RequestId(self.requests), ask });
+    }
+
+    /// A client asks; the attempt that is started for it, and what the site is told.
+    #[track_caller]
+    fn arrive(&mut self, tier: u8, session: u64) -> (Start, Open) {
+        let before = self.starts.len();
+        self.asks(tier, session);
+        assert_eq!(self.starts.len(), before + 1, "one attempt: {:#?}", self.ends);
+        self.latest()
+    }
+
+    #[track_caller]
+    fn latest(&self) -> (Start, Open) {
+        let start = self.starts.last().expect("an attempt").clone();
+        let open = start.open.expect("told to a site of ours");
+        (start, open)
+    }
+
+    fn refuses(&mut self, start: &Start, reason: Reason, cut: bool) {
+        let retry_after = Duration::from_secs(1);
+        let refuse = Refuse { attempt: start.attempt, reason, retry_after, cut };
+        self.hear(Event::Refused(refuse));
+    }
+
+    fn breaks(&mut self, start: &Start, tokens: u32) {
+        let standing = Standing {
+            relayed: tokens > 0,
+            answered: tokens > 0,
+            tokens,
+            open: vec![0],
+            ..Standing::default()
+        };
+        let broken = Broken {
+            failure: Failure::ours(ErrorClass::Dead(Scope::Site), "refused"),
+            why: Why::Reply,
+            sent: Sent::Maybe,
+            stale: false,
+            quiet: Duration::ZERO,
+            report: Left { tokens, standing, ..Left::default() },
+        };
+        self.hear(Event::Broken { attempt: start.attempt, broken });
+    }
+
+    fn whole(&mut self, start: &Start) {
+        self.hear(Event::Whole { attempt: start.attempt, report: Left::default() });
+    }
+
+    /// Makes a site leave UP by its own failures.
+    fn fails(&mut self, target: u16) {
+        for session in 0..10_000 {
+            if self.verdict(target) != Verdict::Up {
+                return;
+            }
+            let before = self.starts.len();
+            self.asks(ENTERPRISE, session << 40);
+            let Some(start) = self.starts.get(before).cloned() else { continue };
+            if start.target == TargetId(target) {
+                self.breaks(&start, 0);
+            }
+            let last = self.starts.last().expect("an attempt").clone();
+            self.whole(&last);
+            self.pass(Duration::from_millis(20));
+        }
+        panic!("it must leave UP");
+    }
+
+    fn verdict(&self, target: u16) -> Verdict {
+        self.gateway.targets().get(TargetId(target)).health.verdict()
+    }
+
+    #[track_caller]
+    fn told(&self, what: &str, is: impl Fn(&CreditFact) -> bool) {
+        let is_it = |fact: &Fact| matches!(fact, Fact::Credit(credit) if is(credit));
+        assert!(self.facts.iter().any(is_it), "{what} is not among {:#?}", self.facts);
+    }
+}
+
+fn rates(enterprise: u64, pro: u64, free: u64) -> PerTier<u64> {
+    [enterprise, pro, free, 0, 0, 0, 0, 0]
+}
+
+#[test]
+fn every_site_gets_a_report_twice_a_second_whatever_happens() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.reports.len(), 3, "at once");
+    let first = rig.reports[&TargetId(1)].nonce;
+    rig.pass(Duration::from_secs(10));
+    let sent = rig.reports[&TargetId(1)].nonce - first;
+    assert!((19..=20).contains(&sent), "{sent}");
+    assert_eq!(rig.reports[&TargetId(1)].elapsed, REPORT);
+}
+
+#[test]
+fn demand_and_what_is_open_are_reported() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(50, 50, 50), 10);
+    for session in 0..12 {
+        rig.arrive(FREE, session);
+    }
+    rig.pass(REPORT);
+    let sum: u32 = rig.reports.values().map(|report| report.in_flight).sum();
+    assert_eq!(sum, 12);
+    let wanted: CostRate = rig.reports.values().map(|r| r.demand[usize::from(FREE)]).sum();
+    assert!(wanted >= CostRate::whole(12), "{wanted:?} for 12 requests in half a second");
+    let total = rig.reports[&TargetId(0)].total[usize::from(FREE)];
+    assert!(total > CostRate::ZERO);
+}
+
+#[test]
+fn without_a_grant_and_after_it_lapsed_attempts_are_unpaid() {
+    let mut rig = Rig::new();
+    let (_, open) = rig.arrive(ENTERPRISE, 1);
+    assert!(!open.credited);
+    rig.all_grant(rates(50, 50, 50), 10);
+    let (_, open) = rig.arrive(ENTERPRISE, 2);
+    assert!(open.credited);
+    rig.pass(Duration::from_secs(2));
+    let (_, open) = rig.arrive(ENTERPRISE, 3);
+    assert!(!open.credited);
+    rig.told("the lapse", |fact| matches!(fact, CreditFact::Lapsed { .. }));
+    rig.all_grant(rates(50, 50, 50), 10);
+    rig.told("its return", |fact| matches!(fact, CreditFact::Regained { .. }));
+}
+
+#[test]
+fn a_session_stays_at_its_home_while_there_is_credit_and_homes_share_sessions() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(5000, 5000, 5000), 50);
+    let mut at = [0u32; 3];
+    for session in 0..300u64 {
+        let (first, _) = rig.arrive(ENTERPRISE, session);
+        let (second, _) = rig.arrive(ENTERPRISE, session);
+        assert_eq!(first.target, second.target);
+        at[usize::from(first.target.0)] += 1;
+    }
+    assert!((95..=145).contains(&at[0]) && (55..=95).contains(&at[2]), "{at:?}");
+}
+
+#[test]
+fn the_highest_tier_borrows_from_lower_ones_and_the_lowest_only_from_standby() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(0, 0, 20), 0);
+    let (_, open) = rig.arrive(ENTERPRISE, 1);
+    assert!(open.credited);
+    let mut rig = Rig::new();
+    rig.all_grant(rates(20, 20, 0), 0);
+    let (_, open) = rig.arrive(FREE, 1);
+    assert!(!open.credited);
+    let mut rig = Rig::new();
+    rig.all_grant(rates(20, 20, 0), 5);
+    let (_, open) = rig.arrive(FREE, 1);
+    assert!(open.credited);
+}
+
+#[test]
+fn what_is_spent_never_exceeds_what_was_granted_by_more_than_one_request_a_level() {
+    let mut rig = Rig::new();
+    rig.pass(REPORT);
+    for target in 0..3 {
+        rig.grants(target, rates(10, 0, 0), 0);
+    }
+    let mut paid = 0;
+    for session in 0..1000 {
+        rig.pass(Duration::from_millis(2));
+        let before = rig.starts.len();
+        rig.asks(ENTERPRISE, session);
+        let new = rig.starts[before..].iter().filter_map(|start| start.open);
+        paid += new.filter(|open| open.credited).count();
+        if session % 100 == 99 {
+            for target in 0..3 {
+                rig.grants(target, rates(10, 0, 0), 0);
+            }
+        }
+    }
+    // Two seconds of 10 CU/s at three sites.
+    assert!((55..=63).contains(&paid), "{paid}");
+}
+
+#[test]
+fn a_refusal_is_no_strike_and_lowers_what_is_held() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(500, 0, 0), 0);
+    for session in 0..200 {
+        let before = rig.starts.len();
+        rig.asks(ENTERPRISE, session);
+        for at in before..before + 3 {
+            let Some(start) = rig.starts.get(at).cloned() else { break };
+            rig.refuses(&start, Reason::Overloaded, true);
+        }
+        rig.pass(Duration::from_millis(10));
+    }
+    for target in 0..3 {
+        assert_eq!(rig.verdict(target), Verdict::Up);
+        let held = &rig.gateway.targets().get(TargetId(target)).held;
+        let (rates, _) = held.rates(rig.now).unwrap_or_default();
+        assert!(rates < CostRate::whole(500));
+    }
+    assert!(!rig.facts.iter().any(|fact| matches!(fact, Fact::Health { .. })));
+}
+
+#[test]
+fn after_a_refusal_for_load_only_a_site_with_credit_is_asked() {
+    let mut rig = Rig::new();
+    let (start, open) = rig.arrive(FREE, 1);
+    assert!(!open.credited);
+    rig.refuses(&start, Reason::Overloaded, false);
+    assert_eq!(rig.starts.len(), 1, "one unpaid attempt");
+    rig.pass(Duration::from_secs(1));
+    assert!(matches!(&rig.ends[..], [Close::Error(refusal)] if refusal.status == 503
+        && refusal.code == "overloaded" && refusal.retry_after.is_some()));
+
+    let mut rig = Rig::new();
+    let (start, _) = rig.arrive(FREE, 1);
+    let other = (start.target.0 + 1) % 3;
+    rig.grants(other, rates(10, 10, 10), 0);
+    rig.pass(Duration::from_millis(100));
+    rig.refuses(&start, Reason::TooLate, false);
+    let (second, open) = rig.latest();
+    assert_eq!((second.target, open.credited), (TargetId(other), true));
+}
+
+#[test]
+fn where_a_site_refused_nothing_unpaid_of_that_tier_or_below_goes_for_a_moment() {
+    let mut rig = Rig::new();
+    let (start, _) = rig.arrive(1, 1);
+    rig.refuses(&start, Reason::Overloaded, false);
+    let (free, _) = rig.arrive(FREE, 1);
+    assert_ne!(free.target, start.target);
+    let (enterprise, _) = rig.arrive(ENTERPRISE, 1);
+    assert_eq!(enterprise.target, start.target, "a higher tier may have room there");
+    rig.pass(Duration::from_millis(251));
+    assert_eq!(rig.arrive(FREE, 1).0.target, start.target);
+}
+
+#[test]
+fn a_request_without_room_waits_for_the_next_grant() {
+    let mut rig = Rig::new();
+    let (start, _) = rig.arrive(FREE, 1);
+    rig.refuses(&start, Reason::Overloaded, false);
+    assert!(rig.ends.is_empty(), "it waits");
+    rig.pass(Duration::from_millis(50));
+    let other = (start.target.0 + 1) % 3;
+    rig.grants(other, rates(10, 10, 10), 0);
+    rig.pass(Duration::from_millis(50));
+    assert_eq!(rig.latest().0.target, TargetId(other));
+}
+
+#[test]
+fn a_request_makes_at_most_three_attempts_and_ends_once() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(100, 100, 100), 10);
+    rig.asks(ENTERPRISE, 1);
+    while rig.ends.is_empty() {
+        let last = rig.starts.last().expect("an attempt").clone();
+        rig.breaks(&last, 0);
+        rig.pass(Duration::from_millis(600));
+    }
+    assert!(rig.starts.len() <= 3, "{}", rig.starts.len());
+    assert_eq!(rig.ends.len(), 1);
+}
+
+#[test]
+fn an_answer_is_moved_once_and_in_the_highest_tier_twice() {
+    for (tier, attempts) in [(ENTERPRISE, 3), (FREE, 2)] {
+        let mut rig = Rig::new();
+        rig.all_grant(rates(100, 100, 100), 10);
+        rig.asks(tier, 1);
+        while rig.ends.is_empty() {
+            let (last, open) = rig.latest();
+            assert_eq!(open.moving, last.attempt.number > 1);
+            rig.breaks(&last, 10);
+            rig.pass(Duration::from_millis(10));
+        }
+        assert_eq!(rig.starts.len(), attempts);
+    }
+}
+
+#[test]
+fn a_pairing_that_a_site_disowns_is_dropped_and_the_request_placed_elsewhere() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(100, 100, 100), 10);
+    let (start, _) = rig.arrive(FREE, 1);
+    rig.refuses(&start, Reason::NotMine, false);
+    assert_ne!(rig.latest().0.target, start.target);
+    rig.told("it", |fact| matches!(fact, CreditFact::PairingDropped { labels: 1, .. }));
+    for session in 0..50 {
+        assert_ne!(rig.arrive(FREE, session).0.target, start.target);
+    }
+}
+
+#[test]
+fn a_target_without_the_labels_or_closed_to_the_tier_is_not_asked() {
+    let mut config = config();
+    config.targets[0].labels = 0b10;
+    config.targets[1].tiers = 0b001;
+    let mut rig = Rig::with(config);
+    for session in 0..40 {
+        assert_eq!(rig.arrive(FREE, session).0.target, TargetId(2));
+        assert_ne!(rig.arrive(ENTERPRISE, session).0.target, TargetId(0));
+    }
+}
+
+#[test]
+fn an_ack_and_beats_set_the_patience_of_an_attempt() {
+    let mut rig = Rig::new();
+    let (start, _) = rig.arrive(FREE, 1);
+    let millis = Duration::from_millis;
+    assert!((millis(750)..=millis(2000)).contains(&start.patience.first_token));
+    assert!(start.patience.stall >= millis(1500) && start.patience.stall <= millis(2000));
+    rig.pass(millis(30));
+    let ack = Ack { attempt: start.attempt, queued: false, ttft: millis(300) };
+    rig.hear(Event::Ack(ack));
+    let srtt = rig.gateway.targets().get(start.target).held.srtt();
+    assert_eq!(srtt, millis(30));
+}
+
+#[test]
+fn when_what_is_held_does_not_suffice_sites_that_failed_are_tried_unpaid() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(100, 100, 100), 10);
+    rig.fails(0);
+    rig.pass(Duration::from_secs(3));
+    for session in 0..200 {
+        let before = rig.starts.len();
+        rig.asks(ENTERPRISE, session);
+        for at in before..before + 3 {
+            let Some(start) = rig.starts.get(at).cloned() else { break };
+            if start.target != TargetId(0) {
+                rig.refuses(&start, Reason::Overloaded, false);
+            }
+        }
+        rig.pass(Duration::from_millis(10));
+    }
+    rig.told("panic", |fact| matches!(fact, CreditFact::PanicBegan { .. }));
+    for _ in 0..10 {
+        rig.all_grant(rates(100, 100, 100), 10);
+    }
+    rig.told("its end", |fact| matches!(fact, CreditFact::PanicEnded { .. }));
+}
+
+#[test]
+fn more_than_is_granted_is_refused_from_the_lowest_tier_and_with_spread_returns() {
+    let mut rig = Rig::new();
+    let mut shed = [0u32; 3];
+    let mut backs = Vec::new();
+    for step in 0..400u64 {
+        if step % 50 == 0 {
+            rig.pass(Duration::from_millis(1));
+            for target in 0..3 {
+                rig.grants(target, rates(10, 5, 1), 0);
+            }
+        }
+        // 200 requests a second where 48 CU/s are granted: 20 of enterprise, 20 pro, 160 free.
+        rig.pass(Duration::from_millis(5));
+        let tier = match step % 10 {
+            0 => ENTERPRISE,
+            1 => 1,
+            _ => FREE,
+        };
+        let before = rig.ends.len();
+        rig.asks(tier, step);
+        if let Some(Close::Error(refusal)) = rig.ends.get(before) {
+            shed[usize::from(tier)] += u32::from(step > 150);
+            backs.push(refusal.retry_after.unwrap_or_default());
+        }
+        if let Some(last) = rig.starts.last().cloned() {
+            rig.whole(&last);
+        }
+    }
+    assert_eq!(shed[0], 0, "{shed:?}");
+    assert!(shed[2] > 120, "{shed:?}");
+    assert!(backs.iter().all(|back| (1..=300).contains(&back.as_secs())));
+    assert!(backs.last() > backs.first(), "those sent away later come back later");
+    rig.told("it", |fact| matches!(fact, CreditFact::SheddingBegan { tier: TierId(2), .. }));
+    rig.pass(Duration::from_secs(4));
+    rig.told("its end", |fact| matches!(fact, CreditFact::SheddingEnded { .. }));
+}
+
+#[test]
+fn a_home_that_is_short_of_credit_gives_sessions_away_and_takes_them_back() {
+    let mut rig = Rig::new();
+    let mut at_home = Vec::new();
+    for second in 0..60u64 {
+        let mut count = 0;
+        for part in 0..2 {
+            let short = if second < 30 { 4 } else { 100 };
+            rig.grants(0, rates(short, 0, 0), 0);
+            rig.grants(1, rates(100, 0, 0), 0);
+            rig.grants(2, rates(100, 0, 0), 0);
+            for n in 0..20u64 {
+                let (start, _) = rig.arrive(ENTERPRISE, n * 2 + part);
+                count += u32::from(start.target == TargetId(0));
+                rig.whole(&start);
+                rig.pass(Duration::from_millis(25));
+            }
+        }
+        at_home.push(count);
+    }
+    let (short, wide): (u32, u32) = (at_home[25], at_home[59]);
+    assert!(short <= 5 && wide >= 12, "{at_home:?}");
+    rig.told("it", |fact| matches!(fact, CreditFact::Spilled { target: TargetId(0), .. }));
+}
+
+#[test]
+fn a_site_whose_clock_runs_off_is_not_trusted_with_credit() {
+    let mut rig = Rig::new();
+    for _ in 0..130 {
+        rig.pass(REPORT);
+        let target = TargetId(0);
+        let rate = rates(10, 10, 10).map(CostRate::whole);
+        let grant = Grant {
+            target,
+            epoch: 1,
+            nonce: rig.reports[&target].nonce,
+            rate,
+            standby: CostRate::ZERO,
+            capacity: CostRate::whole(100),
+            ramp: 100,
+            offer: Offer::Open,
+            ttft: Duration::ZERO,
+            miss: 0,
+            elapsed: REPORT.mul_f64(1.05),
+        };
+        rig.hear(Event::Grant(grant));
+    }
+    rig.told("it", |fact| matches!(fact, CreditFact::Drift { is_off: true, .. }));
+    assert_eq!(rig.gateway.targets().get(TargetId(0)).held.rates(rig.now), None);
+}
+
+#[test]
+fn a_grant_for_what_is_not_there_is_ignored() {
+    let mut rig = Rig::new();
+    let grant = Grant {
+        target: TargetId(77),
+        epoch: 1,
+        nonce: 1,
+        rate: Default::default(),
+        standby: CostRate::ZERO,
+        capacity: CostRate::ZERO,
+        ramp: 1,
+        offer: Offer::Open,
+        ttft: Duration::ZERO,
+        miss: 0,
+        elapsed: REPORT,
+    };
+    rig.hear(Event::Grant(grant));
+    let (start, _) = rig.arrive(FREE, 1);
+    rig.whole(&start);
+    assert!(
+        rig.facts.iter().any(|fact| matches!(fact, Fact::Closed { outcome: Outcome::Done, .. }))
+    );
+}
