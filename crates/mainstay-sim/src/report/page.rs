@@ -12,7 +12,7 @@ const MAIN: f64 = 150.0;
 const SITE: f64 = 72.0;
 const SMALL: f64 = 34.0;
 /// Violations and marks that are told one by one.
-const ROWS_MAX: usize = 60;
+const ROWS_MAX: usize = 40;
 
 /// The whole page.
 pub fn page(views: &[View<'_>]) -> String {
@@ -406,12 +406,22 @@ fn violated(html: &mut String, violations: &[Violation]) {
          <th>what was seen</th></tr>",
     );
     for Violation { at_s, rule, node, detail } in violations.iter().take(ROWS_MAX) {
+        let (first, rest) = detail.split_once('\n').unwrap_or((detail, ""));
+        let facts = match rest.is_empty() {
+            true => String::new(),
+            false => {
+                let lines: Vec<String> = rest.lines().map(escaped).collect();
+                let lines = lines.join("\n");
+                format!("<details><summary>facts before</summary><pre>{lines}</pre></details>")
+            }
+        };
         let _ = write!(
             html,
-            "<tr><td class=\"n\">{at_s:.1}</td><td class=\"bad\">{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td class=\"n\">{at_s:.1}</td><td class=\"bad\">{}</td><td>{}</td>\
+             <td>{}{facts}</td></tr>",
             escaped(rule),
             escaped(node),
-            escaped(detail)
+            escaped(first)
         );
     }
     html.push_str("</table></div>");
