@@ -32,10 +32,10 @@ pub fn page(views: &[View<'_>]) -> String {
     for (at, view) in views.iter().enumerate() {
         run(&mut html, (at, view));
     }
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<footer>mainstay simulate · virtual time, the machines that serve; the same seed tells \
-         the same story.</footer></main><script>{SCRIPT}</script></body></html>\n"
+         the same story.</footer></main><script>{SCRIPT}</script></body></html>"
     );
     html
 }
@@ -270,7 +270,7 @@ fn places(html: &mut String, view: &View<'_>, seconds: f64) {
             ];
             html.push_str(&chart(&Chart {
                 label: &format!("share that {name} offers, and credit out"),
-                axes: Axes { seconds, top: 110.0, height: SMALL },
+                axes: Axes { seconds, top: 100.0, height: SMALL },
                 unit: "%",
                 stacked: &[],
                 lines: &lines,
@@ -326,7 +326,8 @@ fn verdicts(html: &mut String, view: &View<'_>) {
         html.push_str("<p class=\"well\">Nothing was violated.</p>");
         return;
     }
-    let _ = write!(html, "<h3>{} violations</h3>", violations.len());
+    let word = if violations.len() == 1 { "violation" } else { "violations" };
+    let _ = write!(html, "<h3>{} {word}</h3>", violations.len());
     violated(html, violations);
     if let Some((run, _)) = view.baseline
         && !run.violations.is_empty()
