@@ -4,21 +4,28 @@
 //! tokens themselves go past it. Nobody decides "failover" here: each request goes where this
 //! gateway's own evidence and the targets' own refusals leave room.
 
+pub mod answers;
 pub mod catalog;
 mod choose;
 pub mod credit;
+pub mod doubt;
 mod drift;
 mod evidence;
 mod fit;
 pub mod health;
+mod hearsay;
 pub mod held;
 pub mod in_service;
 pub mod joint;
 pub mod latency;
 mod nodes;
+mod orders;
 mod ours;
 pub mod outlook;
+pub mod peers;
 pub mod placement;
+pub mod probe;
+pub mod quota;
 pub mod refusal;
 pub mod request;
 pub mod retry_budget;
@@ -29,7 +36,8 @@ pub mod watch;
 
 use crate::config::Config;
 use crate::fact::{Fact, How, Outcome};
-use crate::message::{Ack, Digest, Grant, Open, Order, Refuse, Report as Wanted};
+use crate::message::{Ack, Digest, Grant, Open, Order, OrderId, Refuse, Report as Wanted};
+use crate::mutant::Mutant;
 use crate::names::{AttemptId, GatewayId, ModelId, RequestId, SiteId, TargetId, TierId};
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
@@ -162,6 +170,12 @@ pub struct Gateway {
     panics: BTreeSet<ModelId>,
     /// Hours counted, by whoever counted most: tenants are shed by another order in each.
     hour: u32,
+    /// Whether there are sites of ours or peers.
+    is_fleet: bool,
+    hearsay: hearsay::Hearsay,
+    orders: Vec<Order>,
+    /// Orders told as ignored.
+    ignored: BTreeSet<OrderId>,
     /// Models that stand in the configuration; more were learned from what clients named.
     listed: usize,
     rng: Rng,
@@ -175,6 +189,8 @@ impl Gateway {
         budgets.resize(config.tiers.len(), RetryBudget::default());
         let listed = config.models.len();
         let has_nodes = config.sites.iter().any(|site| site.is_node());
+        let is_fleet = has_nodes || config.fleet.gateways > 1;
+        let hearsay = hearsay::Hearsay::new(&config);
         Gateway {
             config,
             targets,
@@ -187,6 +203,10 @@ impl Gateway {
             held_back: BTreeSet::new(),
             panics: BTreeSet::new(),
             hour: 0,
+            is_fleet,
+            hearsay,
+            orders: Vec::new(),
+            ignored: BTreeSet::new(),
             listed,
             rng: Rng::new(seed),
         }
@@ -205,14 +225,17 @@ impl Gateway {
             Event::Grant(grant) => self.granted(now, grant, actions),
             Event::Ack(ack) => self.acked(now, ack),
             Event::Refused(refuse) => self.refused(now, refuse, actions),
-            Event::Digest(_)
-            | Event::Orders(_)
-            | Event::Probed { .. }
-            | Event::Lag(_)
-            | Event::Adopt(_)
-            | Event::Tick => {}
+            Event::Digest(digest) => self.hear_digest(now, &digest, actions),
+            Event::Orders(orders) => self.order(orders),
+            Event::Probed { target, probe, good } => {
+                self.hear_probe(now, (target, probe), good, actions);
+            }
+            Event::Lag(late) => self.hearsay.doubt.lag(now, late),
+            Event::Adopt(config) => self.adopt(now, config, actions),
+            Event::Tick => {}
         }
         self.report(now, actions);
+        self.tell_peers(now, actions);
         self.pass_deadlines(now, actions);
     }
 
@@ -220,7 +243,9 @@ impl Gateway {
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
         let request = self.deadlines.first().map(|(at, _)| (*at, "a request's wait or deadline"));
         let report = self.has_nodes.then_some((self.next_report, "a report to sites of ours"));
-        [request, report].into_iter().flatten().min()
+        let digest = (self.hearsay.deadline(), "a digest or a probe");
+        let digest = self.is_fleet.then_some(digest);
+        [request, report, digest].into_iter().flatten().min()
     }
 
     /// What the machine decides by.
@@ -296,6 +321,10 @@ impl Gateway {
         self.release(request);
         let Some(life) = self.lives.remove(&request) else { return };
         let after = now.since(life.arrived);
+        self.hearsay.ended(now, outcome);
+        if self.config.fleet.credit.mutants.removes(Mutant::OutcomeByBoth) {
+            self.lives.insert(request, life.clone());
+        }
         actions.push(Action::Fact(Fact::Closed {
             request,
             outcome,
@@ -308,8 +337,9 @@ impl Gateway {
 
     /// The running attempt with this id, if the request still waits for it.
     fn running(&mut self, attempt: AttemptId) -> Option<&mut request::Running> {
+        let any = self.config.fleet.credit.mutants.removes(Mutant::OldAttemptUnfenced);
         match &mut self.lives.get_mut(&attempt.request)?.state {
-            State::Running(running) if running.attempt == attempt => Some(running),
+            State::Running(running) if running.attempt == attempt || any => Some(running),
             _ => None,
         }
     }

@@ -76,6 +76,13 @@ impl<G> Default for Holder<G> {
 }
 
 impl<G> Holder<G> {
+    /// A holder whose reports are numbered from `nonce` + 1. A process that starts again must not
+    /// use a number of its life before: a grant still under way to that life would count for the
+    /// new one, long after its granter has forgotten it.
+    pub fn starting_after(nonce: u64) -> Holder<G> {
+        Holder { nonce, ..Holder::default() }
+    }
+
     /// A report is sent now; the number it must carry.
     pub fn report(&mut self, now: Time) -> u64 {
         self.nonce += 1;
@@ -128,6 +135,15 @@ impl<G> Holder<G> {
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
+}
+
+/// What is held of `held` after a refusal that asks for no more than `most`: a refusal may lower
+/// it, never raise it, for the granter has no record of what it says.
+pub fn lower(held: u64, most: u64, terms: &Terms) -> u64 {
+    if terms.mutants.removes(Mutant::RefusalRaisesCredit) {
+        return most;
+    }
+    held.min(most)
 }
 
 /// The side that owns the amount.
@@ -204,6 +220,42 @@ impl<K: Ord + Copy> Granter<K> {
     }
 }
 
+/// For the model checker: two states that differ only in when they were reached are one.
+#[cfg(feature = "mutants")]
+impl<G: Default> Holder<G> {
+    /// The same holder with `now` moved to `base`; what has lapsed is gone.
+    pub fn moved(mut self, now: Time, base: Time, terms: &Terms) -> Holder<G> {
+        self.sent.retain(|(_, sent)| now < *sent + terms.lease);
+        for (_, sent) in &mut self.sent {
+            *sent = base - now.since(*sent);
+        }
+        if let Some(held) = &mut self.held {
+            held.until = base + held.until.since(now);
+            if held.until == base {
+                held.grant = G::default();
+            }
+        }
+        self
+    }
+}
+
+#[cfg(feature = "mutants")]
+impl<K: Ord + Copy> Granter<K> {
+    /// The same granter with `now` moved to `base`; what has lapsed is gone.
+    pub fn moved(mut self, now: Time, base: Time, terms: &Terms) -> Granter<K> {
+        let is_silent = now < self.since + terms.lease + terms.drift;
+        self.since = if is_silent { base - now.since(self.since) } else { Time::ZERO };
+        for record in self.records.values_mut() {
+            record.retain(|(_, expires)| now < *expires);
+            for (_, expires) in record {
+                *expires = base + expires.since(now);
+            }
+        }
+        self.tidy(base);
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +296,21 @@ mod tests {
         assert_eq!(granter.room(at(2200), 2, 100, &TERMS), 90);
         granter.tidy(at(9000));
         assert_eq!(granter.used(at(9000), &TERMS), 0);
+    }
+
+    #[test]
+    fn a_grant_to_a_life_before_does_not_count_for_this_one() {
+        let mut before = Holder::<u64>::starting_after(0);
+        let nonce = before.report(at(0));
+        let mut after = Holder::starting_after(1 << 32);
+        after.report(at(5000));
+        assert!(!after.grant(at(5100), (1, nonce), 7, &TERMS));
+    }
+
+    #[test]
+    fn a_refusal_lowers_what_is_held_and_never_raises_it() {
+        assert_eq!(lower(7, 3, &TERMS), 3);
+        assert_eq!(lower(3, 7, &TERMS), 3);
     }
 
     #[test]

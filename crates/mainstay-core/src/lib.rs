@@ -11,10 +11,12 @@ pub mod time;
 
 pub mod config;
 pub mod cost;
+pub mod drift;
 pub mod fact;
 pub mod lease;
 pub mod message;
 pub mod mutant;
+pub mod office;
 pub mod publish;
 pub mod rng;
 pub mod share;

@@ -149,12 +149,18 @@ pub enum Reason {
 pub struct Digest {
     /// Whose.
     pub from: GatewayId,
+    /// Which of its digests since it started: an older one that comes later is dropped.
+    pub nonce: u64,
     /// What it believes of each target that is not up, and for how long.
     pub verdicts: Vec<(TargetId, Verdict, Duration)>,
     /// Credit it holds and does not use.
     pub spare: CostRate,
     /// Whether it doubts itself.
     pub in_doubt: bool,
+    /// Whether it fails to reach a site that its peers can use.
+    pub path: bool,
+    /// What probes of providers said, and how long ago.
+    pub probed: Vec<(TargetId, bool, Duration)>,
     /// The generation it runs,
     pub generation: u64,
     /// for how long without a crash or excess of failures.
@@ -167,9 +173,10 @@ pub struct Digest {
     pub orders: u64,
     /// Hours counted, by whoever counted most.
     pub hour: u32,
-    /// For each gateway: seconds since it was heard of, by anybody; 255 is never or long ago.
+    /// For each gateway: quarters of a second since it was heard of, by anybody, rounded up; 255
+    /// is never or long ago.
     pub heard: Vec<u8>,
-    /// Since the digest before, by the sender's clock.
+    /// Since the digest before to this peer, by the sender's clock.
     pub elapsed: Duration,
 }
 

@@ -340,3 +340,6 @@ impl Policy {
 fn is_frozen(in_force: &[Order]) -> bool {
     in_force.iter().any(|order| order.verb == Verb::Freeze)
 }
+
+#[cfg(test)]
+mod tests;

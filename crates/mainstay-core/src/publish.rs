@@ -101,3 +101,43 @@ pub fn may_collect(g: u64, needs: Needs<'_>, mutants: Mutants) -> bool {
     let Some(lowest) = served.and_then(|served| served.into_iter().min()) else { return false };
     g.saturating_add(needs.behind) < lowest && !referenced.contains(&g)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_is_too_small_is_filled_from_the_last_in_order() {
+        let none = Mutants::NONE;
+        assert_eq!(filled(&[3], &[1, 3, 2], 2, none), [3, 1]);
+        assert_eq!(filled::<u8>(&[], &[1, 2], 0, none), [1]);
+        assert_eq!(filled(&[4, 5], &[1, 2], 2, none), [4, 5]);
+    }
+
+    #[test]
+    fn an_empty_set_is_not_written_even_where_nothing_fills_it() {
+        let mut store: Published<u8> = Published::default();
+        let next = Published { generation: 1, set: Vec::new() };
+        assert_eq!(write(&mut store, 0, next, Mutants::NONE), Err(NotWritten::Empty));
+    }
+
+    #[test]
+    fn a_number_that_is_not_newer_is_not_written() {
+        let mut store = Published { generation: 4, set: [1].to_vec() };
+        let next = Published { generation: 4, set: [2].to_vec() };
+        assert_eq!(write(&mut store, 4, next, Mutants::NONE), Err(NotWritten::NotNewer));
+        assert_eq!(store.set, [1]);
+    }
+
+    #[test]
+    fn nothing_is_deleted_that_is_served_named_or_not_known_about() {
+        let served = [Some(9), Some(8)];
+        let needs = Needs { served: &served, referenced: Some(&[2]), newest: 12, behind: BEHIND };
+        let may = |g| may_collect(g, needs, Mutants::NONE);
+        assert!(may(4) && !may(5) && !may(2));
+        let unknown = [Some(9), None];
+        assert!(!may_collect(1, Needs { served: &unknown, ..needs }, Mutants::NONE));
+        assert!(!may_collect(1, Needs { referenced: None, ..needs }, Mutants::NONE));
+        assert!(!may_collect(1, Needs { served: &[], ..needs }, Mutants::NONE));
+    }
+}

@@ -39,3 +39,9 @@ impl Rng {
         low + high.saturating_sub(low).mul_f64(self.unit())
     }
 }
+
+/// One number out of two, the same on every machine: who ranks first for what (rendezvous
+/// hashing: Thaler, Ravishankar, 1998), and where a rotation begins.
+pub fn mix(a: u64, b: u64) -> u64 {
+    Rng::new(a ^ b.wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(31)).bits()
+}

@@ -11,8 +11,8 @@ pub fn thousandths(share: f64) -> u16 {
 }
 
 /// How much of `supply` each tier gets of what it wants. No tier gets more than it wants, no floor
-/// is taken from a tier that wants it, nothing is left while somebody wants it, and the sum is never
-/// more than `supply`, whatever the floors sum to. `floors` are thousandths; a tier without one has
+/// is taken from a tier that wants it, nothing is left while somebody wants it, and the sum never
+/// exceeds `supply`, whatever the floors sum to. `floors` are thousandths; a tier without one has
 /// none.
 pub fn tiers<const N: usize>(
     demand: &[CostRate; N],

@@ -14,6 +14,7 @@ mod orders;
 mod pool;
 mod queue;
 mod ramp;
+mod streams;
 mod workers;
 
 use crate::config::SiteConfig;
@@ -275,7 +276,7 @@ impl Site {
     /// How one model stands here, for checks and status.
     pub fn standing(&self, now: Time, target: TargetId) -> Option<Standing> {
         let pool = self.pools.iter().find(|pool| pool.config.target == target)?;
-        let supply = pool.supply(self.cap, self.offer);
+        let supply = pool.supply(now, self.cap, self.offer);
         let longest = self.config.patience.iter().max().copied().unwrap_or_default();
         Some(Standing {
             capacity: supply.capacity,
@@ -295,7 +296,7 @@ impl Site {
         let (cap, offer) = (self.cap, self.offer);
         let mut pools = self.pools.iter_mut();
         let Some(pool) = pools.find(|pool| pool.config.target == report.target) else { return };
-        let supply = pool.supply(cap, offer);
+        let supply = pool.supply(now, cap, offer);
         let Some((grant, drifted)) = pool.grants.answer(now, (from, report), &supply, &self.config)
         else {
             return;
@@ -316,10 +317,13 @@ impl Site {
             self.look = now + LOOK;
             for position in 0..self.pools.len() {
                 self.look_at(now, position, actions);
+                self.pump(now, position, actions);
             }
         }
         for position in 0..self.pools.len() {
-            self.pump(now, position, actions);
+            if self.pools[position].queue.expired(now).is_some() {
+                self.pump(now, position, actions);
+            }
         }
     }
 
@@ -327,11 +331,11 @@ impl Site {
         let (is_frozen, cap, offer) = (self.is_frozen, self.cap, self.offer);
         let pool = &mut self.pools[position];
         let target = pool.config.target;
-        let on_offer = admission::on_offer(pool, cap);
+        let on_offer = pool.on_offer(now, cap);
         if let Some((from, to, why)) = pool.second(now, on_offer, is_frozen) {
             actions.push(Action::Fact(SiteFact::RampMoved { target, from, to, why }));
         }
-        let capacity = pool.supply(cap, offer).capacity;
+        let capacity = pool.supply(now, cap, offer).capacity;
         if let Some((from, to)) = pool.capacity_moved(capacity) {
             actions.push(Action::Fact(SiteFact::CapacityMoved { target, from, to }));
         }

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod workers;
 
 mod attempts;
+mod breaks;
 mod digest;
 mod faults;
 mod fronts;
@@ -20,20 +21,22 @@ mod invariants;
 mod ledger;
 mod moment;
 mod nodes;
+mod policies;
 mod slab;
 mod users;
 
 use crate::calendar::Calendar;
 use crate::outcome::{Run, Timeline};
 use crate::scenario::{Scenario, Workload};
+use crate::workload::{self, Arrival, Options};
 use crate::world::START;
 use attempts::Attempt;
-use clients::{Crowd, Source, User};
+use clients::{Crowd, Offer, Source, User};
 use digest::Said;
 use invariants::Checks;
 use ledger::Ledger;
 use mainstay_core::mutant::Mutants;
-use mainstay_core::names::Work;
+use mainstay_core::names::{TargetId, Work};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::{Duration, Time};
 use mainstay_core::{gateway, site};
@@ -48,6 +51,9 @@ use std::iter::Peekable;
 
 /// After the scenario's end nobody asks any more; what is open may take its deadline and this.
 const DRAIN: Duration = Duration::from_secs(11 * 60);
+
+/// Requests of a trace by which its load is measured.
+const MEASURED: usize = 20_000;
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +130,7 @@ struct World<'a> {
     network: Network,
     crowd: Crowd,
     source: Option<Peekable<Source>>,
+    policy_source: policies::Source,
     users: Slab<User>,
     attempts: Slab<Attempt>,
     index: Index,
@@ -155,6 +162,7 @@ impl<'a> World<'a> {
             sites: Vec::new(),
             crowd: Crowd::new(scenario, &near, seed),
             source: None,
+            policy_source: policies::Source::new(),
             users: Slab::default(),
             attempts: Slab::default(),
             index: Index::default(),
@@ -209,7 +217,7 @@ impl<'a> World<'a> {
             Moment::Impatient { user, number } => self.impatient(user, number),
             Moment::GatewayTick(gateway) => self.gateway_tick(usize::from(gateway)),
             Moment::SiteTick(site) => self.site_tick(usize::from(site)),
-            Moment::PolicyTick(_) => {}
+            Moment::PolicyTick(gateway) => self.policy_tick(usize::from(gateway)),
             Moment::Message(key) => self.deliver(key),
             Moment::Opened(key) => self.opened(key),
             Moment::Worked(key, leg) => self.worked(key, leg),
@@ -262,9 +270,11 @@ impl<'a> World<'a> {
             self.calendar.put(next, Moment::Second);
         }
         self.refresh_streams();
+        self.pulses();
         for gateway in 0..self.gateways.len() {
             self.checks.retries(self.now, gateway);
         }
+        self.bounds();
         if self.now > self.end {
             return;
         }
@@ -285,7 +295,8 @@ impl<'a> World<'a> {
                 (_, false) => 0.0,
             };
             seen.ramp = node.ramp;
-            seen.running = node.workers.open();
+            let is_account = node.account.is_some();
+            seen.running = if is_account { node.attempts } else { node.workers.open() };
             seen.queued = node.attempts.saturating_sub(seen.running);
             seen.granted = node.granted(self.now) as f64 / 1000.0;
             seen.up = ups[at];
@@ -295,11 +306,37 @@ impl<'a> World<'a> {
         }
     }
 
-    fn finish(mut self) -> Played {
+    /// No site's tables are over their bounds.
+    fn bounds(&mut self) {
+        for at in 0..self.sites.len() {
+            let target = TargetId(at as u16);
+            let house = self.sites[at].house.as_ref();
+            if let Some(over) = house.and_then(|house| house.over_bound(self.now, target)) {
+                self.breach("memory", self.plan.gateways + at, over);
+            }
+        }
+    }
+
+    /// At the end nothing is left: what no request needs any more and is still kept, leaks.
+    fn leaks(&mut self) {
         if self.ledger.open > 0 {
             let detail = format!("{} requests have no outcome", self.ledger.open);
-            self.breach("ledger", 0, detail);
+            return self.breach("ledger", 0, detail);
         }
+        for at in 0..self.gateways.len() {
+            let open = self.gateways[at].front.as_ref().map_or(0, nodes::Front::open_requests);
+            if open > 0 {
+                self.breach("memory", at, format!("{open} requests that nobody waits for"));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Played {
+        self.leaks();
+        let floors: Vec<f64> = self.scenario.bench.tiers.iter().map(|tier| tier.floor).collect();
+        let gateways = self.gateways.iter().filter(|gateway| gateway.front.is_some()).count();
+        let shed = invariants::floors(&self.ledger.timeline, &floors, gateways as u16);
+        self.checks.violations.extend(shed);
         let policy = match self.policy {
             PolicyKind::Mainstay => "mainstay",
             PolicyKind::Naive => "naive",
@@ -318,13 +355,40 @@ impl<'a> World<'a> {
             facts_digest: format!("{:016x}", self.checks.digest.value()),
         };
         self.ledger.fill(&mut run);
+        crate::measure::judge(self.scenario, &self.ledger.timeline, &mut run);
         Played { run, timeline: self.ledger.timeline, moments: self.moments }
     }
 }
 
-/// Requests of a trace, where the scenario plays one.
-fn source(scenario: &Scenario, _seed: u64) -> Option<Peekable<Source>> {
-    match &scenario.load.workload {
-        Workload::Alike | Workload::Trace(_) => None,
+/// Requests of a trace, where the scenario plays one: as fast as its level says. None if it cannot
+/// be read.
+fn source(scenario: &Scenario, seed: u64) -> Option<Peekable<Source>> {
+    let Workload::Trace(name) = &scenario.load.workload else { return None };
+    let load = &scenario.load;
+    let wanted = load.level * scenario.bench.capacity() / scenario.bench.scale.max(1.0);
+    let options = |speed: f64| Options {
+        seed,
+        speed,
+        rate: wanted,
+        tenants: load.tenants,
+        turns: load.turns,
+        ..Options::default()
+    };
+    let offer = |arrival: Arrival| Offer {
+        at: arrival.at,
+        tenant: arrival.tenant,
+        session: arrival.session,
+        prompt: arrival.prompt,
+        output: arrival.output,
+        cached: arrival.cached,
+    };
+    // How much it asks as it is: one unit for a thousand uncached tokens.
+    let (mut units, mut last) = (0.0, Duration::ZERO);
+    for arrival in workload::open(name, &options(1.0)).ok()?.take(MEASURED) {
+        units += f64::from(arrival.prompt.saturating_sub(arrival.cached)) / 1000.0;
+        last = arrival.at;
     }
+    let speed = wanted * last.as_secs_f64().max(1e-3) / f64::max(units, 1e-3);
+    let arrivals: Source = Box::new(workload::open(name, &options(speed)).ok()?.map(offer));
+    Some(arrivals.peekable())
 }

@@ -19,6 +19,8 @@ pub mod world;
 
 pub mod fleet;
 pub mod naive;
+pub mod service;
+pub mod workload;
 
 pub mod bench;
 pub mod scenario;

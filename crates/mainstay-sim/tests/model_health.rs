@@ -28,6 +28,7 @@ const COARSE: Timing = Timing {
     strikes: 1,
     strike_span: ticks(0),
     windows: [(ticks(0), usize::MAX); 2],
+    kept: 1,
     missed: [1, 1],
     idle: ticks(0),
     clearing: 1,
@@ -35,7 +36,7 @@ const COARSE: Timing = Timing {
     hold: [ticks(1), ticks(2)],
     unproved: ticks(2),
     proving: (1, ticks(1)),
-    memory: ticks(6),
+    memory: ticks(7),
     pace: [ticks(1), ticks(1)],
     lacking: ticks(2),
 };
@@ -45,11 +46,12 @@ const FINE: Timing = Timing {
     strikes: 2,
     strike_span: ticks(1),
     windows: [(ticks(1), 2), (ticks(2), 3)],
+    kept: 3,
     missed: [2, 2],
     idle: ticks(1),
     clearing: 2,
     proving: (2, ticks(1)),
-    memory: ticks(3),
+    memory: ticks(4),
     ..COARSE
 };
 

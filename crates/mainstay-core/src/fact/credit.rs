@@ -1,6 +1,7 @@
 //! What a gateway decides about sites of ours, their credit and what is refused for want of it.
 
-use crate::names::{ModelId, TargetId, TierId};
+use crate::message::OrderId;
+use crate::names::{ModelId, SiteId, TargetId, TierId};
 
 /// One decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,18 @@ pub enum CreditFact {
         model: ModelId,
         /// Of which tier.
         tier: TierId,
+    },
+    /// This gateway doubts itself rather than the sites, or no more.
+    Doubt {
+        /// Whether it does.
+        is_in_doubt: bool,
+    },
+    /// An order is not followed here: too little would stay in service.
+    OrderIgnored {
+        /// Which.
+        id: OrderId,
+        /// Where.
+        site: Option<SiteId>,
     },
     /// So much of a site's own sessions go elsewhere now.
     Spilled {

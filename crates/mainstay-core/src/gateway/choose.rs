@@ -29,6 +29,7 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         self.unplan(request);
+        self.judge_orders(request, actions);
         let mut absent = Absent::default();
         if let Some(chosen) = self.among_equals(now, request, &mut absent) {
             return self.start(now, request, chosen, actions);
@@ -54,7 +55,10 @@ impl Gateway {
         absent: &mut Absent,
     ) -> Option<(TargetId, How)> {
         let life = self.lives.get(&request)?;
-        let demand = life.demand(now);
+        let mut demand = life.demand(now);
+        // A trickle takes the lowest tier there is.
+        let lowest = |known: &super::shed::Shedding| !known.has_below(demand.rank);
+        demand.may_trickle &= self.demand.get(&life.ask.model.0).is_none_or(lowest);
         let group = &self.config.models[usize::from(life.ask.model.0)].served_by;
         let (config, targets, when) = (&self.config, &mut self.targets, (now, &demand));
         let chosen = targets

@@ -286,6 +286,11 @@ impl Credit {
         (now < self.paused_until).then_some(self.paused_until)
     }
 
+    /// Attempts in flight are counted anew.
+    pub fn forget_in_flight(&mut self) {
+        self.in_flight = 0;
+    }
+
     /// Attempts in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight

@@ -1,9 +1,9 @@
 //! What the end of an attempt teaches about its target: health, credit, parking, limits.
 
 use crate::config::Config;
-use crate::fact::{Fact, How, Rung, Why};
+use crate::fact::{Fact, How, Rung, Verdict, Why};
 use crate::gateway::credit::{Cut, Refusal};
-use crate::gateway::health::{Change, Views};
+use crate::gateway::health::Change;
 use crate::gateway::request::{Broken, Report, Running, is_strike};
 use crate::gateway::{Action, Gateway};
 use crate::names::{ClientFault, ErrorClass, Scope, TargetId};
@@ -36,6 +36,7 @@ impl Gateway {
         }
         let was_parked = known.parked.take_if(|_| is_proof);
         let change = known.health.good(now);
+        self.note_outcome(now, target, false);
         if let Some((class, _)) = was_parked {
             for id in self.parked_with(target, class) {
                 self.targets.get_mut(id).parked = None;
@@ -85,7 +86,9 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         let target = running.target;
-        if is_strike(broken) {
+        let is_late = matches!(broken.why, Why::Silent | Why::NoFirstToken | Why::Stalled)
+            && self.hearsay.doubt.ignores_timeouts(now);
+        if is_strike(broken) && !is_late {
             self.strike(now, target, broken, actions);
         }
         let known = self.targets.get_mut(target);
@@ -127,7 +130,10 @@ impl Gateway {
         for id in hit {
             let known = self.targets.get_mut(id);
             known.last_good = false;
-            let change = known.health.strike(now, Views::ALONE);
+            let views = self.views(now, id);
+            let change = self.targets.get_mut(id).health.strike(now, views);
+            let left = change.is_some_and(|change| change.from == Verdict::Up);
+            self.note_outcome(now, id, left);
             tell(id, change, actions);
         }
     }
@@ -264,7 +270,7 @@ pub(super) fn siblings(config: &Config, target: TargetId) -> Vec<TargetId> {
     all.filter(|(_, t)| t.site == site).map(|(id, _)| id).collect()
 }
 
-fn tell(target: TargetId, change: Option<Change>, actions: &mut Vec<Action>) {
+pub(super) fn tell(target: TargetId, change: Option<Change>, actions: &mut Vec<Action>) {
     if let Some(Change { from, to, why }) = change {
         actions.push(Action::Fact(Fact::Health { target, from, to, why }));
     }

@@ -31,6 +31,8 @@ pub struct Timing {
     pub strike_span: Duration,
     /// Half of the outcomes of one of these windows make it suspect, from so many outcomes on.
     pub windows: [(Duration, usize); 2],
+    /// Outcomes kept for them; more in two seconds say nothing new.
+    pub kept: usize,
     /// Probes failed in a row, shallow and token, that make an idle target suspect. A token probe
     /// is the real path and ten times rarer, so fewer of them say as much.
     pub missed: [u8; 2],
@@ -60,6 +62,7 @@ impl Timing {
         strikes: 3,
         strike_span: Duration::from_millis(300),
         windows: [(Duration::from_secs(2), 20), (Duration::from_secs(30), 10)],
+        kept: 64,
         missed: [3, 2],
         idle: Duration::from_secs(5),
         clearing: 5,
@@ -81,8 +84,6 @@ const TRICKLE: [u32; 2] = [1, 5];
 const TRICKLE_WIDENS: Duration = Duration::from_secs(5);
 /// Peers not up that confirm what this gateway saw.
 const CONFIRMING: u16 = 2;
-/// Outcomes kept; more in two seconds say nothing new.
-const OUTCOMES: usize = 64;
 
 /// What others say of a target, and what this gateway says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -426,7 +427,7 @@ impl Health {
     }
 
     fn record(&mut self, now: Time, good: bool) {
-        if self.outcomes.len() == OUTCOMES {
+        if self.outcomes.len() == self.timing.kept {
             self.outcomes.pop_front();
         }
         self.outcomes.push_back((now, good));

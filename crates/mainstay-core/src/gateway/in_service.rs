@@ -175,3 +175,129 @@ impl Indirect {
         may
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::OrderId;
+    use alloc::string::String;
+
+    const LEAST: Least = Least { sites: 2, capacity: 30, mutants: Mutants::NONE };
+
+    fn sites(capacities: &[u64]) -> Vec<(SiteId, CostRate)> {
+        let numbered = capacities.iter().enumerate();
+        numbered.map(|(at, capacity)| (SiteId(at as u16), CostRate(*capacity))).collect()
+    }
+
+    fn order(site: u16, seq: u32) -> Order {
+        Order {
+            id: OrderId { author: 1, seq },
+            authority: 1,
+            verb: if seq.is_multiple_of(2) { Verb::Drain } else { Verb::Kill },
+            site: Some(SiteId(site)),
+            reason: String::new(),
+            left: Duration::from_secs(60),
+        }
+    }
+
+    fn is_enough(all: &[(SiteId, CostRate)], kept: u64) -> bool {
+        let least = match all.len() {
+            0 => 0,
+            1 | 2 => 1,
+            _ => 2,
+        };
+        let total: u64 = all.iter().map(|(_, capacity)| capacity.0).sum();
+        let stays = all.iter().enumerate().filter(|(at, _)| kept & (1 << at) != 0);
+        let stays: u64 = stays.map(|(_, (_, capacity))| capacity.0).sum();
+        kept.count_ones() >= least && stays * 100 >= total * 30
+    }
+
+    /// Calls `visit` with every list of `length` digits below `base`.
+    fn every(length: usize, base: u64, mut visit: impl FnMut(&[u64])) {
+        for number in 0..base.pow(length as u32) {
+            let digit = |place| number / base.pow(place as u32) % base;
+            let digits: Vec<u64> = (0..length).map(digit).collect();
+            visit(&digits);
+        }
+    }
+
+    #[test]
+    fn enough_stays_in_every_case_of_up_to_six_sites() {
+        let mut cases = 0u32;
+        for count in 0..=6 {
+            // Each site: what it carries (0, 1 or 3), and whether it is ordered or probed out.
+            every(count, 9, |digits| {
+                let capacities: Vec<u64> =
+                    digits.iter().map(|d| [0, 1, 3][*d as usize % 3]).collect();
+                let out = |how| {
+                    let sites = digits.iter().enumerate().filter(move |(_, d)| **d / 3 == how);
+                    sites.map(|(at, _)| at as u16)
+                };
+                let eligible = sites(&capacities);
+                // The youngest first, so that arrival and rank differ.
+                let orders: Vec<Order> =
+                    out(1).map(|site| order(site, 9 - u32::from(site))).collect();
+                let indirect: Vec<SiteId> = out(2).map(SiteId).collect();
+                let said = in_service(&eligible, &orders, &indirect, LEAST);
+                assert!(is_enough(&eligible, said.kept), "{digits:?}: {said:?}");
+                let mut turned = orders.clone();
+                turned.reverse();
+                let again = in_service(&eligible, &turned, &indirect, LEAST);
+                assert_eq!(said.kept, again.kept, "arrival makes no difference: {digits:?}");
+                // What is ignored was needed: without it too little would stay.
+                for (at, order) in orders.iter().enumerate() {
+                    let place = eligible.iter().position(|(site, _)| Some(*site) == order.site);
+                    let bit = 1u64 << place.expect("eligible");
+                    assert_eq!(said.ignored & (1 << at) != 0, said.kept & bit != 0, "{digits:?}");
+                }
+                cases += 1;
+            });
+        }
+        assert_eq!(cases, (0..=6).map(|count| 9u32.pow(count)).sum::<u32>());
+    }
+
+    #[test]
+    fn the_newest_order_of_the_lowest_authority_is_ignored_first() {
+        let eligible = sites(&[10, 10, 10]);
+        let high = Order { authority: 9, ..order(2, 7) };
+        let orders = [order(0, 2), order(1, 1), high];
+        let said = in_service(&eligible, &orders, &[], LEAST);
+        assert_eq!((said.kept, said.ignored), (0b011, 0b011));
+        assert!(said.keeps(0) && said.keeps(64) && !said.keeps(2));
+    }
+
+    #[test]
+    fn orders_win_over_indirect_evidence_and_the_oldest_of_that_over_newer() {
+        let eligible = sites(&[10, 10, 10, 10]);
+        let indirect = [SiteId(1), SiteId(2), SiteId(3)];
+        let said = in_service(&eligible, &[order(0, 1)], &indirect, LEAST);
+        assert_eq!((said.kept, said.spared), (0b1100, 0b110));
+    }
+
+    #[test]
+    fn a_sole_site_stays_whatever_is_ordered() {
+        let said = in_service(&sites(&[10]), &[order(0, 1)], &[SiteId(0)], LEAST);
+        assert_eq!((said.kept, said.ignored, said.spared), (1, 1, 1));
+    }
+
+    /// AWS, 19 October 2025: checks flapped on half-configured nodes.
+    #[test]
+    fn s05_lying_probes_remove_a_third_or_one_site_within_ten_minutes() {
+        let all = sites(&[10; 12]);
+        let (mut budget, mut removed) = (Indirect::default(), Vec::new());
+        for second in 0..599 {
+            let (now, site) = (Time::ZERO + Duration::from_secs(second), second % 8);
+            let site = SiteId(site as u16);
+            if budget.may_remove(now, site, &all, Mutants::NONE) && !removed.contains(&site) {
+                removed.push(site);
+            }
+        }
+        assert_eq!(removed.len(), 4, "33 % of 12 sites");
+        let large = sites(&[90, 10]);
+        let mut budget = Indirect::default();
+        assert!(budget.may_remove(Time::ZERO, SiteId(0), &large, Mutants::NONE));
+        assert!(!budget.may_remove(Time::ZERO, SiteId(1), &large, Mutants::NONE));
+        let later = Time::ZERO + INDIRECT_WITHIN;
+        assert!(budget.may_remove(later, SiteId(1), &large, Mutants::NONE));
+    }
+}

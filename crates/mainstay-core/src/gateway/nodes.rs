@@ -214,8 +214,9 @@ impl Gateway {
         let credited = known.held.spend(now, life.ask.cost, tier) || (is_open && !is_up);
         life.paid_only |= !credited;
         let srtt = known.held.srtt();
-        patience.first_token = (3 * (srtt + ACK)).clamp(ACK_WAIT.0, ACK_WAIT.1);
-        patience.stall = BEATS_WAIT + srtt;
+        let doubt = self.hearsay.doubt.factor(now);
+        patience.first_token = (3 * (srtt + ACK)).clamp(ACK_WAIT.0, ACK_WAIT.1) * doubt;
+        patience.stall = (BEATS_WAIT + srtt) * doubt;
         patience.drip_rate = 0.0;
         Some(Open {
             work: Work { from: self.config.fleet.me, attempt },

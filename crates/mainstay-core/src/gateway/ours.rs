@@ -36,7 +36,7 @@ impl Targets {
     ) -> Option<TargetId> {
         let is_up = |id: TargetId| {
             let known = self.get(id);
-            self.is_node(id) && !known.shut && known.health.verdict() == Verdict::Up
+            self.is_node(id) && !known.shut && known.verdict() == Verdict::Up
         };
         if let Some(home) = home.filter(|home| is_up(*home)) {
             return Some(home);
@@ -60,7 +60,7 @@ impl Targets {
         }
         let suits = |all: &mut Targets, id: TargetId| {
             all.is_open_node(config, id, demand)
-                && all.get(id).health.verdict() != Verdict::Up
+                && all.get(id).verdict() != Verdict::Up
                 && all.get_mut(id).health.takes_trickle(now)
         };
         group.iter().copied().find(|id| suits(self, *id))
@@ -85,7 +85,7 @@ impl Targets {
                 continue;
             }
             let known = self.get(id);
-            if known.shut || known.health.verdict() != Verdict::Up {
+            if known.shut || known.verdict() != Verdict::Up {
                 absent.gone = true;
                 continue;
             }
@@ -127,7 +127,7 @@ impl Targets {
         for &id in group {
             let known = self.get(id);
             if !self.is_open_node(config, id, demand)
-                || known.health.verdict() != Verdict::Up
+                || known.verdict() != Verdict::Up
                 || !known.held.may_speculate(now, tier)
                 || known.cap < 100
                 || known.held.first_token() > demand.left
@@ -154,7 +154,7 @@ impl Targets {
             if !self.is_node(id) || known.shut {
                 continue;
             }
-            match known.health.verdict() {
+            match known.verdict() {
                 Verdict::Up => {
                     let held = known.held.rates(now);
                     usable += held.map_or(CostRate::ZERO, |(rates, standby)| rates + standby);
@@ -173,7 +173,7 @@ impl Targets {
         demand: &Demand,
     ) -> Option<TargetId> {
         let fits = |id: &TargetId| {
-            self.is_open_node(config, *id, demand) && self.get(*id).health.verdict() != Verdict::Up
+            self.is_open_node(config, *id, demand) && self.get(*id).verdict() != Verdict::Up
         };
         let rank = |id: &TargetId| {
             let known = self.get(*id);
@@ -188,7 +188,7 @@ impl Targets {
         let mut sum = CostRate::ZERO;
         for &id in group {
             let known = self.get(id);
-            let is_up = known.health.verdict() == Verdict::Up;
+            let is_up = known.verdict() == Verdict::Up;
             if self.is_node(id) && !known.shut && is_up && known.held.offer() == Offer::Open {
                 sum += known.held.supply(now)?;
             }
@@ -200,7 +200,7 @@ impl Targets {
     pub fn offered(&self, group: &[TargetId]) -> CostRate {
         let is_up = |id: &&TargetId| {
             let known = self.get(**id);
-            self.is_node(**id) && !known.shut && known.health.verdict() == Verdict::Up
+            self.is_node(**id) && !known.shut && known.verdict() == Verdict::Up
         };
         group.iter().filter(is_up).map(|id| self.get(*id).held.offered()).sum()
     }

@@ -99,8 +99,17 @@ pub struct Target {
     pub shut: bool,
     /// The most of it that an order lets be used, in hundredths.
     pub cap: u8,
+    /// Whether it stays in use although probes speak against it: too little would be left.
+    pub spared: bool,
     /// The verdict by which its spill was last steered.
     pub steered: Verdict,
+}
+
+impl Target {
+    /// The verdict by which it is used.
+    pub fn verdict(&self) -> Verdict {
+        if self.spared { Verdict::Up } else { self.health.verdict() }
+    }
 }
 
 /// Why no target was found.
@@ -170,6 +179,20 @@ impl Targets {
     /// Every target with its id.
     pub fn iter(&self) -> impl Iterator<Item = (TargetId, &Target)> {
         (0u16..).map(TargetId).zip(&self.all)
+    }
+
+    /// What was known of the same target before another policy.
+    pub fn inherit(&mut self, id: TargetId, known: &mut Target, config: &Config) {
+        let window = config.targets[usize::from(id.0)].window.map(u64::from);
+        let fresh = self.get_mut(id);
+        let mut kept = core::mem::take(known);
+        kept.credit.forget_in_flight();
+        *fresh = Target { window: window.or(kept.window), ..kept };
+    }
+
+    /// Whether probes alone took something out of use.
+    pub fn has_indirect(&self) -> bool {
+        self.all.iter().any(|known| known.health.is_indirect())
     }
 
     /// Whether it is at a site of ours.
@@ -293,7 +316,7 @@ impl Targets {
             {
                 continue;
             }
-            if self.get(id).health.verdict() == Verdict::Up {
+            if self.get(id).verdict() == Verdict::Up {
                 usable.push((id, first, self.use_share(config, id, now)));
             } else {
                 absent.gone = true;
@@ -353,7 +376,7 @@ impl Targets {
             let target = self.get_mut(id);
             let usual = target.usual;
             let is_gone = target.shut
-                || target.health.verdict() != Verdict::Up
+                || target.verdict() != Verdict::Up
                 || target.parked.is_some_and(|(_, until)| now < until);
             let by_capacity = config.sites[site_index(config, id)]
                 .capacity

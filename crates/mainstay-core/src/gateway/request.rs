@@ -130,6 +130,12 @@ impl Asked {
         put(&mut self.sites, id);
     }
 
+    /// Targets have other numbers now, or none.
+    pub fn rename(&mut self, to: impl Fn(TargetId) -> Option<TargetId>) {
+        self.targets = self.targets.map(|id| id.and_then(&to));
+        self.sites = Default::default();
+    }
+
     /// Whether `id` was tried, or is at a site that cannot be reached.
     pub fn has(&self, config: &Config, id: TargetId) -> bool {
         self.targets.contains(&Some(id))

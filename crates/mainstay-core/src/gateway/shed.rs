@@ -80,6 +80,11 @@ impl Shedding {
         self.asked
     }
 
+    /// Whether lower tiers asked for something lately.
+    pub(super) fn has_below(&self, rank: u8) -> bool {
+        self.tiers.iter().skip(usize::from(rank) + 1).any(|sum| *sum > 0)
+    }
+
     /// What is asked for, by tier.
     pub(super) fn by_tier(&mut self, now: Time) -> PerTier<CostRate> {
         self.roll(now);

@@ -287,6 +287,7 @@ impl Gateway {
             self.budgets[usize::from(life.ask.tier.0)].earn(now);
         }
         self.targets.take(&self.config, target, now);
+        self.targets.get_mut(target).health.attempted(now);
         let probe = self.config.limits.probe_auth;
         if let Some((class, _)) = self.targets.get(target).parked {
             // This attempt is the probe; the next one must wait its turn.

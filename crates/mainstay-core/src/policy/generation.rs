@@ -120,6 +120,11 @@ impl Generations {
         self.staged.as_ref().map(|staged| &staged.snapshot)
     }
 
+    /// The newest generation that was seen, taken in or not.
+    pub fn newest(&self) -> Option<&Snapshot> {
+        self.newest.as_ref()
+    }
+
     /// What must be on disk.
     pub fn disk(&self) -> &Disk {
         &self.disk
@@ -263,6 +268,7 @@ impl Generations {
             failing: digest.failing,
             in_doubt: digest.in_doubt,
         };
+        self.peers.retain(|_, peer| is_fresh(now, peer, config));
         self.peers.insert(digest.from, peer);
         if let Some(staged) = &mut self.staged
             && staged.turns.canary() == Some(digest.from)
@@ -331,7 +337,9 @@ impl Generations {
         let soak = (!self.is_kept && self.current().is_some()).then(|| self.clean_since + SOAK);
         let staged = self.staged.as_ref().and_then(|staged| match staged.state {
             Wait::Taste { until } => Some(until),
-            Wait::Turn if !staged.is_told => Some(staged.canary_heard + config.silence_max),
+            Wait::Turn if !staged.is_told && staged.turns.canary() != Some(config.me) => {
+                Some(staged.canary_heard + config.silence_max)
+            }
             Wait::Turn | Wait::Token => None,
         });
         soak.into_iter().chain(staged).min()
@@ -404,6 +412,10 @@ impl Generations {
         }
         let Some(current) = self.current().cloned() else { return };
         self.is_kept = true;
+        if !self.disk.may_load(current.content) {
+            // It runs for want of anything better.
+            return;
+        }
         let (generation, content) = (current.generation, current.content);
         self.disk.keep_good(current);
         out.push(Action::Keep);

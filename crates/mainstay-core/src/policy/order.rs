@@ -135,8 +135,11 @@ impl Orders {
         self.held.iter().map(left).collect()
     }
 
-    /// Of the set: the same wherever the same orders are known.
+    /// Of the set: the same wherever the same orders are known; nothing if there are none.
     pub fn hash(&self) -> u64 {
+        if self.held.is_empty() {
+            return 0;
+        }
         let mut ids: Vec<OrderId> = self.held.iter().map(|held| held.order.id).collect();
         ids.sort();
         fold(ids.iter().flat_map(|id| [id.author, u64::from(id.seq)]))

@@ -18,6 +18,10 @@ use alloc::vec::Vec;
 /// the queue long before this.
 pub const QUEUE_MAX: usize = 65_536;
 
+/// However slow the workers are, this share of the time an attempt has is theirs at most: with
+/// nothing before it an attempt is always tried, else nothing would tell when they are well again.
+const SERVICE_MAX: f64 = 0.8;
+
 impl Site {
     pub(super) fn open(&mut self, now: Time, open: Open, actions: &mut Vec<Action>) {
         if let Some(attempt) = self.attempts.get(&open.work) {
@@ -29,12 +33,12 @@ impl Site {
         let judged = self.judge(now, &open);
         let (position, ttft, limit) = match judged {
             Ok(taken) => taken,
-            Err(reason) => return self.refuse(&open, reason, actions),
+            Err(reason) => return self.refuse(now, &open, reason, actions),
         };
         let pool = &mut self.pools[position];
-        let on_offer = on_offer(pool, self.cap);
+        let on_offer = pool.on_offer(now, self.cap);
         pool.admitted(now, open.cost, on_offer);
-        let service = pool.service().min(limit / 2);
+        let service = pool.service().min(limit.mul_f64(SERVICE_MAX));
         let expires = now + limit - service;
         let waiting = waiting(&open, expires);
         let attempt = Attempt {
@@ -89,14 +93,12 @@ impl Site {
         };
         let limit = patience.min(open.left);
         let service = pool.service();
-        let wait = pool.wait(open.tier, open.cost, open.moving);
+        let wait = pool.wait(now, open);
         let ttft = wait + service;
         if removes_deadlines {
             return Ok((position, ttft, limit));
         }
-        // A worker that is slow now is no reason to refuse what nothing is before: it would never
-        // be seen to be well again.
-        let predicted = wait + service.min(limit / 2);
+        let predicted = wait + service.min(limit.mul_f64(SERVICE_MAX));
         if predicted > open.left {
             return Err(Reason::TooLate);
         }
@@ -104,7 +106,7 @@ impl Site {
             return Err(Reason::Overloaded);
         }
         if !open.credited && !removes_room {
-            let offer = (on_offer(pool, cap), pool.config.median);
+            let offer = (pool.on_offer(now, cap), pool.config.median);
             let is_free = pool.workers.pick().is_some() && pool.room.may(now, open.cost, offer);
             let is_first = !pool.queue.has_at_or_above(open.tier);
             if !is_first || !(is_free || pool.queue.cost_below(open.tier) >= open.cost) {
@@ -114,16 +116,22 @@ impl Site {
         Ok((position, ttft, limit))
     }
 
-    fn refuse(&mut self, open: &Open, reason: Reason, actions: &mut Vec<Action>) {
+    fn refuse(&mut self, now: Time, open: &Open, reason: Reason, actions: &mut Vec<Action>) {
         let (work, tier) = (open.work, open.tier);
-        self.say_no(open, reason, actions);
+        self.say_no(now, open, reason, actions);
         actions.push(Action::Fact(SiteFact::Refused { work, tier, reason }));
     }
 
     /// The message itself; the attempt is not, or no longer, here.
-    pub(super) fn say_no(&mut self, open: &Open, reason: Reason, actions: &mut Vec<Action>) {
+    pub(super) fn say_no(
+        &mut self,
+        now: Time,
+        open: &Open,
+        reason: Reason,
+        actions: &mut Vec<Action>,
+    ) {
         let pool = self.pools.iter().find(|pool| pool.config.target == open.target);
-        let again = pool.map(|pool| pool.again(open.tier, open.cost, &mut self.rng));
+        let again = pool.map(|pool| pool.again(now, open, &mut self.rng));
         let cut = open.credited && matches!(reason, Reason::Overloaded | Reason::TooLate);
         let refuse = Refuse {
             attempt: open.work.attempt,
@@ -148,12 +156,6 @@ impl Site {
 
 /// Where the configuration names none.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What is on offer of a pool of which an order leaves `cap` hundredths.
-pub(super) fn on_offer(pool: &super::pool::Pool, cap: u8) -> crate::cost::CostRate {
-    let carries = pool.workers.carries().percent(u32::from(cap));
-    carries.percent(u32::from(pool.ramp.percent()))
-}
 
 /// The queue's view of an attempt.
 pub(super) fn waiting(open: &Open, expires: Time) -> Waiting {

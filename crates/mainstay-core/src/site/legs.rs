@@ -4,9 +4,9 @@
 //! another, under a budget of its own; after its first token the gateway resumes the answer, here
 //! or elsewhere.
 
-use super::admission::{on_offer, waiting};
+use super::admission::waiting;
 use super::pool::Pool;
-use super::workers::Calibration;
+use super::workers::{Calibration, Leg};
 use super::{Action, Attempt, Site, State, WorkerState};
 use crate::cost::CostUnits;
 use crate::fact::SiteFact;
@@ -65,7 +65,7 @@ impl Site {
             let waited = now.since(attempt.arrived);
             let is_late = waited >= attempt.open.left;
             let reason = if is_late { Reason::TooLate } else { Reason::Overloaded };
-            self.say_no(&attempt.open, reason, actions);
+            self.say_no(now, &attempt.open, reason, actions);
             let tier = attempt.open.tier;
             actions.push(Action::Fact(SiteFact::Shed { work, tier, waited }));
         }
@@ -87,7 +87,7 @@ impl Site {
     ) {
         let Some(attempt) = self.attempts.get_mut(&work) else { return };
         let State::Queued { expires } = attempt.state else { return };
-        let ahead = self.pools[attempt.pool].workers.give(worker, attempt.open.cost);
+        let ahead = self.pools[attempt.pool].workers.give(now, worker, attempt.open.cost);
         attempt.state =
             State::Running { worker, since: now, ahead, has_first_token: false, expires };
         if attempt.failed == 0 {
@@ -132,8 +132,7 @@ impl Site {
             State::Queued { expires } => pool.queue.remove(&waiting(&open, expires)),
             State::Running { worker, since, has_first_token, .. } => {
                 let before = if has_first_token { CostUnits::ZERO } else { open.cost };
-                pool.workers.take(worker, before);
-                pool.workers.held(open.cost, now.since(since));
+                pool.workers.take(now, Leg { worker, since, cost: open.cost }, before);
                 pool.room.give_back(open.cost - cost);
                 pool.queue.correct(open.tier, open.tenant, open.cost, cost);
             }
@@ -144,10 +143,16 @@ impl Site {
     /// A worker lost it, or refused it.
     pub(super) fn lost(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get(&work).copied() else { return };
-        let State::Running { worker, has_first_token, expires, .. } = attempt.state else { return };
+        let State::Running { worker, since, has_first_token, expires, .. } = attempt.state else {
+            return;
+        };
+        if attempt.failed > 0 && since == now {
+            // A worker went and each of its legs is reported besides: this one has moved already.
+            return;
+        }
         let before = if has_first_token { CostUnits::ZERO } else { attempt.open.cost };
         let pool = &mut self.pools[attempt.pool];
-        pool.workers.take(worker, before);
+        pool.workers.take(now, Leg { worker, since, cost: attempt.open.cost }, before);
         let failed = attempt.failed + 1;
         let may_move = !has_first_token && failed <= FAILED_MAX && !pool.workers.is_empty();
         if may_move && self.offer != Offer::Closed && self.legs.take(now) {
@@ -159,7 +164,7 @@ impl Site {
             self.attempts.remove(&work);
             let no_worker = has_first_token || self.pools[attempt.pool].workers.is_empty();
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
-            self.hand_back(&attempt, reason, actions);
+            self.hand_back(now, &attempt, reason, actions);
         }
         self.pump(now, attempt.pool, actions);
     }
@@ -200,7 +205,7 @@ impl Site {
                 for work in self.pools[position].queue.works() {
                     let Some(attempt) = self.attempts.get(&work).copied() else { continue };
                     self.leave(now, work, actions);
-                    self.hand_back(&attempt, Reason::NoWorker, actions);
+                    self.hand_back(now, &attempt, Reason::NoWorker, actions);
                 }
             }
         }
@@ -244,30 +249,26 @@ impl Site {
                 pool.room.give_back(open.cost);
             }
             State::Running { worker, since, has_first_token, .. } => {
-                if has_first_token {
-                    // The prompt was worked through, which is what a pool is short of.
-                    pool.workers.take(worker, CostUnits::ZERO);
-                    pool.workers.held(open.cost, now.since(since));
-                } else {
-                    pool.workers.take(worker, open.cost);
-                    pool.room.give_back(open.cost);
-                    pool.queue.correct(open.tier, open.tenant, open.cost, CostUnits::ZERO);
-                }
+                // Once the prompt was worked through, what a pool is short of is spent.
+                let before = if has_first_token { CostUnits::ZERO } else { open.cost };
+                pool.workers.take(now, Leg { worker, since, cost: open.cost }, before);
+                pool.room.give_back(before);
+                pool.queue.correct(open.tier, open.tenant, before, CostUnits::ZERO);
                 actions.push(Action::Abort { work, worker });
             }
         }
-        debug_assert!(on_offer(pool, 100) <= pool.workers.calibrated());
         Some(position)
     }
 
     /// Tells the gateway that an attempt taken in is not here any more.
     pub(super) fn hand_back(
         &mut self,
+        now: Time,
         attempt: &Attempt,
         reason: Reason,
         actions: &mut Vec<Action>,
     ) {
-        self.say_no(&attempt.open, reason, actions);
+        self.say_no(now, &attempt.open, reason, actions);
         let (work, tier) = (attempt.open.work, attempt.open.tier);
         actions.push(Action::Fact(SiteFact::HandedBack { work, tier, reason }));
     }
@@ -277,7 +278,7 @@ impl Site {
         let all: Vec<Attempt> = self.attempts.values().copied().collect();
         for attempt in all {
             self.leave(now, attempt.open.work, actions);
-            self.hand_back(&attempt, Reason::Draining, actions);
+            self.hand_back(now, &attempt, Reason::Draining, actions);
         }
     }
 }

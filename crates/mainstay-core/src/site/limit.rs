@@ -28,11 +28,13 @@ const USUAL_SLOW: f64 = 1.0 / 16_384.0;
 const MEASURE: Duration = Duration::from_secs(1);
 /// and over so many first tokens, or three times as long.
 const MEASURE_COUNT: u32 = 8;
-/// Weight of a new measure.
+/// Weight of a new measure,
 const MEASURE_STEP: f64 = 0.5;
+/// unless it is below this share of the old one: that is no noise, and counts at once.
+const MEASURE_FELL: f64 = 0.6;
 /// A measured share grows so much a second while the worker is not full: from a tenth to the whole
-/// within ten seconds, so that a site that recovered says so.
-const GROWTH: f64 = 1.26;
+/// within six seconds, so that a site that recovered says so.
+const GROWTH: f64 = 1.5;
 /// Something always goes to a live worker, else nothing would tell when it is well again.
 const LEAST: f64 = 0.02;
 
@@ -133,7 +135,8 @@ impl Limit {
         }
         let rate = self.served.as_f64() / passed.as_secs_f64();
         let share = (rate / capacity.as_f64().max(0.001)).clamp(LEAST, 1.0);
-        self.measured += MEASURE_STEP * (share - self.measured);
+        let step = if share < MEASURE_FELL * self.measured { 1.0 } else { MEASURE_STEP };
+        self.measured += step * (share - self.measured);
         self.full_since = Some(now);
         self.served = CostUnits::ZERO;
         self.count = 0;

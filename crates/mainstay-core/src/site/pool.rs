@@ -5,9 +5,9 @@
 use crate::config::{Pool as PoolConfig, SiteConfig};
 use crate::cost::{CostRate, CostUnits};
 use crate::lease::Granter;
-use crate::message::Offer;
+use crate::message::{Offer, Open};
 use crate::mutant::Mutant;
-use crate::names::{GatewayId, TierId};
+use crate::names::GatewayId;
 use crate::rng::Rng;
 use crate::share::thousandths;
 use crate::site::grants::{Grants, Supply};
@@ -86,13 +86,13 @@ impl Pool {
     }
 
     /// What there is to grant, of which an operator's order leaves `cap` hundredths.
-    pub fn supply(&self, cap: u8, offer: Offer) -> Supply {
+    pub fn supply(&self, now: Time, cap: u8, offer: Offer) -> Supply {
         Supply {
-            capacity: self.workers.carries().percent(u32::from(cap.min(100))),
+            capacity: self.workers.carries(now).percent(u32::from(cap.min(100))),
             ramp: self.ramp.percent(),
             queued: self.queue.cost(),
             offer,
-            ttft: self.service() + time_for(self.queue.cost(), self.workers.carries()),
+            ttft: self.service() + time_for(self.queue.cost(), self.workers.carries(now)),
         }
     }
 
@@ -101,19 +101,19 @@ impl Pool {
         self.workers.service().unwrap_or(FIRST_TOKEN_GUESS)
     }
 
-    /// How long work of this tier would wait for a worker.
-    pub fn wait(&self, tier: TierId, cost: CostUnits, moving: bool) -> Duration {
-        let ahead = if moving { CostUnits::ZERO } else { self.queue.ahead(tier) };
+    /// How long it would wait for a worker.
+    pub fn wait(&self, now: Time, open: &Open) -> Duration {
+        let ahead = if open.moving { CostUnits::ZERO } else { self.queue.ahead(open.tier) };
         if ahead == CostUnits::ZERO && self.workers.pick().is_some() {
             return Duration::ZERO;
         }
-        time_for(ahead + cost, self.workers.carries())
+        time_for(ahead + open.cost, self.workers.carries(now))
     }
 
     /// When a refused attempt may come back: when what is before it will be gone.
-    pub fn again(&self, tier: TierId, cost: CostUnits, rng: &mut Rng) -> Duration {
-        let rate = self.workers.carries().percent(u32::from(self.ramp.percent()));
-        let drain = time_for(self.queue.ahead(tier) + cost, rate).min(AGAIN.1);
+    pub fn again(&self, now: Time, open: &Open, rng: &mut Rng) -> Duration {
+        let rate = self.workers.carries(now).percent(u32::from(self.ramp.percent()));
+        let drain = time_for(self.queue.ahead(open.tier) + open.cost, rate).min(AGAIN.1);
         let (low, high) = (drain.mul_f64(1.0 - AGAIN_SPREAD), drain.mul_f64(1.0 + AGAIN_SPREAD));
         rng.between(low, high).clamp(AGAIN.0, AGAIN.1)
     }
@@ -137,6 +137,12 @@ impl Pool {
         }
         let used = self.used / on_offer.as_f64().max(0.001) * 100.0;
         self.ramp.second(now, used as u64, is_late || self.workers.are_slow())
+    }
+
+    /// On offer now, of what an order leaves.
+    pub fn on_offer(&self, now: Time, cap: u8) -> CostRate {
+        let supply = self.supply(now, cap, Offer::Open);
+        supply.capacity.percent(u32::from(supply.ramp))
     }
 
     /// The capacity as it was told and as it is, if that is worth telling.

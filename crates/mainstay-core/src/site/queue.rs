@@ -298,3 +298,125 @@ pub fn time_for(work: CostUnits, rate: crate::cost::CostRate) -> Duration {
     let micros = u128::from(work.0) * 1_000_000 / u128::from(rate.0.max(1));
     Duration::from_micros(u64::try_from(micros).unwrap_or(NEVER).min(NEVER))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{AttemptId, GatewayId, RequestId};
+    use crate::rng::Rng;
+
+    fn waiting(number: u64, tier: u8, tenant: u32, cost: u64) -> Waiting {
+        let attempt = AttemptId { request: RequestId(number), number: 1 };
+        Waiting {
+            work: Work { from: GatewayId(0), attempt },
+            tier: TierId(tier),
+            tenant,
+            cost: CostUnits(cost),
+            expires: Time::from_micros(1_000_000 + number),
+            moving: false,
+        }
+    }
+
+    #[test]
+    fn tenants_with_work_waiting_are_served_alike_within_two_of_the_largest_requests() {
+        for seed in 0..50 {
+            let (mut queue, mut rng) = (Queue::new(&[0], false), Rng::new(seed));
+            let (mut number, mut served, mut at) = (0, [0u64; 4], BTreeMap::new());
+            for _ in 0..3000 {
+                for tenant in 0..4 {
+                    // The first asks a hundred times as often, none runs out of work.
+                    for _ in 0..if tenant == 0 { 10 } else { 1 } {
+                        number += 1;
+                        let new = waiting(number, 0, tenant, 1 + rng.below(1000));
+                        at.insert(new.work, new);
+                        queue.push(new);
+                    }
+                }
+                let work = queue.pop().expect("work");
+                let Waiting { tenant, cost, .. } = at[&work];
+                served[tenant as usize] += cost.0;
+                let (most, least) = (served.iter().max(), served.iter().min());
+                let gap = most.zip(least).map_or(0, |(most, least)| most - least);
+                assert!(gap <= 2 * 1000, "seed {seed}: {served:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn backlogged_tiers_get_their_floors_and_no_tier_starves() {
+        let mut queue = Queue::new(&[400, 250, 50, 0], false);
+        let mut served = [0u64; 4];
+        for number in 0..4000u64 {
+            (0..4).for_each(|tier| queue.push(waiting(number * 4 + tier, tier as u8, 1, 1000)));
+            let work = queue.pop().expect("work");
+            served[(work.attempt.request.0 % 4) as usize] += 1;
+        }
+        assert!(served[0] >= 1600 && served[1] >= 1000 && served[2] >= 200, "{served:?}");
+        assert!(served[3] > 0 && served[0] > 2 * served[1], "{served:?}");
+    }
+
+    #[test]
+    fn without_floors_the_highest_tier_takes_everything() {
+        let mut queue = Queue::new(&[400, 250], true);
+        for number in 0..100 {
+            queue.push(waiting(number * 2, 0, 1, 1000));
+            queue.push(waiting(number * 2 + 1, 1, 1, 1000));
+        }
+        let first: Vec<_> = (0..100).filter_map(|_| queue.pop()).collect();
+        assert!(first.iter().all(|work| work.attempt.request.0 % 2 == 0));
+    }
+
+    #[test]
+    fn moving_work_is_first_in_its_tier_and_expired_work_is_found() {
+        let mut queue = Queue::new(&[0], false);
+        queue.push(waiting(1, 0, 1, 10));
+        queue.push(Waiting { moving: true, ..waiting(2, 0, 2, 10) });
+        assert_eq!(queue.expired(Time::from_micros(1_000_000)), None);
+        assert_eq!(queue.expired(Time::from_micros(1_000_001)), Some(waiting(1, 0, 1, 10).work));
+        assert_eq!(queue.pop(), Some(waiting(2, 0, 2, 10).work));
+        assert_eq!((queue.len(), queue.cost()), (1, CostUnits(10)));
+    }
+
+    #[test]
+    fn a_queue_is_empty_after_any_order_of_pushes_pops_and_removals() {
+        for seed in 0..200 {
+            let (mut queue, mut rng) = (Queue::new(&[300, 0], false), Rng::new(seed));
+            let mut there: BTreeMap<Work, Waiting> = BTreeMap::new();
+            for number in 0..300 {
+                let tier = rng.below(2) as u8;
+                let new = Waiting {
+                    moving: rng.below(5) == 0,
+                    ..waiting(number, tier, rng.below(9) as u32, 1 + rng.below(99))
+                };
+                there.insert(new.work, new);
+                queue.push(new);
+                let popped = (rng.below(2) == 0).then(|| queue.pop()).flatten();
+                let gone = popped.map(|work| there.remove(&work).expect("waits once"));
+                if let Some(gone) = gone.filter(|_| rng.below(2) == 0) {
+                    queue.correct(gone.tier, gone.tenant, gone.cost, CostUnits(rng.below(150)));
+                }
+                if rng.below(4) == 0 {
+                    let (_, gone) = there.pop_first().unwrap_or((new.work, new));
+                    queue.remove(&gone);
+                }
+                let cost: CostUnits = there.values().map(|waiting| waiting.cost).sum();
+                assert_eq!((queue.len(), queue.cost()), (there.len(), cost), "seed {seed}");
+            }
+            while let Some(work) = queue.pop() {
+                there.remove(&work);
+            }
+            assert!(there.is_empty() && queue.is_empty(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn debts_of_absent_tenants_are_bounded() {
+        let mut queue = Queue::new(&[0], false);
+        for number in 0..20_000u64 {
+            queue.push(waiting(number, 0, number as u32, 1 + number % 977));
+            queue.pop();
+        }
+        assert!(queue.lanes[0].tenants.len() <= DEBTS_MAX + 1);
+        assert!(queue.lanes[0].debts.len() <= DEBTS_MAX);
+    }
+}

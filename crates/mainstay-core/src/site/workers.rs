@@ -7,16 +7,13 @@
 use crate::cost::{CostRate, CostUnits};
 use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
+use crate::site::streams::Streams;
 use crate::time::{Duration, Time};
 use alloc::collections::BTreeMap;
 
 /// Work without its first token that keeps a worker busy: a little more than it does while one
 /// first token is under way. A slow worker needs no more: it does less, for longer.
 const IN_HAND: Duration = Duration::from_millis(350);
-/// Weight of one answer in the stream time of a cost unit.
-const STREAM_STEP: f64 = 1.0 / 128.0;
-/// Answers before stream time bounds the capacity; the first to end are the short ones.
-const STREAM_LEARN: u32 = 64;
 
 /// One worker.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +38,23 @@ pub struct Calibration {
     pub cold: bool,
 }
 
+/// One worker's try at an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Leg {
+    /// Whose.
+    pub worker: WorkerId,
+    /// Since when.
+    pub since: Time,
+    /// What the attempt costs.
+    pub cost: CostUnits,
+}
+
 /// The live workers of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct Workers {
     all: BTreeMap<WorkerId, Worker>,
     usual: Usual,
-    /// Seconds that a stream is held for one cost unit.
-    stream_time: f64,
-    stream_samples: u32,
+    open: Streams,
 }
 
 impl Worker {
@@ -112,7 +118,8 @@ impl Workers {
     }
 
     /// Gives it work; what it has in hand with it.
-    pub fn give(&mut self, id: WorkerId, cost: CostUnits) -> CostUnits {
+    pub fn give(&mut self, now: Time, id: WorkerId, cost: CostUnits) -> CostUnits {
+        self.open.open(now);
         let Some(worker) = self.all.get_mut(&id) else { return cost };
         worker.running += 1;
         worker.ahead += cost;
@@ -129,21 +136,11 @@ impl Workers {
     }
 
     /// Work left the worker; `before` is its cost if its first token had not come.
-    pub fn take(&mut self, id: WorkerId, before: CostUnits) {
-        let Some(worker) = self.all.get_mut(&id) else { return };
+    pub fn take(&mut self, now: Time, leg: Leg, before: CostUnits) {
+        self.open.close(now, leg.since, leg.cost);
+        let Some(worker) = self.all.get_mut(&leg.worker) else { return };
         worker.running = worker.running.saturating_sub(1);
         worker.ahead -= before;
-    }
-
-    /// An answer of this cost held a stream for so long.
-    pub fn held(&mut self, cost: CostUnits, held: Duration) {
-        if cost == CostUnits::ZERO {
-            return;
-        }
-        self.stream_samples = self.stream_samples.saturating_add(1);
-        let seconds = held.as_secs_f64() / cost.as_f64();
-        let step = (1.0 / f64::from(self.stream_samples)).max(STREAM_STEP);
-        self.stream_time += step * (seconds - self.stream_time);
     }
 
     /// Whether each worker has all it may have, while more waits or nothing does.
@@ -158,18 +155,15 @@ impl Workers {
     /// A second has passed.
     pub fn second(&mut self) {
         self.all.values_mut().for_each(|worker| worker.limit.second());
+        self.open.second();
     }
 
     /// What they can carry now: the smaller of what was measured and what calibration says, and not
     /// more than their streams let through.
-    pub fn carries(&self) -> CostRate {
+    pub fn carries(&self, now: Time) -> CostRate {
         let measured: f64 = self.all.values().map(Worker::carries).sum();
-        let mut rate = measured;
-        if self.stream_samples >= STREAM_LEARN && self.stream_time > 0.0 {
-            let streams: u32 = self.all.values().map(|worker| worker.streams).sum();
-            rate = rate.min(f64::from(streams) / self.stream_time);
-        }
-        CostRate((rate * 1000.0) as u64).min(self.calibrated())
+        let rate = CostRate((measured * 1000.0) as u64).min(self.calibrated());
+        self.open.carry(now, self.streams()).map_or(rate, |open| rate.min(open))
     }
 
     /// What calibration says.
@@ -190,17 +184,19 @@ impl Workers {
         sum > TOLERANCE * self.calibrated().as_f64()
     }
 
-    /// First tokens without a queue, by usual ones and how slow the workers are now.
+    /// First tokens without a queue: usual ones with what the workers have in hand, times how slow
+    /// they are now.
     pub fn service(&self) -> Option<Duration> {
-        let should = self.calibrated().as_f64();
-        let does = self.all.values().map(Worker::carries).sum::<f64>();
-        let usual = self.usual.time()?;
-        Some(usual.mul_f64(should.max(0.001) / does.max(0.001)))
+        self.usual.time()?;
+        let all = self.calibrated();
+        let slow = self.all.values().map(|w| w.capacity.as_f64() * w.limit.residual()).sum::<f64>();
+        let slow = (slow / all.as_f64().max(0.001)).max(0.5);
+        Some(Duration::from_secs_f64(self.usual.expected(self.ahead(), all) * slow))
     }
 
     /// Answers under way.
     pub fn running(&self) -> u32 {
-        self.all.values().map(|worker| worker.running).sum()
+        self.open.count()
     }
 
     /// Answers that may be under way at once.

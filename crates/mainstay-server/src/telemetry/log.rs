@@ -76,6 +76,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         | Fact::Credit(
             CreditFact::Regained { .. }
             | CreditFact::Drift { is_off: false, .. }
+            | CreditFact::Doubt { is_in_doubt: false }
             | CreditFact::PanicEnded { .. }
             | CreditFact::SheddingEnded { .. }
             | CreditFact::Spilled { .. },
@@ -91,6 +92,8 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
             CreditFact::Lapsed { .. }
             | CreditFact::Drift { is_off: true, .. }
             | CreditFact::PairingDropped { .. }
+            | CreditFact::Doubt { is_in_doubt: true }
+            | CreditFact::OrderIgnored { .. }
             | CreditFact::PanicBegan { .. }
             | CreditFact::SheddingBegan { .. },
         ) => {

@@ -150,6 +150,8 @@ fn credit_kind(fact: &CreditFact) -> &'static str {
         CreditFact::PanicEnded { .. } => "panic_ended",
         CreditFact::SheddingBegan { .. } => "shedding_began",
         CreditFact::SheddingEnded { .. } => "shedding_ended",
+        CreditFact::Doubt { .. } => "self_doubt",
+        CreditFact::OrderIgnored { .. } => "order_ignored",
         CreditFact::Spilled { .. } => "spilled",
     }
 }
@@ -184,6 +186,14 @@ fn of_credit(names: &Names, fact: &CreditFact) -> String {
         CreditFact::SheddingEnded { model, tier } => {
             format!("tier {} of {} has room again", names.tier(*tier), names.model(*model))
         }
+        CreditFact::Doubt { is_in_doubt: true } => {
+            "most of what it uses failed at once: this gateway doubts itself".to_owned()
+        }
+        CreditFact::Doubt { is_in_doubt: false } => "this gateway trusts itself again".to_owned(),
+        CreditFact::OrderIgnored { id, .. } => format!(
+            "order {} of author {:016x} is not followed here: too little would stay in service",
+            id.seq, id.author
+        ),
         CreditFact::Spilled { target, percent } => {
             format!("{percent} % of the sessions of {} go elsewhere", at(target))
         }

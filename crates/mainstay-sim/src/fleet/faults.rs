@@ -18,6 +18,8 @@ use mainstay_core::time::Duration;
 
 /// A gateway that a poisoned request crashed is started again by what watches over it.
 const SUPERVISED: Duration = Duration::from_secs(1);
+/// Crashes in a row with a tenant in flight, after which that tenant is kept out.
+const QUARANTINED: u8 = 2;
 
 impl World<'_> {
     pub(super) fn fault_begins(&mut self, at: usize) {
@@ -51,6 +53,13 @@ impl World<'_> {
                 let site = usize::from(*site);
                 self.adopt(|config| config.targets[site].labels |= LONG);
             }
+            _ => self.other_begins(at),
+        }
+    }
+
+    /// Faults of processes, clients and policy begin.
+    fn other_begins(&mut self, at: usize) {
+        match &self.scenario.faults[at].kind {
             FaultKind::CrashAll { what, restart } => self.crash_all(*what, *restart),
             FaultKind::GatewayCrash { gateways, restart } => {
                 for gateway in self.gateways_of(gateways) {
@@ -84,19 +93,11 @@ impl World<'_> {
                     self.crowd.add_gateway(near, gateway as u16);
                 }
             }
-            FaultKind::LyingHealth { .. }
-            | FaultKind::Unloadable { .. }
-            | FaultKind::PolicyPush { .. }
-            | FaultKind::Override { .. }
-            | FaultKind::PolicySourceDown
-            | FaultKind::KeyStoreDown
-            | FaultKind::LedgerDown
-            | FaultKind::ConsoleDown { .. }
-            | FaultKind::TelemetryStuck
-            | FaultKind::ResolverBlackhole { .. }
-            | FaultKind::PublisherPause { .. }
-            | FaultKind::Poison { .. }
-            | FaultKind::DnsSurge { .. } => {}
+            FaultKind::PolicyPush { content, author, force, validator } => {
+                self.publishes(content, author, (*force, *validator));
+            }
+            FaultKind::Override { .. } => self.commands(at),
+            kind => debug_assert!(acts_while_in_force(kind) || has_no_effect(kind)),
         }
     }
 
@@ -138,25 +139,7 @@ impl World<'_> {
             }
             FaultKind::Surge { .. } | FaultKind::Tenant { .. } => self.refresh_streams(),
             FaultKind::Clock { gateways, .. } => self.drift(gateways, 0.0),
-            FaultKind::WorkersLost { .. }
-            | FaultKind::ColdCache { .. }
-            | FaultKind::CrashAll { .. }
-            | FaultKind::GatewayCrash { .. }
-            | FaultKind::Release { .. }
-            | FaultKind::Scale { .. }
-            | FaultKind::LyingHealth { .. }
-            | FaultKind::Unloadable { .. }
-            | FaultKind::PolicyPush { .. }
-            | FaultKind::Override { .. }
-            | FaultKind::PolicySourceDown
-            | FaultKind::KeyStoreDown
-            | FaultKind::LedgerDown
-            | FaultKind::ConsoleDown { .. }
-            | FaultKind::TelemetryStuck
-            | FaultKind::ResolverBlackhole { .. }
-            | FaultKind::PublisherPause { .. }
-            | FaultKind::Poison { .. }
-            | FaultKind::DnsSurge { .. } => {}
+            _ => {}
         }
     }
 
@@ -309,9 +292,17 @@ impl World<'_> {
         })
     }
 
-    /// A poisoned request has come to a gateway.
-    pub(super) fn poisoned(&mut self, at: usize) {
+    /// A poisoned request has come to a gateway: it dies, unless its journal says that this tenant
+    /// was in flight at two crashes in a row. Then the request alone is refused.
+    pub(super) fn poisoned(&mut self, at: usize, tenant: u32) -> bool {
+        let suspects = &mut self.gateways[at].suspects;
+        if *suspects == (tenant, QUARANTINED) {
+            return false;
+        }
+        let before = if suspects.0 == tenant { suspects.1 } else { 0 };
+        *suspects = (tenant, before + 1);
         self.gateway_dies(at, Some(SUPERVISED));
+        true
     }
 }
 
@@ -326,4 +317,30 @@ fn move_sessions(config: &mut Config, share: f64, to: usize) {
         }
     }
     config.targets[to].home += moved;
+}
+
+/// Faults that are looked up where they matter, as long as they are in force.
+fn acts_while_in_force(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::LyingHealth { .. }
+            | FaultKind::Unloadable { .. }
+            | FaultKind::PolicySourceDown
+            | FaultKind::Poison { .. }
+    )
+}
+
+/// Faults of what stands on no request's path, and of what this world has not: names are resolved
+/// and answered outside it, and it has one publisher. They are accepted, and nothing may follow.
+fn has_no_effect(kind: &FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::KeyStoreDown
+            | FaultKind::LedgerDown
+            | FaultKind::ConsoleDown { .. }
+            | FaultKind::TelemetryStuck
+            | FaultKind::ResolverBlackhole { .. }
+            | FaultKind::PublisherPause { .. }
+            | FaultKind::DnsSurge { .. }
+    )
 }

@@ -4,6 +4,7 @@ use super::digest::Said;
 use super::moment::{Message, Moment, position};
 use super::network::Way;
 use super::nodes::{Clock, Front, GatewayNode, Reach};
+use super::policies::{NEVER, Pulse, fresh_disk};
 use super::{PolicyKind, World};
 use crate::naive::NaiveGateway;
 use crate::scenario::{FaultKind, Lie};
@@ -12,6 +13,7 @@ use mainstay_core::gateway::{Action, Event, Gateway, Probe};
 use mainstay_core::message::Report;
 use mainstay_core::names::{SiteId, TargetId};
 use mainstay_core::time::Duration;
+use mainstay_core::{policy, site};
 
 /// A probe that has no answer by then has failed.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
@@ -32,6 +34,14 @@ impl World<'_> {
             life: 0,
             up: vec![true; self.sites.len()],
             answers: vec![1; self.plan.gateways],
+            policy: None,
+            policy_tick: None,
+            disk: fresh_disk(&self.policy_source),
+            stopped: NEVER,
+            pulse: Pulse::default(),
+            failing: 0,
+            in_doubt: false,
+            suspects: (0, 0),
         });
         if at < self.plan.first_gateways {
             self.gateway_starts(at);
@@ -44,7 +54,11 @@ impl World<'_> {
             return;
         }
         let seed = self.rng.bits();
+        if self.policy == PolicyKind::Mainstay {
+            self.boot_policy(at, seed);
+        }
         let node = &mut self.gateways[at];
+        node.in_doubt = false;
         node.life += 1;
         node.tick = None;
         let is_again = node.life > 1;
@@ -63,6 +77,11 @@ impl World<'_> {
             self.checks.restarts(self.now, at);
         }
         self.tell_gateway(at, Event::Tick);
+        let node = &self.gateways[at];
+        let orders = node.policy.as_ref().map(|p| p.orders(node.clock.local(self.now)));
+        if let Some(orders) = orders.filter(|orders| !orders.is_empty()) {
+            self.tell_gateway(at, Event::Orders(orders));
+        }
     }
 
     /// A gateway process dies; its clients and its attempts lose their connections.
@@ -70,6 +89,8 @@ impl World<'_> {
         if self.gateways[at].front.take().is_none() {
             return;
         }
+        self.gateways[at].policy = None;
+        self.gateways[at].stopped = self.now;
         let of_it = self
             .attempts
             .iter()
@@ -128,7 +149,8 @@ impl World<'_> {
             Action::Start(start) => self.start(at, start),
             Action::Close { request, close } => self.closed(at, request, close),
             Action::Report { site, report } => self.report(at, site, report),
-            Action::Digest { to, digest } => {
+            Action::Digest { to, mut digest } => {
+                self.fill_digest(at, &mut digest);
                 let to = position(to);
                 if let Some(arrives) = self.network.peer(self.now, at, to) {
                     let message = Message::Digest { to: to as u16, digest: Box::new(digest) };
@@ -198,25 +220,27 @@ impl World<'_> {
                 }
                 Probe::Token => is_served,
             };
-        let comes =
-            self.network.probe(self.now, at, site).filter(|_| node.reach != Reach::Swallows);
+        let in_time = self.now + PROBE_WAIT;
+        let is_silent = node.reach == Reach::Swallows;
+        let comes = self.network.probe(self.now, at, site);
+        let comes = comes.filter(|comes| !is_silent && *comes <= in_time);
         let good = self.lie(site).unwrap_or(is_well && comes.is_some());
         let takes = if probe == Probe::Token { PROBE_TOKEN } else { Duration::ZERO };
-        let ends = comes.map_or(self.now + PROBE_WAIT, |comes| comes + takes);
+        let ends = comes.map_or(in_time, |comes| comes + takes);
         self.post(ends, Message::Probed { to: at as u16, target, probe, good });
     }
 
     /// What lying probes of this site say now.
     fn lie(&self, site: usize) -> Option<bool> {
         let faults = self.scenario.faults.iter().zip(&self.in_force);
-        let lies =
+        let mut lies =
             faults.filter(|(_, in_force)| **in_force).filter_map(|(fault, _)| match &fault.kind {
                 FaultKind::LyingHealth { sites, pattern } => {
                     super::network::holds(sites, site).then_some((fault.at, *pattern))
                 }
                 _ => None,
             });
-        let (since, pattern) = lies.last()?;
+        let (since, pattern) = lies.next_back()?;
         Some(match pattern {
             Lie::Down => false,
             Lie::Up => true,
@@ -240,17 +264,30 @@ impl World<'_> {
             }
             Message::Refuse { to, key, refuse } => self.refused(usize::from(to), key, refuse),
             Message::Digest { to, digest } => {
-                self.tell_gateway(usize::from(to), Event::Digest(*digest));
+                let to = usize::from(to);
+                self.tell_policy(to, policy::Event::Digest((*digest).clone()));
+                self.tell_gateway(to, Event::Digest(*digest));
+            }
+            Message::SiteOrders { site, orders } => {
+                let site = usize::from(site);
+                if self.sites[site].reach == Reach::Open {
+                    self.tell_site(site, site::Event::Orders(orders));
+                }
             }
             Message::Probed { to, target, probe, good } => {
+                let site = usize::from(target.0);
+                let node = &self.sites[site];
+                let runs = node.house.as_ref().is_some_and(|h| !h.is_healthy(self.now));
+                if !good && node.reach == Reach::Open && runs && self.lie(site).is_none() {
+                    self.checks.is_full();
+                }
                 self.tell_gateway(usize::from(to), Event::Probed { target, probe, good });
             }
-            Message::Order { .. }
+            message @ (Message::Order { .. }
             | Message::Fetch { .. }
             | Message::Orders { .. }
-            | Message::SiteOrders { .. }
             | Message::Snapshot { .. }
-            | Message::Tasted { .. } => {}
+            | Message::Tasted { .. }) => self.deliver_policy(message),
         }
     }
 }

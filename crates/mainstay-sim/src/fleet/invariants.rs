@@ -3,7 +3,7 @@
 use super::clients::User;
 use super::digest::{Digest, Said};
 use super::nodes::SiteNode;
-use crate::outcome::Violation;
+use crate::outcome::{Timeline, Violation};
 use crate::world::START;
 use mainstay_core::fact::{Fact, How, Verdict};
 use mainstay_core::gateway::{Event, Start};
@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 
 /// Facts of a node that a violation shows.
 const SHOWN: usize = 50;
-/// Violations that a run keeps; the first tells the most.
-const KEPT: usize = 40;
+/// Violations of one rule that a run keeps; the first tells the most.
+const KEPT: usize = 5;
 /// Attempts of all kinds a request may have (I9).
 const ATTEMPTS: u8 = 3;
 /// Changes between up and not up in ten minutes (I12).
@@ -24,6 +24,9 @@ const TRANSITIONS: usize = 6;
 const WINDOW: Duration = Duration::from_secs(600);
 /// Hundredths of its capacity that a site may grant (I2).
 const GRANTED: u64 = 105;
+/// Seconds that a lent floor may take to come back (I14): lease and drift, and the second they
+/// begin in.
+const FLOOR_SLACK: u32 = 4;
 /// A request ends by its deadline and this (I10).
 const LATE: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,7 @@ pub struct Checks {
     names: Vec<String>,
     epochs: Vec<u32>,
     blamed: Option<&'static str>,
+    is_full: bool,
 }
 
 impl Checks {
@@ -73,12 +77,13 @@ impl Checks {
             epochs: vec![0; sites.len()],
             names,
             blamed: None,
+            is_full: false,
         }
     }
 
     /// Notes a broken rule, with the last facts of its node.
     pub fn breach(&mut self, now: Time, rule: &str, node: usize, detail: String) {
-        if self.violations.len() >= KEPT {
+        if self.violations.iter().filter(|before| before.rule == rule).count() >= KEPT {
             return;
         }
         let mut detail = detail;
@@ -96,7 +101,9 @@ impl Checks {
     /// A gateway is told something that by itself must not change a verdict (I7), or something
     /// else.
     pub fn hears(&mut self, event: &Event) {
+        let is_full = std::mem::take(&mut self.is_full);
         self.blamed = match event {
+            Event::Probed { good: false, .. } if is_full => Some("a probe of a full site"),
             Event::Refused(_) => Some("a refusal"),
             Event::FirstToken { .. } => Some("a first token"),
             Event::Grant(_) => Some("a grant"),
@@ -108,6 +115,11 @@ impl Checks {
             },
             _ => None,
         };
+    }
+
+    /// The probe that ends now failed at a site that has nothing but too much work.
+    pub fn is_full(&mut self) {
+        self.is_full = true;
     }
 
     /// A node tells of a decision.
@@ -236,4 +248,37 @@ impl Checks {
             self.breach(now, "I10", gateway, detail);
         }
     }
+}
+
+/// A tier that wants no more than its floor is shed for a lower one for longer than it takes to
+/// move credit (I14). Looked for in whole seconds, where every gateway holds every site for up.
+pub fn floors(timeline: &Timeline, floors: &[f64], gateways: u16) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for tier in 0..floors.len() {
+        let mut since = 0;
+        for (at, second) in timeline.seconds.iter().enumerate() {
+            let counted = second.sites.iter().filter(|site| site.capacity > 0.0);
+            let all_up = counted.clone().all(|site| site.up == gateways);
+            let own = &second.tiers[tier];
+            let within = f64::from(own.offered) <= floors[tier] * second.on_offer;
+            // More than a request or two by chance.
+            let is_shed = own.shed > 2 && f64::from(own.shed) > 0.02 * f64::from(own.offered);
+            let lower = (tier + 1..floors.len()).any(|below| {
+                let good = f64::from(second.tiers[below].good);
+                good > 1.1 * floors[below] * second.on_offer
+            });
+            let is_wrong = all_up && within && is_shed && lower;
+            since = if is_wrong { since + 1 } else { 0 };
+            if since == FLOOR_SLACK {
+                let detail = format!("{own:?} shed below its floor, and lower tiers served");
+                found.push(Violation {
+                    at_s: at as f64,
+                    rule: "I14".into(),
+                    node: timeline.tiers[tier].clone(),
+                    detail,
+                });
+            }
+        }
+    }
+    found
 }

@@ -68,6 +68,8 @@ pub enum Harm {
     Refused,
     /// The connection broke.
     Reset,
+    /// A site gives an answer under way back, without a fault.
+    Back,
     /// A provider's limit; when to come back, in milliseconds.
     Throttled(Option<u32>),
     /// A provider's spend cap.

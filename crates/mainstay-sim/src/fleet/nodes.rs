@@ -1,12 +1,16 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
 use super::moment::Harm;
+use super::policies::Pulse;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
 use crate::naive::{NaiveGateway, NaiveSite};
 use crate::scenario::Trouble;
 use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::gateway::{self, Gateway};
+use mainstay_core::names::TargetId;
+use mainstay_core::policy::Policy;
+use mainstay_core::policy::disk::Disk;
 use mainstay_core::site::{self, Site};
 use mainstay_core::time::{Duration, Time};
 
@@ -128,6 +132,14 @@ impl House {
         }
     }
 
+    /// What is over its bound there now.
+    pub fn over_bound(&self, now: Time, target: TargetId) -> Option<String> {
+        let House::Ours(site) = self else { return None };
+        let stands = site.standing(now, target)?;
+        let is_over = stands.ahead > stands.ahead_bound || stands.queued_cost > stands.queued_bound;
+        is_over.then(|| format!("{stands:?}"))
+    }
+
     /// Whether work goes on although nobody waits for it.
     pub fn ignores_cancels(&self) -> bool {
         matches!(self, House::Naive(_))
@@ -151,6 +163,22 @@ pub struct GatewayNode {
     pub up: Vec<bool>,
     /// Weights of gateways in its answers to names.
     pub answers: Vec<u32>,
+    /// Its policy machine, while it runs.
+    pub policy: Option<Policy>,
+    /// When that is to be called, at the latest.
+    pub policy_tick: Option<Time>,
+    /// What it kept on disk, and when its last process stopped.
+    pub disk: Disk,
+    /// See `disk`.
+    pub stopped: Time,
+    /// What it counts for its pulse,
+    pub pulse: Pulse,
+    /// thousandths of the last minute's requests that ended badly,
+    pub failing: u16,
+    /// and whether it doubts itself, by its last digest.
+    pub in_doubt: bool,
+    /// The tenant in flight at its last crashes, and at how many.
+    pub suspects: (u32, u8),
 }
 
 /// What a site does to connections.

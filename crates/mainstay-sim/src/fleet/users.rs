@@ -211,8 +211,14 @@ impl World<'_> {
         }
         user.is_open = true;
         let tenant = user.tenant;
-        if self.is_poison(tenant) {
-            return self.poisoned(at);
+        if self.is_poison(tenant) && !self.poisoned(at, tenant) {
+            if let Some(user) = self.users.get_mut(key) {
+                user.is_open = false;
+            }
+            return self.try_over(key, Said::Status(503, None, false));
+        }
+        if self.gateways[at].front.is_none() {
+            return;
         }
         let Some(user) = self.users.get(key) else { return };
         let ask = Ask {
@@ -263,6 +269,7 @@ impl World<'_> {
         if !was_open {
             return;
         }
+        self.gateways[at].pulse.ended(close != Close::Done);
         match close {
             Close::Done => {
                 let Some(user) = self.users.get(key) else { return };

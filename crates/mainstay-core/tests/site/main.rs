@@ -1,0 +1,7 @@
+//! The site controller: what must hold by events, and what it does with a load.
+
+mod bench;
+mod carries;
+#[cfg(feature = "mutants")]
+mod removed;
+mod tells;
