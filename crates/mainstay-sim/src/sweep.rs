@@ -38,10 +38,9 @@ pub struct Done {
     pub timeline: Option<Timeline>,
 }
 
-/// Plays one run and judges it.
+/// Plays one run, which judges itself; a point of a sweep must recover as well.
 pub fn run(job: &Job<'_>) -> Done {
     let Played { mut run, timeline, .. } = play(job.scenario, job.seed, job.policy);
-    measure::judge(job.scenario, &timeline, &mut run);
     let is_metastable = measure::is_metastable(job.scenario, &timeline);
     if job.is_point {
         let rule = String::from("sweep");

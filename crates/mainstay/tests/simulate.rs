@@ -69,7 +69,8 @@ fn a_configuration_must_say_what_its_sites_carry() {
     let directory = tempfile::tempdir().expect("a directory");
     let site = |name: &str, more: &str| {
         format!(
-            "[[site]]\nname = \"{name}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n{more}"
+            "[[site]]\nname = \"{name}\"\nprovider = \"openai\"\n\
+             base_url = \"http://127.0.0.1:9/v1\"\n{more}"
         )
     };
     let (with, lacking) = (site("fra", "capacity = 200\n"), site("iad", ""));

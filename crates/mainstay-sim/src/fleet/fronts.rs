@@ -233,14 +233,14 @@ impl World<'_> {
     /// What lying probes of this site say now.
     fn lie(&self, site: usize) -> Option<bool> {
         let faults = self.scenario.faults.iter().zip(&self.in_force);
-        let lies =
+        let mut lies =
             faults.filter(|(_, in_force)| **in_force).filter_map(|(fault, _)| match &fault.kind {
                 FaultKind::LyingHealth { sites, pattern } => {
                     super::network::holds(sites, site).then_some((fault.at, *pattern))
                 }
                 _ => None,
             });
-        let (since, pattern) = lies.last()?;
+        let (since, pattern) = lies.next_back()?;
         Some(match pattern {
             Lie::Down => false,
             Lie::Up => true,

@@ -232,13 +232,15 @@ impl Network {
     }
 
     fn partition(&mut self, groups: &[(Vec<u16>, Vec<u16>)]) {
-        let home = |at: usize, list: fn(&(Vec<u16>, Vec<u16>)) -> &Vec<u16>| {
-            groups.iter().position(|group| list(group).contains(&(at as u16)))
+        let gateways: Vec<&Vec<u16>> = groups.iter().map(|group| &group.0).collect();
+        let sites: Vec<&Vec<u16>> = groups.iter().map(|group| &group.1).collect();
+        let home = |all: &[&Vec<u16>], at: usize| {
+            all.iter().position(|group| group.contains(&(at as u16)))
         };
         for a in 0..self.gateways {
-            let mine = home(a, |group| &group.0);
+            let mine = home(&gateways, a);
             for site in 0..self.sites {
-                if mine != home(site, |group| &group.1) {
+                if mine != home(&sites, site) {
                     for lane in &mut self.lanes[a * self.sites + site] {
                         lane.control.is_cut = true;
                         lane.data.is_cut = true;
@@ -246,7 +248,7 @@ impl Network {
                 }
             }
             for b in 0..self.gateways {
-                if mine != home(b, |group| &group.0) {
+                if mine != home(&gateways, b) {
                     self.peers[a * self.gateways + b].1 = true;
                 }
             }
