@@ -7,7 +7,7 @@ use super::ledger::Fate;
 use super::moment::Moment;
 use super::plan::LONG;
 use super::slab::Key;
-use crate::scenario::FaultKind;
+use crate::scenario::{FaultKind, Workload};
 use crate::world::START;
 use mainstay_core::config::Needs;
 use mainstay_core::gateway::request::Ask;
@@ -47,6 +47,10 @@ impl World<'_> {
     /// Opens the usual streams of arrivals.
     pub(super) fn open_streams(&mut self) {
         self.source = super::source(self.scenario, self.seed);
+        if self.source.is_none() && self.scenario.load.workload != Workload::Alike {
+            let detail = format!("{:?} cannot be read", self.scenario.load.workload);
+            return self.breach("workload", 0, detail);
+        }
         if let Some(source) = &mut self.source {
             if let Some(offer) = source.peek() {
                 let first = Moment::Arrive { stream: TRACE, turn: 0 };
