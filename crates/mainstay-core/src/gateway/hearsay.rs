@@ -235,6 +235,7 @@ impl Gateway {
             let change = self.targets.get_mut(id).health.pass(now);
             tell(id, change, actions);
         }
+        self.targets.note_indirect();
         let is_in_doubt = self.hearsay.doubt.is_in_doubt(now);
         if is_in_doubt != core::mem::replace(&mut self.hearsay.doubt_told, is_in_doubt) {
             let fact = CreditFact::Doubt { is_in_doubt };
@@ -286,6 +287,9 @@ impl Gateway {
             Probe::Shallow => health.shallow(now, good, may_remove),
             Probe::Token => health.token(now, good, may_remove),
         };
+        if change.is_some() {
+            self.targets.note_indirect();
+        }
         tell(target, change, actions);
     }
 

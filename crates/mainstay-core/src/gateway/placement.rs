@@ -133,6 +133,7 @@ pub struct Targets {
     /// The first model that each serves as an equal.
     models: Vec<Option<ModelId>>,
     site_in_flight: Vec<u32>,
+    has_indirect: bool,
     /// Labels that a site said are not its own.
     unpaired: BTreeSet<(u64, TargetId)>,
     /// Room for what a pick considers, kept so that it need not be allocated.
@@ -190,9 +191,17 @@ impl Targets {
         *fresh = Target { window: window.or(kept.window), ..kept };
     }
 
-    /// Whether probes alone took something out of use.
+    /// Looks whether probes alone took something out of use.
+    pub fn note_indirect(&mut self) {
+        self.has_indirect = self.all.iter().any(|known| known.health.is_indirect());
+        if !self.has_indirect {
+            self.all.iter_mut().for_each(|known| known.spared = false);
+        }
+    }
+
+    /// Whether probes alone took something out of use, as of the last look.
     pub fn has_indirect(&self) -> bool {
-        self.all.iter().any(|known| known.health.is_indirect())
+        self.has_indirect
     }
 
     /// Whether it is at a site of ours.

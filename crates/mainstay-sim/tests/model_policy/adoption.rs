@@ -21,6 +21,9 @@ const STEP: Duration = Duration::from_secs(300);
 /// Steps: five minutes in which bad content shows itself, and a canary's ten.
 const STEPS: u8 = 3;
 
+/// The generation at first: of the two after it, canaries are different gateways.
+const BEGUN: u64 = 4;
+
 /// What runs everywhere at first, what crashes, and what is new and sound.
 const FIRST: u64 = 100;
 const BAD: u64 = 666;
@@ -98,10 +101,11 @@ fn snapshot(generation: u64, content: u64, before: Option<&Snapshot>) -> Snapsho
 impl Adoption {
     /// Publishes these contents one after the other over the first.
     fn new(contents: &[u64], mutants: Mutants) -> Adoption {
-        let mut script = vec![snapshot(1, FIRST, None)];
+        let mut script = vec![snapshot(BEGUN, FIRST, None)];
         for content in contents {
             let before = script.last();
-            script.push(snapshot(script.len() as u64 + 1, *content, before));
+            let generation = BEGUN + script.len() as u64;
+            script.push(snapshot(generation, *content, before));
         }
         let config = |me| PolicyConfig {
             me: GatewayId(me),
@@ -225,7 +229,7 @@ impl Model for Adoption {
                     steps.push(Step::HearLate { to });
                 }
             }
-            if self.may_keep_back && !state.has_kept_back && said.1 > 1 {
+            if self.may_keep_back && !state.has_kept_back && said.1 > BEGUN {
                 steps.push(Step::KeepBack { from: at });
             }
             if runs_bad || state.accidents < self.accidents {
@@ -281,7 +285,7 @@ impl Model for Adoption {
                 state.gateways.iter().all(|gateway| gateway.machine.current().is_some())
             }),
             Property::sometimes(ARRIVES, |model: &Self, state: &State| {
-                let last = model.script.len() as u64;
+                let last = BEGUN + model.script.len() as u64 - 1;
                 let runs_last = |gateway: &Gateway| {
                     gateway.machine.current().is_some_and(|current| current.generation == last)
                 };
