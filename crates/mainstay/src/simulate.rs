@@ -23,8 +23,6 @@ const TOLD_MAX: usize = 60;
 struct Story {
     /// Its id.
     id: String,
-    /// In a sentence.
-    title: String,
     /// One scenario, or all points.
     points: Vec<Scenario>,
     /// Whether they are points of a sweep.
@@ -61,8 +59,8 @@ fn stories(options: &Simulate) -> Result<Vec<Story>, Vec<String>> {
     if let Some(site) = &options.lose {
         let bench = own.unwrap_or_else(mainstay_sim::bench::t3);
         let scenario = bench::loss(options, site, bench)?;
-        let (id, title) = (scenario.id.clone(), scenario.title.clone());
-        return Ok(vec![Story { id, title, points: vec![scenario], is_sweep: false }]);
+        let id = scenario.id.clone();
+        return Ok(vec![Story { id, points: vec![scenario], is_sweep: false }]);
     }
     let mut stories = Vec::new();
     let mut wrong = Vec::new();
@@ -90,9 +88,9 @@ fn read(
     let lines = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let file = File::parse(shown, text).map_err(lines)?;
     let scenario = file.scenario(own.map_or(With::Own, With::Other)).map_err(lines)?;
-    let (id, title) = (scenario.id.clone(), scenario.title.clone());
+    let id = scenario.id.clone();
     if !is_sweep {
-        return Ok(Story { id, title, points: vec![scenario], is_sweep });
+        return Ok(Story { id, points: vec![scenario], is_sweep });
     }
     if own.is_some() {
         return Err(vec![String::from("a sweep is played on its own bench; leave out --config")]);
@@ -101,7 +99,7 @@ fn read(
     if points.is_empty() {
         return Err(vec![format!("{shown}: has no sweep; add [sweep], or play {id} itself")]);
     }
-    Ok(Story { id: format!("{id}/sweep"), title, points, is_sweep })
+    Ok(Story { id: format!("{id}/sweep"), points, is_sweep })
 }
 
 fn play(stories: &[Story], options: &Simulate) -> ExitCode {

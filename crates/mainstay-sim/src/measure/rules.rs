@@ -28,6 +28,8 @@ const LATCHES: usize = 3;
 const EXCESS: f64 = 0.05;
 /// See `EXCESS`.
 const SWING: f64 = 0.05;
+/// Seconds after which an answer is over: eight on the bench, and some waiting.
+pub const ANSWERED: usize = 12;
 /// The bench fills within its warm-up; shares mean nothing before.
 pub const WARM_UP: usize = 30;
 
@@ -104,7 +106,8 @@ pub fn ledger(look: &Look<'_>, run: &mut Run) {
 /// L1, L3 and L5.
 pub fn liveness(look: &Look<'_>, run: &mut Run) {
     let end = last_fault_end(look.scenario);
-    let calm = 0..look.first_fault().unwrap_or(look.len());
+    // Answers that a fault breaks began before it.
+    let calm = 0..look.first_fault().map_or(look.len(), |at| at.saturating_sub(ANSWERED));
     served(look, (calm, "L1", WARM_UP), run);
     if let Some(end) = end {
         served(look, (end..look.len(), "L3", SOON), run);

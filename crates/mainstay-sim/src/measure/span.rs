@@ -1,5 +1,6 @@
 //! Looks at stretches of a timeline: sums, means over windows, what was there.
 
+use super::rules::ANSWERED;
 use super::seconds;
 use crate::outcome::{Second, Timeline};
 use crate::scenario::{Fault, FaultKind, Part, Scenario};
@@ -133,7 +134,7 @@ impl<'a> Look<'a> {
     pub fn is_cut(&self, second: usize) -> bool {
         let acts = |fault: &&Fault| {
             let end = fault.until.unwrap_or(fault.at) + self.settles(fault);
-            second + 1 >= fault.at.as_secs() as usize && second < seconds(end)
+            second + ANSWERED >= fault.at.as_secs() as usize && second < seconds(end)
         };
         self.scenario.faults.iter().filter(acts).any(|fault| keeps_away(&fault.kind))
     }
@@ -149,10 +150,10 @@ impl<'a> Look<'a> {
         restart + std::time::Duration::from_secs(10)
     }
 
-    /// Whether capacity is being lost or brought back within five seconds of this one: a step that
-    /// nobody can have reacted to yet.
+    /// Whether capacity is lost or comes back near this second: while answers that began now still
+    /// run, or so lately that nobody can have reacted.
     pub fn is_step(&self, second: usize) -> bool {
-        let near = |at: usize| (at..at + 5).contains(&second);
+        let near = |at: usize| (at.saturating_sub(ANSWERED)..at + 5).contains(&second);
         let step = |fault: &Fault| {
             near(fault.at.as_secs() as usize)
                 || fault.until.is_some_and(|until| near(until.as_secs() as usize))

@@ -181,10 +181,12 @@ pub fn times(svg: &mut String, axes: &Axes, bottom: f64) {
     let mut at = 0.0;
     while at <= axes.seconds {
         let x = axes.x(at);
+        // Words at the edge would be cut.
+        let anchor = if x > WIDTH - RIGHT - 12.0 { "end" } else { "middle" };
         let _ = write!(
             svg,
             "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{}\"/>\
-             <text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+             <text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
             bottom + 4.0,
             bottom + 16.0,
             clock(at)

@@ -12,7 +12,7 @@ const MAIN: f64 = 150.0;
 const SITE: f64 = 72.0;
 const SMALL: f64 = 34.0;
 /// Violations and marks that are told one by one.
-const ROWS_MAX: usize = 60;
+const ROWS_MAX: usize = 40;
 
 /// The whole page.
 pub fn page(views: &[View<'_>]) -> String {
@@ -32,10 +32,10 @@ pub fn page(views: &[View<'_>]) -> String {
     for (at, view) in views.iter().enumerate() {
         run(&mut html, (at, view));
     }
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<footer>mainstay simulate · virtual time, the machines that serve; the same seed tells \
-         the same story.</footer></main><script>{SCRIPT}</script></body></html>\n"
+         the same story.</footer></main><script>{SCRIPT}</script></body></html>"
     );
     html
 }
@@ -270,7 +270,7 @@ fn places(html: &mut String, view: &View<'_>, seconds: f64) {
             ];
             html.push_str(&chart(&Chart {
                 label: &format!("share that {name} offers, and credit out"),
-                axes: Axes { seconds, top: 110.0, height: SMALL },
+                axes: Axes { seconds, top: 100.0, height: SMALL },
                 unit: "%",
                 stacked: &[],
                 lines: &lines,
@@ -326,7 +326,8 @@ fn verdicts(html: &mut String, view: &View<'_>) {
         html.push_str("<p class=\"well\">Nothing was violated.</p>");
         return;
     }
-    let _ = write!(html, "<h3>{} violations</h3>", violations.len());
+    let word = if violations.len() == 1 { "violation" } else { "violations" };
+    let _ = write!(html, "<h3>{} {word}</h3>", violations.len());
     violated(html, violations);
     if let Some((run, _)) = view.baseline
         && !run.violations.is_empty()
@@ -406,12 +407,22 @@ fn violated(html: &mut String, violations: &[Violation]) {
          <th>what was seen</th></tr>",
     );
     for Violation { at_s, rule, node, detail } in violations.iter().take(ROWS_MAX) {
+        let (first, rest) = detail.split_once('\n').unwrap_or((detail, ""));
+        let facts = match rest.is_empty() {
+            true => String::new(),
+            false => {
+                let lines: Vec<String> = rest.lines().map(escaped).collect();
+                let lines = lines.join("\n");
+                format!("<details><summary>facts before</summary><pre>{lines}</pre></details>")
+            }
+        };
         let _ = write!(
             html,
-            "<tr><td class=\"n\">{at_s:.1}</td><td class=\"bad\">{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td class=\"n\">{at_s:.1}</td><td class=\"bad\">{}</td><td>{}</td>\
+             <td>{}{facts}</td></tr>",
             escaped(rule),
             escaped(node),
-            escaped(detail)
+            escaped(first)
         );
     }
     html.push_str("</table></div>");

@@ -78,7 +78,7 @@ border-radius:8px;padding:10px 12px}
 border:1px solid var(--line);border-radius:6px;padding:6px 10px;font-size:12px;
 box-shadow:0 4px 14px rgb(0 0 0/.14);visibility:hidden;white-space:pre;
 font-variant-numeric:tabular-nums;z-index:9}
-details{margin:10px 0}summary{cursor:pointer;color:var(--soft);font-size:13px}
+pre{font-size:11px;overflow-x:auto;max-width:640px}details{margin:10px 0}summary{cursor:pointer;color:var(--soft);font-size:13px}
 footer{color:var(--soft);font-size:12.5px;margin-top:40px}
 @media print{.run{break-inside:avoid;border:0;padding:0}}
 ";

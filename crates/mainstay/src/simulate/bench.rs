@@ -6,6 +6,7 @@ use crate::environment::Environment;
 use crate::start;
 use mainstay_core::config::Config;
 use mainstay_sim::bench::{ANSWER_SECONDS, site, tiers};
+use mainstay_sim::scenario::problem::Problem as Wrong;
 use mainstay_sim::scenario::read::{File, With};
 use mainstay_sim::scenario::{Bench, BenchTier, Scenario};
 use std::path::Path;
@@ -93,7 +94,7 @@ pub fn loss(options: &Simulate, lost: &str, bench: Bench) -> Result<Scenario, Ve
         quoted(&options.at),
         quoted(&options.lasts),
     );
-    let lines = |problems: Vec<mainstay_sim::scenario::problem::Problem>| {
+    let lines = |problems: Vec<Wrong>| -> Vec<String> {
         problems.iter().map(|problem| format!("{}: {}", problem.key, problem.what)).collect()
     };
     let file = File::parse("--lose", &text).map_err(lines)?;

@@ -30,8 +30,7 @@ pub fn text(stories: &[Story], told: &[Told<'_>], passed: bool) -> String {
     }
     let mut text = aligned(&rows);
     for (story, told) in stories.iter().zip(told).filter(|(story, _)| story.is_sweep) {
-        let done = |runs: &Runs<'_>| runs.iter().map(|(_, done)| *done).collect::<Vec<_>>();
-        let (ours, baseline) = (done(&told.ours), done(&told.baseline));
+        let (ours, baseline) = (results(&told.ours), results(&told.baseline));
         // With several seeds a point, a cell would not be one run.
         if ours.len() == story.points.len() {
             let _ = writeln!(text, "\n{}: . passed, x failed, M stayed down", story.id);
@@ -46,6 +45,10 @@ pub fn text(stories: &[Story], told: &[Told<'_>], passed: bool) -> String {
     };
     let _ = writeln!(text, "{runs} {}, {sum}", if runs == 1 { "run" } else { "runs" });
     text
+}
+
+fn results<'a>(runs: &Runs<'a>) -> Vec<&'a Done> {
+    runs.iter().map(|(_, done)| *done).collect()
 }
 
 /// Up to three tiers: those that every standard bench has, or the first of another.

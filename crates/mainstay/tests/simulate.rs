@@ -1,0 +1,89 @@
+//! `mainstay simulate`: exit codes, what is printed, and the page.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn simulate(at: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    command.env_clear().current_dir(at).arg("simulate").args(arguments).stdin(Stdio::null());
+    let output = command.output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+}
+
+/// Quick to play: a hundredth of the requests, and nothing breaks.
+const QUIET: &str = "id = \"quiet\"\ntitle = \"Nothing breaks\"\nduration = \"60s\"\nseeds = 2\n\
+                     [bench]\nscale = 100\n";
+
+#[test]
+fn a_wrong_file_is_told_whole_and_exits_with_two() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "id = \"x\"\ntitle = \"x\"\nseds = 3\n[[fault]]\nkind = \"sruge\"\nat = \"1s\"\n";
+    std::fs::write(directory.path().join("x.toml"), text).expect("written");
+    let (code, out, err) = simulate(directory.path(), &["x.toml"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("mainstay: x.toml:3: seds: unknown key; did you mean `seeds`?"), "{err}");
+    assert!(err.contains("x.toml:5: fault.kind: no fault `sruge`; did you mean `surge`?"), "{err}");
+    let (code, _, err) = simulate(directory.path(), &["S99"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("no scenario, file or directory S99"), "{err}");
+}
+
+#[test]
+fn the_catalogue_is_built_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (code, out, err) = simulate(directory.path(), &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out.lines().count(), 38, "{out}");
+    assert!(out.starts_with("S01  A site is lost"), "{out}");
+}
+
+#[test]
+fn one_run_is_an_object_and_several_are_a_list() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("q.toml"), QUIET).expect("written");
+    let (_, out, err) = simulate(directory.path(), &["q.toml", "--seed", "7", "--json"]);
+    let run: serde_json::Value = serde_json::from_str(&out).expect(&err);
+    assert_eq!((&run["scenario"], &run["seed"]), (&"quiet".into(), &7.into()));
+    assert!(run["by_tier"]["free"]["offered"].as_u64().expect("a number") > 0, "{out}");
+    let (_, out, _) = simulate(directory.path(), &["q.toml", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(all["runs"].as_array().map(Vec::len), Some(2), "{out}");
+    assert!(all["passed"].is_boolean());
+}
+
+#[test]
+fn a_page_is_written_and_the_table_has_a_line_for_each_scenario() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("q.toml"), QUIET).expect("written");
+    let arguments = ["q.toml", "--seeds", "1", "--report", "page.html"];
+    let (_, out, err) = simulate(directory.path(), &arguments);
+    assert_eq!(err, "", "no progress where nobody watches");
+    assert!(out.lines().nth(1).is_some_and(|line| line.starts_with("quiet ")), "{out}");
+    let page = std::fs::read_to_string(directory.path().join("page.html")).expect("a page");
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+}
+
+#[test]
+fn a_configuration_must_say_what_its_sites_carry() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let site = |name: &str, more: &str| {
+        format!(
+            "[[site]]\nname = \"{name}\"\nprovider = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n{more}"
+        )
+    };
+    let (with, lacking) = (site("fra", "capacity = 200\n"), site("iad", ""));
+    let file = directory.path().join("m.toml");
+    std::fs::write(&file, format!("{with}{lacking}")).expect("written");
+    let arguments = ["--config", "m.toml", "--lose", "fra", "--seeds", "1"];
+    let (code, _, err) = simulate(directory.path(), &arguments);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("site iad: its capacity is not known; add capacity = N"), "{err}");
+    std::fs::write(&file, format!("{with}{lacking}capacity = 100\n")).expect("written");
+    let (code, out, err) = simulate(directory.path(), &arguments);
+    assert!(code <= 1 && out.contains("lose-fra"), "{code} {out} {err}");
+    let wrong = ["--config", "m.toml", "--lose", "far"];
+    let (code, _, err) = simulate(directory.path(), &wrong);
+    assert_eq!(code, 2);
+    assert!(err.contains("no site `far`; known are fra, iad"), "{err}");
+}
