@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// Longest walk: a model that needs more is too large for `cargo test`.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 /// Longest visit of a model that is too large to be walked whole.
 const VISIT: Duration = Duration::from_secs(600);
 
