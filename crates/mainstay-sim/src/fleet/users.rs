@@ -207,8 +207,13 @@ impl World<'_> {
         }
         let at = usize::from(user.gateway);
         if self.gateways[at].front.is_none() {
-            let others: Vec<u16> =
-                (0..self.gateways.len() as u16).filter(|other| usize::from(*other) != at).collect();
+            // Names are answered by the gateways; a client hears whoever lives.
+            let answers = self.gateways.iter().find(|gateway| gateway.front.is_some());
+            let is_answer =
+                |other: &u16| answers.is_none_or(|a| a.answers[usize::from(*other)] > 0);
+            let others: Vec<u16> = (0..self.gateways.len() as u16)
+                .filter(|other| usize::from(*other) != at && is_answer(other))
+                .collect();
             user.gateway = self.crowd.any(&others).unwrap_or(user.gateway);
             let again = self.now + CONNECT;
             return self.calendar.put(again, Moment::Connect { user: key, number });
