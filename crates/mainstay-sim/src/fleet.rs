@@ -389,6 +389,14 @@ fn source(scenario: &Scenario, seed: u64) -> Option<Peekable<Source>> {
         last = arrival.at;
     }
     let speed = wanted * last.as_secs_f64().max(1e-3) / f64::max(units, 1e-3);
-    let arrivals: Source = Box::new(workload::open(name, &options(speed)).ok()?.map(offer));
-    Some(arrivals.peekable())
+    let arrivals = workload::open(name, &options(speed)).ok()?.map(offer);
+    let all: Vec<Offer> = arrivals.take_while(|next| next.at <= scenario.duration).collect();
+    // One that ends before the scenario does begins again.
+    let length = all.last()?.at.max(Duration::from_millis(1));
+    let again = (0u32..).flat_map(move |round| {
+        let later = move |next: &Offer| Offer { at: next.at + length * round, ..*next };
+        all.iter().map(later).collect::<Vec<Offer>>()
+    });
+    let source: Source = Box::new(again);
+    Some(source.peekable())
 }

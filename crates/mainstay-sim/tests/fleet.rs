@@ -1,8 +1,9 @@
 //! The world of many gateways and sites, played short: what must hold in the plainest stories,
 //! and what the baseline must not survive.
 
+use mainstay_core::mutant::{Mutant, Mutants};
 use mainstay_sim::bench::t3;
-use mainstay_sim::fleet::{Played, PolicyKind, play};
+use mainstay_sim::fleet::{Played, PolicyKind, play, play_with};
 use mainstay_sim::outcome::{Second, Tier};
 use mainstay_sim::scenario::{
     Baseline, Clients, Content, Direction, Fault, FaultKind, LinkEffect, Load, Loss, Part, Process,
@@ -212,6 +213,22 @@ fn a_wrong_label_is_found_out_by_the_receiver() {
     let played = ours(&story(0.6, 150, vec![during(60, 120, FaultKind::WrongLabel { site: 1 })]));
     sound(&played);
     assert!(good(&played, 0..150, None) >= 0.99);
+}
+
+#[test]
+fn a_rule_taken_away_is_missed() {
+    let gone = FaultKind::ControllerDown { sites: Which::All };
+    let story = story(0.8, 60, vec![during(10, 50, surge(3.0)), during(30, 31, gone)]);
+    sound(&ours(&story));
+    let missed = |rule: Mutant, found: &str| {
+        let mutants = Mutants::without(rule);
+        let played = play_with(&story, 1, PolicyKind::Mainstay, mutants);
+        assert!(!breaches(&played, &[found]).is_empty(), "{rule:?} breaks no {found}");
+    };
+    missed(Mutant::OverloadIsStrike, "I7");
+    missed(Mutant::RecordIsLastGrant, "I2");
+    missed(Mutant::NoSilenceAfterTakeover, "I2");
+    missed(Mutant::NoRetryBudget, "I9");
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn gateway_config() -> Config {
         output_max: None,
         offers: Needs::default(),
         continuation: Continuation::None,
+        tiers: mainstay_core::config::ALL_TIERS,
         labels: 0,
         home,
         tiers: 0xff,

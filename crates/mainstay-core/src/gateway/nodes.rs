@@ -3,6 +3,7 @@
 
 use crate::cost::{CostRate, CostUnits};
 use crate::fact::{CreditFact, Fact, Verdict, Why};
+use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
 use crate::gateway::latency::Patience;
 use crate::gateway::request::{Broken, Report as Left, Sent};
@@ -163,7 +164,8 @@ impl Gateway {
         known.held.refused(now, tier_index(tier), &refuse, &terms);
         if terms.mutants.removes(Mutant::OverloadIsStrike) {
             known.last_good = false;
-            let _ = known.health.strike(now, Views::ALONE);
+            let change = known.health.strike(now, Views::ALONE);
+            tell(target, change, actions);
         }
         if refuse.reason == Reason::NotMine && self.targets.unpair(labels, target) {
             let fact = CreditFact::PairingDropped { target, labels };

@@ -7,7 +7,7 @@ use super::ledger::Fate;
 use super::moment::Moment;
 use super::plan::LONG;
 use super::slab::Key;
-use crate::scenario::FaultKind;
+use crate::scenario::{FaultKind, Workload};
 use crate::world::START;
 use mainstay_core::config::Needs;
 use mainstay_core::gateway::request::Ask;
@@ -47,6 +47,10 @@ impl World<'_> {
     /// Opens the usual streams of arrivals.
     pub(super) fn open_streams(&mut self) {
         self.source = super::source(self.scenario, self.seed);
+        if self.source.is_none() && self.scenario.load.workload != Workload::Alike {
+            let detail = format!("{:?} cannot be read", self.scenario.load.workload);
+            return self.breach("workload", 0, detail);
+        }
         if let Some(source) = &mut self.source {
             if let Some(offer) = source.peek() {
                 let first = Moment::Arrive { stream: TRACE, turn: 0 };
@@ -203,8 +207,13 @@ impl World<'_> {
         }
         let at = usize::from(user.gateway);
         if self.gateways[at].front.is_none() {
-            let others: Vec<u16> =
-                (0..self.gateways.len() as u16).filter(|other| usize::from(*other) != at).collect();
+            // Names are answered by the gateways; a client hears whoever lives.
+            let answers = self.gateways.iter().find(|gateway| gateway.front.is_some());
+            let is_answer =
+                |other: &u16| answers.is_none_or(|a| a.answers[usize::from(*other)] > 0);
+            let others: Vec<u16> = (0..self.gateways.len() as u16)
+                .filter(|other| usize::from(*other) != at && is_answer(other))
+                .collect();
             user.gateway = self.crowd.any(&others).unwrap_or(user.gateway);
             let again = self.now + CONNECT;
             return self.calendar.put(again, Moment::Connect { user: key, number });
