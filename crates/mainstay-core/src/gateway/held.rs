@@ -7,7 +7,7 @@
 
 use crate::cost::{CostRate, CostUnits};
 use crate::gateway::drift::Drift;
-use crate::lease::{Holder, Terms};
+use crate::lease::{Holder, Terms, lower};
 use crate::message::{Grant, Offer, PerTier, Refuse, Report, TIERS_MAX};
 use crate::mutant::Mutant;
 use crate::names::TargetId;
@@ -68,6 +68,11 @@ pub struct News {
 }
 
 impl Held {
+    /// Nothing held; reports are numbered from `nonce` + 1, see `Holder::starting_after`.
+    pub fn starting_after(nonce: u64) -> Held {
+        Held { holder: Holder::starting_after(nonce), ..Held::default() }
+    }
+
     /// Whether an attempt of this tier can be paid for.
     pub fn has_credit(&mut self, now: Time, tier: usize) -> bool {
         self.purse(now, tier).is_some()
@@ -184,10 +189,12 @@ impl Held {
         let raises = terms.mutants.removes(Mutant::RefusalRaisesCredit);
         let Some(grant) = self.holder.held_mut(now).filter(|_| refuse.cut) else { return };
         let share = if raises { 100 + CUT } else { CUT };
+        let lowered = |held: CostRate, most: CostRate| CostRate(lower(held.0, most.0, terms));
         for rate in &mut grant.rate[tier..] {
-            *rate = rate.percent(share);
+            *rate = lowered(*rate, rate.percent(share));
         }
-        grant.standby = grant.standby.percent(if raises { share } else { 0 });
+        grant.standby =
+            lowered(grant.standby, grant.standby.percent(if raises { share } else { 0 }));
         if raises {
             return;
         }

@@ -134,7 +134,8 @@ impl Targets {
             {
                 continue;
             }
-            if demand.home == Some(id) {
+            // What was moved away for want of credit stays away without any: loads stay as they are.
+            if demand.home == Some(id) && known.spill.keeps(spread(demand.session)) {
                 return Some(id);
             }
             // Where nothing is known of any, sessions are spread.
