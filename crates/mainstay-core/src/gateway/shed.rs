@@ -32,8 +32,10 @@ const WINDOW: Duration = Duration::from_secs(2);
 const SLOTS: usize = 10;
 /// A tier of which nothing was refused for this long is not being shed.
 const CALM: Duration = Duration::from_secs(2);
-/// What is refused comes back at no more than this share of capacity a second, in hundredths.
-const RETURNING: u32 = 10;
+/// What is refused comes back at no more than this share of capacity a second, in hundredths, of
+/// each tier. Of three tiers it is a tenth at most: a load of nine tenths must be served again at
+/// once while they return.
+const RETURNING: u32 = 3;
 /// Least and most time to come back that is told.
 const BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -54,8 +56,8 @@ pub(super) struct Shedding {
     /// When a request of the tier was last refused, while that is told.
     shed: PerTier<Option<Time>>,
     asked: CostRate,
-    /// When the last of those who were sent away is to come back.
-    returns: Time,
+    /// When the last of those who were sent away is to come back, by tier.
+    returns: PerTier<Time>,
 }
 
 impl Shedding {
@@ -71,7 +73,7 @@ impl Shedding {
             is_short: false,
             shed: Default::default(),
             asked: CostRate::ZERO,
-            returns: Time::ZERO,
+            returns: [Time::ZERO; TIERS_MAX],
         }
     }
 
@@ -211,8 +213,9 @@ impl Gateway {
     }
 
     /// When a request that finds sites of ours full may come back: when what was sent away before
-    /// it has returned, at a pace that leaves room for new work.
-    pub(super) fn back_after(&mut self, now: Time, model: ModelId, cost: CostUnits) -> Duration {
+    /// it, of its tier and above, has returned, at a pace that leaves room for new work.
+    pub(super) fn back_after(&mut self, now: Time, ask: (ModelId, TierId, CostUnits)) -> Duration {
+        let (model, tier, cost) = ask;
         let group = &self.config.models[usize::from(model.0)].served_by;
         let gateways = u64::from(self.config.fleet.gateways.max(1));
         let offered = self.targets.offered(group);
@@ -220,8 +223,11 @@ impl Gateway {
         let takes =
             Duration::from_micros((cost.0.saturating_mul(1_000_000) / pace).min(BACK_MICROS));
         let Some(known) = self.demand.get_mut(&model.0) else { return BACK.0 };
-        known.returns = (known.returns.max(now + BACK.0) + takes).min(now + BACK.1);
-        let drain = known.returns.since(now);
+        let tier = tier_index(tier);
+        let before = known.returns[..=tier].iter().copied().max().unwrap_or(now);
+        let returns = (before.max(now + BACK.0) + takes).min(now + BACK.1);
+        known.returns[tier] = returns;
+        let drain = returns.since(now);
         let spread = self.rng.between(drain.mul_f64(0.8), drain.mul_f64(1.2));
         spread.clamp(BACK.0, BACK.1)
     }
