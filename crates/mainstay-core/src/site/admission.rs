@@ -91,7 +91,7 @@ impl Site {
         } else {
             patience
         };
-        let limit = patience.min(open.left);
+        let limit = (patience + pool.longer(open.cost)).min(open.left);
         let service = pool.service();
         let wait = pool.wait(now, open);
         let ttft = wait + service;
