@@ -263,7 +263,8 @@ pub fn excess(look: &Look<'_>, site: usize, at: usize) -> Option<f64> {
     let capacities = span.iter().filter_map(|s| s.sites.get(site)).map(|site| site.capacity);
     let capacity = capacities.max_by(f64::total_cmp)?;
     let seconds = (REQUESTS * look.cost() / capacity.max(0.001)).round().clamp(1.0, 60.0) as usize;
-    let span = look.of(at..at + seconds);
+    // In the last second stands all that came after the end.
+    let span = look.of(at..(at + seconds).min(look.len().saturating_sub(1)));
     let credited = span.iter().filter_map(|s| s.sites.get(site)).map(|site| site.credited_cu);
     let mean = credited.sum::<f64>() / span.len().max(1) as f64;
     (capacity > 0.0).then(|| ((mean - capacity) / capacity).max(0.0))
