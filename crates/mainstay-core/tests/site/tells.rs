@@ -78,7 +78,7 @@ fn order(verb: Verb) -> Event {
 pub fn report(nonce: u64, wanted: u64) -> Event {
     let mut demand = [CostRate::ZERO; TIERS_MAX];
     demand[1] = CostRate::whole(wanted);
-    let elapsed = Duration::from_millis(500);
+    let elapsed = Duration::from_millis(500) * nonce as u32;
     let report = Report { target: TARGET, nonce, demand, total: demand, in_flight: 0, elapsed };
     Event::Report { from: GatewayId(0), report }
 }
