@@ -555,6 +555,24 @@ fn a_home_that_is_short_of_credit_gives_sessions_away_and_takes_them_back() {
 }
 
 #[test]
+fn a_move_that_a_site_refused_is_made_elsewhere_within_three_attempts() {
+    let mut rig = Rig::new();
+    rig.all_grant(rates(10, 10, 10), 5);
+    let (first, open) = rig.arrive(FREE, 1);
+    assert!(!open.moving);
+    rig.breaks(&first, 10);
+    let (second, open) = rig.latest();
+    assert!(open.moving && open.work.attempt.number == 2);
+    rig.refuses(&second, Reason::Overloaded, false);
+    let (third, open) = rig.latest();
+    assert!(open.moving && open.work.attempt.number == 3);
+    assert!(third.target != second.target && third.target != first.target);
+    rig.breaks(&third, 20);
+    assert_eq!(rig.latest().0.attempt, third.attempt, "no fourth");
+    assert!(!rig.ends.is_empty());
+}
+
+#[test]
 fn a_site_whose_clock_runs_off_is_not_trusted_with_credit() {
     let mut rig = Rig::new();
     for _ in 0..130 {

@@ -164,6 +164,20 @@ fn work_without_credit_goes_ahead_of_lower_tiers_that_wait_and_never_of_its_own(
 }
 
 #[test]
+fn an_answer_that_goes_on_waits_ahead_of_first_attempts_but_not_for_long() {
+    let mut site = one_worker(1);
+    for number in 0..10 {
+        tell(&mut site, 10, Event::Open(open(number)));
+    }
+    let goes_on = |number| Open { credited: false, moving: true, ..open(number) };
+    let taken: usize =
+        (100..140).map(|n| acks(&tell(&mut site, 11, Event::Open(goes_on(n)))).len()).sum();
+    assert!((14..=20).contains(&taken), "{taken}: ten a second for less than two seconds");
+    let done = tell(&mut site, 600, Event::Ended { work: open(0).work, cost: COST });
+    assert_eq!(dispatched(&done), [100]);
+}
+
+#[test]
 fn what_has_waited_too_long_is_dropped_before_anything_is_given_out() {
     let mut site = one_worker(1);
     tell(&mut site, 10, Event::Open(open(1)));
