@@ -217,10 +217,9 @@ impl Health {
         self.verdict == Verdict::Suspect && self.indirect
     }
 
-    /// Whether probes have failed often enough to say that it is gone.
+    /// Whether its last probe failed, of either kind.
     pub fn misses_probes(&self) -> bool {
-        let mut each = self.missed.iter().zip(self.timing.missed);
-        self.verdict == Verdict::Up && each.any(|(missed, least)| *missed >= least)
+        self.missed.iter().any(|missed| *missed > 0)
     }
 
     /// While it is down: when it may be tried again.

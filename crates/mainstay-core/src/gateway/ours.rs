@@ -123,7 +123,7 @@ impl Targets {
             return None;
         }
         let tier = usize::from(demand.rank);
-        let mut found: Option<(CostRate, u64, TargetId)> = None;
+        let mut found: Option<(CostRate, CostRate, u64, TargetId)> = None;
         for &id in group {
             let known = self.get(id);
             if !self.is_open_node(config, id, demand)
@@ -140,7 +140,8 @@ impl Targets {
             }
             // Where nothing is known of any, sessions are spread.
             let lot = spread(demand.session ^ u64::from(id.0));
-            let rank = (known.held.spare(config.fleet.gateways), lot, id);
+            let (spare, offered) = (known.held.spare(config.fleet.gateways), known.held.offered());
+            let rank = (spare, offered, lot, id);
             found = Some(found.map_or(rank, |best| best.max(rank)));
         }
         found.map(|(.., id)| id)
@@ -184,15 +185,24 @@ impl Targets {
     }
 
     /// Work a second that the nodes of `group` will take from this gateway; `None` where one of
-    /// them has not said.
-    pub fn supply_of_nodes(&self, group: &[TargetId], now: Time) -> Option<CostRate> {
+    /// them that is up has not said. One that is not up and still grants is there: in a panic it
+    /// is tried, so nothing is refused at the door that it has room for.
+    pub fn supply_of_nodes(
+        &self,
+        group: &[TargetId],
+        (now, gateways): (Time, u16),
+    ) -> Option<CostRate> {
         let mut sum = CostRate::ZERO;
         for &id in group {
             let known = self.get(id);
-            let is_up = known.verdict() == Verdict::Up;
-            if self.is_node(id) && !known.shut && is_up && known.held.offer() == Offer::Open {
-                sum += known.held.supply(now)?;
+            if !self.is_node(id) || known.shut || known.held.offer() != Offer::Open {
+                continue;
             }
+            sum += match (known.verdict(), known.held.rates(now)) {
+                (Verdict::Up, _) => known.held.supply(now)?,
+                (_, Some(_)) => known.held.spare(gateways),
+                (_, None) => CostRate::ZERO,
+            };
         }
         Some(sum)
     }

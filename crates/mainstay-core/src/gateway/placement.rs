@@ -108,8 +108,6 @@ pub struct Target {
     pub spared: bool,
     /// The verdict by which its spill was last steered.
     pub steered: Verdict,
-    /// When an own attempt was last good although probes said that the target is gone.
-    pub disproved: Option<Time>,
 }
 
 impl Target {

@@ -181,7 +181,8 @@ impl Gateway {
         }
         let groups = [&model.served_by[..], &model.substitutes[..]];
         let of_providers = self.targets.supply(&self.config, groups, (now, ask.tier.0));
-        let of_nodes = self.targets.supply_of_nodes(&model.served_by, now);
+        let of_nodes =
+            self.targets.supply_of_nodes(&model.served_by, (now, self.config.fleet.gateways));
         let (Some(requests_taken), Some(of_nodes)) = (of_providers, of_nodes) else { return false };
         let supply = requests_taken * asked / requests.max(0.1) + of_nodes.0 as f64;
         if asked <= supply || supply <= 0.0 {
