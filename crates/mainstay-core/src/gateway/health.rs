@@ -217,11 +217,6 @@ impl Health {
         self.verdict == Verdict::Suspect && self.indirect
     }
 
-    /// Whether its last probe failed, of either kind.
-    pub fn misses_probes(&self) -> bool {
-        self.missed.iter().any(|missed| *missed > 0)
-    }
-
     /// While it is down: when it may be tried again.
     pub fn held_until(&self) -> Option<Time> {
         (self.verdict == Verdict::Down).then_some(self.hold_until)

@@ -284,6 +284,7 @@ impl Gateway {
             probes.ended(now, target, (probe, good));
         }
         let known = self.targets.get_mut(target);
+        known.fails_probes[usize::from(probe == Probe::Token)] = !good;
         if known.credit.in_flight() > 0 {
             // What is open is watched, so it is known how the target is.
             known.health.attempted(now);
@@ -330,7 +331,7 @@ impl Gateway {
         for (id, known) in self.targets.iter() {
             let site = self.config.targets[usize::from(id.0)].site;
             sites[usize::from(site.0)].1 += known.held.capacity();
-            if known.health.misses_probes() && !failing.contains(&site) {
+            if known.fails_probes != [false; 2] && !failing.contains(&site) {
                 failing.push(site);
             }
         }

@@ -167,19 +167,19 @@ impl Targets {
         has_failed && usable < wanted
     }
 
-    /// The node to try although it is not up, the best last outcome first.
+    /// The node to try although it is not up: one that still grants first, then by last outcomes.
     pub fn pick_failed(
         &mut self,
         config: &Config,
         group: &[TargetId],
-        demand: &Demand,
+        (now, demand): (Time, &Demand),
     ) -> Option<TargetId> {
         let fits = |id: &TargetId| {
             self.is_open_node(config, *id, demand) && self.get(*id).verdict() != Verdict::Up
         };
         let rank = |id: &TargetId| {
             let known = self.get(*id);
-            (!known.last_good, known.held.srtt(), *id)
+            (known.held.rates(now).is_none(), !known.last_good, known.held.srtt(), *id)
         };
         group.iter().copied().filter(fits).min_by_key(rank)
     }
@@ -200,20 +200,24 @@ impl Targets {
             }
             sum += match (known.verdict(), known.held.rates(now)) {
                 (Verdict::Up, _) => known.held.supply(now)?,
-                (_, Some(_)) => known.held.spare(gateways),
+                (_, Some((rates, standby))) => known.held.part(gateways).max(rates + standby),
                 (_, None) => CostRate::ZERO,
             };
         }
         Some(sum)
     }
 
-    /// What the nodes of `group` that are up offer to all gateways.
-    pub fn offered(&self, group: &[TargetId]) -> CostRate {
-        let is_up = |id: &&TargetId| {
+    /// What the nodes of `group` that are there, as far as their grants tell, offer to all
+    /// gateways; of those that are not, what they did, if none is.
+    pub fn offered(&self, group: &[TargetId], now: Time) -> CostRate {
+        let nodes = group.iter().filter(|id| self.is_node(**id) && !self.get(**id).shut);
+        let is_there = |id: &&TargetId| {
             let known = self.get(**id);
-            self.is_node(**id) && !known.shut && known.verdict() == Verdict::Up
+            known.verdict() == Verdict::Up || known.held.rates(now).is_some()
         };
-        group.iter().filter(is_up).map(|id| self.get(*id).held.offered()).sum()
+        let offer = |id: &TargetId| self.get(*id).held.offered();
+        let there: CostRate = nodes.clone().filter(is_there).map(offer).sum();
+        if there > CostRate::ZERO { there } else { nodes.map(offer).sum() }
     }
 
     fn is_open_node(&self, config: &Config, id: TargetId, demand: &Demand) -> bool {

@@ -211,7 +211,7 @@ impl Gateway {
     pub(super) fn back_after(&mut self, now: Time, model: ModelId, cost: CostUnits) -> Duration {
         let group = &self.config.models[usize::from(model.0)].served_by;
         let gateways = u64::from(self.config.fleet.gateways.max(1));
-        let offered = self.targets.offered(group);
+        let offered = self.targets.offered(group, now);
         let pace = CostRate(offered.0 / gateways).percent(RETURNING).0.max(1);
         let takes =
             Duration::from_micros((cost.0.saturating_mul(1_000_000) / pace).min(BACK_MICROS));
