@@ -1,7 +1,7 @@
 //! What must hold at every step of every run, checked where it could break.
 
 use super::clients::User;
-use super::digest::{Digest, Said};
+use super::digest::{Digest, Kinds, Said};
 use super::nodes::SiteNode;
 use crate::outcome::{Timeline, Violation};
 use crate::world::START;
@@ -51,6 +51,8 @@ pub struct Checks {
     pub violations: Vec<Violation>,
     /// Of all facts.
     pub digest: Digest,
+    /// Which kinds of them there were.
+    pub kinds: Kinds,
     rings: Vec<Ring>,
     habits: Vec<Habit>,
     names: Vec<String>,
@@ -72,6 +74,7 @@ impl Checks {
         Checks {
             violations: Vec::new(),
             digest: Digest::default(),
+            kinds: Kinds::default(),
             rings: names.iter().map(|_| Ring::default()).collect(),
             habits: (0..gateways).map(|_| habit()).collect(),
             epochs: vec![0; sites.len()],
@@ -125,6 +128,7 @@ impl Checks {
     /// A node tells of a decision.
     pub fn fact(&mut self, now: Time, node: usize, said: Said) {
         self.digest.fact(now.as_micros(), node as u64, &said);
+        self.kinds.fact(&said);
         if let Said::Gateway(Fact::Health { target, from, to, .. }) = &said {
             self.health(now, node, *target, (*from, *to));
         }
