@@ -22,6 +22,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// The share of requests that failed is taken over two of these.
 const HALF_MINUTE: Duration = Duration::from_secs(30);
 
+/// Probes that failed while own attempts were well are not believed for so long: as long as
+/// departures are remembered.
+const LIAR: Duration = Duration::from_secs(600);
+
 /// What is known by hearsay, and what is told.
 #[derive(Clone, Debug)]
 pub(super) struct Hearsay {
@@ -170,8 +174,8 @@ impl Gateway {
         Views { in_doubt, ..views }
     }
 
-    /// An own attempt at a target ended good or as a strike; `left` if the target left UP by it.
-    pub(super) fn note_outcome(&mut self, now: Time, target: TargetId, left: bool) {
+    /// An own attempt at a target ended as a strike; `left` if the target left UP by it.
+    pub(super) fn note_strike(&mut self, now: Time, target: TargetId, left: bool) {
         if !self.is_fleet {
             return;
         }
@@ -181,16 +185,17 @@ impl Gateway {
         } else {
             self.hearsay.doubt.outcome(now, site);
         }
-        self.note_up(now);
     }
 
-    /// Whether every site that is left fails, which prolongs doubt.
-    fn note_up(&mut self, now: Time) {
-        let is_up = |(_, known): (TargetId, &super::placement::Target)| {
-            known.health.verdict() == Verdict::Up
-        };
-        let none = !self.targets.iter().any(is_up);
-        self.hearsay.doubt.none_up(now, none);
+    /// An own attempt at a target was good.
+    pub(super) fn note_good(&mut self, now: Time, target: TargetId) {
+        if !self.is_fleet {
+            return;
+        }
+        self.hearsay.doubt.outcome(now, self.config.targets[usize::from(target.0)].site);
+        if self.targets.get(target).health.verdict() == Verdict::Up {
+            self.hearsay.doubt.answered();
+        }
     }
 
     fn own(&self, now: Time) -> Own {
@@ -281,6 +286,11 @@ impl Gateway {
         if let Some(probes) = &mut self.hearsay.probes {
             probes.ended(now, target, (probe, good));
         }
+        let known = self.targets.get_mut(target);
+        if known.credit.in_flight() > 0 {
+            // What is open is watched, so it is known how the target is.
+            known.health.attempted(now);
+        }
         let may_remove = !good && self.may_remove(now, (target, probe));
         let health = &mut self.targets.get_mut(target).health;
         let change = match probe {
@@ -289,6 +299,9 @@ impl Gateway {
         };
         if change.is_some() {
             self.targets.note_indirect();
+        }
+        if change.is_some_and(|change| change.to == Verdict::Up) {
+            self.hearsay.doubt.answered();
         }
         tell(target, change, actions);
     }
@@ -300,7 +313,9 @@ impl Gateway {
             Probe::Shallow => trial.shallow(now, false, true),
             Probe::Token => trial.token(now, false, true),
         };
-        if change.is_none() || self.hearsay.doubt.is_in_doubt(now) {
+        let disproved = self.targets.get(target).disproved;
+        let is_liar = disproved.is_some_and(|at| now.since(at) < LIAR);
+        if change.is_none() || is_liar || self.hearsay.doubt.is_in_doubt(now) {
             return false;
         }
         let site = self.config.targets[usize::from(target.0)].site;

@@ -134,7 +134,8 @@ impl Targets {
             {
                 continue;
             }
-            if demand.home == Some(id) {
+            // What was moved away for want of credit stays away without any: loads stay as they are.
+            if demand.home == Some(id) && known.spill.keeps(spread(demand.session)) {
                 return Some(id);
             }
             // Where nothing is known of any, sessions are spread.
@@ -194,6 +195,16 @@ impl Targets {
             }
         }
         Some(sum)
+    }
+
+    /// Whether credit of this tier lies unused at a node of `group` that takes work.
+    pub fn has_unused(&mut self, group: &[TargetId], (now, tier): (Time, usize)) -> bool {
+        group.iter().any(|id| {
+            let known = self.get(*id);
+            let is_open =
+                !known.shut && known.verdict() == Verdict::Up && known.held.offer() == Offer::Open;
+            self.is_node(*id) && is_open && self.get_mut(*id).held.has_unused(now, tier)
+        })
     }
 
     /// What the nodes of `group` that are up offer to all gateways.

@@ -15,6 +15,13 @@ use alloc::collections::BTreeMap;
 /// first token is under way. A slow worker needs no more: it does less, for longer.
 const IN_HAND: Duration = Duration::from_millis(350);
 
+/// A worker that lost so many legs in a row before their first token does no work: its model may
+/// not be loadable. One bad request is moved to another worker after its first loss, so it alone
+/// cannot make three at one.
+const USELESS: u8 = 3;
+/// What such a worker is taken to carry: a trickle, else nothing would tell when it is well again.
+const TRIED: f64 = 0.02;
+
 /// One worker.
 #[derive(Clone, Copy, Debug)]
 struct Worker {
@@ -25,6 +32,8 @@ struct Worker {
     /// Work in hand whose first token has not come.
     ahead: CostUnits,
     limit: Limit,
+    /// Legs lost since its last first token.
+    lost: u8,
 }
 
 /// How a worker is.
@@ -58,12 +67,18 @@ pub struct Workers {
 }
 
 impl Worker {
+    fn is_useless(&self) -> bool {
+        self.lost >= USELESS
+    }
+
     fn has_room(&self) -> bool {
-        self.running < self.streams && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
+        let most = if self.is_useless() { 1 } else { self.streams };
+        self.running < most && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
     }
 
     fn carries(&self) -> f64 {
-        self.capacity.as_f64() * self.limit.share()
+        let most = if self.is_useless() { TRIED } else { 1.0 };
+        self.capacity.as_f64() * self.limit.share().min(most)
     }
 
     /// How long what it has in hand takes, for comparison; idle ones by what they carry.
@@ -87,6 +102,7 @@ impl Workers {
             running: 0,
             ahead: CostUnits::ZERO,
             limit: Limit::new(),
+            lost: 0,
         };
         self.all.insert(id, fresh);
         true
@@ -100,6 +116,18 @@ impl Workers {
     /// Whether nobody is alive.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Whether somebody is alive who does not lose all that it is given.
+    pub fn has_able(&self) -> bool {
+        self.all.values().any(|worker| !worker.is_useless())
+    }
+
+    /// Work was lost by this worker before its first token.
+    pub fn lost(&mut self, id: WorkerId) {
+        if let Some(worker) = self.all.get_mut(&id) {
+            worker.lost = worker.lost.saturating_add(1);
+        }
     }
 
     /// Who gets the next work: the one that is through with its own first.
@@ -130,6 +158,7 @@ impl Workers {
     pub fn first_token(&mut self, id: WorkerId, cost: CostUnits, seen: (CostUnits, Duration)) {
         let Some(worker) = self.all.get_mut(&id) else { return };
         worker.ahead -= cost;
+        worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
         worker.limit.first_token(sample, &mut self.usual);
