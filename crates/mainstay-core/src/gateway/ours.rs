@@ -134,7 +134,7 @@ impl Targets {
             {
                 continue;
             }
-            // What was moved away for want of credit stays away without any: loads stay as they are.
+            // What was moved away for want of credit stays away without any: no load changes.
             if demand.home == Some(id) && known.spill.keeps(spread(demand.session)) {
                 return Some(id);
             }

@@ -13,6 +13,7 @@ use crate::gateway::ours::spread;
 use crate::gateway::request::Ask;
 use crate::gateway::{Action, Gateway};
 use crate::message::{PerTier, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{ModelId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -189,8 +190,10 @@ impl Gateway {
         }
         known.is_short = true;
         let mut floors = [0.0; TIERS_MAX];
-        for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
-            *floor = tier.floor;
+        if !self.config.fleet.credit.mutants.removes(Mutant::NoFloors) {
+            for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
+                *floor = tier.floor;
+            }
         }
         let mut granted = [0.0; TIERS_MAX];
         let more = if is_ours { MORE_OURS } else { MORE };

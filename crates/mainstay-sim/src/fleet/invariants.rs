@@ -254,8 +254,8 @@ impl Checks {
     }
 }
 
-/// A tier that wants no more than its floor is shed for a lower one for longer than it takes to
-/// move credit (I14). Looked for in whole seconds, where every gateway holds every site for up.
+/// A tier that wants no more than its floor is shed for another for longer than it takes to move
+/// credit (I14). Looked for in whole seconds, where every gateway holds every site for up.
 pub fn floors(timeline: &Timeline, floors: &[f64], gateways: u16) -> Vec<Violation> {
     let mut found = Vec::new();
     for tier in 0..floors.len() {
@@ -267,14 +267,17 @@ pub fn floors(timeline: &Timeline, floors: &[f64], gateways: u16) -> Vec<Violati
             let within = f64::from(own.offered) <= floors[tier] * second.on_offer;
             // More than a request or two by chance.
             let is_shed = own.shed > 2 && f64::from(own.shed) > 0.02 * f64::from(own.offered);
-            let lower = (tier + 1..floors.len()).any(|below| {
-                let good = f64::from(second.tiers[below].good);
-                good > 1.1 * floors[below] * second.on_offer
+            // A higher tier that takes more than its floor takes it from this one as well.
+            let mut others = (0..floors.len()).filter(|other| *other != tier);
+            let gains = others.any(|other| {
+                let good = f64::from(second.tiers[other].good);
+                good > 1.1 * floors[other] * second.on_offer
             });
-            let is_wrong = all_up && within && is_shed && lower;
+            let is_wrong = all_up && within && is_shed && gains;
             since = if is_wrong { since + 1 } else { 0 };
             if since == FLOOR_SLACK {
-                let detail = format!("{own:?} shed below its floor, and lower tiers served");
+                let detail =
+                    format!("{own:?} shed below its floor, and others served above theirs");
                 found.push(Violation {
                     at_s: at as f64,
                     rule: "I14".into(),
