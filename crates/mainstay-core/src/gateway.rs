@@ -9,7 +9,6 @@ pub mod catalog;
 mod choose;
 pub mod credit;
 pub mod doubt;
-mod drift;
 mod evidence;
 mod fit;
 pub mod health;

@@ -7,12 +7,11 @@
 
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
+use crate::drift::{Drift, Drifted, Level};
 use crate::lease::{Granter, Terms};
 use crate::message::{Grant, Offer, PerTier, Report, TIERS_MAX};
-use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId};
 use crate::share::{thousandths, tiers};
-use crate::site::drift::{Drift, Drifted};
 use crate::time::{Duration, Time};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -57,7 +56,8 @@ struct Seen {
     demand: PerTier<CostRate>,
     total: CostRate,
     at: Time,
-    granted: Option<Time>,
+    /// When it was first heard of: since then the grants to it count their time.
+    began: Time,
     drift: Drift,
 }
 
@@ -84,9 +84,10 @@ impl Grants {
         if from.0 >= config.gateways.max(1) {
             return None;
         }
-        let drifted = self.hear(now, from, report);
-        let is_watched = !config.credit.mutants.removes(Mutant::DriftUnwatched);
-        let is_apart = is_watched && self.seen.get(&from).is_some_and(|s| s.drift.is_apart());
+        let seen = self.hear(now, from, report, &config.credit);
+        let drifted = seen.drift.heard(now, report.elapsed);
+        let is_apart = seen.drift.level() == Level::NoCredit;
+        let elapsed = now.since(seen.began);
         let mut grant = Grant {
             target: self.target,
             epoch: self.granter.epoch(),
@@ -98,7 +99,7 @@ impl Grants {
             offer: supply.offer,
             ttft: supply.ttft,
             miss: MISS,
-            elapsed: self.elapsed(now, from),
+            elapsed,
         };
         let is_silent = self.granter.is_silent(now, &config.credit);
         if supply.offer == Offer::Open && !is_apart && !is_silent {
@@ -106,7 +107,7 @@ impl Grants {
             let sum = grant.rate.iter().copied().sum::<CostRate>() + grant.standby;
             self.granter.record(now, from, sum.0, &config.credit);
         }
-        Some((grant, drifted.filter(|_| is_watched)))
+        Some((grant, drifted))
     }
 
     /// What all gateways may be using.
@@ -119,25 +120,19 @@ impl Grants {
         self.granter.tidy(now);
     }
 
-    fn hear(&mut self, now: Time, from: GatewayId, report: &Report) -> Option<Drifted> {
+    fn hear(&mut self, now: Time, from: GatewayId, report: &Report, terms: &Terms) -> &mut Seen {
         let fresh = || Seen {
             demand: [CostRate::ZERO; TIERS_MAX],
             total: CostRate::ZERO,
             at: now,
-            granted: None,
-            drift: Drift::default(),
+            began: now,
+            drift: Drift::new(terms.mutants),
         };
         let seen = self.seen.entry(from).or_insert_with(fresh);
         seen.demand = report.demand;
         seen.total = report.total.iter().copied().sum();
         seen.at = now;
-        seen.drift.hear(now, report.nonce, report.elapsed)
-    }
-
-    fn elapsed(&mut self, now: Time, from: GatewayId) -> Duration {
-        let Some(seen) = self.seen.get_mut(&from) else { return Duration::ZERO };
-        let before = seen.granted.replace(now);
-        before.map_or(Duration::ZERO, |before| now.since(before))
+        seen
     }
 
     fn shares(
