@@ -132,7 +132,7 @@ impl Targets {
                 && known.cap == 100
                 && known.held.first_token() <= demand.left
         };
-        // What was moved away for want of credit stays away without any: loads stay as they are.
+        // What was moved away for want of credit stays away without any: no load changes.
         let keeps = |id: TargetId| self.get(id).spill.keeps(spread(demand.session));
         if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {
             return Some(home);
