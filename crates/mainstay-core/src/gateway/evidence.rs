@@ -35,9 +35,6 @@ impl Gateway {
             known.auth_refusals = (0, now);
         }
         let was_parked = known.parked.take_if(|_| is_proof);
-        if known.health.misses_probes() {
-            known.disproved = Some(now);
-        }
         let change = known.health.good(now);
         self.note_good(now, target);
         if let Some((class, _)) = was_parked {

@@ -6,7 +6,7 @@
 //! unpaid, and the site decides.
 
 use crate::cost::{CostRate, CostUnits};
-use crate::gateway::drift::Drift;
+use crate::drift::{Drift, Level};
 use crate::lease::{Holder, Terms, lower};
 use crate::message::{Grant, Offer, PerTier, Refuse, Report, TIERS_MAX};
 use crate::mutant::Mutant;
@@ -47,6 +47,8 @@ pub struct Held {
     placed: PerTier<CostUnits>,
     demand: PerTier<CostRate>,
     reported: Option<Time>,
+    /// When the first report was sent: since then the reports count their time.
+    began: Option<Time>,
     is_full: bool,
     lapse_told: bool,
     srtt: Option<Duration>,
@@ -138,7 +140,7 @@ impl Held {
         total: PerTier<CostRate>,
         in_flight: u32,
     ) -> Report {
-        let elapsed = self.reported.map_or(Duration::ZERO, |at| now.since(at));
+        let elapsed = now.since(*self.began.get_or_insert(now));
         self.reported = Some(now);
         let nonce = self.holder.report(now);
         Report { target, nonce, demand: self.demand, total, in_flight, elapsed }
@@ -165,9 +167,9 @@ impl Held {
         let mut news = News::default();
         if let Some(sent) = sent {
             self.round_trip(now.since(sent));
-            if !terms.mutants.removes(Mutant::DriftUnwatched) {
-                news.drift = self.drift.grant((sent, now), grant.nonce, grant.elapsed);
-            }
+        }
+        if !terms.mutants.removes(Mutant::DriftUnwatched) {
+            news.drift = self.drifted(now, grant.elapsed);
         }
         if !was_live {
             self.levels = self.levels.map(|level| level.min(0));
@@ -180,6 +182,18 @@ impl Held {
         self.ttft = grant.ttft;
         self.latest = Some(grant);
         news
+    }
+
+    /// What the site says of its clock; whether it is off, if that changed.
+    fn drifted(&mut self, now: Time, elapsed: Duration) -> Option<bool> {
+        let was_off = self.is_off();
+        self.drift.heard(now, elapsed);
+        (self.is_off() != was_off).then_some(!was_off)
+    }
+
+    /// Whether the site's clock runs too far from ours for leases.
+    fn is_off(&self) -> bool {
+        self.drift.level() == Level::NoCredit
     }
 
     /// Whether credit lapsed and nobody was told yet.
@@ -229,7 +243,7 @@ impl Held {
 
     /// What is held now, if anything: all tiers, and the standby.
     pub fn rates(&self, now: Time) -> Option<(CostRate, CostRate)> {
-        if self.drift.is_off() {
+        if self.is_off() {
             return None;
         }
         self.holder.held(now).map(|grant| (all(&grant.rate), grant.standby))
@@ -246,7 +260,7 @@ impl Held {
         self.fill(now);
         let Some(grant) = self.holder.held(now) else { return false };
         let most = fine(grant.rate[tier].over(DEPTH));
-        !self.drift.is_off() && most > 0 && self.levels[tier] >= most
+        !self.is_off() && most > 0 && self.levels[tier] >= most
     }
 
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
@@ -260,8 +274,12 @@ impl Held {
     /// Room that may be left here for unpaid work: this gateway's even part of the offer, less
     /// what it uses.
     pub fn spare(&self, gateways: u16) -> CostRate {
-        let part = CostRate(self.offered().0 / u64::from(gateways.max(1)));
-        part.less(all(&self.demand))
+        self.part(gateways).less(all(&self.demand))
+    }
+
+    /// This gateway's even part of the offer.
+    pub fn part(&self, gateways: u16) -> CostRate {
+        CostRate(self.offered().0 / u64::from(gateways.max(1)))
     }
 
     /// What the site can carry, as far as it said.
@@ -300,7 +318,7 @@ impl Held {
 
     fn purse(&mut self, now: Time, tier: usize) -> Option<Purse> {
         self.fill(now);
-        if self.drift.is_off() || self.offer() != Offer::Open {
+        if self.is_off() || self.offer() != Offer::Open {
             return None;
         }
         self.holder.held(now)?;

@@ -13,6 +13,7 @@ use crate::gateway::ours::spread;
 use crate::gateway::request::Ask;
 use crate::gateway::{Action, Gateway};
 use crate::message::{PerTier, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{ModelId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -189,7 +190,8 @@ impl Gateway {
         }
         let groups = [&model.served_by[..], &model.substitutes[..]];
         let of_providers = self.targets.supply(&self.config, groups, (now, ask.tier.0));
-        let of_nodes = self.targets.supply_of_nodes(&model.served_by, now);
+        let of_nodes =
+            self.targets.supply_of_nodes(&model.served_by, (now, self.config.fleet.gateways));
         let (Some(requests_taken), Some(of_nodes)) = (of_providers, of_nodes) else { return false };
         let supply = requests_taken * asked / requests.max(0.1) + of_nodes.0 as f64;
         if asked <= supply || supply <= 0.0 {
@@ -197,11 +199,18 @@ impl Gateway {
         }
         known.is_short = true;
         let mut floors = [0.0; TIERS_MAX];
-        for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
-            *floor = tier.floor;
+        if !self.config.fleet.credit.mutants.removes(Mutant::NoFloors) {
+            for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
+                *floor = tier.floor;
+            }
         }
         let mut granted = [0.0; TIERS_MAX];
-        let more = if is_ours { MORE_OURS } else { MORE };
+        let more = match is_ours {
+            // What is let in too much of a tier would spend the credit of those below it.
+            true if known.has_below(tier as u8) => 1.0,
+            true => MORE_OURS,
+            false => MORE,
+        };
         tiers(&demand, &floors, supply * more, &mut granted);
         known.is_cut = core::array::from_fn(|tier| granted[tier] < demand[tier]);
         if known.lets_in((tier, bucket), granted[tier], demand[tier]) {
@@ -225,7 +234,7 @@ impl Gateway {
         let (model, tier, cost) = ask;
         let group = &self.config.models[usize::from(model.0)].served_by;
         let gateways = u64::from(self.config.fleet.gateways.max(1));
-        let offered = self.targets.offered(group);
+        let offered = self.targets.offered(group, now);
         let Some(known) = self.demand.get_mut(&model.0) else { return BACK.0 };
         let tier = tier_index(tier);
         let share = if known.is_cut[tier] { RETURNING } else { RETURNING_SOON };
