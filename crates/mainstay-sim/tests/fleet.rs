@@ -228,7 +228,6 @@ fn a_rule_taken_away_is_missed() {
     missed(Mutant::OverloadIsStrike, "I7");
     missed(Mutant::RecordIsLastGrant, "I2");
     missed(Mutant::NoSilenceAfterTakeover, "I2");
-    missed(Mutant::NoRetryBudget, "I9");
 }
 
 #[test]
