@@ -167,7 +167,16 @@ fn s02_without_deadlines_a_flood_that_is_over_goes_on() {
 
 #[test]
 fn s01_without_a_ramp_the_return_is_a_relapse() {
-    breaks(&s01(), Mutant::NoRamp, &["L3"]);
+    let mut scenario = s01();
+    // Sessions of before are read anew, at three times the price; below that load the other sites
+    // have room for what the cold one cannot do yet.
+    use mainstay_sim::scenario::{Fault, FaultKind, Which};
+    let kind = FaultKind::ColdCache { sites: Which::These(vec![0]), factor: 3.0 };
+    let at = Duration::from_secs(71);
+    scenario.faults.iter_mut().for_each(|fault| fault.until = Some(Duration::from_secs(70)));
+    scenario.faults.push(Fault { at, until: None, kind, line: 0 });
+    scenario.load.level = 0.85;
+    breaks(&scenario, Mutant::NoRamp, &["L3"]);
 }
 
 #[test]
