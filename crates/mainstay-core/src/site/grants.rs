@@ -10,6 +10,7 @@ use crate::cost::{CostRate, CostUnits};
 use crate::drift::{Drift, Drifted, Level};
 use crate::lease::{Granter, Terms};
 use crate::message::{Grant, Offer, PerTier, Report, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId};
 use crate::share::{thousandths, tiers};
 use crate::time::{Duration, Time};

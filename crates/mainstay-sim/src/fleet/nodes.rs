@@ -205,6 +205,8 @@ pub struct SiteNode {
     pub epoch: u32,
     /// Its workers.
     pub workers: Workers,
+    /// They started with empty caches, and no controller has heard it yet.
+    pub is_cold: bool,
     /// When its machine is to be called, at the latest.
     pub tick: Option<Time>,
     /// Attempts it has, running ones included.
