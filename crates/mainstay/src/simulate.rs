@@ -111,7 +111,7 @@ fn read(
 /// Reads the traces that will be played: what is wrong with one is told before anything is.
 fn traces(shown: &str, points: &[Scenario]) -> Result<(), Vec<String>> {
     let names = points.iter().filter_map(|point| match &point.load.workload {
-        Workload::Trace(name) => Some(name.as_str()),
+        Workload::Trace(name) | Workload::Day { requests: name, .. } => Some(name.as_str()),
         Workload::Alike => None,
     });
     let names: BTreeSet<&str> = names.collect();

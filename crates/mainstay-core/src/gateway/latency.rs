@@ -26,17 +26,12 @@ const LEAST: f64 = 0.000_1;
 /// A histogram is halved at this many samples.
 const FADE_AT: u32 = 20_000;
 
-/// A histogram with steps of a quarter.
-#[derive(Clone, Debug)]
+/// A histogram with steps of a quarter. It has as many as its largest value needs, since most of
+/// those that travel with an attempt's end hold little or nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    counts: [u32; STEPS],
+    counts: Vec<u32>,
     total: u32,
-}
-
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { counts: [0; STEPS], total: 0 }
-    }
 }
 
 impl Histogram {
@@ -50,12 +45,14 @@ impl Histogram {
             bound *= STEP;
             step += 1;
         }
+        self.reach(step + 1);
         self.counts[step] += 1;
         self.total += 1;
     }
 
     /// Takes another's counts in, and fades.
     pub fn merge(&mut self, other: &Histogram) {
+        self.reach(other.counts.len());
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine = mine.saturating_add(*theirs);
         }
@@ -80,14 +77,20 @@ impl Histogram {
     pub fn quantile(&self, share: f64) -> f64 {
         let wanted = share * f64::from(self.total);
         let (mut seen, mut bound) = (0.0, LEAST);
-        for count in self.counts {
-            seen += f64::from(count);
+        for count in &self.counts {
+            seen += f64::from(*count);
             if seen >= wanted && seen > 0.0 {
                 return bound;
             }
             bound *= STEP;
         }
         0.0
+    }
+
+    fn reach(&mut self, steps: usize) {
+        if self.counts.len() < steps {
+            self.counts.resize(steps, 0);
+        }
     }
 }
 

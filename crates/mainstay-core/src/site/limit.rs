@@ -120,18 +120,18 @@ impl Limit {
     }
 
     /// Whether the worker has all it may have while more waits, after everything that could be
-    /// dispatched was.
-    pub fn full(&mut self, now: Time, is_full: bool, capacity: CostRate) {
+    /// dispatched was. True if that changed what it is measured to carry.
+    pub fn full(&mut self, now: Time, is_full: bool, capacity: CostRate) -> bool {
         let Some(since) = self.full_since.filter(|_| is_full) else {
             self.full_since = is_full.then_some(now);
             self.served = CostUnits::ZERO;
             self.count = 0;
-            return;
+            return false;
         };
         let passed = now.since(since);
         let enough = self.count >= MEASURE_COUNT || passed >= MEASURE * 3;
         if passed < MEASURE || !enough {
-            return;
+            return false;
         }
         let rate = self.served.as_f64() / passed.as_secs_f64();
         let share = (rate / capacity.as_f64().max(0.001)).clamp(LEAST, 1.0);
@@ -140,6 +140,7 @@ impl Limit {
         self.full_since = Some(now);
         self.served = CostUnits::ZERO;
         self.count = 0;
+        true
     }
 
     /// A second has passed.

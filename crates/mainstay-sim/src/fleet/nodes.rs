@@ -1,5 +1,6 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
+use super::engines::Engine;
 use super::moment::Harm;
 use super::policies::Pulse;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
@@ -207,6 +208,8 @@ pub struct SiteNode {
     pub workers: Workers,
     /// They started with empty caches, and no controller has heard it yet.
     pub is_cold: bool,
+    /// What they compute by, one each, where the bench names a profile.
+    pub engines: Vec<Engine>,
     /// When its machine is to be called, at the latest.
     pub tick: Option<Time>,
     /// Attempts it has, running ones included.
