@@ -205,5 +205,5 @@ fn without_floors_a_flood_of_the_highest_tier_starves_the_others() {
     println!(
         "  | NoFloors | S02 with another tier | {without:.3} of pro are good, not {with:.3} |"
     );
-    assert!(with >= 0.75 && without <= 0.3, "{with} with floors, {without} without");
+    assert!(with >= 0.6 && without <= 0.3, "{with} with floors, {without} without");
 }
