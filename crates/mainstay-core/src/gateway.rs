@@ -42,6 +42,7 @@ use crate::names::{AttemptId, GatewayId, ModelId, RequestId, SiteId, TargetId, T
 use crate::rng::Rng;
 use crate::table::Table;
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -86,7 +87,7 @@ pub enum Event {
     /// This process's own loop was late by so much.
     Lag(Duration),
     /// Another policy is in force.
-    Adopt(Config),
+    Adopt(Box<Config>),
     /// A deadline passed.
     Tick,
 }
@@ -232,7 +233,7 @@ impl Gateway {
                 self.hear_probe(now, (target, probe), good, actions);
             }
             Event::Lag(late) => self.hearsay.doubt.lag(now, late),
-            Event::Adopt(config) => self.adopt(now, config, actions),
+            Event::Adopt(config) => self.adopt(now, *config, actions),
             Event::Tick => {}
         }
         self.report(now, actions);

@@ -106,7 +106,7 @@ pub fn t100(sites: u16) -> Bench {
     const SERVED: [(&str, f64); 2] = [("llama-70b-h100-tp8", 1.93), ("llama-70b-a100-tp8", 0.75)];
     let regions = (sites / 10).max(1);
     let place = |at: u16| {
-        let is_older = at % 10 != 0 && (at - at / 10) % 5 == 0;
+        let is_older = !at.is_multiple_of(10) && (at - at / 10).is_multiple_of(5);
         let (profile, served) = SERVED[usize::from(is_older)];
         let workers = WORKERS[usize::from(at % 10)];
         BenchSite {
