@@ -12,20 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Every point of a sweep must be back within these seconds (`scenarios.md` §6).
 const RECOVERY_MAX: f64 = 10.0;
 
-/// A share of good answers is judged over a minute (`recovery_s`),
-const MINUTE: f64 = 60.0;
-/// and needs so many requests of the smallest tier: then one in a hundred that is not good is ten,
-/// and not two or three by chance.
-const JUDGED: f64 = 1000.0;
-
-/// By what the bench of a sweep's point is divided. More of it would be cheaper, but sites half as
-/// large feel each burst, and the story is another one.
-pub fn size(point: &Scenario) -> f64 {
-    let shares = point.bench.tiers.iter().map(|tier| tier.share).filter(|share| *share > 0.0);
-    let rate = point.load.level * point.bench.capacity() * shares.fold(1.0, f64::min);
-    (rate * MINUTE / JUDGED).max(1.0)
-}
-
 /// One run to play.
 #[derive(Clone, Copy, Debug)]
 pub struct Job<'a> {

@@ -10,7 +10,6 @@ use super::{
     Baseline, Bench, Clients, Expect, Fault, FaultKind, Load, Scenario, Setting, Workload,
 };
 use crate::measure::METRICS;
-use crate::sweep::size;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,8 +18,6 @@ use std::time::Duration;
 const AFTER: Duration = Duration::from_secs(360);
 /// Faults, or expectations, of one story.
 const MANY: usize = 256;
-/// A bench with more gateways than the standard one is not made smaller for a sweep.
-const GATEWAYS_SCALED: u16 = 6;
 /// Points of one sweep: more take days.
 const POINTS_MAX: usize = 100_000;
 
@@ -92,7 +89,6 @@ impl File {
 
     /// The scenario's sweep: every combination of its values, in order. What the file expects of
     /// its own script does not hold for another one: points keep only the rules that always hold.
-    /// Each is played by no more requests than it takes to judge it, see `sweep::size`.
     ///
     /// # Errors
     /// What is wrong with the file, or with a combination.
@@ -113,10 +109,6 @@ impl File {
             let words: Vec<String> =
                 set.iter().map(|(path, value)| format!("{path}={value}")).collect();
             point.id = format!("{}[{}]", base.id, words.join(" "));
-            // T60 is about its many gateways, which would find too little to do.
-            if point.bench.gateways <= GATEWAYS_SCALED {
-                point.bench.scale = point.bench.scale.max(size(&point));
-            }
             points.push(point);
         }
         Ok(points)
