@@ -9,7 +9,6 @@ pub mod catalog;
 mod choose;
 pub mod credit;
 pub mod doubt;
-mod drift;
 mod evidence;
 mod fit;
 pub mod health;
@@ -186,7 +185,9 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that believes every target up.
     pub fn new(config: Config, seed: u64) -> Gateway {
-        let targets = Targets::new(&config);
+        let mut targets = Targets::new(&config);
+        let mut rng = Rng::new(seed);
+        targets.number_reports(&mut rng);
         let mut budgets = Vec::new();
         budgets.resize(config.tiers.len(), RetryBudget::default());
         let listed = config.models.len();
@@ -210,7 +211,7 @@ impl Gateway {
             orders: Vec::new(),
             ignored: BTreeSet::new(),
             listed,
-            rng: Rng::new(seed),
+            rng,
         }
     }
 

@@ -6,7 +6,6 @@
 //! than it can carry.
 
 mod admission;
-mod drift;
 mod grants;
 mod legs;
 mod limit;
@@ -19,6 +18,7 @@ mod workers;
 
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
+use crate::drift::Level;
 use crate::fact::SiteFact;
 use crate::lease::Granter;
 use crate::message::{Ack, Grant, Offer, Open, Order, Refuse, Report};
@@ -302,7 +302,8 @@ impl Site {
             return;
         };
         if let Some(found) = drifted {
-            let (thousandths, is_closed) = (found.thousandths, found.is_apart);
+            let thousandths = found.thousandths;
+            let is_closed = found.level == Level::NoCredit;
             actions.push(Action::Fact(SiteFact::Drift { from, thousandths, is_closed }));
         }
         actions.push(Action::Grant { to: from, grant });

@@ -64,8 +64,8 @@ fn main() {
     let mean = times.iter().sum::<std::time::Duration>() / times.len() as u32;
     let at = |share: usize| times[(times.len() - 1) * share / 100];
     println!(
-        "{SITES} sites x {MODELS} models: a request is placed in {mean:.1?} on average, p50 {:.1?}, \
-         p99 {:.1?}",
+        "{SITES} sites x {MODELS} models: a request is placed in {mean:.1?} on average, \
+         p50 {:.1?}, p99 {:.1?}",
         at(50),
         at(99)
     );

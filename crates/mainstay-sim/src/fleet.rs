@@ -47,7 +47,7 @@ use network::Network;
 use nodes::{GatewayNode, SiteNode};
 use plan::Plan;
 use slab::{Key, Slab};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::iter::Peekable;
 
@@ -73,6 +73,8 @@ pub struct Played {
     pub run: Run,
     /// Second by second.
     pub timeline: Timeline,
+    /// Kinds of decision that were told, by name.
+    pub facts: BTreeSet<String>,
     /// Moments that happened, for whoever measures the simulator itself.
     pub moments: u64,
 }
@@ -361,7 +363,8 @@ impl<'a> World<'a> {
         };
         self.ledger.fill(&mut run);
         crate::measure::judge(self.scenario, &self.ledger.timeline, &mut run);
-        Played { run, timeline: self.ledger.timeline, moments: self.moments }
+        let facts = self.checks.kinds.names;
+        Played { run, timeline: self.ledger.timeline, facts, moments: self.moments }
     }
 }
 

@@ -5,9 +5,8 @@
 //! calls nothing down, waits longer, adopts no policy, and says so to its peers.
 //!
 //! Call `outcome` at every good answer and strike with the target's site, `left` when a target of
-//! a site left UP, `lag` whenever the loop measured its lateness (zero too), `none_up` after each
-//! change of verdict, and `is_in_doubt` wherever one of the answers is needed. `deadline` is when
-//! doubt ends by itself.
+//! a site left UP, `lag` whenever the loop measured its lateness (zero too), `answered` when a site
+//! that is UP gave a good answer, and `is_in_doubt` wherever one of the answers is needed.
 
 use crate::mutant::{Mutant, Mutants};
 use crate::names::SiteId;
@@ -36,7 +35,9 @@ pub struct Doubt {
     sites: BTreeMap<SiteId, (Time, Option<Time>)>,
     late_since: Option<(Time, Time)>,
     until: Option<Time>,
-    none_up: bool,
+    /// Most sites left, and none that is UP has answered since. That a site is UP of which nothing
+    /// was asked proves nothing: a gateway that is cut off from everything has such sites too.
+    is_blind: bool,
     mutants: Mutants,
 }
 
@@ -61,7 +62,13 @@ impl Doubt {
         let gone = self.sites.values().filter(|(_, left)| left.is_some_and(is_fresh)).count();
         if gone >= LEAST && gone * 2 > seen {
             self.begin(now);
+            self.is_blind = true;
         }
+    }
+
+    /// A site that is UP gave a good answer: this gateway can reach something.
+    pub fn answered(&mut self) {
+        self.is_blind = false;
     }
 
     /// The loop was late by so much.
@@ -81,21 +88,12 @@ impl Doubt {
         }
     }
 
-    /// Whether no site is UP: doubt once begun lasts as long.
-    pub fn none_up(&mut self, now: Time, none: bool) {
-        // Doubt that is over must not come back to life because no site is up by now.
-        if none && !self.none_up && !self.is_in_doubt(now) {
-            self.until = None;
-        }
-        self.none_up = none;
-    }
-
     /// Whether this gateway doubts itself: nothing goes down, nothing is adopted, peers are told.
     pub fn is_in_doubt(&self, now: Time) -> bool {
         if self.mutants.removes(Mutant::NoSelfDoubt) {
             return false;
         }
-        self.until.is_some_and(|until| now < until || self.none_up)
+        self.until.is_some_and(|until| now < until || self.is_blind)
     }
 
     /// Whether a time-out that passes now says nothing, because this loop was late.
@@ -109,11 +107,6 @@ impl Doubt {
         if self.is_in_doubt(now) { FACTOR } else { 1 }
     }
 
-    /// When doubt ends by itself.
-    pub fn deadline(&self, now: Time) -> Option<Time> {
-        self.until.filter(|until| now < *until && !self.none_up)
-    }
-
     fn begin(&mut self, now: Time) {
         self.until = Some(now + LASTS);
     }
@@ -122,6 +115,7 @@ impl Doubt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     fn at(millis: u64) -> Time {
         Time::from_micros(100_000_000 + millis * 1000)
@@ -137,8 +131,8 @@ mod tests {
         assert!(!doubt.is_in_doubt(at(1000)));
         doubt.left(at(1500), SiteId(1));
         assert_eq!((doubt.is_in_doubt(at(1500)), doubt.factor(at(1500))), (true, 3));
-        assert_eq!(doubt.deadline(at(1500)), Some(at(11_500)));
-        assert!(!doubt.is_in_doubt(at(11_500)));
+        doubt.answered();
+        assert!(doubt.is_in_doubt(at(11_499)) && !doubt.is_in_doubt(at(11_500)));
     }
 
     #[test]
@@ -151,13 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn doubt_lasts_as_long_as_no_site_is_up() {
+    fn doubt_lasts_until_a_site_that_is_up_has_answered() {
         let mut doubt = Doubt::default();
         doubt.left(at(0), SiteId(0));
         doubt.left(at(10), SiteId(1));
-        doubt.none_up(at(10), true);
-        assert!(doubt.is_in_doubt(at(60_000)));
-        doubt.none_up(at(60_000), false);
+        assert!(doubt.is_in_doubt(at(60_000)), "a third site that nobody asked is no proof");
+        doubt.answered();
         assert!(!doubt.is_in_doubt(at(60_000)));
     }
 
@@ -175,13 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn doubt_that_was_over_does_not_come_back_because_no_site_is_up() {
+    fn a_late_loop_needs_no_answer_to_trust_itself_again() {
         let mut doubt = Doubt::default();
-        doubt.left(at(0), SiteId(0));
-        doubt.left(at(10), SiteId(1));
-        assert!(!doubt.is_in_doubt(at(20_000)));
-        doubt.none_up(at(20_000), true);
-        assert!(!doubt.is_in_doubt(at(20_000)));
+        doubt.lag(at(2000), Duration::from_secs(2));
+        assert!(doubt.is_in_doubt(at(11_999)) && !doubt.is_in_doubt(at(12_000)));
     }
 
     #[cfg(feature = "mutants")]
@@ -192,5 +182,42 @@ mod tests {
         doubt.left(at(10), SiteId(1));
         doubt.lag(at(20), Duration::from_secs(3));
         assert!(!doubt.is_in_doubt(at(20)) && !doubt.ignores_timeouts(at(20)));
+    }
+
+    #[test]
+    fn whatever_is_seen_doubt_has_a_cause_and_an_end() {
+        for seed in 0..300 {
+            let (mut rng, mut doubt) = (Rng::new(seed), Doubt::default());
+            let (mut millis, mut lefts, mut lags) = (0, alloc::vec::Vec::new(), 0);
+            for _ in 0..400 {
+                millis += rng.below(3000);
+                let (now, was) = (at(millis), doubt.is_in_doubt(at(millis)));
+                let site = SiteId(rng.below(5) as u16);
+                match rng.below(8) {
+                    0 => {
+                        doubt.left(now, site);
+                        lefts.push((millis, site));
+                    }
+                    1 if seed % 2 == 0 => {
+                        doubt.lag(now, Duration::from_millis(rng.below(1500)));
+                        lags = millis;
+                    }
+                    2 => doubt.none_up(now, rng.below(4) == 0),
+                    _ => doubt.outcome(now, site),
+                }
+                if doubt.is_in_doubt(now) && !was {
+                    let recent = lefts.iter().filter(|(left, _)| millis - left <= 5000);
+                    let gone: alloc::collections::BTreeSet<SiteId> =
+                        recent.map(|(_, site)| *site).collect();
+                    let is_late = seed % 2 == 0 && lags == millis;
+                    assert!(gone.len() >= LEAST || is_late, "seed {seed}: without a cause");
+                }
+                if let Some(end) = doubt.deadline(now) {
+                    assert!(!doubt.is_in_doubt(end) && end <= now + LASTS, "seed {seed}");
+                }
+            }
+            doubt.none_up(at(millis), false);
+            assert!(!doubt.is_in_doubt(at(millis) + LASTS), "seed {seed}: without an end");
+        }
     }
 }

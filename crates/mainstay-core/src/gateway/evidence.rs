@@ -36,7 +36,7 @@ impl Gateway {
         }
         let was_parked = known.parked.take_if(|_| is_proof);
         let change = known.health.good(now);
-        self.note_outcome(now, target, false);
+        self.note_good(now, target);
         if let Some((class, _)) = was_parked {
             for id in self.parked_with(target, class) {
                 self.targets.get_mut(id).parked = None;
@@ -133,7 +133,7 @@ impl Gateway {
             let views = self.views(now, id);
             let change = self.targets.get_mut(id).health.strike(now, views);
             let left = change.is_some_and(|change| change.from == Verdict::Up);
-            self.note_outcome(now, id, left);
+            self.note_strike(now, id, left);
             tell(id, change, actions);
         }
     }

@@ -8,11 +8,12 @@ use crate::gateway::answers::Answers;
 use crate::gateway::doubt::Doubt;
 use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
-use crate::gateway::in_service::Indirect;
+use crate::gateway::in_service::{Indirect, is_believable};
 use crate::gateway::peers::{Own, Peers, Standing};
 use crate::gateway::probe::{Need, Probes};
 use crate::gateway::{Action, Gateway, Probe};
 use crate::message::{Digest, Verb, ruling};
+use crate::mutant::Mutant;
 use crate::names::{GatewayId, SiteId, TargetId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -170,8 +171,8 @@ impl Gateway {
         Views { in_doubt, ..views }
     }
 
-    /// An own attempt at a target ended good or as a strike; `left` if the target left UP by it.
-    pub(super) fn note_outcome(&mut self, now: Time, target: TargetId, left: bool) {
+    /// An own attempt at a target ended as a strike; `left` if the target left UP by it.
+    pub(super) fn note_strike(&mut self, now: Time, target: TargetId, left: bool) {
         if !self.is_fleet {
             return;
         }
@@ -181,16 +182,17 @@ impl Gateway {
         } else {
             self.hearsay.doubt.outcome(now, site);
         }
-        self.note_up(now);
     }
 
-    /// Whether every site that is left fails, which prolongs doubt.
-    fn note_up(&mut self, now: Time) {
-        let is_up = |(_, known): (TargetId, &super::placement::Target)| {
-            known.health.verdict() == Verdict::Up
-        };
-        let none = !self.targets.iter().any(is_up);
-        self.hearsay.doubt.none_up(now, none);
+    /// An own attempt at a target was good.
+    pub(super) fn note_good(&mut self, now: Time, target: TargetId) {
+        if !self.is_fleet {
+            return;
+        }
+        self.hearsay.doubt.outcome(now, self.config.targets[usize::from(target.0)].site);
+        if self.targets.get(target).health.verdict() == Verdict::Up {
+            self.hearsay.doubt.answered();
+        }
     }
 
     fn own(&self, now: Time) -> Own {
@@ -281,6 +283,12 @@ impl Gateway {
         if let Some(probes) = &mut self.hearsay.probes {
             probes.ended(now, target, (probe, good));
         }
+        let known = self.targets.get_mut(target);
+        known.fails_probes[usize::from(probe == Probe::Token)] = !good;
+        if known.credit.in_flight() > 0 {
+            // What is open is watched, so it is known how the target is.
+            known.health.attempted(now);
+        }
         let may_remove = !good && self.may_remove(now, (target, probe));
         let health = &mut self.targets.get_mut(target).health;
         let change = match probe {
@@ -289,6 +297,9 @@ impl Gateway {
         };
         if change.is_some() {
             self.targets.note_indirect();
+        }
+        if change.is_some_and(|change| change.to == Verdict::Up) {
+            self.hearsay.doubt.answered();
         }
         tell(target, change, actions);
     }
@@ -304,20 +315,27 @@ impl Gateway {
             return false;
         }
         let site = self.config.targets[usize::from(target.0)].site;
-        let sites = self.capacities();
+        let (sites, failing) = self.capacities();
         let mutants = self.config.fleet.credit.mutants;
+        if !is_believable(&sites, &failing) && !mutants.removes(Mutant::ProbesUncapped) {
+            return false;
+        }
         self.hearsay.indirect.may_remove(now, site, &sites, mutants)
     }
 
-    /// What each site carries, as far as it said.
-    fn capacities(&self) -> Vec<(SiteId, CostRate)> {
+    /// What each site carries, as far as it said, and the sites whose last probe failed.
+    fn capacities(&self) -> (Vec<(SiteId, CostRate)>, Vec<SiteId>) {
         let mut sites: Vec<(SiteId, CostRate)> = Vec::new();
+        let mut failing: Vec<SiteId> = Vec::new();
         sites.extend((0..self.config.sites.len()).map(|at| (SiteId(at as u16), CostRate::ZERO)));
         for (id, known) in self.targets.iter() {
             let site = self.config.targets[usize::from(id.0)].site;
             sites[usize::from(site.0)].1 += known.held.capacity();
+            if known.fails_probes != [false; 2] && !failing.contains(&site) {
+                failing.push(site);
+            }
         }
-        sites
+        (sites, failing)
     }
 }
 

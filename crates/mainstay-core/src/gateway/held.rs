@@ -6,8 +6,8 @@
 //! unpaid, and the site decides.
 
 use crate::cost::{CostRate, CostUnits};
-use crate::gateway::drift::Drift;
-use crate::lease::{Holder, Terms};
+use crate::drift::{Drift, Level};
+use crate::lease::{Holder, Terms, lower};
 use crate::message::{Grant, Offer, PerTier, Refuse, Report, TIERS_MAX};
 use crate::mutant::Mutant;
 use crate::names::TargetId;
@@ -44,6 +44,8 @@ pub struct Held {
     placed: PerTier<CostUnits>,
     demand: PerTier<CostRate>,
     reported: Option<Time>,
+    /// When the first report was sent: since then the reports count their time.
+    began: Option<Time>,
     is_full: bool,
     lapse_told: bool,
     srtt: Option<Duration>,
@@ -68,6 +70,11 @@ pub struct News {
 }
 
 impl Held {
+    /// Nothing held; reports are numbered from `nonce` + 1, see `Holder::starting_after`.
+    pub fn starting_after(nonce: u64) -> Held {
+        Held { holder: Holder::starting_after(nonce), ..Held::default() }
+    }
+
     /// Whether an attempt of this tier can be paid for.
     pub fn has_credit(&mut self, now: Time, tier: usize) -> bool {
         self.purse(now, tier).is_some()
@@ -99,7 +106,14 @@ impl Held {
     pub fn measure(&mut self, now: Time) {
         let elapsed = self.reported.map_or(DEPTH, |at| now.since(at)).max(DEPTH / 10);
         let micros = elapsed.as_micros() as u64;
-        let raw = self.placed.map(|cost| CostRate(cost.0.saturating_mul(1_000_000) / micros));
+        // Of one tier, more than all of the site is never given: asking for it says nothing, and
+        // would outlast a burst.
+        let most = match self.capacity() {
+            CostRate::ZERO => u64::MAX,
+            all => all.0,
+        };
+        let wanted = |cost: CostUnits| (cost.0.saturating_mul(1_000_000) / micros).min(most);
+        let raw = self.placed.map(|cost| CostRate(wanted(cost)));
         self.placed = Default::default();
         let (sum, before): (CostRate, CostRate) = (all(&raw), all(&self.demand));
         // A step is believed at once; below it, half a second of a few requests is mostly chance.
@@ -118,7 +132,7 @@ impl Held {
         total: PerTier<CostRate>,
         in_flight: u32,
     ) -> Report {
-        let elapsed = self.reported.map_or(Duration::ZERO, |at| now.since(at));
+        let elapsed = now.since(*self.began.get_or_insert(now));
         self.reported = Some(now);
         let nonce = self.holder.report(now);
         Report { target, nonce, demand: self.demand, total, in_flight, elapsed }
@@ -145,9 +159,9 @@ impl Held {
         let mut news = News::default();
         if let Some(sent) = sent {
             self.round_trip(now.since(sent));
-            if !terms.mutants.removes(Mutant::DriftUnwatched) {
-                news.drift = self.drift.grant((sent, now), grant.nonce, grant.elapsed);
-            }
+        }
+        if !terms.mutants.removes(Mutant::DriftUnwatched) {
+            news.drift = self.drifted(now, grant.elapsed);
         }
         if !was_live {
             self.levels = self.levels.map(|level| level.min(0));
@@ -160,6 +174,18 @@ impl Held {
         self.ttft = grant.ttft;
         self.latest = Some(grant);
         news
+    }
+
+    /// What the site says of its clock; whether it is off, if that changed.
+    fn drifted(&mut self, now: Time, elapsed: Duration) -> Option<bool> {
+        let was_off = self.is_off();
+        self.drift.heard(now, elapsed);
+        (self.is_off() != was_off).then_some(!was_off)
+    }
+
+    /// Whether the site's clock runs too far from ours for leases.
+    fn is_off(&self) -> bool {
+        self.drift.level() == Level::NoCredit
     }
 
     /// Whether credit lapsed and nobody was told yet.
@@ -177,10 +203,12 @@ impl Held {
         let raises = terms.mutants.removes(Mutant::RefusalRaisesCredit);
         let Some(grant) = self.holder.held_mut(now).filter(|_| refuse.cut) else { return };
         let share = if raises { 100 + CUT } else { CUT };
+        let lowered = |held: CostRate, most: CostRate| CostRate(lower(held.0, most.0, terms));
         for rate in &mut grant.rate[tier..] {
-            *rate = rate.percent(share);
+            *rate = lowered(*rate, rate.percent(share));
         }
-        grant.standby = grant.standby.percent(if raises { share } else { 0 });
+        grant.standby =
+            lowered(grant.standby, grant.standby.percent(if raises { share } else { 0 }));
         if raises {
             return;
         }
@@ -207,7 +235,7 @@ impl Held {
 
     /// What is held now, if anything: all tiers, and the standby.
     pub fn rates(&self, now: Time) -> Option<(CostRate, CostRate)> {
-        if self.drift.is_off() {
+        if self.is_off() {
             return None;
         }
         self.holder.held(now).map(|grant| (all(&grant.rate), grant.standby))
@@ -217,6 +245,14 @@ impl Held {
     pub fn used(&self, now: Time) -> u64 {
         let held = self.rates(now).map_or(0, |(rates, _)| rates.0);
         (all(&self.demand).0 * 100).checked_div(held).unwrap_or(100)
+    }
+
+    /// Whether credit of this very tier lies unused: for half a second nobody spent any.
+    pub fn has_unused(&mut self, now: Time, tier: usize) -> bool {
+        self.fill(now);
+        let Some(grant) = self.holder.held(now) else { return false };
+        let most = fine(grant.rate[tier].over(DEPTH));
+        !self.is_off() && most > 0 && self.levels[tier] >= most
     }
 
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
@@ -230,8 +266,12 @@ impl Held {
     /// Room that may be left here for unpaid work: this gateway's even part of the offer, less
     /// what it uses.
     pub fn spare(&self, gateways: u16) -> CostRate {
-        let part = CostRate(self.offered().0 / u64::from(gateways.max(1)));
-        part.less(all(&self.demand))
+        self.part(gateways).less(all(&self.demand))
+    }
+
+    /// This gateway's even part of the offer.
+    pub fn part(&self, gateways: u16) -> CostRate {
+        CostRate(self.offered().0 / u64::from(gateways.max(1)))
     }
 
     /// What the site can carry, as far as it said.
@@ -270,7 +310,7 @@ impl Held {
 
     fn purse(&mut self, now: Time, tier: usize) -> Option<Purse> {
         self.fill(now);
-        if self.drift.is_off() || self.offer() != Offer::Open {
+        if self.is_off() || self.offer() != Offer::Open {
             return None;
         }
         self.holder.held(now)?;
@@ -286,16 +326,25 @@ impl Held {
         let gone = now.since(self.filled).min(DEPTH).as_micros() as i64;
         self.filled = self.filled.max(now);
         let Some(grant) = self.holder.held(now).filter(|_| gone > 0) else { return };
-        let depth = DEPTH.as_micros() as i64;
-        let full = |level: i64, rate: CostRate| {
-            let rate = i64::try_from(rate.0).unwrap_or(i64::MAX / FINE);
-            level.saturating_add(rate.saturating_mul(gone)).min(rate.saturating_mul(depth))
-        };
+        let mut unused = 0;
         for (level, rate) in self.levels.iter_mut().zip(grant.rate) {
-            *level = full(*level, rate);
+            unused = flow(level, rate, (gone, unused));
         }
-        self.standby = full(self.standby, grant.standby);
+        flow(&mut self.standby, grant.standby, (gone, 0));
     }
+}
+
+/// Fills a level at its rate for `gone` microseconds, with what a higher tier left `unused`; what
+/// finds no room in it. Rates are shares of a few requests, and chance leaves one tier's full
+/// while another's is empty: what flows over is for the tier below, not for nobody.
+fn flow(level: &mut i64, rate: CostRate, (gone, unused): (i64, i64)) -> i64 {
+    let rate = i64::try_from(rate.0).unwrap_or(i64::MAX / FINE);
+    let most = rate.saturating_mul(DEPTH.as_micros() as i64);
+    let gain = rate.saturating_mul(gone).saturating_add(unused);
+    let kept = (*level).min(most);
+    let taken = gain.min(most.saturating_sub(kept));
+    *level = kept.saturating_add(taken);
+    gain.saturating_sub(taken)
 }
 
 /// The sum over all tiers.

@@ -194,6 +194,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn few_samples_give_the_unmeasured_patience() {
@@ -245,5 +246,29 @@ mod tests {
         (1..=100).for_each(|n| h.add(f64::from(n) / 100.0));
         let p50 = h.quantile(0.5);
         assert!((0.5..0.63).contains(&p50), "{p50}");
+    }
+
+    #[test]
+    fn whatever_was_measured_every_wait_stays_within_its_bounds() {
+        for seed in 0..100 {
+            let (mut rng, mut latency) = (Rng::new(seed), Latency::default());
+            let limits = Limits::default();
+            for _ in 0..300 {
+                let most = rng.below(40);
+                let took = Duration::from_micros(rng.below(1 << most));
+                match rng.below(4) {
+                    0 => latency.no_first_token(),
+                    _ => latency.first_token(took),
+                }
+                let patience = latency.patience(&limits);
+                let (least, most) = limits.first_token;
+                let first = patience.first_token;
+                let unmeasured = limits.first_token_unmeasured;
+                assert!((least..=most).contains(&first) || first == unmeasured, "seed {seed}");
+                let (least, most) = limits.stall;
+                let is_usual = patience.stall == limits.stall_unmeasured;
+                assert!((least..=most).contains(&patience.stall) || is_usual, "seed {seed}");
+            }
+        }
     }
 }

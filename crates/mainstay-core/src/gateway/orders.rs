@@ -114,6 +114,7 @@ impl Gateway {
                 targets.inherit(*to, self.targets.get_mut(TargetId(at as u16)), &self.config);
             }
         }
+        targets.number_reports(&mut self.rng);
         self.targets = targets;
         self.listed = self.config.models.len();
         self.budgets.resize(self.config.tiers.len(), RetryBudget::default());

@@ -111,8 +111,9 @@ impl Targets {
         found.map(|(.., id)| id)
     }
 
-    /// The node that should get an unpaid attempt: the home if it is up, else the one with the
-    /// most room known. A request makes one, and none after a site refused it for load.
+    /// The node that should get an unpaid attempt: the home if it is up, else one by lot, weighed
+    /// by the room known: many that lose their site at once must not all go to the same other one.
+    /// A request makes one, and none after a site refused it for load.
     pub fn pick_unpaid(
         &mut self,
         config: &Config,
@@ -123,26 +124,28 @@ impl Targets {
             return None;
         }
         let tier = usize::from(demand.rank);
-        let mut found: Option<(CostRate, u64, TargetId)> = None;
-        for &id in group {
+        let may = |id: TargetId| {
             let known = self.get(id);
-            if !self.is_open_node(config, id, demand)
-                || known.verdict() != Verdict::Up
-                || !known.held.may_speculate(now, tier)
-                || known.cap < 100
-                || known.held.first_token() > demand.left
-            {
-                continue;
-            }
-            if demand.home == Some(id) {
-                return Some(id);
-            }
-            // Where nothing is known of any, sessions are spread.
-            let lot = spread(demand.session ^ u64::from(id.0));
-            let rank = (known.held.spare(config.fleet.gateways), lot, id);
-            found = Some(found.map_or(rank, |best| best.max(rank)));
+            self.is_open_node(config, id, demand)
+                && known.verdict() == Verdict::Up
+                && known.held.may_speculate(now, tier)
+                && known.cap == 100
+                && known.held.first_token() <= demand.left
+        };
+        // What was moved away for want of credit stays away without any: no load changes.
+        let keeps = |id: TargetId| self.get(id).spill.keeps(spread(demand.session));
+        if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {
+            return Some(home);
         }
-        found.map(|(.., id)| id)
+        // By known room; where none is known by what they carry, and else evenly.
+        let room = |id: &TargetId| match may(*id) {
+            true => {
+                let held = &self.get(*id).held;
+                held.spare(config.fleet.gateways).max(held.offered().percent(1)).0.max(1)
+            }
+            false => 0,
+        };
+        place(group, spread(demand.session), room)
     }
 
     /// Whether what is held at the nodes of `group` that are up falls short of `wanted` while
@@ -165,44 +168,67 @@ impl Targets {
         has_failed && usable < wanted
     }
 
-    /// The node to try although it is not up, the best last outcome first.
+    /// The node to try although it is not up: one that still grants first, then by last outcomes.
     pub fn pick_failed(
         &mut self,
         config: &Config,
         group: &[TargetId],
-        demand: &Demand,
+        (now, demand): (Time, &Demand),
     ) -> Option<TargetId> {
         let fits = |id: &TargetId| {
             self.is_open_node(config, *id, demand) && self.get(*id).verdict() != Verdict::Up
         };
         let rank = |id: &TargetId| {
             let known = self.get(*id);
-            (!known.last_good, known.held.srtt(), *id)
+            (known.held.rates(now).is_none(), !known.last_good, known.held.srtt(), *id)
         };
         group.iter().copied().filter(fits).min_by_key(rank)
     }
 
     /// Work a second that the nodes of `group` will take from this gateway; `None` where one of
-    /// them has not said.
-    pub fn supply_of_nodes(&self, group: &[TargetId], now: Time) -> Option<CostRate> {
+    /// them that is up has not said. One that is not up and still grants is there: in a panic it
+    /// is tried, so nothing is refused at the door that it has room for.
+    pub fn supply_of_nodes(
+        &self,
+        group: &[TargetId],
+        (now, gateways): (Time, u16),
+    ) -> Option<CostRate> {
         let mut sum = CostRate::ZERO;
         for &id in group {
             let known = self.get(id);
-            let is_up = known.verdict() == Verdict::Up;
-            if self.is_node(id) && !known.shut && is_up && known.held.offer() == Offer::Open {
-                sum += known.held.supply(now)?;
+            if !self.is_node(id) || known.shut || known.held.offer() != Offer::Open {
+                continue;
             }
+            sum += match (known.verdict(), known.held.rates(now)) {
+                (Verdict::Up, _) => known.held.supply(now)?,
+                (_, Some((rates, standby))) => known.held.part(gateways).max(rates + standby),
+                (_, None) => CostRate::ZERO,
+            };
         }
         Some(sum)
     }
 
-    /// What the nodes of `group` that are up offer to all gateways.
-    pub fn offered(&self, group: &[TargetId]) -> CostRate {
-        let is_up = |id: &&TargetId| {
+    /// Whether credit of this tier lies unused at a node of `group` that takes work.
+    pub fn has_unused(&mut self, group: &[TargetId], (now, tier): (Time, usize)) -> bool {
+        group.iter().any(|id| {
+            let known = self.get(*id);
+            let is_open =
+                !known.shut && known.verdict() == Verdict::Up && known.held.offer() == Offer::Open;
+            self.is_node(*id) && is_open && self.get_mut(*id).held.has_unused(now, tier)
+        })
+    }
+
+    /// What the nodes of `group` that are there, as far as their grants tell, offer to all
+    /// gateways; of those that are not, what they did, if none is.
+    pub fn offered(&self, group: &[TargetId], now: Time) -> CostRate {
+        let nodes = group.iter().filter(|id| self.is_node(**id) && !self.get(**id).shut);
+        let is_there = |id: &&TargetId| {
             let known = self.get(**id);
-            self.is_node(**id) && !known.shut && known.verdict() == Verdict::Up
+            known.verdict() == Verdict::Up || known.held.rates(now).is_some()
         };
-        group.iter().filter(is_up).map(|id| self.get(*id).held.offered()).sum()
+        let offer = |id: &TargetId| self.get(*id).held.offered();
+        let there: CostRate = nodes.clone().filter(is_there).map(offer).sum();
+        if there > CostRate::ZERO { there } else { nodes.map(offer).sum() }
     }
 
     fn is_open_node(&self, config: &Config, id: TargetId, demand: &Demand) -> bool {

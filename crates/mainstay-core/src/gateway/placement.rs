@@ -8,12 +8,13 @@ use crate::config::{Config, Continuation, Needs};
 use crate::cost::CostUnits;
 use crate::fact::Verdict;
 use crate::gateway::credit::{Credit, Room, Window};
-use crate::gateway::health::Health;
+use crate::gateway::health::{Health, Timing};
 use crate::gateway::held::Held;
 use crate::gateway::latency::Latency;
 use crate::gateway::request::Asked;
 use crate::gateway::spill::Spill;
 use crate::names::{ErrorClass, ModelId, SiteId, TargetId};
+use crate::rng::Rng;
 use crate::time::{Duration, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -30,6 +31,10 @@ const ESTIMATE_SLACK: f64 = 1.0;
 /// Pairings of labels and targets that are remembered as wrong: a policy has a handful of labels,
 /// and what is forgotten is refused again.
 const UNPAIRED_MAX: usize = 1024;
+
+/// The part of a report's number that tells one life of this process from another; the rest is
+/// enough for sixty years of reports.
+const LIFE: u64 = !(u32::MAX as u64);
 
 /// What a request needs of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +108,8 @@ pub struct Target {
     pub spared: bool,
     /// The verdict by which its spill was last steered.
     pub steered: Verdict,
+    /// Whether its last probe failed, shallow and token, whatever own attempts say.
+    pub fails_probes: [bool; 2],
 }
 
 impl Target {
@@ -155,7 +162,8 @@ impl Targets {
             let window = target.window.map(u64::from);
             let usual = Duration::from_secs(1);
             let credit = Credit::new(config.limits.growth);
-            let fresh = Target::default();
+            let health = Health::new(&Timing::PUBLISHED, config.fleet.credit.mutants);
+            let fresh = Target { health, ..Target::default() };
             self.all.push(Target { credit, window, last_good: true, usual, cap: 100, ..fresh });
             self.nodes.push(config.sites[usize::from(target.site.0)].is_node());
         }
@@ -164,6 +172,14 @@ impl Targets {
             for id in &listed.served_by {
                 self.models[usize::from(id.0)].get_or_insert(model);
             }
+        }
+    }
+
+    /// Numbers the reports of targets of which nothing is known from a place of this life's own,
+    /// see `Holder::starting_after`.
+    pub fn number_reports(&mut self, rng: &mut Rng) {
+        for known in self.all.iter_mut().filter(|known| known.held.reported().is_none()) {
+            known.held = Held::starting_after(rng.bits() & LIFE);
         }
     }
 

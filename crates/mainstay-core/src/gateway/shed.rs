@@ -13,6 +13,7 @@ use crate::gateway::ours::spread;
 use crate::gateway::request::Ask;
 use crate::gateway::{Action, Gateway};
 use crate::message::{PerTier, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{ModelId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -181,7 +182,8 @@ impl Gateway {
         }
         let groups = [&model.served_by[..], &model.substitutes[..]];
         let of_providers = self.targets.supply(&self.config, groups, (now, ask.tier.0));
-        let of_nodes = self.targets.supply_of_nodes(&model.served_by, now);
+        let of_nodes =
+            self.targets.supply_of_nodes(&model.served_by, (now, self.config.fleet.gateways));
         let (Some(requests_taken), Some(of_nodes)) = (of_providers, of_nodes) else { return false };
         let supply = requests_taken * asked / requests.max(0.1) + of_nodes.0 as f64;
         if asked <= supply || supply <= 0.0 {
@@ -189,13 +191,25 @@ impl Gateway {
         }
         known.is_short = true;
         let mut floors = [0.0; TIERS_MAX];
-        for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
-            *floor = tier.floor;
+        if !self.config.fleet.credit.mutants.removes(Mutant::NoFloors) {
+            for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
+                *floor = tier.floor;
+            }
         }
         let mut granted = [0.0; TIERS_MAX];
-        let more = if is_ours { MORE_OURS } else { MORE };
+        let more = match is_ours {
+            // What is let in too much of a tier would spend the credit of those below it.
+            true if known.has_below(tier as u8) => 1.0,
+            true => MORE_OURS,
+            false => MORE,
+        };
         tiers(&demand, &floors, supply * more, &mut granted);
         if known.lets_in((tier, bucket), granted[tier], demand[tier]) {
+            return false;
+        }
+        // A burst that is over stands in the count for two seconds more. Credit that nobody uses
+        // meanwhile says so.
+        if self.targets.has_unused(&model.served_by, (now, tier)) {
             return false;
         }
         if known.shed[tier].replace(now).is_none() {
@@ -210,7 +224,7 @@ impl Gateway {
     pub(super) fn back_after(&mut self, now: Time, model: ModelId, cost: CostUnits) -> Duration {
         let group = &self.config.models[usize::from(model.0)].served_by;
         let gateways = u64::from(self.config.fleet.gateways.max(1));
-        let offered = self.targets.offered(group);
+        let offered = self.targets.offered(group, now);
         let pace = CostRate(offered.0 / gateways).percent(RETURNING).0.max(1);
         let takes =
             Duration::from_micros((cost.0.saturating_mul(1_000_000) / pace).min(BACK_MICROS));

@@ -7,13 +7,13 @@
 
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
+use crate::drift::{Drift, Drifted, Level};
 use crate::lease::{Granter, Terms};
 use crate::message::{Grant, Offer, PerTier, Report, TIERS_MAX};
 use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId};
 use crate::rng::Rng;
 use crate::share::{thousandths, tiers};
-use crate::site::drift::{Drift, Drifted};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -61,7 +61,8 @@ struct Seen {
     demand: PerTier<CostRate>,
     total: CostRate,
     at: Time,
-    granted: Option<Time>,
+    /// When it was first heard of: since then the grants to it count their time.
+    began: Time,
     drift: Drift,
 }
 
@@ -69,7 +70,10 @@ impl Grants {
     /// For the pool at this position; `granter` says whether it must be silent first.
     pub fn new(config: &SiteConfig, pool: usize, granter: Granter<GatewayId>) -> Grants {
         let (target, median) = (config.pools[pool].target, config.pools[pool].median);
-        let floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
+        let mut floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
+        if config.credit.mutants.removes(Mutant::NoFloors) {
+            floors = Vec::new();
+        }
         // A median request a second: what carries less is cheaper to ask for each time.
         Grants { target, least: CostRate(median.0), floors, granter, seen: Vec::new() }
     }
@@ -85,9 +89,10 @@ impl Grants {
         if from.0 >= config.gateways.max(1) {
             return None;
         }
-        let drifted = self.hear(now, from, report);
-        let is_watched = !config.credit.mutants.removes(Mutant::DriftUnwatched);
-        let is_apart = is_watched && self.seen(from).is_some_and(|s| s.drift.is_apart());
+        let seen = self.hear(now, from, report, &config.credit);
+        let drifted = seen.drift.heard(now, report.elapsed);
+        let is_apart = seen.drift.level() == Level::NoCredit;
+        let elapsed = now.since(seen.began);
         let mut grant = Grant {
             target: self.target,
             epoch: self.granter.epoch(),
@@ -99,7 +104,7 @@ impl Grants {
             offer: supply.offer,
             ttft: supply.ttft,
             miss: MISS,
-            elapsed: self.elapsed(now, from),
+            elapsed,
         };
         let is_silent = self.granter.is_silent(now, &config.credit);
         if supply.offer == Offer::Open && !is_apart && !is_silent {
@@ -107,7 +112,7 @@ impl Grants {
             let sum = grant.rate.iter().copied().sum::<CostRate>() + grant.standby;
             self.granter.record(now, from, sum.0, &config.credit);
         }
-        Some((grant, drifted.filter(|_| is_watched)))
+        Some((grant, drifted))
     }
 
     /// What all gateways may be using.
@@ -120,7 +125,7 @@ impl Grants {
         self.granter.tidy(now);
     }
 
-    fn hear(&mut self, now: Time, from: GatewayId, report: &Report) -> Option<Drifted> {
+    fn hear(&mut self, now: Time, from: GatewayId, report: &Report, terms: &Terms) -> &mut Seen {
         let at = usize::from(from.0);
         if self.seen.len() <= at {
             self.seen.resize(at + 1, None);
@@ -132,21 +137,14 @@ impl Grants {
             demand: [CostRate::ZERO; TIERS_MAX],
             total: CostRate::ZERO,
             at: now,
-            granted: None,
-            drift: Drift::default(),
+            began: now,
+            drift: Drift::new(terms.mutants),
         };
         let seen = self.seen[at].get_or_insert_with(fresh);
         seen.demand = report.demand;
         seen.total = report.total.iter().copied().sum();
         seen.at = now;
-        seen.drift.hear(now, report.nonce, report.elapsed)
-    }
-
-    fn elapsed(&mut self, now: Time, from: GatewayId) -> Duration {
-        let seen = self.seen.get_mut(usize::from(from.0));
-        let Some(Some(seen)) = seen else { return Duration::ZERO };
-        let before = seen.granted.replace(now);
-        before.map_or(Duration::ZERO, |before| now.since(before))
+        seen
     }
 
     fn shares(
@@ -200,10 +198,6 @@ impl Grants {
             served.retain(|seen| seen.lot <= *last);
         }
         served
-    }
-
-    fn seen(&self, from: GatewayId) -> Option<&Seen> {
-        self.seen.get(usize::from(from.0))?.as_ref()
     }
 
     /// No grant is below a median request: who wants something gets that much if there is room,

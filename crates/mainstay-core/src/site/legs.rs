@@ -153,8 +153,11 @@ impl Site {
         let before = if has_first_token { CostUnits::ZERO } else { attempt.open.cost };
         let pool = &mut self.pools[attempt.pool];
         pool.workers.take(now, Leg { worker, since, cost: attempt.open.cost }, before);
+        if !has_first_token {
+            pool.workers.lost(worker);
+        }
         let failed = attempt.failed + 1;
-        let may_move = !has_first_token && failed <= FAILED_MAX && !pool.workers.is_empty();
+        let may_move = !has_first_token && failed <= FAILED_MAX && pool.workers.has_able();
         if may_move && self.offer != Offer::Closed && self.legs.take(now) {
             let state = State::Queued { expires };
             self.attempts.insert(work, Attempt { failed, state, ..attempt });
@@ -162,7 +165,7 @@ impl Site {
             actions.push(Action::Fact(SiteFact::MovedInside { work, worker }));
         } else {
             self.attempts.remove(&work);
-            let no_worker = has_first_token || self.pools[attempt.pool].workers.is_empty();
+            let no_worker = has_first_token || !self.pools[attempt.pool].workers.has_able();
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
             self.hand_back(now, &attempt, reason, actions);
         }

@@ -167,3 +167,42 @@ pub struct Sample {
     /// The worker's calibration.
     pub capacity: CostRate,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn whatever_is_measured_a_worker_keeps_a_share_above_nothing_and_recovers_it() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed);
+            let (mut limit, mut usual) = (Limit::new(), Usual::default());
+            let capacity = CostRate(rng.below(20_000));
+            for step in 0..600u64 {
+                let (short, small) = (rng.below(36), rng.below(24));
+                let sample = Sample {
+                    measured: Duration::from_micros(rng.below(1 << short)),
+                    ahead: CostUnits(rng.below(1 << small)),
+                    cost: CostUnits(rng.below(3000)),
+                    capacity,
+                };
+                match rng.below(3) {
+                    0 => limit.full(at(step * 200), rng.below(2) == 0, capacity),
+                    1 => limit.second(),
+                    _ => limit.first_token(sample, &mut usual),
+                }
+                assert!((LEAST..=1.0).contains(&limit.share()), "seed {seed}: {}", limit.share());
+                assert!(limit.residual().is_finite() && limit.residual() >= 0.0, "seed {seed}");
+            }
+            // Idle for two minutes, nothing is held against it any more.
+            limit.full(at(200_000), false, capacity);
+            (0..120).for_each(|_| limit.second());
+            assert!(limit.share() >= 0.99, "seed {seed}: {}", limit.share());
+        }
+    }
+}

@@ -15,6 +15,13 @@ use alloc::vec::Vec;
 /// first token is under way. A slow worker needs no more: it does less, for longer.
 const IN_HAND: Duration = Duration::from_millis(350);
 
+/// A worker that lost so many legs in a row before their first token does no work: its model may
+/// not be loadable. One bad request is moved to another worker after its first loss, so it alone
+/// cannot make three at one.
+const USELESS: u8 = 3;
+/// What such a worker is taken to carry: a trickle, else nothing would tell when it is well again.
+const TRIED: f64 = 0.02;
+
 /// One worker.
 #[derive(Clone, Copy, Debug)]
 struct Worker {
@@ -25,7 +32,9 @@ struct Worker {
     /// Work in hand whose first token has not come.
     ahead: CostUnits,
     limit: Limit,
-    /// What it carries by its calibration and its limit, in cost units a second.
+    /// Legs lost since its last first token.
+    lost: u8,
+    /// What it carries by its calibration, its limit and what it lost, in cost units a second.
     carries: f64,
 }
 
@@ -72,8 +81,13 @@ struct Sums {
 }
 
 impl Worker {
+    fn is_useless(&self) -> bool {
+        self.lost >= USELESS
+    }
+
     fn has_room(&self) -> bool {
-        self.running < self.streams && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
+        let most = if self.is_useless() { 1 } else { self.streams };
+        self.running < most && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
     }
 
     /// How long what it has in hand takes, for comparison; idle ones by what they carry.
@@ -98,6 +112,7 @@ impl Workers {
             running: 0,
             ahead: CostUnits::ZERO,
             limit: Limit::new(),
+            lost: 0,
             carries: 0.0,
         };
         let place = self.place(id).unwrap_or_else(|place| place);
@@ -117,6 +132,21 @@ impl Workers {
     /// Whether nobody is alive.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Whether somebody is alive who does not lose all that it is given.
+    pub fn has_able(&self) -> bool {
+        self.all.iter().any(|(_, worker)| !worker.is_useless())
+    }
+
+    /// Work was lost by this worker before its first token.
+    pub fn lost(&mut self, id: WorkerId) {
+        let Ok(place) = self.place(id) else { return };
+        let worker = &mut self.all[place].1;
+        worker.lost = worker.lost.saturating_add(1);
+        if worker.lost == USELESS {
+            self.add_up();
+        }
     }
 
     /// Who gets the next work: the one that is through with its own first.
@@ -149,6 +179,7 @@ impl Workers {
         let Ok(place) = self.place(id) else { return };
         let worker = &mut self.all[place].1;
         worker.ahead -= cost;
+        worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
         worker.limit.first_token(sample, &mut self.usual);
@@ -250,7 +281,8 @@ impl Workers {
         let mut sums = Sums::default();
         for (_, worker) in &mut self.all {
             let capacity = worker.capacity.as_f64();
-            worker.carries = capacity * worker.limit.share();
+            let most = if worker.is_useless() { TRIED } else { 1.0 };
+            worker.carries = capacity * worker.limit.share().min(most);
             sums.calibrated += worker.capacity;
             sums.streams += worker.streams;
             sums.carries += worker.carries;
