@@ -44,7 +44,6 @@ fn gateway_config() -> Config {
         tiers: mainstay_core::config::ALL_TIERS,
         labels: 0,
         home,
-        tiers: 0xff,
     };
     Config {
         sites: vec![site("A"), site("B"), site("C")],

@@ -104,7 +104,14 @@ impl Held {
     pub fn measure(&mut self, now: Time) {
         let elapsed = self.reported.map_or(DEPTH, |at| now.since(at)).max(DEPTH / 10);
         let micros = elapsed.as_micros() as u64;
-        let raw = self.placed.map(|cost| CostRate(cost.0.saturating_mul(1_000_000) / micros));
+        // Of one tier, more than all of the site is never given: asking for it says nothing, and
+        // would outlast a burst.
+        let most = match self.capacity() {
+            CostRate::ZERO => u64::MAX,
+            all => all.0,
+        };
+        let wanted = |cost: CostUnits| (cost.0.saturating_mul(1_000_000) / micros).min(most);
+        let raw = self.placed.map(|cost| CostRate(wanted(cost)));
         self.placed = Default::default();
         let (sum, before): (CostRate, CostRate) = (all(&raw), all(&self.demand));
         // A step is believed at once; below it, half a second of a few requests is mostly chance.
@@ -226,6 +233,14 @@ impl Held {
         (all(&self.demand).0 * 100).checked_div(held).unwrap_or(100)
     }
 
+    /// Whether credit of this very tier lies unused: for half a second nobody spent any.
+    pub fn has_unused(&mut self, now: Time, tier: usize) -> bool {
+        self.fill(now);
+        let Some(grant) = self.holder.held(now) else { return false };
+        let most = fine(grant.rate[tier].over(DEPTH));
+        !self.drift.is_off() && most > 0 && self.levels[tier] >= most
+    }
+
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
     /// gave less than was asked for has no more; any other may have all that it offers.
     pub fn supply(&self, now: Time) -> Option<CostRate> {
@@ -297,16 +312,25 @@ impl Held {
         let gone = now.since(self.filled).min(DEPTH).as_micros() as i64;
         self.filled = self.filled.max(now);
         let Some(grant) = self.holder.held(now).filter(|_| gone > 0) else { return };
-        let depth = DEPTH.as_micros() as i64;
-        let full = |level: i64, rate: CostRate| {
-            let rate = i64::try_from(rate.0).unwrap_or(i64::MAX / FINE);
-            level.saturating_add(rate.saturating_mul(gone)).min(rate.saturating_mul(depth))
-        };
+        let mut unused = 0;
         for (level, rate) in self.levels.iter_mut().zip(grant.rate) {
-            *level = full(*level, rate);
+            unused = flow(level, rate, (gone, unused));
         }
-        self.standby = full(self.standby, grant.standby);
+        flow(&mut self.standby, grant.standby, (gone, 0));
     }
+}
+
+/// Fills a level at its rate for `gone` microseconds, with what a higher tier left `unused`; what
+/// finds no room in it. Rates are shares of a few requests, and chance leaves one tier's full
+/// while another's is empty: what flows over is for the tier below, not for nobody.
+fn flow(level: &mut i64, rate: CostRate, (gone, unused): (i64, i64)) -> i64 {
+    let rate = i64::try_from(rate.0).unwrap_or(i64::MAX / FINE);
+    let most = rate.saturating_mul(DEPTH.as_micros() as i64);
+    let gain = rate.saturating_mul(gone).saturating_add(unused);
+    let kept = (*level).min(most);
+    let taken = gain.min(most.saturating_sub(kept));
+    *level = kept.saturating_add(taken);
+    gain.saturating_sub(taken)
 }
 
 /// The sum over all tiers.

@@ -207,6 +207,16 @@ impl Targets {
         Some(sum)
     }
 
+    /// Whether credit of this tier lies unused at a node of `group` that takes work.
+    pub fn has_unused(&mut self, group: &[TargetId], (now, tier): (Time, usize)) -> bool {
+        group.iter().any(|id| {
+            let known = self.get(*id);
+            let is_open =
+                !known.shut && known.verdict() == Verdict::Up && known.held.offer() == Offer::Open;
+            self.is_node(*id) && is_open && self.get_mut(*id).held.has_unused(now, tier)
+        })
+    }
+
     /// What the nodes of `group` that are there, as far as their grants tell, offer to all
     /// gateways; of those that are not, what they did, if none is.
     pub fn offered(&self, group: &[TargetId], now: Time) -> CostRate {

@@ -199,6 +199,11 @@ impl Gateway {
         if known.lets_in((tier, bucket), granted[tier], demand[tier]) {
             return false;
         }
+        // A burst that is over stands in the count for two seconds more. Credit that nobody uses
+        // meanwhile says so.
+        if self.targets.has_unused(&model.served_by, (now, tier)) {
+            return false;
+        }
         if known.shed[tier].replace(now).is_none() {
             let fact = CreditFact::SheddingBegan { model: ask.model, tier: ask.tier };
             actions.push(Action::Fact(Fact::Credit(fact)));

@@ -18,8 +18,11 @@ use crate::time::{Duration, Time};
 
 /// A first token while none was measured.
 const FIRST_TOKEN_GUESS: Duration = Duration::from_millis(300);
-/// Work without credit leaves this much of what is on offer free, in hundredths.
+/// Work without credit leaves room for this much of a second's work free, in hundredths: what has
+/// credit comes first. A reserve and not a rate: else that much would never be used.
 const KEPT_FREE: u32 = 5;
+/// See `KEPT_FREE`.
+const KEPT_TIME: Duration = Duration::from_secs(1);
 /// Unused room for work without credit is kept for so long: a burst within it is ordinary.
 const ROOM_DEPTH: Duration = Duration::from_millis(500);
 /// And work with credit takes at most so much of it ahead.
@@ -167,7 +170,8 @@ impl Room {
     /// Whether work of this cost has room; a request larger than the whole bucket needs all of it.
     pub fn may(&mut self, now: Time, cost: CostUnits, offer: (CostRate, CostUnits)) -> bool {
         let depth = self.fill(now, offer);
-        self.level >= depth.min(cost.0 as i64)
+        let kept = offer.0.percent(KEPT_FREE).over(KEPT_TIME);
+        self.level >= depth.min((cost + kept).0 as i64)
     }
 
     /// Work unused or not done after all.
@@ -183,11 +187,10 @@ impl Room {
 
     /// Fills it from what is on offer; its depth, at least one median request.
     fn fill(&mut self, now: Time, (on_offer, median): (CostRate, CostUnits)) -> i64 {
-        let rate = on_offer.percent(100 - KEPT_FREE);
-        let depth = rate.over(ROOM_DEPTH).max(median).0 as i64;
-        let more = rate.over(now.since(self.at));
+        let depth = on_offer.over(ROOM_DEPTH).max(median).0 as i64;
+        let more = on_offer.over(now.since(self.at));
         // Less than a thousandth has no effect yet: the time is kept until it has.
-        if more > CostUnits::ZERO || rate == CostRate::ZERO {
+        if more > CostUnits::ZERO || on_offer == CostRate::ZERO {
             self.at = now;
         }
         self.level = self.level.saturating_add(more.0 as i64).min(depth);
