@@ -58,7 +58,7 @@ impl Gateway {
         if !running.has_token {
             self.learn_served(now, target);
         }
-        if !running.flowed {
+        if running.flowed.is_none() {
             self.learn_good(now, (target, running.started), actions);
         }
         self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
@@ -89,6 +89,9 @@ impl Gateway {
         let is_late = matches!(broken.why, Why::Silent | Why::NoFirstToken | Why::Stalled)
             && self.hearsay.doubt.ignores_timeouts(now);
         if is_strike(broken) && !is_late {
+            if let Some(at) = running.flowed {
+                self.targets.get_mut(target).health.take_back(at);
+            }
             self.strike((now, running.started), target, broken, actions);
         }
         let known = self.targets.get_mut(target);
