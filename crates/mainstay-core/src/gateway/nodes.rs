@@ -64,8 +64,12 @@ impl Gateway {
                 let is_jump = core::mem::replace(&mut known.steered, verdict) != verdict;
                 known.spill.step(elapsed, rates, is_jump)
             }
-            (Verdict::Up, None) => None,
+            (Verdict::Up, None) => {
+                known.spill.count(elapsed);
+                None
+            }
             _ => {
+                known.spill.count(elapsed);
                 known.steered = verdict;
                 None
             }

@@ -159,6 +159,9 @@ impl World<'_> {
             }
             Action::Probe { target, probe } => self.probe(at, target, probe),
             Action::Answers(answers) => {
+                if answers.iter().all(|(_, weight)| *weight == 0) {
+                    self.breach("I4", at, "no gateway is named any more".into());
+                }
                 let weights = &mut self.gateways[at].answers;
                 weights.fill(0);
                 for (gateway, weight) in answers {
