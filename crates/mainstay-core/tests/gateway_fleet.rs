@@ -176,7 +176,7 @@ impl Rig {
 
 #[test]
 fn what_runs_at_a_site_that_is_killed_is_given_up_at_once_unless_too_little_would_be_left() {
-    let mut rig = Rig::new(1);
+    let mut rig = Rig::new(4);
     rig.pass(3 * SECOND);
     let start = rig.arrive(0).expect("a site takes it");
     let given_up = |rig: &Rig| {
@@ -190,7 +190,7 @@ fn what_runs_at_a_site_that_is_killed_is_given_up_at_once_unless_too_little_woul
     assert_eq!(given_up(&rig), [], "a drain lets it finish");
     rig.orders(&[(Verb::Kill, start.target.0)]);
     assert_eq!(given_up(&rig), [start.attempt]);
-    let mut rig = Rig::new(1);
+    let mut rig = Rig::new(4);
     rig.pass(3 * SECOND);
     let start = rig.arrive(0).expect("a site takes it");
     let others = (0..4).filter(|site| *site != start.target.0);
