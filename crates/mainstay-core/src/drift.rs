@@ -1,25 +1,34 @@
-//! How far two nodes' clocks run apart, from what messages say of the time between them.
+//! How far two nodes' clocks run apart, from what messages say of their sender's clock.
 //!
-//! Each message carries `elapsed`, the sender's time since its message before, and the receiver
-//! compares sums over a minute with its own. A lost message takes its `elapsed` with it: so the
-//! receiver adds up only pairs of messages that followed each other, told by a gap that is about
-//! as long as the message says. Delays of single messages cancel in the sums; a gap that a loss, a
-//! doubled message, a long delay or a restart has made is left out on both sides.
+//! Each message carries `elapsed`, the time since its sender's first message to us, by the sender's
+//! clock. What the receiver counted less that is an offset: it holds the message's delay and what
+//! the clocks have run apart. Of every few seconds the fastest message counts, since delays vary
+//! and the fastest little. Clocks that run apart shift the offset in both halves of a minute alike;
+//! a delay that came to stay shifts it once, in one half, and is not taken for drift. Nothing is
+//! counted from message to message, so loss and reordering cost nothing. An offset that jumps by
+//! more than any delay is a restart or a long silence: the measure begins anew.
 //!
-//! Call `heard` for each report, grant or digest of a peer, ask `level` before credit is given or
-//! used. Both ends watch, so one is enough where messages go one way.
+//! Both ends watch: a site the reports, a gateway the grants.
 
 use crate::mutant::{Mutant, Mutants};
 use crate::time::{Duration, Time};
+use alloc::collections::VecDeque;
 
-/// Sums are judged at the end of each half of the minute, over both halves.
-const HALF: Duration = Duration::from_secs(30);
-/// Less than this was compared: nothing can be said.
-const LEAST: Duration = Duration::from_secs(10);
-/// A gap further from what the message says than this share of it, in hundredths, is not a pair.
-const PAIR: u32 = 25;
-/// Above this, in thousandths, an operator must know; above the second nothing is lent.
-const BOUNDS: [u128; 2] = [10, 20];
+/// The fastest message of so long counts: ten reports.
+const BLOCK: Duration = Duration::from_secs(5);
+/// A minute, begin and end included.
+const BLOCKS_MAX: usize = 13;
+/// Half a minute: then a strong drift stands out of what delays vary by.
+const BLOCKS_MIN: usize = 7;
+/// The fastest messages of two blocks may differ by this much with no drift at all, in
+/// microseconds.
+const JITTER: i64 = 100_000;
+/// An offset further from the one before, in microseconds: no credit outlives such a delay.
+const JUMP: u64 = 2_000_000;
+/// Above this, in thousandths, an operator must know.
+const ALARM: i64 = 10;
+/// Above this the lease rules do not hold, and nothing is lent.
+const APART: i64 = 20;
 
 /// What the difference means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,13 +42,22 @@ pub enum Level {
     NoCredit,
 }
 
+/// What was found changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drifted {
+    /// How far the clocks run apart.
+    pub thousandths: u32,
+    /// What that means.
+    pub level: Level,
+}
+
 /// One peer's clock beside ours.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct Drift {
-    last: Option<Time>,
-    began: Option<Time>,
-    /// Ours and theirs, of the half before and of this one.
-    sums: [(Duration, Duration); 2],
+    last: i64,
+    /// The fastest message of each block, the present one last: when it came, and its offset.
+    blocks: VecDeque<(Time, i64)>,
+    began: Time,
     level: Level,
     mutants: Mutants,
 }
@@ -50,92 +68,178 @@ impl Drift {
         Drift { mutants, ..Drift::default() }
     }
 
-    /// A message came that was sent so long after the one before it.
-    pub fn heard(&mut self, now: Time, elapsed: Duration) -> Level {
-        let began = *self.began.get_or_insert(now);
-        if let Some(last) = self.last.replace(now) {
-            let gap = now.since(last);
-            if gap.abs_diff(elapsed) * 100 <= elapsed * PAIR && elapsed > Duration::ZERO {
-                self.sums[1].0 += gap;
-                self.sums[1].1 += elapsed;
+    /// A message came that was sent so long after its sender's first; tells a change of level.
+    pub fn heard(&mut self, now: Time, elapsed: Duration) -> Option<Drifted> {
+        if self.mutants.removes(Mutant::DriftUnwatched) {
+            return None;
+        }
+        let ours = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+        let theirs = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        let offset = ours.saturating_sub(theirs);
+        if offset.abs_diff(core::mem::replace(&mut self.last, offset)) > JUMP {
+            self.blocks.clear();
+        }
+        match self.blocks.back_mut() {
+            Some(fastest) if now.since(self.began) < BLOCK => {
+                if offset < fastest.1 {
+                    *fastest = (now, offset);
+                }
+                None
+            }
+            _ => {
+                let drifted = self.judge();
+                self.began = now;
+                if self.blocks.len() == BLOCKS_MAX {
+                    self.blocks.pop_front();
+                }
+                self.blocks.push_back((now, offset));
+                drifted
             }
         }
-        if now.since(began) >= HALF {
-            self.began = Some(now);
-            self.judge();
-            self.sums = [self.sums[1], (Duration::ZERO, Duration::ZERO)];
-        }
-        self.level()
     }
 
     /// What was found last.
     pub fn level(&self) -> Level {
-        if self.mutants.removes(Mutant::DriftUnwatched) { Level::Fine } else { self.level }
+        self.level
     }
 
-    fn judge(&mut self) {
-        let ours = self.sums[0].0 + self.sums[1].0;
-        let theirs = self.sums[0].1 + self.sums[1].1;
-        if ours < LEAST {
-            return;
+    fn judge(&mut self) -> Option<Drifted> {
+        if self.blocks.len() < BLOCKS_MIN {
+            return None;
         }
-        let apart = ours.abs_diff(theirs).as_micros() * 1000;
-        let [alarm, most] = BOUNDS.map(|bound| bound * ours.as_micros());
-        self.level = match apart {
-            apart if apart > most => Level::NoCredit,
-            apart if apart > alarm => Level::Alarm,
+        let (first, last) = (self.blocks.front()?, self.blocks.back()?);
+        let middle = self.blocks.get(self.blocks.len() / 2)?;
+        let halves = (pace(first, middle), pace(middle, last));
+        let apart = match halves.0.signum() == halves.1.signum() {
+            true => halves.0.abs().min(halves.1.abs()),
+            false => 0,
+        };
+        let level = match apart {
+            apart if apart > APART => Level::NoCredit,
+            apart if apart > ALARM => Level::Alarm,
             _ => Level::Fine,
         };
+        let thousandths = u32::try_from(apart).unwrap_or(u32::MAX);
+        let before = core::mem::replace(&mut self.level, level);
+        (before != level).then_some(Drifted { thousandths, level })
     }
+}
+
+/// How far the offset shifts from one message to another, in thousandths, less what delays do.
+fn pace(from: &(Time, i64), to: &(Time, i64)) -> i64 {
+    let span = i64::try_from(to.0.since(from.0).as_micros()).unwrap_or(i64::MAX).max(1);
+    let shift = to.1.saturating_sub(from.1);
+    let beyond = shift.saturating_abs().saturating_sub(JITTER).max(0);
+    beyond.saturating_mul(1000) / span * shift.signum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rng::Rng;
+    use alloc::vec::Vec;
 
-    /// Reports every half second of a sender whose clock is so many thousandths fast.
-    fn run(drift: &mut Drift, thousandths: i64, loss: u64, (from, seconds): (u64, u64)) -> Level {
-        let mut rng = Rng::new(7);
-        for n in 0..seconds * 2 {
-            let delay = rng.below(20_000);
-            if rng.below(100) < loss {
-                continue;
-            }
-            let at = Time::from_micros((from * 1_000_000) + n * 500_000 + delay);
-            let theirs = 500_000 + 500 * thousandths;
-            drift.heard(at, Duration::from_micros(theirs as u64));
+    /// A network and a sender that reports every half second.
+    struct Bench {
+        drift: Drift,
+        rng: Rng,
+        /// How fast the sender's clock is, in thousandths.
+        fast: i64,
+        /// Shares of messages lost, in hundredths.
+        loss: u64,
+        /// Delays in microseconds, from and to.
+        delay: (u64, u64),
+        /// When the sender began, in seconds.
+        began: u64,
+    }
+
+    impl Bench {
+        fn new(fast: i64) -> Bench {
+            let (drift, rng) = (Drift::default(), Rng::new(7));
+            Bench { drift, rng, fast, loss: 0, delay: (20_000, 80_000), began: 0 }
         }
-        drift.level()
+
+        /// From one second to another; the first change of level and when it was told.
+        fn run(&mut self, from: u64, to: u64) -> Option<(u64, Level)> {
+            let mut arrivals = Vec::new();
+            for n in from * 2..to * 2 {
+                let sent = n * 500_000;
+                if self.rng.below(100) >= self.loss {
+                    let (least, most) = self.delay;
+                    let theirs = (sent - self.began * 1_000_000) * (1000 + self.fast) as u64 / 1000;
+                    arrivals.push((sent + least + self.rng.below(most - least), theirs));
+                }
+            }
+            arrivals.sort_unstable();
+            let mut told = None;
+            for (at, theirs) in arrivals {
+                let now = Time::from_micros(at);
+                let drifted = self.drift.heard(now, Duration::from_micros(theirs));
+                told = told.or(drifted.map(|drifted| (at / 1_000_000, drifted.level)));
+            }
+            told
+        }
     }
 
     #[test]
-    fn a_clock_five_in_a_hundred_fast_gets_no_credit_within_a_minute_until_it_is_back() {
-        let mut drift = Drift::default();
-        assert_eq!(run(&mut drift, 50, 0, (0, 60)), Level::NoCredit);
-        assert_eq!(run(&mut drift, 0, 0, (60, 90)), Level::Fine);
-        assert_eq!(run(&mut Drift::default(), -50, 0, (0, 60)), Level::NoCredit);
+    fn a_clock_five_in_a_hundred_off_gets_no_credit_within_a_minute_until_it_is_back() {
+        for fast in [50, -48] {
+            let mut bench = Bench { loss: 30, ..Bench::new(fast) };
+            let told = bench.run(0, 60);
+            assert!(told.is_some_and(|(_, level)| level == Level::NoCredit), "{told:?}");
+            bench.fast = 0;
+            assert!(bench.run(60, 130).is_some());
+            assert_eq!(bench.drift.level(), Level::Fine);
+        }
     }
 
     #[test]
     fn between_one_and_two_in_a_hundred_an_operator_is_told() {
-        assert_eq!(run(&mut Drift::default(), 15, 0, (0, 120)), Level::Alarm);
-        assert_eq!(run(&mut Drift::default(), 5, 0, (0, 120)), Level::Fine);
+        assert!(Bench::new(17).run(0, 120).is_some_and(|(_, level)| level == Level::Alarm));
+        assert_eq!(Bench::new(9).run(0, 600), None);
     }
 
     #[test]
-    fn lost_messages_and_restarts_are_not_drift() {
+    fn losses_and_delays_that_differ_or_come_to_stay_are_not_drift() {
+        assert_eq!(Bench { loss: 60, ..Bench::new(0) }.run(0, 1200), None);
+        assert_eq!(Bench { loss: 30, delay: (0, 1_000_000), ..Bench::new(0) }.run(0, 1200), None);
+        let mut later = Bench::new(0);
+        assert_eq!(later.run(0, 100), None);
+        later.delay = (1_500_000, 1_900_000);
+        assert_eq!(later.run(100, 300), None);
+        later.delay = (20_000, 80_000);
+        assert_eq!(later.run(300, 600), None);
+    }
+
+    #[test]
+    fn a_peer_that_restarts_at_any_age_is_measured_anew() {
+        for (age, silent) in [(1, 1), (7, 5), (60, 5), (60, 300), (600, 5)] {
+            let mut bench = Bench { loss: 30, ..Bench::new(0) };
+            assert_eq!(bench.run(0, age), None);
+            bench.began = age + silent;
+            assert_eq!(bench.run(age + silent, age + silent + 200), None, "{age} {silent}");
+            bench.fast = 50;
+            bench.began = 2000;
+            let told = bench.run(2000, 2060);
+            assert!(told.is_some_and(|(_, level)| level == Level::NoCredit), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_says_anything_at_all_breaks_nothing() {
         let mut drift = Drift::default();
-        assert_eq!(run(&mut drift, 0, 30, (0, 120)), Level::Fine);
-        drift.heard(Time::from_micros(180_000_000), Duration::ZERO);
-        assert_eq!(run(&mut drift, 0, 30, (181, 120)), Level::Fine);
-        assert_eq!(run(&mut drift, 50, 30, (301, 90)), Level::NoCredit);
+        for (at, elapsed) in [(0, u64::MAX), (u64::MAX, 0), (5, 9), (u64::MAX, u64::MAX)] {
+            drift.heard(Time::from_micros(at), Duration::from_micros(elapsed));
+            drift.heard(Time::from_micros(at), Duration::MAX);
+        }
     }
 
     #[cfg(feature = "mutants")]
     #[test]
     fn unwatched_a_fast_clock_keeps_its_credit() {
-        let mut drift = Drift::new(Mutants::without(Mutant::DriftUnwatched));
-        assert_eq!(run(&mut drift, 50, 0, (0, 60)), Level::Fine);
+        let mut bench = Bench::new(50);
+        bench.drift = Drift::new(Mutants::without(Mutant::DriftUnwatched));
+        bench.run(0, 60);
+        assert_eq!(bench.drift.level(), Level::Fine);
     }
 }

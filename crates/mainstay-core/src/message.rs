@@ -31,7 +31,7 @@ pub struct Report {
     pub total: PerTier<CostRate>,
     /// Attempts of this gateway open here.
     pub in_flight: u32,
-    /// Since the report before, by the sender's clock.
+    /// Since the sender's first report here, by its clock.
     pub elapsed: Duration,
 }
 
@@ -58,7 +58,7 @@ pub struct Grant {
     pub ttft: Duration,
     /// Share of prompt tokens that a session new to the site finds uncached, in hundredths.
     pub miss: u8,
-    /// Since the grant before to this gateway, by the sender's clock.
+    /// Since the sender's first grant to this gateway, by its clock.
     pub elapsed: Duration,
 }
 

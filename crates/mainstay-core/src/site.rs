@@ -6,7 +6,6 @@
 //! than it can carry.
 
 mod admission;
-mod drift;
 mod grants;
 mod legs;
 mod limit;
@@ -19,14 +18,15 @@ mod workers;
 
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
+use crate::drift::Level;
 use crate::fact::SiteFact;
 use crate::lease::Granter;
 use crate::message::{Ack, Grant, Offer, Open, Order, Refuse, Report};
 use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId, Work, WorkerId};
 use crate::rng::Rng;
+use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use legs::Legs;
 use pool::Pool;
@@ -146,7 +146,7 @@ pub struct Site {
     config: SiteConfig,
     epoch: u32,
     pools: Vec<Pool>,
-    attempts: BTreeMap<Work, Attempt>,
+    attempts: Table<Work, Attempt>,
     legs: Legs,
     rng: Rng,
     offer: Offer,
@@ -214,7 +214,7 @@ impl Site {
             config,
             epoch: granter.epoch(),
             pools,
-            attempts: BTreeMap::new(),
+            attempts: Table::default(),
             legs: Legs::default(),
             rng: Rng::new(seed),
             offer: Offer::Open,
@@ -302,7 +302,8 @@ impl Site {
             return;
         };
         if let Some(found) = drifted {
-            let (thousandths, is_closed) = (found.thousandths, found.is_apart);
+            let thousandths = found.thousandths;
+            let is_closed = found.level == Level::NoCredit;
             actions.push(Action::Fact(SiteFact::Drift { from, thousandths, is_closed }));
         }
         actions.push(Action::Grant { to: from, grant });

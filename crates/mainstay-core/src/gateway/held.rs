@@ -6,7 +6,7 @@
 //! unpaid, and the site decides.
 
 use crate::cost::{CostRate, CostUnits};
-use crate::gateway::drift::Drift;
+use crate::drift::{Drift, Level};
 use crate::lease::{Holder, Terms, lower};
 use crate::message::{Grant, Offer, PerTier, Refuse, Report, TIERS_MAX};
 use crate::mutant::Mutant;
@@ -44,6 +44,8 @@ pub struct Held {
     placed: PerTier<CostUnits>,
     demand: PerTier<CostRate>,
     reported: Option<Time>,
+    /// When the first report was sent: since then the reports count their time.
+    began: Option<Time>,
     is_full: bool,
     lapse_told: bool,
     srtt: Option<Duration>,
@@ -130,7 +132,7 @@ impl Held {
         total: PerTier<CostRate>,
         in_flight: u32,
     ) -> Report {
-        let elapsed = self.reported.map_or(Duration::ZERO, |at| now.since(at));
+        let elapsed = now.since(*self.began.get_or_insert(now));
         self.reported = Some(now);
         let nonce = self.holder.report(now);
         Report { target, nonce, demand: self.demand, total, in_flight, elapsed }
@@ -157,9 +159,9 @@ impl Held {
         let mut news = News::default();
         if let Some(sent) = sent {
             self.round_trip(now.since(sent));
-            if !terms.mutants.removes(Mutant::DriftUnwatched) {
-                news.drift = self.drift.grant((sent, now), grant.nonce, grant.elapsed);
-            }
+        }
+        if !terms.mutants.removes(Mutant::DriftUnwatched) {
+            news.drift = self.drifted(now, grant.elapsed);
         }
         if !was_live {
             self.levels = self.levels.map(|level| level.min(0));
@@ -172,6 +174,18 @@ impl Held {
         self.ttft = grant.ttft;
         self.latest = Some(grant);
         news
+    }
+
+    /// What the site says of its clock; whether it is off, if that changed.
+    fn drifted(&mut self, now: Time, elapsed: Duration) -> Option<bool> {
+        let was_off = self.is_off();
+        self.drift.heard(now, elapsed);
+        (self.is_off() != was_off).then_some(!was_off)
+    }
+
+    /// Whether the site's clock runs too far from ours for leases.
+    fn is_off(&self) -> bool {
+        self.drift.level() == Level::NoCredit
     }
 
     /// Whether credit lapsed and nobody was told yet.
@@ -221,7 +235,7 @@ impl Held {
 
     /// What is held now, if anything: all tiers, and the standby.
     pub fn rates(&self, now: Time) -> Option<(CostRate, CostRate)> {
-        if self.drift.is_off() {
+        if self.is_off() {
             return None;
         }
         self.holder.held(now).map(|grant| (all(&grant.rate), grant.standby))
@@ -238,7 +252,7 @@ impl Held {
         self.fill(now);
         let Some(grant) = self.holder.held(now) else { return false };
         let most = fine(grant.rate[tier].over(DEPTH));
-        !self.drift.is_off() && most > 0 && self.levels[tier] >= most
+        !self.is_off() && most > 0 && self.levels[tier] >= most
     }
 
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
@@ -296,7 +310,7 @@ impl Held {
 
     fn purse(&mut self, now: Time, tier: usize) -> Option<Purse> {
         self.fill(now);
-        if self.drift.is_off() || self.offer() != Offer::Open {
+        if self.is_off() || self.offer() != Offer::Open {
             return None;
         }
         self.holder.held(now)?;

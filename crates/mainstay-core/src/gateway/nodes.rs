@@ -2,7 +2,7 @@
 //! refusals.
 
 use crate::cost::{CostRate, CostUnits};
-use crate::fact::{CreditFact, Fact, Verdict, Why};
+use crate::fact::{CreditFact, Fact, How, Verdict, Why};
 use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
 use crate::gateway::latency::Patience;
@@ -161,6 +161,10 @@ impl Gateway {
         let target = running.target;
         let Some(life) = self.lives.get_mut(&attempt.request) else { return };
         let (tier, labels) = (life.ask.tier, life.ask.labels);
+        if matches!(running.how, How::Resume(_)) {
+            // Nothing was resumed: that takes one of its attempts, not its move.
+            life.resumes = life.resumes.saturating_sub(1);
+        }
         life.paid_only = matches!(refuse.reason, Reason::Overloaded | Reason::TooLate);
         let standing = life.standing.clone();
         let terms = self.config.fleet.credit;
@@ -231,7 +235,7 @@ impl Gateway {
             tier: life.ask.tier,
             cost: life.ask.cost,
             credited,
-            moving: attempt.number > 1,
+            moving: life.standing.relayed,
             left: life.deadline.since(now),
             tenant: life.ask.tenant,
             session: life.session,

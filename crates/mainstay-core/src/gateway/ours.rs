@@ -111,8 +111,9 @@ impl Targets {
         found.map(|(.., id)| id)
     }
 
-    /// The node that should get an unpaid attempt: the home if it is up, else the one with the
-    /// most room known. A request makes one, and none after a site refused it for load.
+    /// The node that should get an unpaid attempt: the home if it is up, else one by lot, weighed
+    /// by the room known: many that lose their site at once must not all go to the same other one.
+    /// A request makes one, and none after a site refused it for load.
     pub fn pick_unpaid(
         &mut self,
         config: &Config,
@@ -123,28 +124,28 @@ impl Targets {
             return None;
         }
         let tier = usize::from(demand.rank);
-        let mut found: Option<(CostRate, CostRate, u64, TargetId)> = None;
-        for &id in group {
+        let may = |id: TargetId| {
             let known = self.get(id);
-            if !self.is_open_node(config, id, demand)
-                || known.verdict() != Verdict::Up
-                || !known.held.may_speculate(now, tier)
-                || known.cap < 100
-                || known.held.first_token() > demand.left
-            {
-                continue;
-            }
-            // What was moved away for want of credit stays away without any: loads stay as they are.
-            if demand.home == Some(id) && known.spill.keeps(spread(demand.session)) {
-                return Some(id);
-            }
-            // Where nothing is known of any, sessions are spread.
-            let lot = spread(demand.session ^ u64::from(id.0));
-            let (spare, offered) = (known.held.spare(config.fleet.gateways), known.held.offered());
-            let rank = (spare, offered, lot, id);
-            found = Some(found.map_or(rank, |best| best.max(rank)));
+            self.is_open_node(config, id, demand)
+                && known.verdict() == Verdict::Up
+                && known.held.may_speculate(now, tier)
+                && known.cap == 100
+                && known.held.first_token() <= demand.left
+        };
+        // What was moved away for want of credit stays away without any: no load changes.
+        let keeps = |id: TargetId| self.get(id).spill.keeps(spread(demand.session));
+        if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {
+            return Some(home);
         }
-        found.map(|(.., id)| id)
+        // By known room; where none is known by what they carry, and else evenly.
+        let room = |id: &TargetId| match may(*id) {
+            true => {
+                let held = &self.get(*id).held;
+                held.spare(config.fleet.gateways).max(held.offered().percent(1)).0.max(1)
+            }
+            false => 0,
+        };
+        place(group, spread(demand.session), room)
     }
 
     /// Whether what is held at the nodes of `group` that are up falls short of `wanted` while

@@ -13,6 +13,7 @@ use crate::gateway::ours::spread;
 use crate::gateway::request::Ask;
 use crate::gateway::{Action, Gateway};
 use crate::message::{PerTier, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{ModelId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -190,11 +191,18 @@ impl Gateway {
         }
         known.is_short = true;
         let mut floors = [0.0; TIERS_MAX];
-        for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
-            *floor = tier.floor;
+        if !self.config.fleet.credit.mutants.removes(Mutant::NoFloors) {
+            for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
+                *floor = tier.floor;
+            }
         }
         let mut granted = [0.0; TIERS_MAX];
-        let more = if is_ours { MORE_OURS } else { MORE };
+        let more = match is_ours {
+            // What is let in too much of a tier would spend the credit of those below it.
+            true if known.has_below(tier as u8) => 1.0,
+            true => MORE_OURS,
+            false => MORE,
+        };
         tiers(&demand, &floors, supply * more, &mut granted);
         if known.lets_in((tier, bucket), granted[tier], demand[tier]) {
             return false;

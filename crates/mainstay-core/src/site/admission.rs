@@ -1,7 +1,9 @@
 //! What is let in, told in the same call: an acknowledgement or a refusal.
 //!
 //! With credit an attempt is let in if its first token is predicted to be in time. Without, only
-//! into room that is there now, or ahead of lower tiers that wait. Health may fail open, this never
+//! into room that is there now, or ahead of lower tiers that wait. Work that goes on with an answer
+//! begun elsewhere waits ahead of first attempts of its tier, with credit or without, but for a
+//! short time only: a reader waits in the middle of a sentence. Health may fail open, this never
 //! does. Load is judged by the prediction for the start of the work, never by present load, which
 //! would swing (Mooncake, arXiv 2407.00079).
 
@@ -21,6 +23,9 @@ pub const QUEUE_MAX: usize = 65_536;
 /// However slow the workers are, this share of the time an attempt has is theirs at most: with
 /// nothing before it an attempt is always tried, else nothing would tell when they are well again.
 const SERVICE_MAX: f64 = 0.8;
+
+/// An answer goes on within this time after it broke elsewhere, or its reader has a broken answer.
+const MOVES: Duration = Duration::from_secs(2);
 
 impl Site {
     pub(super) fn open(&mut self, now: Time, open: Open, actions: &mut Vec<Action>) {
@@ -86,10 +91,10 @@ impl Site {
         if pool.queue.len() >= QUEUE_MAX {
             return Err(Reason::Overloaded);
         }
-        let patience = if open.elsewhere && !open.moving {
-            patience.min(pool.config.promise)
-        } else {
-            patience
+        let patience = match (open.moving, open.elsewhere) {
+            (true, _) => patience.min(MOVES),
+            (false, true) => patience.min(pool.config.promise),
+            (false, false) => patience,
         };
         let limit = patience.min(open.left);
         let service = pool.service();
@@ -105,7 +110,7 @@ impl Site {
         if predicted > limit {
             return Err(Reason::Overloaded);
         }
-        if !open.credited && !removes_room {
+        if !open.credited && !open.moving && !removes_room {
             let offer = (pool.on_offer(now, cap), pool.config.median);
             let is_free = pool.workers.pick().is_some() && pool.room.may(now, open.cost, offer);
             let is_first = !pool.queue.has_at_or_above(open.tier);

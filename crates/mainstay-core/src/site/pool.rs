@@ -106,7 +106,10 @@ impl Pool {
 
     /// How long it would wait for a worker.
     pub fn wait(&self, now: Time, open: &Open) -> Duration {
-        let ahead = if open.moving { CostUnits::ZERO } else { self.queue.ahead(open.tier) };
+        let ahead = match open.moving {
+            true => self.queue.ahead_of_moving(open.tier),
+            false => self.queue.ahead(open.tier),
+        };
         if ahead == CostUnits::ZERO && self.workers.pick().is_some() {
             return Duration::ZERO;
         }

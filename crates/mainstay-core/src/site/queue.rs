@@ -176,6 +176,21 @@ impl Queue {
         CostUnits(by_share).min(all)
     }
 
+    /// Work that is served before one more of this tier that goes on with an answer: what does the
+    /// same in its lane, and what the others get meanwhile by their shares.
+    pub fn ahead_of_moving(&self, tier: TierId) -> CostUnits {
+        let position = self.position(tier);
+        let Some(own) = self.lanes.get(position) else { return CostUnits::ZERO };
+        let moving: CostUnits = own.moving.values().map(|(_, cost)| *cost).sum();
+        let others = self.lanes.iter().enumerate().filter(|(other, _)| *other != position);
+        let before = others.map(|(other, lane)| match self.is_strict {
+            true if other < position => lane.cost,
+            true => CostUnits::ZERO,
+            false => lane.cost.min(CostUnits(moving.0.saturating_mul(lane.share) / own.share)),
+        });
+        moving + before.sum()
+    }
+
     /// Everything that waits, in order of expiry.
     pub fn works(&self) -> Vec<Work> {
         self.expiry.iter().map(|(_, work)| *work).collect()

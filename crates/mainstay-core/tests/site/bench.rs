@@ -324,8 +324,8 @@ impl Bench {
         let per_second = 1.0 / REPORT.as_secs_f64();
         let demand = sender.demand.map(|d| CostRate((d * per_second * 1000.0) as u64));
         sender.demand = [0.0; TIERS_MAX];
-        let report =
-            Report { target: TARGET, nonce, demand, total: demand, in_flight: 0, elapsed: REPORT };
+        let elapsed = self.now.since(Time::ZERO);
+        let report = Report { target: TARGET, nonce, demand, total: demand, in_flight: 0, elapsed };
         if self.rng.unit() >= self.loss {
             self.event(Event::Report { from: GatewayId(gateway), report });
         }

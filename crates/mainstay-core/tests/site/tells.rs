@@ -78,7 +78,7 @@ fn order(verb: Verb) -> Event {
 pub fn report(nonce: u64, wanted: u64) -> Event {
     let mut demand = [CostRate::ZERO; TIERS_MAX];
     demand[1] = CostRate::whole(wanted);
-    let elapsed = Duration::from_millis(500);
+    let elapsed = Duration::from_millis(500) * nonce as u32;
     let report = Report { target: TARGET, nonce, demand, total: demand, in_flight: 0, elapsed };
     Event::Report { from: GatewayId(0), report }
 }
@@ -159,6 +159,20 @@ fn work_without_credit_goes_ahead_of_lower_tiers_that_wait_and_never_of_its_own(
     assert_eq!(acks(&tell(&mut site, 11, Event::Open(higher))), [true]);
     let equal = Open { credited: false, tier: TierId(2), ..open(101) };
     assert_eq!(refusals(&tell(&mut site, 12, Event::Open(equal))), [Reason::Overloaded]);
+    let done = tell(&mut site, 600, Event::Ended { work: open(0).work, cost: COST });
+    assert_eq!(dispatched(&done), [100]);
+}
+
+#[test]
+fn an_answer_that_goes_on_waits_ahead_of_first_attempts_but_not_for_long() {
+    let mut site = one_worker(1);
+    for number in 0..10 {
+        tell(&mut site, 10, Event::Open(open(number)));
+    }
+    let goes_on = |number| Open { credited: false, moving: true, ..open(number) };
+    let taken: usize =
+        (100..140).map(|n| acks(&tell(&mut site, 11, Event::Open(goes_on(n)))).len()).sum();
+    assert!((14..=20).contains(&taken), "{taken}: ten a second for less than two seconds");
     let done = tell(&mut site, 600, Event::Ended { work: open(0).work, cost: COST });
     assert_eq!(dispatched(&done), [100]);
 }
