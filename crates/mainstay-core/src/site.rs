@@ -288,7 +288,8 @@ impl Site {
             ahead_bound: pool.workers.ahead_bound(pool.largest),
             queued: pool.queue.len(),
             queued_cost: pool.queue.cost(),
-            queued_bound: pool.workers.calibrated().over(longest) + pool.largest,
+            queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
+                + pool.largest,
         })
     }
 

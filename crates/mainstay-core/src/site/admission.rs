@@ -20,6 +20,10 @@ use alloc::vec::Vec;
 /// the queue long before this.
 pub const QUEUE_MAX: usize = 65_536;
 
+/// So much of what is on offer may wait without credit, to be handed over from one end to the next
+/// start: a pool that is short of streams has an end each hundredth of a second.
+const HANDED_OVER: Duration = Duration::from_millis(50);
+
 /// However slow the workers are, this share of the time an attempt has is theirs at most: with
 /// nothing before it an attempt is always tried, else nothing would tell when they are well again.
 const SERVICE_MAX: f64 = 0.8;
@@ -96,7 +100,7 @@ impl Site {
             (false, true) => patience.min(pool.config.promise),
             (false, false) => patience,
         };
-        let limit = patience.min(open.left);
+        let limit = (patience + pool.longer(open.cost)).min(open.left);
         let service = pool.service();
         let wait = pool.wait(now, open);
         let ttft = wait + service;
@@ -112,8 +116,13 @@ impl Site {
         }
         if !open.credited && !open.moving && !removes_room {
             let offer = (pool.on_offer(now, cap), pool.config.median);
-            let is_free = pool.workers.pick().is_some() && pool.room.may(now, open.cost, offer);
-            let is_first = !pool.queue.has_at_or_above(open.tier);
+            // A little may wait for the next workers that are through, so that none is idle
+            // meanwhile: that is no queue.
+            let little = offer.0.over(HANDED_OVER).max(open.cost);
+            let is_next = pool.queue.cost() + open.cost <= little;
+            let has_worker = is_next || pool.workers.pick().is_some();
+            let is_free = has_worker && pool.room.may(now, open.cost, offer);
+            let is_first = is_next || !pool.queue.has_at_or_above(open.tier);
             if !is_first || !(is_free || pool.queue.cost_below(open.tier) >= open.cost) {
                 return Err(Reason::Overloaded);
             }

@@ -221,6 +221,11 @@ impl Workers {
         self.open.carry(now, self.streams()).map_or(rate, |open| rate.min(open))
     }
 
+    /// What one of them carries, by calibration: the mean.
+    pub fn one(&self) -> CostRate {
+        CostRate(self.calibrated().0 / (self.all.len() as u64).max(1))
+    }
+
     /// What calibration says.
     pub fn calibrated(&self) -> CostRate {
         self.sums.calibrated

@@ -3,7 +3,7 @@
 use super::clients::User;
 use super::digest::{Digest, Kinds, Said};
 use super::nodes::SiteNode;
-use crate::outcome::{Timeline, Violation};
+use crate::outcome::{SiteSecond, Timeline, Violation};
 use crate::world::START;
 use mainstay_core::fact::{Fact, How, Verdict};
 use mainstay_core::gateway::{Event, Start};
@@ -27,6 +27,8 @@ const GRANTED: u64 = 105;
 /// Seconds that a lent floor may take to come back (I14): lease and drift, and the second they
 /// begin in.
 const FLOOR_SLACK: u32 = 4;
+/// Seconds after which an answer of the bench is over: eight, and some waiting.
+const ANSWERED: usize = 12;
 /// A request ends by its deadline and this (I10).
 const LATE: Duration = Duration::from_secs(1);
 
@@ -261,8 +263,10 @@ pub fn floors(timeline: &Timeline, floors: &[f64], gateways: u16) -> Vec<Violati
     for tier in 0..floors.len() {
         let mut since = 0;
         for (at, second) in timeline.seconds.iter().enumerate() {
-            let counted = second.sites.iter().filter(|site| site.capacity > 0.0);
-            let all_up = counted.clone().all(|site| site.up == gateways);
+            // An answer may break as long as it lasts; it is asked for anew in a later second.
+            let later = &timeline.seconds[at..timeline.seconds.len().min(at + ANSWERED)];
+            let is_up = |site: &SiteSecond| site.capacity <= 0.0 || site.up == gateways;
+            let all_up = later.iter().all(|second| second.sites.iter().all(is_up));
             let own = &second.tiers[tier];
             let within = f64::from(own.offered) <= floors[tier] * second.on_offer;
             // More than a request or two by chance.
