@@ -216,7 +216,7 @@ mod tests {
                         doubt.lag(now, Duration::from_millis(rng.below(1500)));
                         lags = millis;
                     }
-                    2 => doubt.answered(),
+                    2 => doubt.answered(now),
                     _ => doubt.outcome(now, site),
                 }
                 if doubt.is_in_doubt(now) && !was {
@@ -227,7 +227,7 @@ mod tests {
                     assert!(gone.len() >= LEAST || is_late, "seed {seed}: without a cause");
                 }
             }
-            doubt.answered();
+            doubt.answered(at(millis));
             assert!(!doubt.is_in_doubt(at(millis) + LASTS), "seed {seed}: without an end");
         }
     }
