@@ -179,7 +179,7 @@ impl Policy {
         let Saved { mut disk, ago } = saved;
         let mut facts = Vec::new();
         disk.start(ago, &config, &mut facts);
-        let orders = Orders::boot(now, &core::mem::take(&mut disk.orders), ago);
+        let orders = Orders::boot(now, &core::mem::take(&mut disk.orders), ago, &config);
         let mut generations = Generations::boot(now, disk, actions);
         actions.extend(facts.into_iter().map(Action::Fact));
         let in_force = orders.in_force(now);

@@ -22,6 +22,8 @@ pub mod naive;
 pub mod service;
 pub mod workload;
 
+pub mod outside;
+
 pub mod bench;
 pub mod scenario;
 

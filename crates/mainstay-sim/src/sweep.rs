@@ -89,6 +89,15 @@ pub fn run_all(jobs: &[Job<'_>], threads: usize, progress: &(dyn Fn(usize) + Syn
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Of each point the run that went worst, where each was played with several seeds.
+pub fn worst<'a>(points: usize, runs: &[&'a Done]) -> Vec<&'a Done> {
+    let seeds = (runs.len() / points.max(1)).max(1);
+    let key = |done: &&&Done| (done.is_metastable, !done.run.passed);
+    // Of equal ones the first seed.
+    let of_point = |seeds: &[&'a Done]| seeds.iter().rev().max_by_key(key).copied();
+    runs.chunks(seeds).filter_map(of_point).collect()
+}
+
 /// What became of the points of a sweep, ours beside the baseline's: `.` passed, `x` failed, `M`
 /// stayed down. A row holds the values of the last key.
 pub fn map(points: &[Scenario], ours: &[&Done], baseline: &[&Done]) -> String {
@@ -146,12 +155,14 @@ mod tests {
     use super::*;
     use crate::scenario::read::File;
 
+    fn scenario() -> Scenario {
+        let text = "id = \"X\"\ntitle = \"x\"\nduration = \"7m\"\n[bench]\nscale = 100\n";
+        File::parse("X.toml", text).unwrap().scenario(crate::scenario::read::With::Own).unwrap()
+    }
+
     #[test]
     fn runs_come_back_in_the_order_they_were_asked_for_and_are_counted() {
-        let text = "id = \"X\"\ntitle = \"x\"\nduration = \"7m\"\n[bench]\nscale = 100\n";
-        let scenario =
-            File::parse("X.toml", text).unwrap().scenario(crate::scenario::read::With::Own);
-        let scenario = scenario.unwrap();
+        let scenario = scenario();
         let policy = PolicyKind::Mainstay;
         let job = |seed| Job { scenario: &scenario, seed, policy, is_point: false, is_told: false };
         let jobs: Vec<Job<'_>> = (1..=4).map(job).collect();
@@ -162,6 +173,29 @@ mod tests {
         let done = run_all(&jobs, 3, &told);
         let seeds: Vec<u64> = done.iter().map(|done| done.run.seed).collect();
         assert_eq!((seeds, most.into_inner()), (vec![1, 2, 3, 4], 4));
+    }
+
+    #[test]
+    fn of_a_point_with_several_seeds_the_worst_is_shown() {
+        let scenario = scenario();
+        let policy = PolicyKind::Mainstay;
+        let job = Job { scenario: &scenario, seed: 1, policy, is_point: false, is_told: false };
+        let done = run(&job);
+        let of = |seed: u64, passed: bool, is_metastable: bool| {
+            let run = Run { seed, passed, ..done.run.clone() };
+            Done { run, is_metastable, timeline: None }
+        };
+        let all = [
+            of(1, true, false),
+            of(2, false, false),
+            of(3, false, false),
+            of(1, false, true),
+            of(2, false, false),
+            of(3, true, false),
+        ];
+        let all: Vec<&Done> = all.iter().collect();
+        let seeds: Vec<u64> = worst(2, &all).iter().map(|done| done.run.seed).collect();
+        assert_eq!(seeds, [2, 1]);
     }
 
     #[test]

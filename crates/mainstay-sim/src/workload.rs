@@ -113,6 +113,19 @@ pub fn open(name: &str, options: &Options) -> Result<Arrivals, Problem> {
     }
 }
 
+/// Reads whatever bytes as a trace of each kind: what a fuzzer calls. They may be refused, and
+/// nothing else; what is taken comes in the order of its times.
+pub fn any(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let options = Options { source: Source::default(), ..Options::default() };
+    for read in [trace::mooncake, trace::azure, trace::lengths] {
+        let Ok(arrivals) = read("any", &text, &options) else { continue };
+        let arrivals: Vec<Arrival> = arrivals.collect();
+        assert!(!arrivals.is_empty() && arrivals.is_sorted_by_key(|arrival| arrival.at));
+        assert!(arrivals.iter().all(|arrival| arrival.cached <= arrival.prompt));
+    }
+}
+
 /// Like requests by chance, `options.rate` a second, without end: each tenant has one session at a
 /// time.
 pub fn alike(options: &Options) -> impl Iterator<Item = Arrival> + use<> {

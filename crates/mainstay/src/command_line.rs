@@ -98,6 +98,7 @@ Examples:
   mainstay simulate S01 --seed 7 --report S01.html
                                               one run, and a page that shows it
   mainstay simulate S01/sweep                 its sweep, and a map of what stays down
+  mainstay simulate sweeps --seeds 30         all sweeps, ten thousand runs
   mainstay simulate my.toml scenarios/        files, and all files of a directory
   mainstay simulate --config mainstay.toml --lose fra
                                               what would happen to us without that site

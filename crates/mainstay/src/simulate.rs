@@ -185,8 +185,13 @@ fn jobs<'a>(stories: &'a [Story], options: &Simulate) -> (Vec<Job<'a>>, Vec<usiz
                 None if both => &[PolicyKind::Mainstay, PolicyKind::Naive],
                 None => &[PolicyKind::Mainstay],
             };
-            for seed in seeds {
+            for (turn, seed) in seeds.into_iter().enumerate() {
                 for policy in policies {
+                    // Where the usual set-up collapses one seed shows.
+                    let is_drawn = story.is_sweep && *policy == PolicyKind::Naive;
+                    if is_drawn && turn > 0 && policies.len() > 1 {
+                        continue;
+                    }
                     let is_told = options.report.is_some() && jobs.len() < TOLD_MAX;
                     let is_point = story.is_sweep;
                     jobs.push(Job { scenario, seed, policy: *policy, is_point, is_told });

@@ -38,6 +38,8 @@ pub struct Doubt {
     /// Most sites left, and none that is UP has answered since. That a site is UP of which nothing
     /// was asked proves nothing: a gateway that is cut off from everything has such sites too.
     is_blind: bool,
+    /// When a site last answered after such a time.
+    answered: Time,
     mutants: Mutants,
 }
 
@@ -67,8 +69,10 @@ impl Doubt {
     }
 
     /// A site that is UP gave a good answer: this gateway can reach something.
-    pub fn answered(&mut self) {
-        self.is_blind = false;
+    pub fn answered(&mut self, now: Time) {
+        if core::mem::take(&mut self.is_blind) {
+            self.answered = now;
+        }
     }
 
     /// The loop was late by so much.
@@ -94,6 +98,14 @@ impl Doubt {
             return false;
         }
         self.until.is_some_and(|until| now < until || self.is_blind)
+    }
+
+    /// Whether what was sent at `sent` and failed now speaks for nothing: this gateway doubts itself,
+    /// or did when it sent that.
+    pub fn excuses(&self, now: Time, sent: Time) -> bool {
+        let trusted = self.until.map(|until| until.max(self.answered));
+        let is_on = !self.mutants.removes(Mutant::NoSelfDoubt);
+        self.is_in_doubt(now) || (is_on && trusted.is_some_and(|since| sent < since))
     }
 
     /// Whether a time-out that passes now says nothing, because this loop was late.
@@ -131,7 +143,7 @@ mod tests {
         assert!(!doubt.is_in_doubt(at(1000)));
         doubt.left(at(1500), SiteId(1));
         assert_eq!((doubt.is_in_doubt(at(1500)), doubt.factor(at(1500))), (true, 3));
-        doubt.answered();
+        doubt.answered(at(1600));
         assert!(doubt.is_in_doubt(at(11_499)) && !doubt.is_in_doubt(at(11_500)));
     }
 
@@ -150,8 +162,10 @@ mod tests {
         doubt.left(at(0), SiteId(0));
         doubt.left(at(10), SiteId(1));
         assert!(doubt.is_in_doubt(at(60_000)), "a third site that nobody asked is no proof");
-        doubt.answered();
+        doubt.answered(at(60_000));
         assert!(!doubt.is_in_doubt(at(60_000)));
+        assert!(doubt.excuses(at(61_000), at(59_999)), "what was sent in doubt proves nothing");
+        assert!(!doubt.excuses(at(61_000), at(60_000)));
     }
 
     #[test]
@@ -202,7 +216,7 @@ mod tests {
                         doubt.lag(now, Duration::from_millis(rng.below(1500)));
                         lags = millis;
                     }
-                    2 => doubt.none_up(now, rng.below(4) == 0),
+                    2 => doubt.answered(now),
                     _ => doubt.outcome(now, site),
                 }
                 if doubt.is_in_doubt(now) && !was {
@@ -212,11 +226,8 @@ mod tests {
                     let is_late = seed % 2 == 0 && lags == millis;
                     assert!(gone.len() >= LEAST || is_late, "seed {seed}: without a cause");
                 }
-                if let Some(end) = doubt.deadline(now) {
-                    assert!(!doubt.is_in_doubt(end) && end <= now + LASTS, "seed {seed}");
-                }
             }
-            doubt.none_up(at(millis), false);
+            doubt.answered(at(millis));
             assert!(!doubt.is_in_doubt(at(millis) + LASTS), "seed {seed}: without an end");
         }
     }

@@ -205,12 +205,7 @@ impl Gateway {
             }
         }
         let mut granted = [0.0; TIERS_MAX];
-        let more = match is_ours {
-            // What is let in too much of a tier would spend the credit of those below it.
-            true if known.has_below(tier as u8) => 1.0,
-            true => MORE_OURS,
-            false => MORE,
-        };
+        let more = if is_ours { MORE_OURS } else { MORE };
         tiers(&demand, &floors, supply * more, &mut granted);
         known.is_cut = core::array::from_fn(|tier| granted[tier] < demand[tier]);
         if known.lets_in((tier, bucket), granted[tier], demand[tier]) {

@@ -53,9 +53,10 @@ struct Held {
 }
 
 impl Orders {
-    /// Those that were on disk.
-    pub fn boot(now: Time, orders: &[Order], later: Duration) -> Orders {
-        let living = orders.iter().filter(|order| order.left > later);
+    /// Those that were on disk, as far as they may be in force: a disk may hold anything.
+    pub fn boot(now: Time, orders: &[Order], later: Duration, config: &PolicyConfig) -> Orders {
+        let is_right = |order: &&Order| order.left > later && check(order, config).is_ok();
+        let living = orders.iter().filter(is_right).take(ORDERS_MAX);
         let held =
             living.map(|order| Held { order: order.clone(), until: now + order.left - later });
         Orders { held: held.collect(), ..Orders::default() }

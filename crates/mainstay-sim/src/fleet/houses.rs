@@ -33,6 +33,7 @@ impl World<'_> {
             reach: Reach::Open,
             epoch: 0,
             workers: Workers::new(workers, capacity, streams),
+            is_cold: false,
             engines: Engine::all(bench.profile.as_deref(), usize::from(workers), seed),
             tick: None,
             attempts: 0,
@@ -47,7 +48,8 @@ impl World<'_> {
 
     /// A controller starts, one epoch above the last.
     pub(super) fn controller_starts(&mut self, at: usize) {
-        self.controller_begins(at, false);
+        let is_cold = self.sites[at].is_cold;
+        self.controller_begins(at, is_cold);
     }
 
     /// The same; its workers' caches may be empty.
@@ -75,6 +77,7 @@ impl World<'_> {
 
     /// Tells a controller of all workers that are there.
     pub(super) fn announce_workers(&mut self, at: usize, cold: bool) {
+        self.sites[at].is_cold = cold && self.sites[at].house.is_none();
         for worker in 0..self.sites[at].workers.each.len() {
             let known = &self.sites[at].workers.each[worker];
             let state = match known.is_up {

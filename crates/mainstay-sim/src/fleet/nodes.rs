@@ -206,6 +206,8 @@ pub struct SiteNode {
     pub epoch: u32,
     /// Its workers.
     pub workers: Workers,
+    /// They started with empty caches, and no controller has heard it yet.
+    pub is_cold: bool,
     /// What they compute by, one each, where the bench names a profile.
     pub engines: Vec<Engine>,
     /// When its machine is to be called, at the latest.

@@ -188,7 +188,13 @@ fn full_share(look: &Look<'_>, run: &mut Run) {
         }
         let site = &look.timeline.seconds[due].sites[*at];
         let gateways = look.scenario.bench.gateways;
-        if site.ramp < 100 || site.up < gateways {
+        // Who departed often for its own part is latched, and has longer.
+        let own = (0..gateways).filter(|gateway| {
+            let left = look.departures((*gateway, *at), &(back.saturating_sub(600)..due));
+            limit == FULL_SHARE && left >= LATCHES
+        });
+        let latched = own.count() as u16;
+        if site.ramp < 100 || site.up + latched < gateways {
             let detail = format!(
                 "{limit} s after its return {} % is on offer, and {} of {gateways} gateways have \
                  it up",

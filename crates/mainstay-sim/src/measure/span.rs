@@ -97,6 +97,19 @@ impl<'a> Look<'a> {
         windows
     }
 
+    /// How often a gateway let a site go in a stretch.
+    pub fn departures(&self, (gateway, site): (u16, usize), range: &Range<usize>) -> usize {
+        let own = self.verdicts().filter(|e| e.1 == gateway && usize::from(e.2) == site);
+        let mut before = true;
+        let mut count = 0;
+        for (at, _, _, word) in own {
+            let inside = (range.start as f64..range.end as f64).contains(at);
+            count += usize::from(before && !is_up(word) && inside);
+            before = is_up(word);
+        }
+        count
+    }
+
     /// Changes between up and not up at a site, by any gateway.
     pub fn transitions(&self, site: usize, range: &Range<usize>) -> usize {
         let changes = |gateway: u16| {

@@ -11,11 +11,18 @@ use std::path::Path;
 /// Name in messages, text, and whether its sweep is asked for.
 type Found = (String, String, bool);
 
+/// Stands for the sweeps of all scenarios of the catalogue.
+const SWEEPS: &str = "sweeps";
+
 /// What the name stands for.
 ///
 /// # Errors
 /// Why it stands for nothing, and what is near.
 pub fn find(name: &str) -> Result<Vec<Found>, String> {
+    if name == SWEEPS && !Path::new(name).exists() {
+        let all = CATALOGUE.iter().filter(|(_, text)| text.contains("\n[sweep]"));
+        return Ok(all.map(|(id, text)| (format!("{id}.toml"), (*text).into(), true)).collect());
+    }
     let (plain, is_sweep) = match name.strip_suffix("/sweep") {
         Some(plain) if !Path::new(name).exists() => (plain, true),
         Some(_) | None => (name, false),
