@@ -28,7 +28,7 @@ impl Gateway {
             ruling(&self.orders, site) == Some(Verb::Kill)
         };
         let mut there: Vec<(AttemptId, TargetId)> = Vec::new();
-        for life in self.lives.values() {
+        for (_, life) in self.lives.sorted() {
             if let State::Running(running) = &life.state
                 && is_killed(running.target)
             {

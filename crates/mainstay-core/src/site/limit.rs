@@ -192,7 +192,9 @@ mod tests {
                     capacity,
                 };
                 match rng.below(3) {
-                    0 => limit.full(at(step * 200), rng.below(2) == 0, capacity),
+                    0 => {
+                        limit.full(at(step * 200), rng.below(2) == 0, capacity);
+                    }
                     1 => limit.second(),
                     _ => limit.first_token(sample, &mut usual),
                 }
