@@ -100,8 +100,8 @@ impl Doubt {
         self.until.is_some_and(|until| now < until || self.is_blind)
     }
 
-    /// Whether what was sent at `sent` and failed now speaks for nothing: this gateway doubts itself,
-    /// or did when it sent that.
+    /// Whether what was sent at `sent` and failed now speaks for nothing: this gateway doubts
+    /// itself, or did when it sent that.
     pub fn excuses(&self, now: Time, sent: Time) -> bool {
         let trusted = self.until.map(|until| until.max(self.answered));
         let is_on = !self.mutants.removes(Mutant::NoSelfDoubt);
