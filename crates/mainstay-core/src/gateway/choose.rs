@@ -104,7 +104,7 @@ impl Gateway {
         let wanted = self.demand.get(&asked.0).map_or(CostRate::ZERO, |known| known.all());
         let is_panic = self.targets.is_panic(&model.served_by, now, wanted);
         let failed = match is_panic {
-            true => self.targets.pick_failed(&self.config, &model.served_by, &demand),
+            true => self.targets.pick_failed(&self.config, &model.served_by, (now, &demand)),
             false => None,
         };
         if failed.is_some() && self.panics.insert(asked) {

@@ -144,7 +144,9 @@ impl Gateway {
         let is_first = !core::mem::replace(&mut running.acked, true);
         let (target, started) = (running.target, running.started);
         if is_first && self.targets.is_node(target) {
-            let held = &mut self.targets.get_mut(target).held;
+            let known = self.targets.get_mut(target);
+            known.last_good = true;
+            let held = &mut known.held;
             held.round_trip(now.since(started));
             held.expects(ack.ttft);
         }
@@ -165,6 +167,7 @@ impl Gateway {
         let standing = life.standing.clone();
         let terms = self.config.fleet.credit;
         let known = self.targets.get_mut(target);
+        known.last_good = true;
         known.held.refused(now, tier_index(tier), &refuse, &terms);
         if terms.mutants.removes(Mutant::OverloadIsStrike) {
             known.last_good = false;
