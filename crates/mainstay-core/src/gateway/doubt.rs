@@ -67,8 +67,17 @@ impl Doubt {
     }
 
     /// A site that is UP gave a good answer: this gateway can reach something.
-    pub fn answered(&mut self) {
-        self.is_blind = false;
+    pub fn answered(&mut self, now: Time) {
+        if core::mem::take(&mut self.is_blind) {
+            self.until = self.until.map(|until| until.max(now));
+        }
+    }
+
+    /// Whether an attempt that began then began before doubt was over: its end says nothing of a
+    /// target, whenever it comes.
+    pub fn covers(&self, started: Time) -> bool {
+        let is_doubting = !self.mutants.removes(Mutant::NoSelfDoubt);
+        is_doubting && self.until.is_some_and(|until| started < until)
     }
 
     /// The loop was late by so much.
@@ -130,7 +139,7 @@ mod tests {
         assert!(!doubt.is_in_doubt(at(1000)));
         doubt.left(at(1500), SiteId(1));
         assert_eq!((doubt.is_in_doubt(at(1500)), doubt.factor(at(1500))), (true, 3));
-        doubt.answered();
+        doubt.answered(at(1600));
         assert!(doubt.is_in_doubt(at(11_499)) && !doubt.is_in_doubt(at(11_500)));
     }
 
@@ -149,8 +158,9 @@ mod tests {
         doubt.left(at(0), SiteId(0));
         doubt.left(at(10), SiteId(1));
         assert!(doubt.is_in_doubt(at(60_000)), "a third site that nobody asked is no proof");
-        doubt.answered();
+        doubt.answered(at(60_000));
         assert!(!doubt.is_in_doubt(at(60_000)));
+        assert!(doubt.covers(at(59_999)) && !doubt.covers(at(60_000)), "what began in doubt");
     }
 
     #[test]

@@ -34,9 +34,6 @@ impl Gateway {
             known.auth_refusals = (0, now);
         }
         let was_parked = known.parked.take_if(|_| is_proof);
-        if known.health.misses_probes() {
-            known.disproved = Some(now);
-        }
         // Work that began before the target left UP may end well long after: it says how the target
         // was, and a controller that is gone leaves its workers' streams flowing.
         let is_stale = known.health.verdict() != Verdict::Up && started < known.health.since();
@@ -101,7 +98,7 @@ impl Gateway {
         let is_late = matches!(broken.why, Why::Silent | Why::NoFirstToken | Why::Stalled)
             && self.hearsay.doubt.ignores_timeouts(now);
         if is_strike(broken) && !is_late {
-            self.strike(now, target, broken, actions);
+            self.strike(now, running, broken, actions);
         }
         let known = self.targets.get_mut(target);
         known.latency.flow(&broken.report.gaps, broken.report.rate);
@@ -134,7 +131,8 @@ impl Gateway {
         }
     }
 
-    fn strike(&mut self, now: Time, target: TargetId, broken: &Broken, actions: &mut Vec<Action>) {
+    fn strike(&mut self, now: Time, running: &Running, broken: &Broken, actions: &mut Vec<Action>) {
+        let target = running.target;
         // What could not be reached could not be reached for any of its models.
         let is_site =
             broken.why == Why::Reply && broken.failure.class == ErrorClass::Dead(Scope::Site);
@@ -142,7 +140,8 @@ impl Gateway {
         for id in hit {
             let known = self.targets.get_mut(id);
             known.last_good = false;
-            let views = self.views(now, id);
+            let mut views = self.views(now, id);
+            views.in_doubt |= self.hearsay.doubt.covers(running.started);
             let change = self.targets.get_mut(id).health.strike(now, views);
             let left = change.is_some_and(|change| change.from == Verdict::Up);
             self.note_strike(now, id, left);

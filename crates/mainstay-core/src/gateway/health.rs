@@ -217,12 +217,6 @@ impl Health {
         self.verdict == Verdict::Suspect && self.indirect
     }
 
-    /// Whether probes have failed often enough to say that it is gone.
-    pub fn misses_probes(&self) -> bool {
-        let mut each = self.missed.iter().zip(self.timing.missed);
-        self.verdict == Verdict::Up && each.any(|(missed, least)| *missed >= least)
-    }
-
     /// While it is down: when it may be tried again.
     pub fn held_until(&self) -> Option<Time> {
         (self.verdict == Verdict::Down).then_some(self.hold_until)

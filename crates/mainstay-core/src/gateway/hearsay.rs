@@ -8,11 +8,12 @@ use crate::gateway::answers::Answers;
 use crate::gateway::doubt::Doubt;
 use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
-use crate::gateway::in_service::Indirect;
+use crate::gateway::in_service::{Indirect, is_believable};
 use crate::gateway::peers::{Own, Peers, Standing};
 use crate::gateway::probe::{Need, Probes};
 use crate::gateway::{Action, Gateway, Probe};
 use crate::message::{Digest, Verb, ruling};
+use crate::mutant::Mutant;
 use crate::names::{GatewayId, SiteId, TargetId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -21,10 +22,6 @@ use alloc::vec::Vec;
 const HOUR: Duration = Duration::from_secs(3600);
 /// The share of requests that failed is taken over two of these.
 const HALF_MINUTE: Duration = Duration::from_secs(30);
-
-/// Probes that failed while own attempts were well are not believed for so long: as long as
-/// departures are remembered.
-const LIAR: Duration = Duration::from_secs(600);
 
 /// What is known by hearsay, and what is told.
 #[derive(Clone, Debug)]
@@ -194,7 +191,7 @@ impl Gateway {
         }
         self.hearsay.doubt.outcome(now, self.config.targets[usize::from(target.0)].site);
         if self.targets.get(target).health.verdict() == Verdict::Up {
-            self.hearsay.doubt.answered();
+            self.hearsay.doubt.answered(now);
         }
     }
 
@@ -287,6 +284,7 @@ impl Gateway {
             probes.ended(now, target, (probe, good));
         }
         let known = self.targets.get_mut(target);
+        known.fails_probes[usize::from(probe == Probe::Token)] = !good;
         if known.credit.in_flight() > 0 {
             // What is open is watched, so it is known how the target is.
             known.health.attempted(now);
@@ -301,7 +299,7 @@ impl Gateway {
             self.targets.note_indirect();
         }
         if change.is_some_and(|change| change.to == Verdict::Up) {
-            self.hearsay.doubt.answered();
+            self.hearsay.doubt.answered(now);
         }
         tell(target, change, actions);
     }
@@ -313,26 +311,31 @@ impl Gateway {
             Probe::Shallow => trial.shallow(now, false, true),
             Probe::Token => trial.token(now, false, true),
         };
-        let disproved = self.targets.get(target).disproved;
-        let is_liar = disproved.is_some_and(|at| now.since(at) < LIAR);
-        if change.is_none() || is_liar || self.hearsay.doubt.is_in_doubt(now) {
+        if change.is_none() || self.hearsay.doubt.is_in_doubt(now) {
             return false;
         }
         let site = self.config.targets[usize::from(target.0)].site;
-        let sites = self.capacities();
+        let (sites, failing) = self.capacities();
         let mutants = self.config.fleet.credit.mutants;
+        if !is_believable(&sites, &failing) && !mutants.removes(Mutant::ProbesUncapped) {
+            return false;
+        }
         self.hearsay.indirect.may_remove(now, site, &sites, mutants)
     }
 
-    /// What each site carries, as far as it said.
-    fn capacities(&self) -> Vec<(SiteId, CostRate)> {
+    /// What each site carries, as far as it said, and the sites whose last probe failed.
+    fn capacities(&self) -> (Vec<(SiteId, CostRate)>, Vec<SiteId>) {
         let mut sites: Vec<(SiteId, CostRate)> = Vec::new();
+        let mut failing: Vec<SiteId> = Vec::new();
         sites.extend((0..self.config.sites.len()).map(|at| (SiteId(at as u16), CostRate::ZERO)));
         for (id, known) in self.targets.iter() {
             let site = self.config.targets[usize::from(id.0)].site;
             sites[usize::from(site.0)].1 += known.held.capacity();
+            if known.fails_probes != [false; 2] && !failing.contains(&site) {
+                failing.push(site);
+            }
         }
-        sites
+        (sites, failing)
     }
 }
 

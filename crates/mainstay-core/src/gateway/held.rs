@@ -266,8 +266,12 @@ impl Held {
     /// Room that may be left here for unpaid work: this gateway's even part of the offer, less
     /// what it uses.
     pub fn spare(&self, gateways: u16) -> CostRate {
-        let part = CostRate(self.offered().0 / u64::from(gateways.max(1)));
-        part.less(all(&self.demand))
+        self.part(gateways).less(all(&self.demand))
+    }
+
+    /// This gateway's even part of the offer.
+    pub fn part(&self, gateways: u16) -> CostRate {
+        CostRate(self.offered().0 / u64::from(gateways.max(1)))
     }
 
     /// What the site can carry, as far as it said.

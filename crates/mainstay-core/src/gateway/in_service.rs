@@ -143,6 +143,15 @@ impl Candidates<'_> {
     }
 }
 
+/// Whether probes can be believed that fail at these sites: where more of the capacity fails at
+/// once than they may remove, the checker is likelier wrong than all of them.
+pub fn is_believable(sites: &[(SiteId, CostRate)], failing: &[SiteId]) -> bool {
+    let all: u128 = sites.iter().map(|(_, capacity)| u128::from(capacity.0)).sum();
+    let failed = sites.iter().filter(|(site, _)| failing.contains(site));
+    let failed: u128 = failed.map(|(_, capacity)| u128::from(capacity.0)).sum();
+    failing.len() <= 1 || failed * 100 <= all * u128::from(INDIRECT_PERCENT)
+}
+
 /// What indirect evidence (probes, peers) may still remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Indirect {
@@ -278,6 +287,15 @@ mod tests {
     fn a_sole_site_stays_whatever_is_ordered() {
         let said = in_service(&sites(&[10]), &[order(0, 1)], &[SiteId(0)], LEAST);
         assert_eq!((said.kept, said.ignored, said.spared), (1, 1, 1));
+    }
+
+    #[test]
+    fn probes_that_fail_at_more_sites_than_they_may_remove_are_not_believed() {
+        let all = sites(&[10, 10, 10]);
+        assert!(is_believable(&all, &[SiteId(1)]));
+        assert!(!is_believable(&all, &[SiteId(1), SiteId(2)]));
+        assert!(is_believable(&sites(&[90, 10]), &[SiteId(0)]), "one site, however large");
+        assert!(is_believable(&sites(&[10; 12]), &[SiteId(0), SiteId(1), SiteId(2), SiteId(3)]));
     }
 
     /// AWS, 19 October 2025: checks flapped on half-configured nodes.

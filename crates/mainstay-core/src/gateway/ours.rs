@@ -16,6 +16,9 @@ use crate::time::{Duration, Time};
 /// A site with more of its held credit in use than this, in hundredths, is hot: others come first.
 const HOT: u64 = 85;
 
+/// A part of what a site offers counts as room too: where nobody has any to spare, one that carries
+/// much is likelier to have some than one that returns.
+const OFFERED: u64 = 16;
 /// Where nothing answers, one attempt in so long: as often as a trickle, whatever is wanted. It took
 /// half of all attempts where a controller was gone for hours.
 const ANYWAY: Duration = Duration::from_secs(1);
@@ -141,10 +144,10 @@ impl Targets {
         if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {
             return Some(home);
         }
-        // Where nothing is known of any, sessions are spread.
-        let room = |id: &TargetId| match may(*id) {
-            true => self.get(*id).held.spare(config.fleet.gateways).0.max(1),
-            false => 0,
+        let room = |id: &TargetId| {
+            let held = &self.get(*id).held;
+            let spare = held.spare(config.fleet.gateways).0 + held.offered().0 / OFFERED + 1;
+            if may(*id) { spare } else { 0 }
         };
         place(group, spread(demand.session), room)
     }
@@ -169,8 +172,8 @@ impl Targets {
         has_failed && usable < wanted
     }
 
-    /// The node to try although it is not up, the best last outcome first. One that gave no sign of
-    /// life to the last attempt gets few, and more as soon as it gives one.
+    /// The node to try although it is not up: one that still grants first, then by last outcomes.
+    /// One that gave no sign of life to the last attempt gets few, and more as soon as it gives one.
     pub fn pick_failed(
         &mut self,
         config: &Config,
@@ -187,7 +190,7 @@ impl Targets {
         };
         let rank = |id: &TargetId| {
             let known = self.get(*id);
-            (!known.last_good, known.held.srtt(), *id)
+            (known.held.rates(now).is_none(), !known.last_good, known.held.srtt(), *id)
         };
         let found = group.iter().copied().filter(fits).min_by_key(rank)?;
         self.get_mut(found).tried_anyway = now;
@@ -195,15 +198,24 @@ impl Targets {
     }
 
     /// Work a second that the nodes of `group` will take from this gateway; `None` where one of
-    /// them has not said.
-    pub fn supply_of_nodes(&self, group: &[TargetId], now: Time) -> Option<CostRate> {
+    /// them that is up has not said. One that is not up and still grants is there: in a panic it
+    /// is tried, so nothing is refused at the door that it has room for.
+    pub fn supply_of_nodes(
+        &self,
+        group: &[TargetId],
+        (now, gateways): (Time, u16),
+    ) -> Option<CostRate> {
         let mut sum = CostRate::ZERO;
         for &id in group {
             let known = self.get(id);
-            let is_up = known.verdict() == Verdict::Up;
-            if self.is_node(id) && !known.shut && is_up && known.held.offer() == Offer::Open {
-                sum += known.held.supply(now)?;
+            if !self.is_node(id) || known.shut || known.held.offer() != Offer::Open {
+                continue;
             }
+            sum += match (known.verdict(), known.held.rates(now)) {
+                (Verdict::Up, _) => known.held.supply(now)?,
+                (_, Some((rates, standby))) => known.held.part(gateways).max(rates + standby),
+                (_, None) => CostRate::ZERO,
+            };
         }
         Some(sum)
     }
@@ -218,13 +230,17 @@ impl Targets {
         })
     }
 
-    /// What the nodes of `group` that are up offer to all gateways.
-    pub fn offered(&self, group: &[TargetId]) -> CostRate {
-        let is_up = |id: &&TargetId| {
+    /// What the nodes of `group` that are there, as far as their grants tell, offer to all
+    /// gateways; of those that are not, what they did, if none is.
+    pub fn offered(&self, group: &[TargetId], now: Time) -> CostRate {
+        let nodes = group.iter().filter(|id| self.is_node(**id) && !self.get(**id).shut);
+        let is_there = |id: &&TargetId| {
             let known = self.get(**id);
-            self.is_node(**id) && !known.shut && known.verdict() == Verdict::Up
+            known.verdict() == Verdict::Up || known.held.rates(now).is_some()
         };
-        group.iter().filter(is_up).map(|id| self.get(*id).held.offered()).sum()
+        let offer = |id: &TargetId| self.get(*id).held.offered();
+        let there: CostRate = nodes.clone().filter(is_there).map(offer).sum();
+        if there > CostRate::ZERO { there } else { nodes.map(offer).sum() }
     }
 
     fn is_open_node(&self, config: &Config, id: TargetId, demand: &Demand) -> bool {

@@ -111,8 +111,8 @@ pub struct Target {
     pub spared: bool,
     /// The verdict by which its spill was last steered.
     pub steered: Verdict,
-    /// When an own attempt was last good although probes said that the target is gone.
-    pub disproved: Option<Time>,
+    /// Whether its last probe failed, shallow and token, whatever own attempts say.
+    pub fails_probes: [bool; 2],
 }
 
 impl Target {

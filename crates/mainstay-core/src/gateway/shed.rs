@@ -181,7 +181,8 @@ impl Gateway {
         }
         let groups = [&model.served_by[..], &model.substitutes[..]];
         let of_providers = self.targets.supply(&self.config, groups, (now, ask.tier.0));
-        let of_nodes = self.targets.supply_of_nodes(&model.served_by, now);
+        let of_nodes =
+            self.targets.supply_of_nodes(&model.served_by, (now, self.config.fleet.gateways));
         let (Some(requests_taken), Some(of_nodes)) = (of_providers, of_nodes) else { return false };
         let supply = requests_taken * asked / requests.max(0.1) + of_nodes.0 as f64;
         if asked <= supply || supply <= 0.0 {
@@ -215,7 +216,7 @@ impl Gateway {
     pub(super) fn back_after(&mut self, now: Time, model: ModelId, cost: CostUnits) -> Duration {
         let group = &self.config.models[usize::from(model.0)].served_by;
         let gateways = u64::from(self.config.fleet.gateways.max(1));
-        let offered = self.targets.offered(group);
+        let offered = self.targets.offered(group, now);
         let pace = CostRate(offered.0 / gateways).percent(RETURNING).0.max(1);
         let takes =
             Duration::from_micros((cost.0.saturating_mul(1_000_000) / pace).min(BACK_MICROS));
