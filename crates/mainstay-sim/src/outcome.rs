@@ -107,6 +107,10 @@ pub struct Second {
     pub tries: u32,
     /// Work offered by users, in CU.
     pub offered_cu: f64,
+    /// Answers that broke off in this second with tokens out;
+    pub broken: u32,
+    /// of those, that went on within two seconds.
+    pub resumed: u32,
     /// Capacity on offer: capacity by ramp, over sites of ours that are there, in CU/s.
     pub on_offer: f64,
 }
@@ -151,4 +155,9 @@ pub struct SiteSecond {
     pub granted: f64,
     /// Gateways that hold it for up.
     pub up: u16,
+    /// Reports of gateways that it answered.
+    pub reports: u32,
+    /// First-token times of answers that began here, in milliseconds. Those of a tenant that a
+    /// fault makes loud are left out: the question is what others see of it.
+    pub first_ms: Vec<f32>,
 }

@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// First token of a good answer, from its try's start.
 const PROMISE: Duration = Duration::from_secs(5);
 /// Longest pause in a good answer.
-const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of a request's body for each token of its prompt.
 const BYTES: u64 = 4;
 /// Number of the trace among streams of arrivals.
