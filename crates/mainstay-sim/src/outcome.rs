@@ -88,6 +88,8 @@ pub struct Timeline {
     pub seconds: Vec<Second>,
     /// Health as each gateway saw it: (second, gateway, site, verdict word).
     pub health: Vec<(f64, u16, u16, &'static str)>,
+    /// What gateways say would survive the loss of a site: (second, site, hundredths by tier).
+    pub readiness: Vec<(f64, u16, Vec<u8>)>,
     /// Faults: what, from, until.
     pub faults: Vec<(String, f64, Option<f64>)>,
     /// Decisions worth a mark: when, node, words. Bounded.

@@ -45,6 +45,7 @@ impl Gateway {
             }
         }
         self.calm(now, actions);
+        self.tell_readiness(now, actions);
     }
 
     fn report_at(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {

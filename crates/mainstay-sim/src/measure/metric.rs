@@ -98,6 +98,7 @@ pub const METRICS: &[Metric] = &[
     of_tier("ttft_mean_s", "mean first-token time, seconds", |look, ask| {
         first_tokens(look.of(ask.range), ask.at)
     }),
+    of_tier("readiness", "least that gateways say would survive the loss of a site", readiness),
     of_site("ttft_p99_s", "99th percentile of first-token times there, seconds", |look, ask| {
         ttft_p99(look.of(ask.range), ask.at)
     }),
@@ -215,6 +216,13 @@ fn ttft_p99(span: &[Second], site: usize) -> Option<f64> {
     times.sort_unstable_by(f32::total_cmp);
     let place = (times.len() * 99 / 100).min(times.len().checked_sub(1)?);
     Some(f64::from(times[place]) / 1000.0)
+}
+
+fn readiness(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let inside = |at: f64| (ask.range.start as f64..ask.range.end as f64).contains(&at);
+    let told = look.timeline.readiness.iter().filter(|(at, ..)| inside(*at));
+    let least = told.filter_map(|(.., all)| all.get(ask.at)).min()?;
+    Some(f64::from(*least) / 100.0)
 }
 
 fn resumed(look: &Look<'_>, ask: Ask) -> Option<f64> {
