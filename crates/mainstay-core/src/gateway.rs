@@ -40,7 +40,9 @@ use crate::message::{Ack, Digest, Grant, Open, Order, OrderId, Refuse, Report as
 use crate::mutant::Mutant;
 use crate::names::{AttemptId, GatewayId, ModelId, RequestId, SiteId, TargetId, TierId};
 use crate::rng::Rng;
+use crate::table::Table;
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -85,7 +87,7 @@ pub enum Event {
     /// This process's own loop was late by so much.
     Lag(Duration),
     /// Another policy is in force.
-    Adopt(Config),
+    Adopt(Box<Config>),
     /// A deadline passed.
     Tick,
 }
@@ -157,7 +159,7 @@ pub enum Close {
 pub struct Gateway {
     config: Config,
     targets: Targets,
-    lives: BTreeMap<RequestId, Life>,
+    lives: Table<RequestId, Life>,
     deadlines: BTreeSet<(Time, RequestId)>,
     budgets: Vec<RetryBudget>,
     demand: BTreeMap<u16, shed::Shedding>,
@@ -198,7 +200,7 @@ impl Gateway {
         Gateway {
             config,
             targets,
-            lives: BTreeMap::new(),
+            lives: Table::default(),
             deadlines: BTreeSet::new(),
             budgets,
             demand: BTreeMap::new(),
@@ -236,7 +238,7 @@ impl Gateway {
                 self.hear_probe(now, (target, probe), good, actions);
             }
             Event::Lag(late) => self.hearsay.doubt.lag(now, late),
-            Event::Adopt(config) => self.adopt(now, config, actions),
+            Event::Adopt(config) => self.adopt(now, *config, actions),
             Event::Tick => {}
         }
         self.report(now, actions);
@@ -279,7 +281,8 @@ impl Gateway {
                 return;
             }
             self.deadlines.remove(&(at, request));
-            let Some(life) = self.lives.get(&request) else { continue };
+            let Some(life) = self.lives.get_mut(&request) else { continue };
+            life.planned = None;
             if now >= life.deadline {
                 self.expire(now, request, actions);
                 continue;
@@ -294,24 +297,22 @@ impl Gateway {
 
     /// Puts the request's next moment into the calendar.
     fn plan(&mut self, request: RequestId) {
-        let Some(life) = self.lives.get(&request) else { return };
+        let Some(life) = self.lives.get_mut(&request) else { return };
         let at = match life.state {
             State::Running(_) => life.deadline,
             State::Waiting { until, .. } => until.min(life.deadline),
             State::Holding { again, .. } => again.min(life.deadline),
         };
+        life.planned = Some(at);
         self.deadlines.insert((at, request));
     }
 
     /// Takes the request's present moment out of the calendar.
     fn unplan(&mut self, request: RequestId) {
-        let Some(life) = self.lives.get(&request) else { return };
-        let at = match life.state {
-            State::Running(_) => life.deadline,
-            State::Waiting { until, .. } => until.min(life.deadline),
-            State::Holding { again, .. } => again.min(life.deadline),
-        };
-        self.deadlines.remove(&(at, request));
+        let Some(life) = self.lives.get_mut(&request) else { return };
+        if let Some(at) = life.planned.take() {
+            self.deadlines.remove(&(at, request));
+        }
     }
 
     /// The one end of a request.

@@ -9,7 +9,6 @@
 
 use crate::mutant::{Mutant, Mutants};
 use crate::time::{Duration, Time};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Reports whose grants are still awaited.
@@ -151,18 +150,19 @@ pub fn lower(held: u64, most: u64, terms: &Terms) -> u64 {
 pub struct Granter<K: Ord> {
     epoch: u32,
     since: Time,
-    records: BTreeMap<K, Vec<(u64, Time)>>,
+    /// In the order of holders.
+    records: Vec<(K, Vec<(u64, Time)>)>,
 }
 
 impl<K: Ord + Copy> Granter<K> {
     /// A granter that begins now, with an epoch above all before it.
     pub fn new(now: Time, epoch: u32) -> Granter<K> {
-        Granter { epoch, since: now, records: BTreeMap::new() }
+        Granter { epoch, since: now, records: Vec::new() }
     }
 
     /// The very first one: nobody granted before it, so it need not be silent.
     pub fn first(epoch: u32) -> Granter<K> {
-        Granter { epoch, since: Time::ZERO, records: BTreeMap::new() }
+        Granter { epoch, since: Time::ZERO, records: Vec::new() }
     }
 
     /// Its epoch.
@@ -180,17 +180,13 @@ impl<K: Ord + Copy> Granter<K> {
 
     /// What `holder` may still be using.
     pub fn used_by(&self, now: Time, holder: K, terms: &Terms) -> u64 {
-        let Some(record) = self.records.get(&holder) else { return 0 };
-        let mut live = record.iter().filter(|(_, expires)| now < *expires).map(|(n, _)| *n);
-        if terms.mutants.removes(Mutant::RecordIsLastGrant) {
-            return live.next_back().unwrap_or(0);
-        }
-        live.max().unwrap_or(0)
+        let Ok(at) = self.place(&holder) else { return 0 };
+        live_of(now, &self.records[at].1, terms)
     }
 
     /// What all together may still be using.
     pub fn used(&self, now: Time, terms: &Terms) -> u64 {
-        self.records.keys().map(|holder| self.used_by(now, *holder, terms)).sum()
+        self.records.iter().map(|(_, record)| live_of(now, record, terms)).sum()
     }
 
     /// What may be granted to `holder`, of `amount` in all.
@@ -205,7 +201,11 @@ impl<K: Ord + Copy> Granter<K> {
     /// Remembers that `amount` was granted now. The caller has looked for room.
     pub fn record(&mut self, now: Time, holder: K, amount: u64, terms: &Terms) {
         let expires = now + terms.kept();
-        let record = self.records.entry(holder).or_default();
+        let at = self.place(&holder).unwrap_or_else(|at| {
+            self.records.insert(at, (holder, Vec::new()));
+            at
+        });
+        let record = &mut self.records[at].1;
         record.retain(|(_, expires)| now < *expires);
         // Of two grants the smaller and older one can never count again.
         if !terms.mutants.removes(Mutant::RecordIsLastGrant) {
@@ -216,8 +216,21 @@ impl<K: Ord + Copy> Granter<K> {
 
     /// Forgets holders of whom nothing is left.
     pub fn tidy(&mut self, now: Time) {
-        self.records.retain(|_, record| record.iter().any(|(_, expires)| now < *expires));
+        self.records.retain(|(_, record)| record.iter().any(|(_, expires)| now < *expires));
     }
+
+    fn place(&self, holder: &K) -> Result<usize, usize> {
+        self.records.binary_search_by_key(holder, |(known, _)| *known)
+    }
+}
+
+/// What of a holder's grants counts now.
+fn live_of(now: Time, record: &[(u64, Time)], terms: &Terms) -> u64 {
+    let mut live = record.iter().filter(|(_, expires)| now < *expires).map(|(n, _)| *n);
+    if terms.mutants.removes(Mutant::RecordIsLastGrant) {
+        return live.next_back().unwrap_or(0);
+    }
+    live.max().unwrap_or(0)
 }
 
 /// For the model checker: two states that differ only in when they were reached are one.
@@ -245,7 +258,7 @@ impl<K: Ord + Copy> Granter<K> {
     pub fn moved(mut self, now: Time, base: Time, terms: &Terms) -> Granter<K> {
         let is_silent = now < self.since + terms.lease + terms.drift;
         self.since = if is_silent { base - now.since(self.since) } else { Time::ZERO };
-        for record in self.records.values_mut() {
+        for (_, record) in &mut self.records {
             record.retain(|(_, expires)| now < *expires);
             for (_, expires) in record {
                 *expires = base + expires.since(now);

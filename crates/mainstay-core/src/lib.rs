@@ -20,6 +20,7 @@ pub mod office;
 pub mod publish;
 pub mod rng;
 pub mod share;
+pub mod table;
 
 pub mod gateway;
 pub mod policy;

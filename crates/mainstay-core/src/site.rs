@@ -25,8 +25,8 @@ use crate::message::{Ack, Grant, Offer, Open, Order, Refuse, Report};
 use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId, Work, WorkerId};
 use crate::rng::Rng;
+use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use legs::Legs;
 use pool::Pool;
@@ -146,7 +146,7 @@ pub struct Site {
     config: SiteConfig,
     epoch: u32,
     pools: Vec<Pool>,
-    attempts: BTreeMap<Work, Attempt>,
+    attempts: Table<Work, Attempt>,
     legs: Legs,
     rng: Rng,
     offer: Offer,
@@ -214,7 +214,7 @@ impl Site {
             config,
             epoch: granter.epoch(),
             pools,
-            attempts: BTreeMap::new(),
+            attempts: Table::default(),
             legs: Legs::default(),
             rng: Rng::new(seed),
             offer: Offer::Open,
@@ -288,7 +288,8 @@ impl Site {
             ahead_bound: pool.workers.ahead_bound(pool.largest),
             queued: pool.queue.len(),
             queued_cost: pool.queue.cost(),
-            queued_bound: pool.workers.calibrated().over(longest) + pool.largest,
+            queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
+                + pool.largest,
         })
     }
 

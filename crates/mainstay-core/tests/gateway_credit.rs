@@ -291,18 +291,15 @@ fn a_session_stays_at_its_home_while_there_is_credit_and_homes_share_sessions() 
 
 #[test]
 fn the_highest_tier_borrows_from_lower_ones_and_the_lowest_only_from_standby() {
-    let mut rig = Rig::new();
-    rig.all_grant(rates(0, 0, 20), 0);
-    let (_, open) = rig.arrive(ENTERPRISE, 1);
-    assert!(open.credited);
-    let mut rig = Rig::new();
-    rig.all_grant(rates(20, 20, 0), 0);
-    let (_, open) = rig.arrive(FREE, 1);
-    assert!(!open.credited);
-    let mut rig = Rig::new();
-    rig.all_grant(rates(20, 20, 0), 5);
-    let (_, open) = rig.arrive(FREE, 1);
-    assert!(open.credited);
+    for (tier, rates, standby, is_credited) in [
+        (ENTERPRISE, rates(0, 0, 20), 0, true),
+        (FREE, rates(20, 20, 0), 0, false),
+        (FREE, rates(20, 20, 0), 5, true),
+    ] {
+        let mut rig = Rig::new();
+        rig.all_grant(rates, standby);
+        assert_eq!(rig.arrive(tier, 1).1.credited, is_credited);
+    }
 }
 
 #[test]

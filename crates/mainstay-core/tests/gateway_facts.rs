@@ -284,3 +284,16 @@ fn an_outage_does_not_become_a_storm_of_retries() {
     }
     rig.told("the end of retries", |fact| matches!(fact, Fact::RetriesExhausted { .. }));
 }
+
+#[test]
+fn who_leaves_and_who_counts_otherwise_is_told() {
+    let mut rig = Rig::with_equals(1);
+    let start = rig.arrive();
+    let report = Report { tokens: 7, ..Report::default() };
+    rig.hear(Event::Gone { request: start.attempt.request, report: report.clone() });
+    rig.told("the attempt given up", |fact| matches!(fact, Fact::AttemptLeft { tokens: 7, .. }));
+    let start = rig.arrive();
+    let report = Report { counted: Some(5), ..report };
+    rig.hear(Event::Whole { attempt: start.attempt, report });
+    rig.told("the count", |fact| matches!(fact, Fact::Miscounted { tokens: 7, counted: 5, .. }));
+}

@@ -280,7 +280,7 @@ fn a_new_policy_keeps_what_is_known_of_targets_that_stay() {
     for (at, target) in next.targets.iter_mut().enumerate() {
         target.site = SiteId(at as u16);
     }
-    rig.hear(Event::Adopt(next));
+    rig.hear(Event::Adopt(next.into()));
     assert_ne!(rig.verdict(1), Verdict::Up, "site-2 is the second now");
     assert_eq!(rig.verdict(2), Verdict::Up);
     rig.whole(&running);
@@ -292,7 +292,7 @@ fn a_new_policy_keeps_what_is_known_of_targets_that_stay() {
 fn a_request_at_a_site_that_a_new_policy_does_not_know_ends_once() {
     let mut rig = Rig::new(3);
     let starts: Vec<Start> = (0..30).filter_map(|session| rig.arrive(session << 58)).collect();
-    rig.hear(Event::Adopt(config(2)));
+    rig.hear(Event::Adopt(config(2).into()));
     for start in &starts {
         rig.whole(start);
     }

@@ -27,6 +27,11 @@ const SITE_WORKERS: u16 = 20;
 /// The provider's quota, in CU a second.
 const QUOTA: f64 = 20.0;
 
+/// Cost units of a mean request of Mooncake's conversation trace: its uncached tokens in thousands.
+pub const CONVERSATION: f64 = 7.54;
+/// Sequences a worker of `service` has at once.
+const SEQUENCES: u32 = 256;
+
 /// Seconds from an answer's start to its end on an idle bench: the first token, then 200 tokens at
 /// 25 a second. What a site carries is its open answers by this.
 pub const ANSWER_SECONDS: f64 = 0.3 + 200.0 / 25.0;
@@ -90,6 +95,53 @@ pub fn t60() -> Bench {
     }
 }
 
+/// Ten thousand GPUs, if `sites` is a hundred: of ten sites one has 44 workers of eight GPUs, three
+/// have 15 and six have 6; every fifth of the smaller ones has the older GPUs. The sites lie evenly
+/// around the globe, each ten of them a region with one gateway at its large site.
+pub fn t100(sites: u16) -> Bench {
+    /// Workers of ten neighbours, with the small sites between the larger ones.
+    const WORKERS: [u16; 10] = [44, 6, 15, 6, 6, 15, 6, 6, 15, 6];
+    /// Requests of Mooncake's conversation trace that a worker serves in a second, prefix hits
+    /// counted (design of the scheduler, section 9), and cost units of one: its uncached tokens.
+    const SERVED: [(&str, f64); 2] = [("llama-70b-h100-tp8", 1.93), ("llama-70b-a100-tp8", 0.75)];
+    let regions = (sites / 10).max(1);
+    let place = |at: u16| {
+        let is_older = !at.is_multiple_of(10) && (at - at / 10).is_multiple_of(5);
+        let (profile, served) = SERVED[usize::from(is_older)];
+        let workers = WORKERS[usize::from(at % 10)];
+        BenchSite {
+            capacity: f64::from(workers) * served * CONVERSATION,
+            streams: u32::from(workers) * SEQUENCES,
+            workers,
+            profile: Some(profile.into()),
+            region: Some((at / 10).min(regions - 1)),
+            longitude: 360.0 * f64::from(at) / f64::from(sites),
+            ..site(&format!("S{:03}", at + 1), 0.0)
+        }
+    };
+    let mut places: Vec<BenchSite> = (0..sites).map(place).collect();
+    for region in 0..regions {
+        let here = |site: &&BenchSite| site.region == Some(region);
+        let all: f64 = places.iter().filter(here).map(|site| site.capacity).sum();
+        let of_it = places.iter_mut().filter(|site| site.region == Some(region));
+        of_it.for_each(|site| site.home = site.capacity / all);
+    }
+    let trip = |gateway: u16, site: u16| {
+        let apart = (gateway * 10).abs_diff(site);
+        let apart = apart.min(sites - apart);
+        NEAR + (FARTHEST - NEAR) * u32::from(apart) / u32::from(sites / 2).max(1)
+    };
+    let row = |gateway| (0..sites).map(|site| trip(gateway, site)).collect();
+    Bench {
+        name: format!("T100/{sites}"),
+        sites: places,
+        gateways: regions,
+        round_trip: (0..regions).map(row).collect(),
+        tiers: tiers(),
+        scale: 1.0,
+    }
+}
+
 /// A site of ours that is like the others.
 pub fn site(name: &str, home: f64) -> BenchSite {
     BenchSite {
@@ -101,6 +153,9 @@ pub fn site(name: &str, home: f64) -> BenchSite {
         home,
         tiers: Vec::new(),
         has_stand_by: false,
+        profile: None,
+        region: None,
+        longitude: 0.0,
     }
 }
 

@@ -13,7 +13,9 @@ pub mod workers;
 
 mod attempts;
 mod breaks;
+mod day;
 mod digest;
+mod engines;
 mod faults;
 mod fronts;
 mod houses;
@@ -45,7 +47,7 @@ use network::Network;
 use nodes::{GatewayNode, SiteNode};
 use plan::Plan;
 use slab::{Key, Slab};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::iter::Peekable;
 
@@ -71,6 +73,8 @@ pub struct Played {
     pub run: Run,
     /// Second by second.
     pub timeline: Timeline,
+    /// Kinds of decision that were told, by name.
+    pub facts: BTreeSet<String>,
     /// Moments that happened, for whoever measures the simulator itself.
     pub moments: u64,
 }
@@ -217,6 +221,9 @@ impl<'a> World<'a> {
             Moment::Impatient { user, number } => self.impatient(user, number),
             Moment::GatewayTick(gateway) => self.gateway_tick(usize::from(gateway)),
             Moment::SiteTick(site) => self.site_tick(usize::from(site)),
+            Moment::EngineTick { site, worker } => {
+                self.engine_tick(usize::from(site), usize::from(worker));
+            }
             Moment::PolicyTick(gateway) => self.policy_tick(usize::from(gateway)),
             Moment::Message(key) => self.deliver(key),
             Moment::Opened(key) => self.opened(key),
@@ -356,14 +363,22 @@ impl<'a> World<'a> {
         };
         self.ledger.fill(&mut run);
         crate::measure::judge(self.scenario, &self.ledger.timeline, &mut run);
-        Played { run, timeline: self.ledger.timeline, moments: self.moments }
+        let facts = self.checks.kinds.names;
+        Played { run, timeline: self.ledger.timeline, facts, moments: self.moments }
     }
 }
 
 /// Requests of a trace, where the scenario plays one: as fast as its level says. None if it cannot
 /// be read.
 fn source(scenario: &Scenario, seed: u64) -> Option<Peekable<Source>> {
-    let Workload::Trace(name) = &scenario.load.workload else { return None };
+    let name = match &scenario.load.workload {
+        Workload::Alike => return None,
+        Workload::Trace(name) => name,
+        Workload::Day { model, requests } => {
+            let day = day::open(scenario, (model, requests), seed).ok()?;
+            return Some(day.peekable());
+        }
+    };
     let load = &scenario.load;
     let wanted = load.level * scenario.bench.capacity() / scenario.bench.scale.max(1.0);
     let options = |speed: f64| Options {
@@ -381,6 +396,7 @@ fn source(scenario: &Scenario, seed: u64) -> Option<Peekable<Source>> {
         prompt: arrival.prompt,
         output: arrival.output,
         cached: arrival.cached,
+        gateway: None,
     };
     // How much it asks as it is: one unit for a thousand uncached tokens.
     let (mut units, mut last) = (0.0, Duration::ZERO);

@@ -130,6 +130,10 @@ pub struct TierSecond {
     pub failed: u32,
     /// Answers that became good in this second.
     pub completed: u32,
+    /// Work of what began, in CU: requests of a trace cost from one to a hundred.
+    pub offered_cu: f64,
+    /// Work of answers that became good in this second, in CU.
+    pub completed_cu: f64,
     /// Sum and count of first-token times of answers that began, in milliseconds.
     pub ttft_ms: (f64, u32),
 }

@@ -109,6 +109,12 @@ pub struct BenchSite {
     pub tiers: Vec<u8>,
     /// A controller stands by.
     pub has_stand_by: bool,
+    /// Its workers compute as this profile of `service` says; the bench's own simple ones if none.
+    pub profile: Option<String>,
+    /// The only gateway whose sessions are at home here, and where its users ask; any if none.
+    pub region: Option<u16>,
+    /// Degrees east: its users' day begins so much earlier.
+    pub longitude: f64,
 }
 
 /// One service class of a bench.
@@ -144,6 +150,8 @@ pub enum Workload {
     Alike,
     /// A trace: `conversation`, `synthetic`, `azure-conv`, `azure-code`, `servegen-…`, or a path.
     Trace(String),
+    /// Requests of a trace, as often as the day of a ServeGen model has it where each site lies.
+    Day { model: String, requests: String },
 }
 
 /// How clients behave.

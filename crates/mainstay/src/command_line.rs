@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the exit codes 0 done, 1 failed or no, 2 wrong command
 //! line or configuration.
 
+use crate::stdout::say;
 use crate::{explain, faults, keys, simulate, start};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -224,7 +225,7 @@ pub fn main() -> ExitCode {
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {
-            print!("{}", faults::list());
+            say(&faults::list());
             ExitCode::SUCCESS
         }
         Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),

@@ -1,6 +1,7 @@
 //! Asks a running server how one request was answered.
 
 use crate::command_line::{Explain, WRONG};
+use crate::stdout::say;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ pub fn explain(options: &Explain) -> ExitCode {
     let path = format!("/explain/{}", options.request);
     match get(&options.admin, &path, format) {
         Ok((200, body)) => {
-            println!("{}", body.trim_end());
+            say(&format!("{}\n", body.trim_end()));
             ExitCode::SUCCESS
         }
         Ok((404, _)) => {

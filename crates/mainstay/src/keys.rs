@@ -1,6 +1,7 @@
 //! Keys of those who may call: made here, shown once, kept as a hash.
 
 use crate::command_line::CreateKey;
+use crate::stdout::say;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ pub fn create(options: &CreateKey) -> ExitCode {
     eprintln!("key, shown this once; give it to the caller as api_key:");
     eprintln!("  {key}");
     eprintln!("for the configuration file:");
-    print!("{}", lines(options, &key));
+    say(&lines(options, &key));
     ExitCode::SUCCESS
 }
 

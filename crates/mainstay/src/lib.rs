@@ -9,3 +9,4 @@ pub mod faults;
 pub mod keys;
 pub mod simulate;
 pub mod start;
+pub mod stdout;

@@ -6,12 +6,15 @@ mod catalogue;
 mod table;
 
 use crate::command_line::{Decider, Simulate, WRONG};
+use crate::stdout::say;
 use mainstay_sim::fleet::PolicyKind;
 use mainstay_sim::outcome::Run;
 use mainstay_sim::report;
 use mainstay_sim::scenario::read::{File, With};
-use mainstay_sim::scenario::{Baseline, Bench, Scenario};
+use mainstay_sim::scenario::{Baseline, Bench, Scenario, Workload};
 use mainstay_sim::sweep::{self, Done, Job};
+use mainstay_sim::workload;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -39,7 +42,7 @@ struct Told<'a> {
 /// Plays what is asked for.
 pub fn simulate(options: &Simulate) -> ExitCode {
     if options.scenarios.is_empty() && options.lose.is_none() {
-        print!("{}", catalogue::list());
+        say(&catalogue::list());
         return ExitCode::SUCCESS;
     }
     match stories(options) {
@@ -90,7 +93,9 @@ fn read(
     let scenario = file.scenario(own.map_or(With::Own, With::Other)).map_err(lines)?;
     let id = scenario.id.clone();
     if !is_sweep {
-        return Ok(Story { id, points: vec![scenario], is_sweep });
+        let points = vec![scenario];
+        traces(shown, &points)?;
+        return Ok(Story { id, points, is_sweep });
     }
     if own.is_some() {
         return Err(vec![String::from("a sweep is played on its own bench; leave out --config")]);
@@ -99,7 +104,23 @@ fn read(
     if points.is_empty() {
         return Err(vec![format!("{shown}: has no sweep; add [sweep], or play {id} itself")]);
     }
+    traces(shown, &points)?;
     Ok(Story { id: format!("{id}/sweep"), points, is_sweep })
+}
+
+/// Reads the traces that will be played: what is wrong with one is told before anything is.
+fn traces(shown: &str, points: &[Scenario]) -> Result<(), Vec<String>> {
+    let names = points.iter().filter_map(|point| match &point.load.workload {
+        Workload::Trace(name) | Workload::Day { requests: name, .. } => Some(name.as_str()),
+        Workload::Alike => None,
+    });
+    let names: BTreeSet<&str> = names.collect();
+    let wrong = names.into_iter().filter_map(|name| {
+        let problem = workload::open(name, &workload::Options::default()).err()?;
+        Some(format!("{problem} ({shown} plays it)"))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 fn play(stories: &[Story], options: &Simulate) -> ExitCode {
@@ -129,8 +150,8 @@ fn play(stories: &[Story], options: &Simulate) -> ExitCode {
     }
     let passed = stories.iter().zip(&told).all(|(story, told)| has_passed(story, told));
     match options.json {
-        true => println!("{}", json(passed, &done)),
-        false => print!("{}", table::text(stories, &told, passed)),
+        true => say(&(json(passed, &done) + "\n")),
+        false => say(&table::text(stories, &told, passed)),
     }
     if let Some(path) = &options.report {
         let page = page(&told);
@@ -139,7 +160,7 @@ fn play(stories: &[Story], options: &Simulate) -> ExitCode {
             return ExitCode::FAILURE;
         }
         if !options.json {
-            println!("report: {}", path.display());
+            say(&format!("report: {}\n", path.display()));
         }
     }
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }

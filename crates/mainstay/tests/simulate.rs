@@ -29,6 +29,103 @@ fn a_wrong_file_is_told_whole_and_exits_with_two() {
     assert!(err.contains("no scenario, file or directory S99"), "{err}");
 }
 
+/// What is told of a scenario file with this text.
+fn refused(at: &Path, text: &[u8]) -> String {
+    std::fs::write(at.join("x.toml"), text).expect("written");
+    let (code, out, err) = simulate(at, &["x.toml", "--seeds", "1"]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    err
+}
+
+#[test]
+fn whatever_is_wrong_with_a_file_is_told_with_its_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path();
+    let head = "id = \"x\"\ntitle = \"x\"\n";
+    let fault = |more: &str| format!("{head}[[fault]]\n{more}\n");
+    for (text, told) in [
+        (String::from("id = \"x\"\ntitle = \n"), "x.toml:2: "),
+        (String::new(), "x.toml:1: id: is missing; add id = \"S01\""),
+        (format!("{head}seeds = 0\n"), "x.toml:3: seeds: 0 does not fit; a whole number, 1 to"),
+        (fault("kind = \"site-down\"\nsite = \"Z\"\nat = \"1s\""), "x.toml:5: fault.site: no site"),
+        (fault("kind = \"surge\"\nfactor = 2\nat = \"-1s\""), "x.toml:6: fault.at: is before the"),
+        (fault("kind = \"surge\"\nfactor = 2\nat = \"1y\""), "x.toml:6: fault.at: \"1y\" is not a"),
+        (
+            fault("kind = \"surge\"\nfactor = 2\nat = \"9s\"\nuntil = \"5s\""),
+            "x.toml:7: fault.until: is not after at",
+        ),
+        (fault("kind = \"surge\"\nfactor = 1e300\nat = \"9s\""), "x.toml:5: fault.factor: "),
+    ] {
+        let err = refused(at, text.as_bytes());
+        assert!(err.starts_with(&format!("mainstay: {told}")), "{told}\n---\n{err}");
+    }
+    let err = refused(at, b"id = \"\xff\"");
+    assert!(err.starts_with("mainstay: x.toml: cannot be read: "), "{err}");
+    std::fs::create_dir(at.join("empty")).expect("made");
+    for (name, told) in [
+        ("empty", "empty: has no scenario files; they end in .toml"),
+        ("nowhere/x.toml", "no scenario, file or directory nowhere/x.toml"),
+        ("quiet/sweep", "no scenario, file or directory quiet"),
+    ] {
+        let (code, _, err) = simulate(at, &[name]);
+        assert_eq!(code, 2, "{name}");
+        assert!(err.starts_with(&format!("mainstay: {told}")), "{err}");
+    }
+    let (code, _, err) = simulate(at, &["S01", "--seeds", "0"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("'0'") && err.contains("--seeds"), "{err}");
+}
+
+#[test]
+fn whatever_is_wrong_with_a_trace_is_told_with_its_line_before_anything_is_played() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path();
+    let line = |time: &str, input: &str| {
+        format!(
+            "{{\"timestamp\": {time}, \"input_length\": {input}, \"output_length\": 9, \
+             \"hash_ids\": []}}\n"
+        )
+    };
+    let good = line("0", "600");
+    for (text, told) in [
+        (String::new(), "t.jsonl: holds no request"),
+        (String::from("no trace\n"), "t.jsonl:1: "),
+        (good.clone() + &line("-5", "600"), "t.jsonl:2: invalid value: integer `-5`"),
+        (good.clone() + &line("5", "-600"), "t.jsonl:2: invalid value: integer `-600`"),
+        (good.clone() + &line("5", "99999999999"), "t.jsonl:2: input_length 99999999999 is more"),
+        (good.clone() + &line("99999999999999", "6"), "t.jsonl:2: timestamp 99999999999999 is"),
+        (good.clone() + &line("1e99", "6"), "t.jsonl:2: "),
+    ] {
+        std::fs::write(at.join("t.jsonl"), text).expect("written");
+        let err = refused(at, (QUIET.to_string() + "[load]\nworkload = \"t.jsonl\"\n").as_bytes());
+        assert!(err.starts_with(&format!("mainstay: {told}")), "{told}\n---\n{err}");
+        assert!(err.contains("(x.toml plays it)"), "{err}");
+    }
+    let err = refused(at, (QUIET.to_string() + "[load]\nworkload = \"no.jsonl\"\n").as_bytes());
+    assert!(err.starts_with("mainstay: no.jsonl: not found"), "{err}");
+    std::fs::write(at.join("t.jsonl"), good).expect("written");
+    std::fs::write(at.join("x.toml"), QUIET.to_string() + "[load]\nworkload = \"t.jsonl\"\n")
+        .expect("written");
+    let (code, out, err) = simulate(at, &["x.toml", "--seeds", "1", "--json"]);
+    assert!(code <= 1 && out.starts_with('{'), "{code} {out} {err}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("q.toml"), QUIET).expect("written");
+    for arguments in [&["q.toml", "--json"][..], &["q.toml"], &[]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.env_clear().current_dir(directory.path()).arg("simulate").args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert!(output.status.code().is_some_and(|code| code <= 1), "{:?}", output.status);
+    }
+}
+
 #[test]
 fn the_catalogue_is_built_in() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -247,9 +247,10 @@ impl Gateway {
     /// parking or a hold among its targets.
     pub(super) fn back(&mut self, now: Time, request: RequestId) -> Duration {
         let Some(life) = self.lives.get(&request) else { return BACK_UNKNOWN };
-        let (asked, cost) = (life.ask.model, life.ask.cost);
+        let asked = life.ask.model;
+        let what = (asked, life.ask.tier, life.ask.cost);
         if self.is_ours(request) {
-            return self.back_after(now, asked, cost);
+            return self.back_after(now, what);
         }
         let model = &self.config.models[usize::from(asked.0)];
         let all = model.served_by.iter().chain(&model.substitutes);

@@ -124,6 +124,7 @@ impl Doubt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     fn at(millis: u64) -> Time {
         Time::from_micros(100_000_000 + millis * 1000)
@@ -191,5 +192,42 @@ mod tests {
         doubt.left(at(10), SiteId(1));
         doubt.lag(at(20), Duration::from_secs(3));
         assert!(!doubt.is_in_doubt(at(20)) && !doubt.ignores_timeouts(at(20)));
+    }
+
+    #[test]
+    fn whatever_is_seen_doubt_has_a_cause_and_an_end() {
+        for seed in 0..300 {
+            let (mut rng, mut doubt) = (Rng::new(seed), Doubt::default());
+            let (mut millis, mut lefts, mut lags) = (0, alloc::vec::Vec::new(), 0);
+            for _ in 0..400 {
+                millis += rng.below(3000);
+                let (now, was) = (at(millis), doubt.is_in_doubt(at(millis)));
+                let site = SiteId(rng.below(5) as u16);
+                match rng.below(8) {
+                    0 => {
+                        doubt.left(now, site);
+                        lefts.push((millis, site));
+                    }
+                    1 if seed % 2 == 0 => {
+                        doubt.lag(now, Duration::from_millis(rng.below(1500)));
+                        lags = millis;
+                    }
+                    2 => doubt.none_up(now, rng.below(4) == 0),
+                    _ => doubt.outcome(now, site),
+                }
+                if doubt.is_in_doubt(now) && !was {
+                    let recent = lefts.iter().filter(|(left, _)| millis - left <= 5000);
+                    let gone: alloc::collections::BTreeSet<SiteId> =
+                        recent.map(|(_, site)| *site).collect();
+                    let is_late = seed % 2 == 0 && lags == millis;
+                    assert!(gone.len() >= LEAST || is_late, "seed {seed}: without a cause");
+                }
+                if let Some(end) = doubt.deadline(now) {
+                    assert!(!doubt.is_in_doubt(end) && end <= now + LASTS, "seed {seed}");
+                }
+            }
+            doubt.none_up(at(millis), false);
+            assert!(!doubt.is_in_doubt(at(millis) + LASTS), "seed {seed}: without an end");
+        }
     }
 }

@@ -24,6 +24,9 @@ const CUT: u32 = 50;
 /// Levels are counted in thousandths of a cost unit times microseconds, so that none of a small
 /// rate is lost however often they are filled.
 const FINE: i64 = 1_000_000;
+/// The end of a burst is believed at once where so much was to be expected since the last report:
+/// of sixteen requests, a quarter comes by chance once in two thousand times.
+const OVER_MIN: CostUnits = CostUnits::whole(16);
 /// A grant of less than this share of what was asked for, in hundredths, says that the site is
 /// full.
 const SATISFIED: u64 = 98;
@@ -118,9 +121,14 @@ impl Held {
         let (sum, before): (CostRate, CostRate) = (all(&raw), all(&self.demand));
         // A step is believed at once; below it, half a second of a few requests is mostly chance.
         let is_step = sum.0 > before.0.saturating_mul(2);
+        let is_over = sum.0.saturating_mul(4) < before.0 && before.over(elapsed) >= OVER_MIN;
         for (known, raw) in self.demand.iter_mut().zip(raw) {
             let mean = CostRate((known.0 + raw.0) / 2);
-            *known = if is_step { raw.max(*known) } else { mean };
+            *known = match (is_step, is_over) {
+                (true, _) => raw.max(*known),
+                (_, true) => raw,
+                _ => mean,
+            };
         }
     }
 

@@ -26,17 +26,12 @@ const LEAST: f64 = 0.000_1;
 /// A histogram is halved at this many samples.
 const FADE_AT: u32 = 20_000;
 
-/// A histogram with steps of a quarter.
-#[derive(Clone, Debug)]
+/// A histogram with steps of a quarter. It has as many as its largest value needs, since most of
+/// those that travel with an attempt's end hold little or nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    counts: [u32; STEPS],
+    counts: Vec<u32>,
     total: u32,
-}
-
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { counts: [0; STEPS], total: 0 }
-    }
 }
 
 impl Histogram {
@@ -50,12 +45,14 @@ impl Histogram {
             bound *= STEP;
             step += 1;
         }
+        self.reach(step + 1);
         self.counts[step] += 1;
         self.total += 1;
     }
 
     /// Takes another's counts in, and fades.
     pub fn merge(&mut self, other: &Histogram) {
+        self.reach(other.counts.len());
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine = mine.saturating_add(*theirs);
         }
@@ -80,14 +77,20 @@ impl Histogram {
     pub fn quantile(&self, share: f64) -> f64 {
         let wanted = share * f64::from(self.total);
         let (mut seen, mut bound) = (0.0, LEAST);
-        for count in self.counts {
-            seen += f64::from(count);
+        for count in &self.counts {
+            seen += f64::from(*count);
             if seen >= wanted && seen > 0.0 {
                 return bound;
             }
             bound *= STEP;
         }
         0.0
+    }
+
+    fn reach(&mut self, steps: usize) {
+        if self.counts.len() < steps {
+            self.counts.resize(steps, 0);
+        }
     }
 }
 
@@ -191,6 +194,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn few_samples_give_the_unmeasured_patience() {
@@ -242,5 +246,29 @@ mod tests {
         (1..=100).for_each(|n| h.add(f64::from(n) / 100.0));
         let p50 = h.quantile(0.5);
         assert!((0.5..0.63).contains(&p50), "{p50}");
+    }
+
+    #[test]
+    fn whatever_was_measured_every_wait_stays_within_its_bounds() {
+        for seed in 0..100 {
+            let (mut rng, mut latency) = (Rng::new(seed), Latency::default());
+            let limits = Limits::default();
+            for _ in 0..300 {
+                let most = rng.below(40);
+                let took = Duration::from_micros(rng.below(1 << most));
+                match rng.below(4) {
+                    0 => latency.no_first_token(),
+                    _ => latency.first_token(took),
+                }
+                let patience = latency.patience(&limits);
+                let (least, most) = limits.first_token;
+                let first = patience.first_token;
+                let unmeasured = limits.first_token_unmeasured;
+                assert!((least..=most).contains(&first) || first == unmeasured, "seed {seed}");
+                let (least, most) = limits.stall;
+                let is_usual = patience.stall == limits.stall_unmeasured;
+                assert!((least..=most).contains(&patience.stall) || is_usual, "seed {seed}");
+            }
+        }
     }
 }

@@ -144,7 +144,7 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         let to = |id: TargetId| moved.get(usize::from(id.0)).copied().flatten();
-        let requests: Vec<RequestId> = self.lives.keys().copied().collect();
+        let requests: Vec<RequestId> = self.lives.sorted().iter().map(|(id, _)| *id).collect();
         for request in requests {
             let Some(asked) = self.lives.get(&request).map(|life| life.ask.model) else { continue };
             let model = self.same_model(old, asked);

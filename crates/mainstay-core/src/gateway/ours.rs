@@ -16,9 +16,6 @@ use crate::time::{Duration, Time};
 /// A site with more of its held credit in use than this, in hundredths, is hot: others come first.
 const HOT: u64 = 85;
 
-/// A part of what a site offers counts as room too: where nobody has any to spare, one that carries
-/// much is likelier to have some than one that returns.
-const OFFERED: u64 = 16;
 /// Where nothing answers, one attempt in so long: as often as a trickle, whatever is wanted. It took
 /// half of all attempts where a controller was gone for hours.
 const ANYWAY: Duration = Duration::from_secs(1);
@@ -139,15 +136,18 @@ impl Targets {
                 && known.cap == 100
                 && known.held.first_token() <= demand.left
         };
-        // What was moved away for want of credit stays away without any: loads stay as they are.
+        // What was moved away for want of credit stays away without any: no load changes.
         let keeps = |id: TargetId| self.get(id).spill.keeps(spread(demand.session));
         if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {
             return Some(home);
         }
-        let room = |id: &TargetId| {
-            let held = &self.get(*id).held;
-            let spare = held.spare(config.fleet.gateways).0 + held.offered().0 / OFFERED + 1;
-            if may(*id) { spare } else { 0 }
+        // By known room; where none is known by what they carry, and else evenly.
+        let room = |id: &TargetId| match may(*id) {
+            true => {
+                let held = &self.get(*id).held;
+                held.spare(config.fleet.gateways).max(held.offered().percent(1)).0.max(1)
+            }
+            false => 0,
         };
         place(group, spread(demand.session), room)
     }

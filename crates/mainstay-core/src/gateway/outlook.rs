@@ -84,7 +84,8 @@ impl Gateway {
         let places: Vec<usize> = (0..self.config.sites.len()).filter(|s| !embedded(*s)).collect();
         let sites: Vec<SiteState> = places.iter().map(|site| self.site_state(now, *site)).collect();
         let waits = |state: &State| !matches!(state, State::Running(_));
-        let waiting = self.lives.values().filter(|life| waits(&life.state)).count();
+        let lives = self.lives.sorted();
+        let waiting = lives.iter().filter(|(_, life)| waits(&life.state)).count();
         let answers = sites.iter().any(|site| site.condition.answers());
         let soonest = sites.iter().filter_map(|site| site.again).min();
         let retry = (!answers && !sites.is_empty()).then(|| soonest.unwrap_or(RETRY_UNKNOWN));

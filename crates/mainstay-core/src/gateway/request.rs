@@ -198,6 +198,8 @@ pub struct Life {
     pub standing: Standing,
     /// What it waits for.
     pub state: State,
+    /// Its moment in the calendar of deadlines.
+    pub planned: Option<Time>,
 }
 
 impl Life {

@@ -67,6 +67,7 @@ impl RetryBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn a_quiet_gateway_has_a_burst_of_ten_and_then_one_a_second() {
@@ -89,5 +90,30 @@ mod tests {
         }
         // 6,000 earned by attempts, 60 by seconds, 10 to begin with.
         assert!((6_000..=6_080).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn whatever_is_asked_when_retries_stay_within_a_tenth_a_second_and_the_bucket() {
+        for seed in 0..200 {
+            let (mut rng, mut budget) = (Rng::new(seed), RetryBudget::default());
+            let (mut micros, mut firsts, mut retries, mut deepest) = (1, 0u64, 0u64, BURST);
+            for _ in 0..3000 {
+                let pause = 10 + rng.below(12);
+                micros += rng.below(1 << pause);
+                let now = Time::from_micros(micros);
+                if rng.below(3) == 0 {
+                    retries += u64::from(budget.spend(now));
+                } else {
+                    budget.earn(now);
+                    firsts += 1;
+                }
+                deepest = deepest.max(budget.depth());
+                let seconds = micros as f64 / 1e6;
+                let earned = firsts as f64 * EARNED + seconds * EARNED_PER_SECOND;
+                assert!(retries as f64 <= earned + BURST, "seed {seed}: {retries} of {earned}");
+                assert!((0.0..=1.0).contains(&budget.ratio()), "seed {seed}");
+                assert!(budget.level <= deepest + 1e-9, "seed {seed}: more than the bucket holds");
+            }
+        }
     }
 }

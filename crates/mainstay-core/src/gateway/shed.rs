@@ -13,6 +13,7 @@ use crate::gateway::ours::spread;
 use crate::gateway::request::Ask;
 use crate::gateway::{Action, Gateway};
 use crate::message::{PerTier, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{ModelId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -32,8 +33,12 @@ const WINDOW: Duration = Duration::from_secs(2);
 const SLOTS: usize = 10;
 /// A tier of which nothing was refused for this long is not being shed.
 const CALM: Duration = Duration::from_secs(2);
-/// What is refused comes back at no more than this share of capacity a second, in hundredths.
-const RETURNING: u32 = 10;
+/// What is refused comes back at no more than this share of capacity a second, in hundredths, of
+/// each tier. Of three tiers it is a tenth at most: a load of nine tenths must be served again at
+/// once while they return.
+const RETURNING: u32 = 3;
+/// The same of a tier that gets all it asks for: a burst refused it, which is soon over.
+const RETURNING_SOON: u32 = 20;
 /// Least and most time to come back that is told.
 const BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -51,11 +56,13 @@ pub(super) struct Shedding {
     level: PerTier<f64>,
     /// Whether more is asked than there is room for.
     pub(super) is_short: bool,
+    /// Whether the tier gets less than it asks for.
+    is_cut: PerTier<bool>,
     /// When a request of the tier was last refused, while that is told.
     shed: PerTier<Option<Time>>,
     asked: CostRate,
-    /// When the last of those who were sent away is to come back.
-    returns: Time,
+    /// When the last of those who were sent away is to come back, by tier.
+    returns: PerTier<Time>,
 }
 
 impl Shedding {
@@ -69,9 +76,10 @@ impl Shedding {
             requests: Window::default(),
             level: [1.0; TIERS_MAX],
             is_short: false,
+            is_cut: Default::default(),
             shed: Default::default(),
             asked: CostRate::ZERO,
-            returns: Time::ZERO,
+            returns: [Time::ZERO; TIERS_MAX],
         }
     }
 
@@ -162,6 +170,7 @@ impl Gateway {
         let is_ours = model.served_by.iter().any(|id| self.targets.is_node(*id));
         let known = self.demand.entry(ask.model.0).or_insert_with(Shedding::new);
         known.is_short = false;
+        known.is_cut = Default::default();
         let tiers_known = self.config.tiers.len().clamp(1, TIERS_MAX);
         let tier = tier_index(ask.tier).min(tiers_known - 1);
         let bucket = bucket(ask.tenant, self.hour);
@@ -190,12 +199,20 @@ impl Gateway {
         }
         known.is_short = true;
         let mut floors = [0.0; TIERS_MAX];
-        for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
-            *floor = tier.floor;
+        if !self.config.fleet.credit.mutants.removes(Mutant::NoFloors) {
+            for (floor, tier) in floors.iter_mut().zip(&self.config.tiers) {
+                *floor = tier.floor;
+            }
         }
         let mut granted = [0.0; TIERS_MAX];
-        let more = if is_ours { MORE_OURS } else { MORE };
+        let more = match is_ours {
+            // What is let in too much of a tier would spend the credit of those below it.
+            true if known.has_below(tier as u8) => 1.0,
+            true => MORE_OURS,
+            false => MORE,
+        };
         tiers(&demand, &floors, supply * more, &mut granted);
+        known.is_cut = core::array::from_fn(|tier| granted[tier] < demand[tier]);
         if known.lets_in((tier, bucket), granted[tier], demand[tier]) {
             return false;
         }
@@ -212,17 +229,22 @@ impl Gateway {
     }
 
     /// When a request that finds sites of ours full may come back: when what was sent away before
-    /// it has returned, at a pace that leaves room for new work.
-    pub(super) fn back_after(&mut self, now: Time, model: ModelId, cost: CostUnits) -> Duration {
+    /// it, of its tier and above, has returned, at a pace that leaves room for new work.
+    pub(super) fn back_after(&mut self, now: Time, ask: (ModelId, TierId, CostUnits)) -> Duration {
+        let (model, tier, cost) = ask;
         let group = &self.config.models[usize::from(model.0)].served_by;
         let gateways = u64::from(self.config.fleet.gateways.max(1));
         let offered = self.targets.offered(group, now);
-        let pace = CostRate(offered.0 / gateways).percent(RETURNING).0.max(1);
+        let Some(known) = self.demand.get_mut(&model.0) else { return BACK.0 };
+        let tier = tier_index(tier);
+        let share = if known.is_cut[tier] { RETURNING } else { RETURNING_SOON };
+        let pace = CostRate(offered.0 / gateways).percent(share).0.max(1);
         let takes =
             Duration::from_micros((cost.0.saturating_mul(1_000_000) / pace).min(BACK_MICROS));
-        let Some(known) = self.demand.get_mut(&model.0) else { return BACK.0 };
-        known.returns = (known.returns.max(now + BACK.0) + takes).min(now + BACK.1);
-        let drain = known.returns.since(now);
+        let before = known.returns[..=tier].iter().copied().max().unwrap_or(now);
+        let returns = (before.max(now + BACK.0) + takes).min(now + BACK.1);
+        known.returns[tier] = returns;
+        let drain = returns.since(now);
         let spread = self.rng.between(drain.mul_f64(0.8), drain.mul_f64(1.2));
         spread.clamp(BACK.0, BACK.1)
     }

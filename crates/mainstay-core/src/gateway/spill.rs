@@ -89,6 +89,7 @@ impl Spill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     const STEP: Duration = Duration::from_millis(500);
 
@@ -133,5 +134,25 @@ mod tests {
         let told = spill.step(STEP, CostRate(10_000), true);
         assert!(spill.moved() > 9_000);
         assert_eq!(told, Some((spill.moved() / 100) as u8));
+    }
+
+    #[test]
+    fn whatever_is_asked_and_held_the_share_stays_a_share_and_keeps_its_pace() {
+        for seed in 0..200 {
+            let (mut rng, mut spill) = (Rng::new(seed), Spill::default());
+            for _ in 0..500 {
+                let (much, more) = (rng.below(60), rng.below(60));
+                spill.wants(CostUnits(rng.below(1 << much)));
+                let held = CostRate(rng.below(1 << more));
+                let elapsed = Duration::from_micros(rng.below(3_000_000));
+                let (before, is_jump) = (spill.moved(), rng.below(20) == 0);
+                let told = spill.step(elapsed, held, is_jump);
+                assert!(spill.moved() <= WHOLE, "seed {seed}");
+                let pace = elapsed.as_secs_f64().min(1.0) * f64::from(PACE) + 1.0;
+                let change = f64::from(spill.moved().abs_diff(before));
+                assert!(is_jump || change <= pace, "seed {seed}: {change} in {elapsed:?}");
+                assert!(told.is_none_or(|percent| percent <= 100), "seed {seed}");
+            }
+        }
     }
 }

@@ -60,10 +60,10 @@ impl Gateway {
             story: Vec::new(),
             standing: Default::default(),
             state,
+            planned: None,
         };
         self.lives.insert(request, life);
         self.count_home(request);
-        self.plan(request);
         if is_shed {
             self.count_unplaced(request);
             let message = "not enough capacity for this tier now; higher tiers come first";

@@ -96,7 +96,7 @@ impl Site {
             (false, true) => patience.min(pool.config.promise),
             (false, false) => patience,
         };
-        let limit = patience.min(open.left);
+        let limit = (patience + pool.longer(open.cost)).min(open.left);
         let service = pool.service();
         let wait = pool.wait(now, open);
         let ttft = wait + service;
@@ -112,7 +112,9 @@ impl Site {
         }
         if !open.credited && !open.moving && !removes_room {
             let offer = (pool.on_offer(now, cap), pool.config.median);
-            let is_free = pool.workers.pick().is_some() && pool.room.may(now, open.cost, offer);
+            // One may wait for the next worker that is through, so that none is idle meanwhile.
+            let is_next = pool.queue.is_empty() || pool.workers.pick().is_some();
+            let is_free = is_next && pool.room.may(now, open.cost, offer);
             let is_first = !pool.queue.has_at_or_above(open.tier);
             if !is_first || !(is_free || pool.queue.cost_below(open.tier) >= open.cost) {
                 return Err(Reason::Overloaded);

@@ -10,10 +10,11 @@ use crate::cost::{CostRate, CostUnits};
 use crate::drift::{Drift, Drifted, Level};
 use crate::lease::{Granter, Terms};
 use crate::message::{Grant, Offer, PerTier, Report, TIERS_MAX};
+use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId};
+use crate::rng::Rng;
 use crate::share::{thousandths, tiers};
 use crate::time::{Duration, Time};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// What waits is to be gone in this time. Shorter, and credit would swing with every burst: it
@@ -48,11 +49,15 @@ pub struct Grants {
     least: CostRate,
     floors: Vec<u16>,
     granter: Granter<GatewayId>,
-    seen: BTreeMap<GatewayId, Seen>,
+    /// By position of the gateway.
+    seen: Vec<Option<Seen>>,
 }
 
 #[derive(Clone, Debug)]
 struct Seen {
+    id: GatewayId,
+    /// Says who is served where not all can be; another site draws others.
+    lot: u64,
     demand: PerTier<CostRate>,
     total: CostRate,
     at: Time,
@@ -65,9 +70,12 @@ impl Grants {
     /// For the pool at this position; `granter` says whether it must be silent first.
     pub fn new(config: &SiteConfig, pool: usize, granter: Granter<GatewayId>) -> Grants {
         let (target, median) = (config.pools[pool].target, config.pools[pool].median);
-        let floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
+        let mut floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
+        if config.credit.mutants.removes(Mutant::NoFloors) {
+            floors = Vec::new();
+        }
         // A median request a second: what carries less is cheaper to ask for each time.
-        Grants { target, least: CostRate(median.0), floors, granter, seen: BTreeMap::new() }
+        Grants { target, least: CostRate(median.0), floors, granter, seen: Vec::new() }
     }
 
     /// Answers a report; `None` if policy does not list its sender.
@@ -118,14 +126,21 @@ impl Grants {
     }
 
     fn hear(&mut self, now: Time, from: GatewayId, report: &Report, terms: &Terms) -> &mut Seen {
+        let at = usize::from(from.0);
+        if self.seen.len() <= at {
+            self.seen.resize(at + 1, None);
+        }
+        let salt = u64::from(self.target.0) << 16;
         let fresh = || Seen {
+            id: from,
+            lot: Rng::new(salt | u64::from(from.0)).bits(),
             demand: [CostRate::ZERO; TIERS_MAX],
             total: CostRate::ZERO,
             at: now,
             began: now,
             drift: Drift::new(terms.mutants),
         };
-        let seen = self.seen.entry(from).or_insert_with(fresh);
+        let seen = self.seen[at].get_or_insert_with(fresh);
         seen.demand = report.demand;
         seen.total = report.total.iter().copied().sum();
         seen.at = now;
@@ -142,15 +157,13 @@ impl Grants {
         const NOTHING: (PerTier<CostRate>, CostRate) = ([CostRate::ZERO; TIERS_MAX], CostRate(0));
         let terms = &config.credit;
         let served = self.served(now, supply.capacity, terms);
-        let Some(own) = served.iter().find(|(id, _)| *id == from).map(|(_, seen)| *seen) else {
-            return NOTHING;
-        };
+        let Some(own) = served.iter().find(|seen| seen.id == from) else { return NOTHING };
         let mut demand = [CostRate::ZERO; TIERS_MAX];
         for (tier, sum) in demand.iter_mut().enumerate() {
-            *sum = served.iter().map(|(_, seen)| seen.demand[tier]).sum();
+            *sum = served.iter().map(|seen| seen.demand[tier]).sum();
         }
         let whole: CostRate = demand.iter().copied().sum();
-        let total: CostRate = served.iter().map(|(_, seen)| seen.total).sum();
+        let total: CostRate = served.iter().map(|seen| seen.total).sum();
         let waiting = CostRate(supply.queued.0 / DRAIN);
         let on_offer = supply.capacity.percent(u32::from(supply.ramp)).less(waiting);
         let target = tiers(&demand, &self.floors, on_offer);
@@ -174,17 +187,15 @@ impl Grants {
 
     /// Gateways whose demand counts: heard of within a lease, and if their least grants would take
     /// too much, those that a hash picks. Another site picks others.
-    fn served(&self, now: Time, capacity: CostRate, terms: &Terms) -> Vec<(GatewayId, &Seen)> {
-        let fresh = |seen: &Seen| now.since(seen.at) < terms.lease + terms.drift;
-        let mut served: Vec<_> =
-            self.seen.iter().filter(|(_, seen)| fresh(seen)).map(|(id, s)| (*id, s)).collect();
+    fn served(&self, now: Time, capacity: CostRate, terms: &Terms) -> Vec<&Seen> {
+        let fresh = |seen: &&Seen| now.since(seen.at) < terms.lease + terms.drift;
+        let mut served: Vec<&Seen> = self.seen.iter().flatten().filter(fresh).collect();
         let most = capacity.percent(LEAST_SHARE).0 / self.least.0.max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
         if served.len() > most {
-            let salt = u64::from(self.target.0) << 16;
-            served.sort_by_key(|(id, _)| crate::rng::Rng::new(salt | u64::from(id.0)).bits());
-            served.truncate(most);
-            served.sort_by_key(|(id, _)| *id);
+            let mut lots: Vec<u64> = served.iter().map(|seen| seen.lot).collect();
+            let (_, last, _) = lots.select_nth_unstable(most - 1);
+            served.retain(|seen| seen.lot <= *last);
         }
         served
     }

@@ -216,7 +216,8 @@ impl Site {
 
     fn at_worker(&self, id: WorkerId) -> Vec<Work> {
         let here = |state| matches!(state, State::Running { worker, .. } if worker == id);
-        self.attempts.iter().filter(|(_, a)| here(a.state)).map(|(work, _)| *work).collect()
+        let all = self.attempts.sorted().into_iter();
+        all.filter(|(_, attempt)| here(attempt.state)).map(|(work, _)| work).collect()
     }
 
     pub(super) fn restart_ramp(
@@ -278,7 +279,8 @@ impl Site {
 
     /// Everything goes back, running or not.
     pub(super) fn hand_back_all(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let all: Vec<Attempt> = self.attempts.values().copied().collect();
+        let all = self.attempts.sorted().into_iter();
+        let all: Vec<Attempt> = all.map(|(_, attempt)| *attempt).collect();
         for attempt in all {
             self.leave(now, attempt.open.work, actions);
             self.hand_back(now, &attempt, Reason::Draining, actions);

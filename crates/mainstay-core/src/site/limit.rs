@@ -120,18 +120,18 @@ impl Limit {
     }
 
     /// Whether the worker has all it may have while more waits, after everything that could be
-    /// dispatched was.
-    pub fn full(&mut self, now: Time, is_full: bool, capacity: CostRate) {
+    /// dispatched was. True if that changed what it is measured to carry.
+    pub fn full(&mut self, now: Time, is_full: bool, capacity: CostRate) -> bool {
         let Some(since) = self.full_since.filter(|_| is_full) else {
             self.full_since = is_full.then_some(now);
             self.served = CostUnits::ZERO;
             self.count = 0;
-            return;
+            return false;
         };
         let passed = now.since(since);
         let enough = self.count >= MEASURE_COUNT || passed >= MEASURE * 3;
         if passed < MEASURE || !enough {
-            return;
+            return false;
         }
         let rate = self.served.as_f64() / passed.as_secs_f64();
         let share = (rate / capacity.as_f64().max(0.001)).clamp(LEAST, 1.0);
@@ -140,6 +140,7 @@ impl Limit {
         self.full_since = Some(now);
         self.served = CostUnits::ZERO;
         self.count = 0;
+        true
     }
 
     /// A second has passed.
@@ -165,4 +166,43 @@ pub struct Sample {
     pub cost: CostUnits,
     /// The worker's calibration.
     pub capacity: CostRate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn whatever_is_measured_a_worker_keeps_a_share_above_nothing_and_recovers_it() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed);
+            let (mut limit, mut usual) = (Limit::new(), Usual::default());
+            let capacity = CostRate(rng.below(20_000));
+            for step in 0..600u64 {
+                let (short, small) = (rng.below(36), rng.below(24));
+                let sample = Sample {
+                    measured: Duration::from_micros(rng.below(1 << short)),
+                    ahead: CostUnits(rng.below(1 << small)),
+                    cost: CostUnits(rng.below(3000)),
+                    capacity,
+                };
+                match rng.below(3) {
+                    0 => drop(limit.full(at(step * 200), rng.below(2) == 0, capacity)),
+                    1 => limit.second(),
+                    _ => limit.first_token(sample, &mut usual),
+                }
+                assert!((LEAST..=1.0).contains(&limit.share()), "seed {seed}: {}", limit.share());
+                assert!(limit.residual().is_finite() && limit.residual() >= 0.0, "seed {seed}");
+            }
+            // Idle for two minutes, nothing is held against it any more.
+            limit.full(at(200_000), false, capacity);
+            (0..120).for_each(|_| limit.second());
+            assert!(limit.share() >= 0.99, "seed {seed}: {}", limit.share());
+        }
+    }
 }

@@ -27,6 +27,11 @@ const KEPT_TIME: Duration = Duration::from_secs(1);
 const ROOM_DEPTH: Duration = Duration::from_millis(500);
 /// And work with credit takes at most so much of it ahead.
 const ROOM_DEBT: Duration = Duration::from_secs(1);
+/// By how much longer a prompt takes to read than a median one, its first token may take so many
+/// times that longer.
+const LONGER: u32 = 3;
+/// And no longer than this counts.
+const LONGER_MAX: Duration = Duration::from_secs(60);
 /// Shortest and longest time after which a refused attempt may come back.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Those times are spread by so much either way, so that what was refused together does not come
@@ -114,6 +119,12 @@ impl Pool {
             return Duration::ZERO;
         }
         time_for(ahead + open.cost, self.workers.carries(now))
+    }
+
+    /// How much longer a first token may take than that of a median request: times of tiers are
+    /// made for those, and a long prompt would be refused for its length by every site.
+    pub fn longer(&self, cost: CostUnits) -> Duration {
+        time_for(cost - self.config.median, self.workers.one()).min(LONGER_MAX) * LONGER
     }
 
     /// When a refused attempt may come back: when what is before it will be gone.

@@ -107,6 +107,7 @@ impl Ramp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     fn at(seconds: u64) -> Time {
         Time::from_micros(seconds * 1_000_000)
@@ -141,5 +142,52 @@ mod tests {
         assert_eq!((1..100).find_map(|s| ramp.second(at(s), 100, true)), None);
         ramp.restart(at(100), "it returned");
         assert_eq!((101..105).find_map(|s| ramp.second(at(s), 100, true)), None);
+    }
+
+    #[test]
+    fn whatever_happens_one_step_is_taken_at_a_time_and_none_sooner_than_it_may() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut ramp = Ramp::whole();
+            let (mut moved, mut fell) = (at(0), None);
+            let mut is_returning = false;
+            for second in 1..2000 {
+                let (now, before) = (at(second), ramp.percent());
+                if rng.below(500) == 0 {
+                    ramp.restart(now, "it returned");
+                    (moved, fell, is_returning) = (now, None, true);
+                    assert_eq!(ramp.percent(), STEPS[0], "seed {seed}");
+                    continue;
+                }
+                let is_breach = rng.below(100) < seed % 100;
+                let Some((from, to, _)) = ramp.second(now, rng.below(101), is_breach) else {
+                    assert_eq!(ramp.percent(), before, "seed {seed}: a step is told");
+                    continue;
+                };
+                let place = |step: u8| STEPS.iter().position(|each| *each == step);
+                let (from_at, to_at) = (place(from), place(to));
+                assert!(is_returning && (from, to) == (before, ramp.percent()), "seed {seed}");
+                if to > from {
+                    assert_eq!(to_at, from_at.map(|at| at + 1), "seed {seed}");
+                    let since = fell.unwrap_or(moved);
+                    assert!(now.since(since) >= UP_USED.min(HOLD), "seed {seed}: too soon");
+                    fell = None;
+                } else {
+                    assert_eq!(to_at, from_at.map(|at| at - 1), "seed {seed}");
+                    fell = Some(now);
+                }
+                moved = now;
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_breach_it_is_whole_in_five_minutes_however_much_is_used() {
+        for seed in 0..200 {
+            let (mut rng, mut ramp) = (Rng::new(seed), Ramp::whole());
+            ramp.restart(at(0), "it returned");
+            (1..=300).for_each(|s| drop(ramp.second(at(s), rng.below(201), false)));
+            assert_eq!(ramp.percent(), 100, "seed {seed}");
+        }
     }
 }

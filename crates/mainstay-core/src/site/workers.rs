@@ -9,7 +9,7 @@ use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
 use crate::site::streams::Streams;
 use crate::time::{Duration, Time};
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 /// Work without its first token that keeps a worker busy: a little more than it does while one
 /// first token is under way. A slow worker needs no more: it does less, for longer.
@@ -34,6 +34,8 @@ struct Worker {
     limit: Limit,
     /// Legs lost since its last first token.
     lost: u8,
+    /// What it carries by its calibration, its limit and what it lost, in cost units a second.
+    carries: f64,
 }
 
 /// How a worker is.
@@ -61,9 +63,21 @@ pub struct Leg {
 /// The live workers of a pool.
 #[derive(Clone, Debug, Default)]
 pub struct Workers {
-    all: BTreeMap<WorkerId, Worker>,
+    /// In the order of their ids.
+    all: Vec<(WorkerId, Worker)>,
+    sums: Sums,
     usual: Usual,
     open: Streams,
+}
+
+/// Over all workers, kept because each attempt asks for them many times.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    calibrated: CostRate,
+    streams: u32,
+    carries: f64,
+    /// Capacities, each times how slow it is.
+    slow: f64,
 }
 
 impl Worker {
@@ -76,14 +90,9 @@ impl Worker {
         self.running < most && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
     }
 
-    fn carries(&self) -> f64 {
-        let most = if self.is_useless() { TRIED } else { 1.0 };
-        self.capacity.as_f64() * self.limit.share().min(most)
-    }
-
     /// How long what it has in hand takes, for comparison; idle ones by what they carry.
     fn load(&self) -> f64 {
-        (self.ahead.as_f64() + f64::from(self.running) * 0.001 + 0.001) / self.carries().max(0.001)
+        (self.ahead.as_f64() + f64::from(self.running) * 0.001 + 0.001) / self.carries.max(0.001)
     }
 }
 
@@ -91,8 +100,9 @@ impl Workers {
     /// A worker is there or changed; true if it was not there before.
     pub fn up(&mut self, id: WorkerId, calibration: Calibration) -> bool {
         let Calibration { capacity, streams, cold } = calibration;
-        if let Some(worker) = self.all.get_mut(&id) {
+        if let Some(worker) = self.get_mut(id) {
             *worker = Worker { capacity, streams, cold, ..*worker };
+            self.add_up();
             return false;
         }
         let fresh = Worker {
@@ -103,14 +113,20 @@ impl Workers {
             ahead: CostUnits::ZERO,
             limit: Limit::new(),
             lost: 0,
+            carries: 0.0,
         };
-        self.all.insert(id, fresh);
+        let place = self.place(id).unwrap_or_else(|place| place);
+        self.all.insert(place, (id, fresh));
+        self.add_up();
         true
     }
 
     /// A worker is gone; true if it was there.
     pub fn down(&mut self, id: WorkerId) -> bool {
-        self.all.remove(&id).is_some()
+        let Ok(place) = self.place(id) else { return false };
+        self.all.remove(place);
+        self.add_up();
+        true
     }
 
     /// Whether nobody is alive.
@@ -120,13 +136,16 @@ impl Workers {
 
     /// Whether somebody is alive who does not lose all that it is given.
     pub fn has_able(&self) -> bool {
-        self.all.values().any(|worker| !worker.is_useless())
+        self.all.iter().any(|(_, worker)| !worker.is_useless())
     }
 
     /// Work was lost by this worker before its first token.
     pub fn lost(&mut self, id: WorkerId) {
-        if let Some(worker) = self.all.get_mut(&id) {
-            worker.lost = worker.lost.saturating_add(1);
+        let Ok(place) = self.place(id) else { return };
+        let worker = &mut self.all[place].1;
+        worker.lost = worker.lost.saturating_add(1);
+        if worker.lost == USELESS {
+            self.add_up();
         }
     }
 
@@ -142,13 +161,14 @@ impl Workers {
 
     fn least(&self, may: impl Fn(&Worker) -> bool) -> Option<WorkerId> {
         let able = self.all.iter().filter(|(_, worker)| may(worker));
-        able.min_by(|a, b| a.1.load().total_cmp(&b.1.load())).map(|(id, _)| *id)
+        let loads = able.map(|(id, worker)| (*id, worker.load()));
+        loads.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id)
     }
 
     /// Gives it work; what it has in hand with it.
     pub fn give(&mut self, now: Time, id: WorkerId, cost: CostUnits) -> CostUnits {
         self.open.open(now);
-        let Some(worker) = self.all.get_mut(&id) else { return cost };
+        let Some(worker) = self.get_mut(id) else { return cost };
         worker.running += 1;
         worker.ahead += cost;
         worker.ahead
@@ -156,61 +176,71 @@ impl Workers {
 
     /// The first token of work that cost so much, given with `ahead` in hand, came.
     pub fn first_token(&mut self, id: WorkerId, cost: CostUnits, seen: (CostUnits, Duration)) {
-        let Some(worker) = self.all.get_mut(&id) else { return };
+        let Ok(place) = self.place(id) else { return };
+        let worker = &mut self.all[place].1;
         worker.ahead -= cost;
         worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
         worker.limit.first_token(sample, &mut self.usual);
+        self.add_up();
     }
 
     /// Work left the worker; `before` is its cost if its first token had not come.
     pub fn take(&mut self, now: Time, leg: Leg, before: CostUnits) {
         self.open.close(now, leg.since, leg.cost);
-        let Some(worker) = self.all.get_mut(&leg.worker) else { return };
+        let Some(worker) = self.get_mut(leg.worker) else { return };
         worker.running = worker.running.saturating_sub(1);
         worker.ahead -= before;
     }
 
     /// Whether each worker has all it may have, while more waits or nothing does.
     pub fn measure(&mut self, now: Time, is_waiting: bool) {
-        for worker in self.all.values_mut() {
+        let mut is_changed = false;
+        for (_, worker) in &mut self.all {
             // A worker out of streams is not busy with first tokens.
             let is_full = is_waiting && !worker.has_room() && worker.running < worker.streams;
-            worker.limit.full(now, is_full, worker.capacity);
+            is_changed |= worker.limit.full(now, is_full, worker.capacity);
+        }
+        if is_changed {
+            self.add_up();
         }
     }
 
     /// A second has passed.
     pub fn second(&mut self) {
-        self.all.values_mut().for_each(|worker| worker.limit.second());
+        self.all.iter_mut().for_each(|(_, worker)| worker.limit.second());
+        self.add_up();
         self.open.second();
     }
 
     /// What they can carry now: the smaller of what was measured and what calibration says, and not
     /// more than their streams let through.
     pub fn carries(&self, now: Time) -> CostRate {
-        let measured: f64 = self.all.values().map(Worker::carries).sum();
-        let rate = CostRate((measured * 1000.0) as u64).min(self.calibrated());
+        let rate = CostRate((self.sums.carries * 1000.0) as u64).min(self.calibrated());
         self.open.carry(now, self.streams()).map_or(rate, |open| rate.min(open))
+    }
+
+    /// What one of them carries, by calibration: the mean.
+    pub fn one(&self) -> CostRate {
+        CostRate(self.calibrated().0 / (self.all.len() as u64).max(1))
     }
 
     /// What calibration says.
     pub fn calibrated(&self) -> CostRate {
-        self.all.values().map(|worker| worker.capacity).sum()
+        self.sums.calibrated
     }
 
     /// Whether more than half of what is alive has empty caches.
     pub fn are_cold(&self) -> bool {
-        let cold: CostRate = self.all.values().filter(|w| w.cold).map(|w| w.capacity).sum();
+        let cold = self.all.iter().filter(|(_, worker)| worker.cold);
+        let cold: CostRate = cold.map(|(_, worker)| worker.capacity).sum();
         cold.0 * 2 > self.calibrated().0
     }
 
     /// Whether they are slower than usual, weighed by what they should carry.
     pub fn are_slow(&self) -> bool {
-        let weigh = |worker: &Worker| worker.capacity.as_f64() * worker.limit.residual();
-        let sum: f64 = self.all.values().map(weigh).sum();
-        sum > TOLERANCE * self.calibrated().as_f64()
+        self.sums.slow > TOLERANCE * self.calibrated().as_f64()
     }
 
     /// First tokens without a queue: usual ones with what the workers have in hand, times how slow
@@ -218,8 +248,7 @@ impl Workers {
     pub fn service(&self) -> Option<Duration> {
         self.usual.time()?;
         let all = self.calibrated();
-        let slow = self.all.values().map(|w| w.capacity.as_f64() * w.limit.residual()).sum::<f64>();
-        let slow = (slow / all.as_f64().max(0.001)).max(0.5);
+        let slow = (self.sums.slow / all.as_f64().max(0.001)).max(0.5);
         Some(Duration::from_secs_f64(self.usual.expected(self.ahead(), all) * slow))
     }
 
@@ -230,16 +259,40 @@ impl Workers {
 
     /// Answers that may be under way at once.
     pub fn streams(&self) -> u32 {
-        self.all.values().map(|worker| worker.streams).sum()
+        self.sums.streams
     }
 
     /// Work given out whose first token has not come.
     pub fn ahead(&self) -> CostUnits {
-        self.all.values().map(|worker| worker.ahead).sum()
+        self.all.iter().map(|(_, worker)| worker.ahead).sum()
     }
 
     /// The most of it there may be: what keeps workers busy and, each, one request of this cost.
     pub fn ahead_bound(&self, largest: CostUnits) -> CostUnits {
-        self.all.values().map(|worker| worker.capacity.over(IN_HAND) + largest).sum()
+        self.all.iter().map(|(_, worker)| worker.capacity.over(IN_HAND) + largest).sum()
+    }
+
+    fn place(&self, id: WorkerId) -> Result<usize, usize> {
+        self.all.binary_search_by_key(&id, |(known, _)| *known)
+    }
+
+    fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        let place = self.place(id).ok()?;
+        self.all.get_mut(place).map(|(_, worker)| worker)
+    }
+
+    /// Sums anew, after a change of who is there or of what somebody carries.
+    fn add_up(&mut self) {
+        let mut sums = Sums::default();
+        for (_, worker) in &mut self.all {
+            let capacity = worker.capacity.as_f64();
+            let most = if worker.is_useless() { TRIED } else { 1.0 };
+            worker.carries = capacity * worker.limit.share().min(most);
+            sums.calibrated += worker.capacity;
+            sums.streams += worker.streams;
+            sums.carries += worker.carries;
+            sums.slow += capacity * worker.limit.residual();
+        }
+        self.sums = sums;
     }
 }

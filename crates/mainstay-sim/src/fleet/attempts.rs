@@ -11,6 +11,7 @@ use super::slab::Key;
 use super::users::{PAUSE, user_of};
 use super::workers::{Served, TOKEN};
 use crate::scenario::{Fault, FaultKind, Trouble};
+use crate::service::SequenceId;
 use mainstay_core::cost::CostUnits;
 use mainstay_core::gateway::joint::Standing;
 use mainstay_core::gateway::latency::{Histogram, Patience};
@@ -35,6 +36,8 @@ pub struct Place {
     pub since: Time,
     /// What it does.
     pub served: Served,
+    /// What its engine calls it, where it has one.
+    pub sequence: Option<SequenceId>,
 }
 
 /// One attempt.
@@ -242,7 +245,7 @@ impl World<'_> {
         let trouble = account.trouble.clone();
         attempt.at_site = true;
         attempt.leg = 1;
-        attempt.place = Some(Place { worker: 0, since: self.now, served });
+        attempt.place = Some(Place { worker: 0, since: self.now, served, sequence: None });
         let (left, tier) = (attempt.left(), usize::from(attempt.tier));
         self.sites[at].attempts += 1;
         let since = self.since();

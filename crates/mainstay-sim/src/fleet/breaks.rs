@@ -172,7 +172,11 @@ impl World<'_> {
         attempt.leg = attempt.leg.wrapping_add(1);
         if let Some(place) = attempt.place.take() {
             let at = usize::from(attempt.site);
-            self.sites[at].workers.release(self.now, usize::from(place.worker), place.served.read);
+            let worker = usize::from(place.worker);
+            self.sites[at].workers.release(self.now, worker, place.served.read);
+            if let Some(id) = place.sequence {
+                self.stop_computing((at, worker), id);
+            }
         }
     }
 

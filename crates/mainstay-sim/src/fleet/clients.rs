@@ -30,6 +30,8 @@ pub struct Offer {
     pub output: u32,
     /// and how many of the prompt a prefix cache has, if it is the session's home.
     pub cached: u32,
+    /// The gateway its user is near to, where that is known.
+    pub gateway: Option<u16>,
 }
 
 /// A trace's requests in order.
@@ -99,7 +101,7 @@ pub struct User {
     /// When the answer broke off, until it goes on.
     pub broke: Option<Time>,
     /// Sites that this try was at.
-    pub sites: u64,
+    pub sites: u128,
     /// Attempts of this try that went back to a site.
     pub returns: u8,
     /// Whether the last failure burdened the site, so that another attempt counts as a retry.
@@ -218,7 +220,7 @@ impl Crowd {
     pub fn from_trace(&mut self, now: Time, offer: &Offer) -> User {
         let tenant = offer.tenant % self.tenants.len() as u32;
         let tier = self.tier_of(tenant);
-        let near = self.near();
+        let near = offer.gateway.unwrap_or_else(|| self.near());
         let session = Session { hash: offer.session, began: now, left: 1, gateway: near };
         let uncached = offer.prompt.saturating_sub(offer.cached).max(1);
         user(now, (tier, tenant), session, (offer.prompt, offer.output.max(1), uncached))

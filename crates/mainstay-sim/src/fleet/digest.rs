@@ -3,9 +3,11 @@
 //! The few facts of every request are taken in as numbers, since they are most of all; the rest
 //! as text.
 
-use mainstay_core::fact::{Fact, PolicyFact, SiteFact};
+use mainstay_core::fact::{CreditFact, Fact, PolicyFact, SiteFact};
 use mainstay_core::names::AttemptId;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Write};
+use std::mem::{Discriminant, discriminant};
 
 /// A fact of any node.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +18,45 @@ pub enum Said {
     Site(SiteFact),
     /// Of a policy machine.
     Policy(PolicyFact),
+}
+
+/// Which kinds of decision were told, by name.
+#[derive(Debug, Default)]
+pub struct Kinds {
+    seen: HashSet<Kind>,
+    /// `Fact::Closed`, `SiteFact::Refused` and so on.
+    pub names: BTreeSet<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Gateway(Discriminant<Fact>),
+    Credit(Discriminant<CreditFact>),
+    Site(Discriminant<SiteFact>),
+    Policy(Discriminant<PolicyFact>),
+}
+
+impl Kinds {
+    /// Takes a fact in. Only the first of its kind is written out, for there are many.
+    pub fn fact(&mut self, said: &Said) {
+        let kind = match said {
+            Said::Gateway(Fact::Credit(fact)) => Kind::Credit(discriminant(fact)),
+            Said::Gateway(fact) => Kind::Gateway(discriminant(fact)),
+            Said::Site(fact) => Kind::Site(discriminant(fact)),
+            Said::Policy(fact) => Kind::Policy(discriminant(fact)),
+        };
+        if !self.seen.insert(kind) {
+            return;
+        }
+        let (family, text) = match said {
+            Said::Gateway(Fact::Credit(fact)) => ("CreditFact", format!("{fact:?}")),
+            Said::Gateway(fact) => ("Fact", format!("{fact:?}")),
+            Said::Site(fact) => ("SiteFact", format!("{fact:?}")),
+            Said::Policy(fact) => ("PolicyFact", format!("{fact:?}")),
+        };
+        let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        self.names.insert(format!("{family}::{name}"));
+    }
 }
 
 /// The digest so far.

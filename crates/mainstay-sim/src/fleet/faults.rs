@@ -229,7 +229,7 @@ impl World<'_> {
         for at in 0..self.gateways.len() {
             change(&mut self.gateways[at].config);
             let config = self.gateways[at].config.clone();
-            self.tell_gateway(at, Event::Adopt(config));
+            self.tell_gateway(at, Event::Adopt(config.into()));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::attempts::Place;
 use super::digest::Said;
+use super::engines::{self, Engine};
 use super::moment::{Message, Moment, position};
 use super::network::{Carried, Way};
 use super::nodes::{Account, House, Reach, SiteNode};
@@ -9,6 +10,7 @@ use super::slab::Key;
 use super::workers::Workers;
 use super::{PolicyKind, World};
 use crate::naive::NaiveSite;
+use crate::service::Sequence;
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Ack, Grant, Refuse, Report};
 use mainstay_core::names::{GatewayId, TargetId, Work, WorkerId};
@@ -24,12 +26,14 @@ impl World<'_> {
         let bench = &self.scenario.bench.sites[at];
         let (workers, streams) = self.plan.workers(bench);
         let capacity = self.plan.capacity(bench);
+        let seed = self.seed ^ (at as u64) << 16;
         self.sites.push(SiteNode {
             house: None,
             account: bench.is_provider.then(|| Account::new(self.now, capacity)),
             reach: Reach::Open,
             epoch: 0,
             workers: Workers::new(workers, capacity, streams),
+            engines: Engine::all(bench.profile.as_deref(), usize::from(workers), seed),
             tick: None,
             attempts: 0,
             ramp: 100,
@@ -223,6 +227,21 @@ impl World<'_> {
         }
     }
 
+    /// The attempt's prompt and what is left of its answer go to a worker's engine.
+    fn give_engine(&mut self, (at, worker): (usize, WorkerId), (key, leg): (Key, u8)) {
+        let Some(attempt) = self.attempts.get(key) else { return };
+        let prompt = attempt.open.map_or(1, |open| open.prompt);
+        // A cost unit is a thousand uncached tokens.
+        let uncached = u32::try_from(attempt.real_cost().0).unwrap_or(u32::MAX);
+        let cached = prompt.saturating_sub(uncached);
+        let sequence = Sequence { prompt, cached, output: attempt.left() };
+        let id = self.compute((at, usize::from(worker.0)), (key, leg), sequence);
+        let attempt = self.attempts.get_mut(key);
+        if let Some(place) = attempt.and_then(|attempt| attempt.place.as_mut()) {
+            place.sequence = Some(id);
+        }
+    }
+
     fn dispatch(&mut self, at: usize, work: Work, worker: WorkerId) {
         let Some(key) = self.index.get(&work).copied() else { return };
         let Some(attempt) = self.attempts.get_mut(key) else { return };
@@ -240,11 +259,18 @@ impl World<'_> {
         let served = node.workers.serve(self.now, usize::from(worker.0), cost, session);
         let Some(served) = served else { return };
         attempt.leg += 1;
-        attempt.place = Some(Place { worker: worker.0, since: self.now, served });
         let leg = attempt.leg;
-        let ends = served.first + served.token * (left.max(1) - 1);
-        self.calendar.put(served.first, Moment::Worked(key, leg));
-        self.calendar.put(ends, Moment::Ended(key, leg));
+        let place = Place { worker: worker.0, since: self.now, served, sequence: None };
+        if node.engines.is_empty() {
+            attempt.place = Some(place);
+            let ends = served.first + served.token * (left.max(1) - 1);
+            self.calendar.put(served.first, Moment::Worked(key, leg));
+            self.calendar.put(ends, Moment::Ended(key, leg));
+        } else {
+            let served = engines::not_yet(self.now);
+            attempt.place = Some(Place { served, ..place });
+            self.give_engine((at, worker), (key, leg));
+        }
         let has = self.plan.true_labels(at);
         self.checks.dispatches(self.now, at, &self.sites[at], (asked, has));
         if is_first {

@@ -1,9 +1,9 @@
 //! What must hold at every step of every run, checked where it could break.
 
 use super::clients::User;
-use super::digest::{Digest, Said};
+use super::digest::{Digest, Kinds, Said};
 use super::nodes::SiteNode;
-use crate::outcome::{Timeline, Violation};
+use crate::outcome::{SiteSecond, Timeline, Violation};
 use crate::world::START;
 use mainstay_core::fact::{Fact, How, Verdict};
 use mainstay_core::gateway::{Event, Start};
@@ -27,6 +27,8 @@ const GRANTED: u64 = 105;
 /// Seconds that a lent floor may take to come back (I14): lease and drift, and the second they
 /// begin in.
 const FLOOR_SLACK: u32 = 4;
+/// Seconds after which an answer of the bench is over: eight, and some waiting.
+const ANSWERED: usize = 12;
 /// A request ends by its deadline and this (I10).
 const LATE: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,8 @@ pub struct Checks {
     pub violations: Vec<Violation>,
     /// Of all facts.
     pub digest: Digest,
+    /// Which kinds of them there were.
+    pub kinds: Kinds,
     rings: Vec<Ring>,
     habits: Vec<Habit>,
     names: Vec<String>,
@@ -72,6 +76,7 @@ impl Checks {
         Checks {
             violations: Vec::new(),
             digest: Digest::default(),
+            kinds: Kinds::default(),
             rings: names.iter().map(|_| Ring::default()).collect(),
             habits: (0..gateways).map(|_| habit()).collect(),
             epochs: vec![0; sites.len()],
@@ -125,6 +130,7 @@ impl Checks {
     /// A node tells of a decision.
     pub fn fact(&mut self, now: Time, node: usize, said: Said) {
         self.digest.fact(now.as_micros(), node as u64, &said);
+        self.kinds.fact(&said);
         if let Said::Gateway(Fact::Health { target, from, to, .. }) = &said {
             self.health(now, node, *target, (*from, *to));
         }
@@ -250,27 +256,32 @@ impl Checks {
     }
 }
 
-/// A tier that wants no more than its floor is shed for a lower one for longer than it takes to
-/// move credit (I14). Looked for in whole seconds, where every gateway holds every site for up.
+/// A tier that wants no more than its floor is shed for another for longer than it takes to move
+/// credit (I14). Looked for in whole seconds, where every gateway holds every site for up.
 pub fn floors(timeline: &Timeline, floors: &[f64], gateways: u16) -> Vec<Violation> {
     let mut found = Vec::new();
     for tier in 0..floors.len() {
         let mut since = 0;
         for (at, second) in timeline.seconds.iter().enumerate() {
-            let counted = second.sites.iter().filter(|site| site.capacity > 0.0);
-            let all_up = counted.clone().all(|site| site.up == gateways);
+            // An answer may break as long as it lasts; it is asked for anew in a later second.
+            let later = &timeline.seconds[at..timeline.seconds.len().min(at + ANSWERED)];
+            let is_up = |site: &SiteSecond| site.capacity <= 0.0 || site.up == gateways;
+            let all_up = later.iter().all(|second| second.sites.iter().all(is_up));
             let own = &second.tiers[tier];
             let within = f64::from(own.offered) <= floors[tier] * second.on_offer;
             // More than a request or two by chance.
             let is_shed = own.shed > 2 && f64::from(own.shed) > 0.02 * f64::from(own.offered);
-            let lower = (tier + 1..floors.len()).any(|below| {
-                let good = f64::from(second.tiers[below].good);
-                good > 1.1 * floors[below] * second.on_offer
+            // A higher tier that takes more than its floor takes it from this one as well.
+            let mut others = (0..floors.len()).filter(|other| *other != tier);
+            let gains = others.any(|other| {
+                let good = f64::from(second.tiers[other].good);
+                good > 1.1 * floors[other] * second.on_offer
             });
-            let is_wrong = all_up && within && is_shed && lower;
+            let is_wrong = all_up && within && is_shed && gains;
             since = if is_wrong { since + 1 } else { 0 };
             if since == FLOOR_SLACK {
-                let detail = format!("{own:?} shed below its floor, and lower tiers served");
+                let detail =
+                    format!("{own:?} shed below its floor, and others served above theirs");
                 found.push(Violation {
                     at_s: at as f64,
                     rule: "I14".into(),

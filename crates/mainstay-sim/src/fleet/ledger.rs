@@ -77,20 +77,25 @@ impl Ledger {
         self.open += 1;
         let second = self.second(since);
         second.offered_cu += cost;
-        second.tiers[usize::from(tier)].offered += 1;
+        let counts = &mut second.tiers[usize::from(tier)];
+        counts.offered += 1;
+        counts.offered_cu += cost;
     }
 
     /// What became of it.
-    pub fn ended(&mut self, asked: Duration, now: Duration, tier: u8, fate: Fate) {
+    pub fn ended(&mut self, (asked, now): (Duration, Duration), what: (u8, f64), fate: Fate) {
         self.open -= 1;
-        let counts = &mut self.second(asked).tiers[usize::from(tier)];
+        let (tier, cost) = (usize::from(what.0), what.1);
+        let counts = &mut self.second(asked).tiers[tier];
         match fate {
             Fate::Good => counts.good += 1,
             Fate::Shed => counts.shed += 1,
             Fate::Failed => counts.failed += 1,
         }
         if fate == Fate::Good {
-            self.second(now).tiers[usize::from(tier)].completed += 1;
+            let counts = &mut self.second(now).tiers[tier];
+            counts.completed += 1;
+            counts.completed_cu += cost;
         }
     }
 

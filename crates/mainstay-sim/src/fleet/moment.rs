@@ -21,6 +21,8 @@ pub enum Moment {
     GatewayTick(u16),
     /// A site's machine wants to be called.
     SiteTick(u16),
+    /// Something may have happened at a worker's engine.
+    EngineTick { site: u16, worker: u16 },
     /// A policy machine wants to be called.
     PolicyTick(u16),
     /// A message arrives.

@@ -1,5 +1,6 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
+use super::engines::Engine;
 use super::moment::Harm;
 use super::policies::Pulse;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
@@ -205,6 +206,8 @@ pub struct SiteNode {
     pub epoch: u32,
     /// Its workers.
     pub workers: Workers,
+    /// What they compute by, one each, where the bench names a profile.
+    pub engines: Vec<Engine>,
     /// When its machine is to be called, at the latest.
     pub tick: Option<Time>,
     /// Attempts it has, running ones included.

@@ -75,7 +75,7 @@ impl Plan {
     /// What a gateway decides by.
     pub fn gateway(&self, bench: &Bench, me: usize) -> Config {
         let targets: Vec<Target> =
-            bench.sites.iter().enumerate().map(|(at, site)| self.target(at, site)).collect();
+            bench.sites.iter().enumerate().map(|(at, site)| self.target(me, at, site)).collect();
         let ids = |is_provider: bool| {
             let some = bench.sites.iter().enumerate().filter(|(_, s)| s.is_provider == is_provider);
             some.map(|(at, _)| TargetId(at as u16)).collect()
@@ -102,7 +102,8 @@ impl Plan {
         }
     }
 
-    fn target(&self, at: usize, site: &BenchSite) -> Target {
+    fn target(&self, me: usize, at: usize, site: &BenchSite) -> Target {
+        let is_home = site.region.is_none_or(|region| usize::from(region) == me);
         Target {
             site: SiteId(at as u16),
             model: "chat".into(),
@@ -111,7 +112,7 @@ impl Plan {
             offers: Needs::all(),
             continuation: Continuation::Native,
             labels: if site.is_provider { LONG } else { self.labels(at) },
-            home: (site.home * 1000.0).round() as u16,
+            home: if is_home { (site.home * 1000.0).round() as u16 } else { 0 },
             tiers: match &site.tiers[..] {
                 [] => ALL_TIERS,
                 some => some.iter().fold(0, |mask, tier| mask | 1 << tier),

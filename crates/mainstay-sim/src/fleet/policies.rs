@@ -284,7 +284,7 @@ impl World<'_> {
         }
         self.gateways[at].config = config.clone();
         if self.gateways[at].front.is_some() {
-            self.tell_gateway(at, gateway::Event::Adopt(config));
+            self.tell_gateway(at, gateway::Event::Adopt(config.into()));
         }
     }
 

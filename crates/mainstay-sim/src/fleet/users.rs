@@ -10,6 +10,7 @@ use super::slab::Key;
 use crate::scenario::{FaultKind, Workload};
 use crate::world::START;
 use mainstay_core::config::Needs;
+use mainstay_core::cost::CostUnits;
 use mainstay_core::gateway::request::Ask;
 use mainstay_core::gateway::{Close, Event};
 use mainstay_core::names::{ModelId, RequestId, TierId};
@@ -19,6 +20,10 @@ use mainstay_core::time::Duration;
 const CONNECT: Duration = Duration::from_secs(1);
 /// First token of a good answer, from its try's start.
 const PROMISE: Duration = Duration::from_secs(5);
+/// What the bench's own request costs, and how much longer than its prompt a longer one may take.
+const ALIKE: CostUnits = CostUnits::whole(1);
+/// See `ALIKE`.
+const LONGER: f64 = 3.0;
 /// Longest pause in a good answer.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of a request's body for each token of its prompt.
@@ -190,13 +195,23 @@ impl World<'_> {
     pub(super) fn begin_try(&mut self, key: Key) {
         let Some(user) = self.users.get_mut(key) else { return };
         user.begin_try(self.now);
-        let number = user.number;
+        let (number, cost) = (user.number, user.cost);
         self.ledger.tries += 1;
         let since = self.since();
         self.ledger.second(since).tries += 1;
-        let patience = self.now + self.crowd.habits.patience;
+        let longer = self.longer(cost);
+        let patience = self.now + self.crowd.habits.patience + longer;
         self.calendar.put(patience, Moment::Impatient { user: key, number });
         self.connect(key, number);
+    }
+
+    /// A long prompt may take three times longer by what it takes longer to read than the bench's
+    /// own (`scheduler.md` §10). A worker reads ten thousand tokens a second: twenty thousand more
+    /// could never begin within the bench's five seconds and leave time for a queue.
+    fn longer(&self, cost: CostUnits) -> Duration {
+        let read = self.sites.first().and_then(|site| site.workers.each.first());
+        let rate = read.map_or(f64::MAX, |worker| worker.capacity.max(0.001));
+        Duration::from_secs_f64(LONGER * (cost - ALIKE).as_f64() / rate)
     }
 
     /// Connects to the user's gateway, or after a time-out to another.
@@ -283,7 +298,8 @@ impl World<'_> {
             Close::Done => {
                 let Some(user) = self.users.get(key) else { return };
                 let first = user.first.map(|first| first.since(user.started));
-                let is_good = first.is_some_and(|first| first <= PROMISE) && user.gap <= PAUSE;
+                let promise = PROMISE + self.longer(user.cost);
+                let is_good = first.is_some_and(|first| first <= promise) && user.gap <= PAUSE;
                 self.settle(key, if is_good { Fate::Good } else { Fate::Failed });
             }
             Close::Error(refusal) => {
@@ -320,7 +336,7 @@ impl World<'_> {
 
     fn settle(&mut self, key: Key, fate: Fate) {
         let Some(user) = self.users.take(key) else { return };
-        let (asked, now) = (user.asked.since(START), self.since());
-        self.ledger.ended(asked, now, user.tier, fate);
+        let times = (user.asked.since(START), self.since());
+        self.ledger.ended(times, (user.tier, user.cost.as_f64()), fate);
     }
 }

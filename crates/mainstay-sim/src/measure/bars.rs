@@ -73,7 +73,7 @@ pub fn tiers(look: &Look<'_>, run: &mut Run) {
         for at in WARM_UP..look.len() {
             let second = &look.timeline.seconds[at];
             let window = look.of(at.saturating_sub(4)..at + 1);
-            let has_room = share_wanted(look, window, depth).is_some_and(|share| share <= demand);
+            let has_room = share_wanted(window, depth).is_some_and(|share| share <= demand);
             if look.is_step(at) || look.is_cut(at) || !has_room {
                 continue;
             }
@@ -101,14 +101,14 @@ pub fn tiers(look: &Look<'_>, run: &mut Run) {
 }
 
 /// What the tiers down to `depth` want, by the capacity on offer.
-fn share_wanted(look: &Look<'_>, window: &[Second], depth: usize) -> Option<f64> {
+fn share_wanted(window: &[Second], depth: usize) -> Option<f64> {
     let on_offer: f64 = window.iter().map(|second| second.on_offer).sum();
-    let wanted: u32 = window
+    let wanted: f64 = window
         .iter()
         .flat_map(|second| second.tiers.iter().take(depth + 1))
-        .map(|tier| tier.offered)
+        .map(|tier| tier.offered_cu)
         .sum();
-    (on_offer > 0.0).then(|| f64::from(wanted) * look.cost() / on_offer)
+    (on_offer > 0.0).then(|| wanted / on_offer)
 }
 
 /// One retry layer, with a budget.

@@ -223,11 +223,13 @@ pub fn bounds(look: &Look<'_>, run: &mut Run) {
     }
 }
 
-/// The longest stretch in which nothing changes: no fault, no step of a ramp, no verdict.
+/// The longest stretch in which nothing changes: no fault, no step of a ramp, no verdict. Whom a
+/// fault sent away comes back within the time that clients honour, and is load until then.
 fn at_rest(look: &Look<'_>) -> Range<usize> {
     let mut changes = vec![WARM_UP, look.len()];
+    let returning = look.scenario.clients.retry_after_max.as_secs() as usize;
     for fault in &look.scenario.faults {
-        let end = fault.until.unwrap_or(fault.at).as_secs() as usize;
+        let end = fault.until.unwrap_or(fault.at).as_secs() as usize + returning;
         changes.extend((fault.at.as_secs() as usize..=end).step_by(1));
     }
     for (at, pair) in look.timeline.seconds.windows(2).enumerate() {

@@ -56,11 +56,10 @@ impl<'a> Look<'a> {
     /// second is left out: all that ends after the end is written there.
     pub fn goodput(&self, range: Range<usize>) -> f64 {
         let range = range.start..range.end.min(self.len().saturating_sub(1));
-        let cost = self.cost();
         let span = self.of(range);
-        let good: u32 = span.iter().flat_map(|s| &s.tiers).map(|tier| tier.completed).sum();
+        let good: f64 = span.iter().flat_map(|s| &s.tiers).map(|tier| tier.completed_cu).sum();
         let elsewhere: f64 = span.iter().map(|second| self.admitted(second, false)).sum();
-        (f64::from(good) * cost - elsewhere).max(0.0) / span.len().max(1) as f64
+        (good - elsewhere).max(0.0) / span.len().max(1) as f64
     }
 
     /// Work let in during a second, at sites that count or at the others.

@@ -24,6 +24,8 @@ fn calm(scenario: &Scenario) -> Timeline {
         offered,
         good: offered,
         completed: offered,
+        offered_cu: f64::from(offered),
+        completed_cu: f64::from(offered),
         ttft_ms: (400.0 * f64::from(offered), offered),
         ..TierSecond::default()
     };
@@ -111,6 +113,7 @@ fn who_stays_down_under_a_load_that_could_be_carried_breaks_l3_and_is_metastable
     for second in &mut timeline.seconds[60..] {
         for tier in &mut second.tiers {
             (tier.good, tier.failed, tier.completed) = (0, tier.offered, 0);
+            tier.completed_cu = 0.0;
         }
         second.attempts = 700;
     }
@@ -188,6 +191,7 @@ fn overload_may_cost_little_of_the_peak() {
             tier.shed = tier.offered - tier.good;
         }
         second.tiers[2].completed = 60;
+        second.tiers[2].completed_cu = 60.0;
     }
     let run = judged(&scenario, &timeline);
     assert!(rules(&run).contains(&"overload"), "{:?}", run.violations);

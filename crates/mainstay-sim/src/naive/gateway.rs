@@ -111,7 +111,7 @@ impl NaiveGateway {
             }
             Event::Adopt(config) => {
                 self.health.resize(config.targets.len(), HEALTHY);
-                self.config = config;
+                self.config = *config;
             }
             // It knows nothing of credit, peers, orders and its own trouble.
             Event::Flowing { .. }

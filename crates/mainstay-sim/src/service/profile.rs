@@ -1,5 +1,6 @@
-//! Step times of one model on one kind of worker: `T_step(B, K, x, a) = o + L(B + x) + c_d·K + c_p·a`
-//! for B decodes with K tokens of context, x tokens of prefill and the a pairs they make.
+//! Step times of one model on one kind of worker:
+//! `T_step(B, K, x, a) = o + L(B + x) + c_d·K + c_p·a` for B decodes with K tokens of context, x
+//! tokens of prefill and the a pairs they make.
 
 /// Chunk of prefill that still goes with ever so many decodes.
 const CHUNK_MIN: u32 = 256;

@@ -162,6 +162,12 @@ impl Worker {
         millis(self.slowness * self.profile.backlog(self.left.tokens, pairs, beside))
     }
 
+    /// How long a step takes now with nothing but the answers under way: the pace of their tokens.
+    pub fn pace(&self) -> Duration {
+        let decodes = (self.decodes.len() as u32).max(1);
+        millis(self.slowness * self.profile.step(decodes, self.context as f64, 0, 0.0))
+    }
+
     /// Sequences not ended.
     pub fn sequences(&self) -> usize {
         self.waiting.len() + self.prefills.len() + self.decodes.len()

@@ -55,7 +55,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.what)
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.what),
+            line => write!(f, "{}:{line}: {}", self.file, self.what),
+        }
     }
 }
 
@@ -75,15 +78,16 @@ impl Source {
     }
 }
 
-/// The text of a packed file.
+/// The text of a file: packed, if its name ends in `.zst`, or plain.
 ///
 /// # Errors
-/// If it is not there, is too large, or is not zstd.
+/// If it is not there, is too large, or is neither.
 pub fn text(source: &Source, file: &str) -> Result<String, Problem> {
     let wrong = |what: String| Problem::new(file, 0, what);
     let path = source.folder.as_ref().map_or_else(|| PathBuf::from(file), |at| at.join(file));
     match std::fs::File::open(&path) {
-        Ok(opened) => unpack(opened.take(PACKED_MAX)).map_err(wrong),
+        Ok(opened) if file.ends_with(".zst") => unpack(opened.take(PACKED_MAX)).map_err(wrong),
+        Ok(opened) => plain(opened).map_err(wrong),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let inside = INSIDE.iter().find(|(name, _)| *name == file);
             let Some((_, packed)) = inside else {
@@ -95,15 +99,24 @@ pub fn text(source: &Source, file: &str) -> Result<String, Problem> {
     }
 }
 
-fn unpack(packed: impl Read) -> Result<String, String> {
-    let mut decoder =
-        StreamingDecoder::new(packed).map_err(|error| format!("not zstd: {error}"))?;
+fn plain(opened: impl Read) -> Result<String, String> {
+    String::from_utf8(bounded(opened, "read")?).map_err(|error| format!("not UTF-8: {error}"))
+}
+
+fn bounded(from: impl Read, verb: &str) -> Result<Vec<u8>, String> {
     let mut text = Vec::new();
     let limit = TEXT_MAX + 1;
-    (&mut decoder).take(limit).read_to_end(&mut text).map_err(|e| format!("unpack: {e}"))?;
+    from.take(limit).read_to_end(&mut text).map_err(|error| format!("{verb}: {error}"))?;
     if text.len() as u64 >= limit {
         return Err(format!("holds more than {TEXT_MAX} bytes"));
     }
+    Ok(text)
+}
+
+fn unpack(packed: impl Read) -> Result<String, String> {
+    let mut decoder =
+        StreamingDecoder::new(packed).map_err(|error| format!("not zstd: {error}"))?;
+    let text = bounded(&mut decoder, "unpack")?;
     // The decoder reads the frame's checksum and leaves comparing it to us.
     let told = decoder.decoder.get_checksum_from_data();
     if told.is_some() && told != decoder.decoder.get_calculated_checksum() {
