@@ -108,6 +108,9 @@ pub enum Action {
     Start(Start),
     /// End the request. Whatever attempt is open is to be given up.
     Close { request: RequestId, close: Close },
+    /// Give an attempt up and tell by `Broken`, as an overload, how far it came: its site is to do
+    /// nothing more for us.
+    GiveUp { attempt: AttemptId },
     /// Tell a site of ours what is wanted there.
     Report { site: SiteId, report: Wanted },
     /// Tell a peer how things stand. What concerns policy is for the driver to fill in.
@@ -233,7 +236,7 @@ impl Gateway {
             Event::Ack(ack) => self.acked(now, ack),
             Event::Refused(refuse) => self.refused(now, refuse, actions),
             Event::Digest(digest) => self.hear_digest(now, &digest, actions),
-            Event::Orders(orders) => self.order(orders),
+            Event::Orders(orders) => self.order(orders, actions),
             Event::Probed { target, probe, good } => {
                 self.hear_probe(now, (target, probe), good, actions);
             }

@@ -92,7 +92,10 @@ impl Rig {
                 Action::Report { report, .. } => {
                     self.reports.insert(report.target, report);
                 }
-                Action::Digest { .. } | Action::Probe { .. } | Action::Answers(_) => {}
+                Action::GiveUp { .. }
+                | Action::Digest { .. }
+                | Action::Probe { .. }
+                | Action::Answers(_) => {}
             }
         }
     }

@@ -69,7 +69,8 @@ impl Rig {
                 Action::Fact(fact) => self.facts.push(fact),
                 Action::Start(start) => self.starts.push(start),
                 Action::Close { close, .. } => self.ends.push(close),
-                Action::Report { .. }
+                Action::GiveUp { .. }
+                | Action::Report { .. }
                 | Action::Digest { .. }
                 | Action::Probe { .. }
                 | Action::Answers(_) => {}

@@ -175,6 +175,32 @@ impl Rig {
 }
 
 #[test]
+fn what_runs_at_a_site_that_is_killed_is_given_up_at_once_unless_too_little_would_be_left() {
+    let mut rig = Rig::new(4);
+    rig.pass(3 * SECOND);
+    let start = rig.arrive(0).expect("a site takes it");
+    let given_up = |rig: &Rig| {
+        let attempts = rig.said.iter().filter_map(|said| match said {
+            Action::GiveUp { attempt } => Some(*attempt),
+            _ => None,
+        });
+        attempts.collect::<Vec<_>>()
+    };
+    rig.orders(&[(Verb::Drain, start.target.0)]);
+    assert_eq!(given_up(&rig), [], "a drain lets it finish");
+    rig.orders(&[(Verb::Kill, start.target.0)]);
+    assert_eq!(given_up(&rig), [start.attempt]);
+    let mut rig = Rig::new(4);
+    rig.pass(3 * SECOND);
+    let start = rig.arrive(0).expect("a site takes it");
+    let others = (0..4).filter(|site| *site != start.target.0);
+    let mut all: Vec<(Verb, u16)> = others.map(|site| (Verb::Kill, site)).collect();
+    all.push((Verb::Kill, start.target.0));
+    rig.orders(&all);
+    assert_eq!(given_up(&rig), [], "the newest of too many orders is ignored");
+}
+
+#[test]
 fn every_second_three_peers_are_told_how_things_stand_and_names_are_answered() {
     let mut rig = Rig::new(3);
     rig.pass(10 * SECOND);

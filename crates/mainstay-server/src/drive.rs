@@ -190,7 +190,8 @@ impl Shared {
             }
             Action::Fact(fact) => facts.push(fact),
             // Said only where the configuration has sites of ours or peers.
-            Action::Report { .. }
+            Action::GiveUp { .. }
+            | Action::Report { .. }
             | Action::Digest { .. }
             | Action::Probe { .. }
             | Action::Answers(_) => {}

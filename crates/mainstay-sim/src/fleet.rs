@@ -296,9 +296,11 @@ impl<'a> World<'a> {
         for (at, node) in self.sites.iter().enumerate() {
             let seen = &mut second.sites[at];
             let is_there = node.reach == nodes::Reach::Open;
+            let can_serve = self.plan.unloadable != Some(at);
             seen.capacity = match (&node.account, is_there) {
                 (Some(account), true) => account.quota,
-                (None, true) => node.workers.capacity(),
+                (None, true) if can_serve => node.workers.capacity(),
+                (None, true) => 0.0,
                 (_, false) => 0.0,
             };
             seen.ramp = node.ramp;

@@ -285,7 +285,8 @@ impl World {
                 Action::Close { request, close } => self.close(request, close),
                 Action::Fact(fact) => self.facts.push((self.now, fact)),
                 // One gateway in front of providers has nobody to say these to.
-                Action::Report { .. }
+                Action::GiveUp { .. }
+                | Action::Report { .. }
                 | Action::Digest { .. }
                 | Action::Probe { .. }
                 | Action::Answers(_) => {}

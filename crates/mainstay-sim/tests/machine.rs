@@ -140,6 +140,7 @@ impl Watch {
                     }
                 }
                 Action::Fact(_)
+                | Action::GiveUp { .. }
                 | Action::Report { .. }
                 | Action::Digest { .. }
                 | Action::Probe { .. }

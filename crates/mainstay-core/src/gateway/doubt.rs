@@ -38,6 +38,8 @@ pub struct Doubt {
     /// Most sites left, and none that is UP has answered since. That a site is UP of which nothing
     /// was asked proves nothing: a gateway that is cut off from everything has such sites too.
     is_blind: bool,
+    /// When a site last answered after such a time.
+    answered: Time,
     mutants: Mutants,
 }
 
@@ -69,15 +71,8 @@ impl Doubt {
     /// A site that is UP gave a good answer: this gateway can reach something.
     pub fn answered(&mut self, now: Time) {
         if core::mem::take(&mut self.is_blind) {
-            self.until = self.until.map(|until| until.max(now));
+            self.answered = now;
         }
-    }
-
-    /// Whether an attempt that began then began before doubt was over: its end says nothing of a
-    /// target, whenever it comes.
-    pub fn covers(&self, started: Time) -> bool {
-        let is_doubting = !self.mutants.removes(Mutant::NoSelfDoubt);
-        is_doubting && self.until.is_some_and(|until| started < until)
     }
 
     /// The loop was late by so much.
@@ -103,6 +98,14 @@ impl Doubt {
             return false;
         }
         self.until.is_some_and(|until| now < until || self.is_blind)
+    }
+
+    /// Whether what was sent at `sent` and failed now speaks for nothing: this gateway doubts itself,
+    /// or did when it sent that.
+    pub fn excuses(&self, now: Time, sent: Time) -> bool {
+        let trusted = self.until.map(|until| until.max(self.answered));
+        let is_on = !self.mutants.removes(Mutant::NoSelfDoubt);
+        self.is_in_doubt(now) || (is_on && trusted.is_some_and(|since| sent < since))
     }
 
     /// Whether a time-out that passes now says nothing, because this loop was late.
@@ -161,7 +164,8 @@ mod tests {
         assert!(doubt.is_in_doubt(at(60_000)), "a third site that nobody asked is no proof");
         doubt.answered(at(60_000));
         assert!(!doubt.is_in_doubt(at(60_000)));
-        assert!(doubt.covers(at(59_999)) && !doubt.covers(at(60_000)), "what began in doubt");
+        assert!(doubt.excuses(at(61_000), at(59_999)), "what was sent in doubt proves nothing");
+        assert!(!doubt.excuses(at(61_000), at(60_000)));
     }
 
     #[test]
@@ -212,7 +216,7 @@ mod tests {
                         doubt.lag(now, Duration::from_millis(rng.below(1500)));
                         lags = millis;
                     }
-                    2 => doubt.none_up(now, rng.below(4) == 0),
+                    2 => doubt.answered(now),
                     _ => doubt.outcome(now, site),
                 }
                 if doubt.is_in_doubt(now) && !was {
@@ -222,11 +226,8 @@ mod tests {
                     let is_late = seed % 2 == 0 && lags == millis;
                     assert!(gone.len() >= LEAST || is_late, "seed {seed}: without a cause");
                 }
-                if let Some(end) = doubt.deadline(now) {
-                    assert!(!doubt.is_in_doubt(end) && end <= now + LASTS, "seed {seed}");
-                }
             }
-            doubt.none_up(at(millis), false);
+            doubt.answered(at(millis));
             assert!(!doubt.is_in_doubt(at(millis) + LASTS), "seed {seed}: without an end");
         }
     }

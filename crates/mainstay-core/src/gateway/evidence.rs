@@ -67,7 +67,7 @@ impl Gateway {
         if !running.has_token {
             self.learn_served(now, target);
         }
-        if !running.flowed {
+        if running.flowed.is_none() {
             self.learn_good(now, (target, running.started), actions);
         }
         self.targets.get_mut(target).latency.flow(&report.gaps, report.rate);
@@ -98,7 +98,10 @@ impl Gateway {
         let is_late = matches!(broken.why, Why::Silent | Why::NoFirstToken | Why::Stalled)
             && self.hearsay.doubt.ignores_timeouts(now);
         if is_strike(broken) && !is_late {
-            self.strike(now, running, broken, actions);
+            if let Some(at) = running.flowed {
+                self.targets.get_mut(target).health.take_back(at);
+            }
+            self.strike((now, running.started), target, broken, actions);
         }
         let known = self.targets.get_mut(target);
         known.latency.flow(&broken.report.gaps, broken.report.rate);
@@ -131,8 +134,13 @@ impl Gateway {
         }
     }
 
-    fn strike(&mut self, now: Time, running: &Running, broken: &Broken, actions: &mut Vec<Action>) {
-        let target = running.target;
+    fn strike(
+        &mut self,
+        (now, sent): (Time, Time),
+        target: TargetId,
+        broken: &Broken,
+        actions: &mut Vec<Action>,
+    ) {
         // What could not be reached could not be reached for any of its models.
         let is_site =
             broken.why == Why::Reply && broken.failure.class == ErrorClass::Dead(Scope::Site);
@@ -140,8 +148,7 @@ impl Gateway {
         for id in hit {
             let known = self.targets.get_mut(id);
             known.last_good = false;
-            let mut views = self.views(now, id);
-            views.in_doubt |= self.hearsay.doubt.covers(running.started);
+            let views = self.views((now, sent), id);
             let change = self.targets.get_mut(id).health.strike(now, views);
             let left = change.is_some_and(|change| change.from == Verdict::Up);
             self.note_strike(now, id, left);

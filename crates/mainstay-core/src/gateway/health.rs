@@ -241,6 +241,15 @@ impl Health {
         self.count_good(now)
     }
 
+    /// The attempt whose tokens had flowed for two seconds at `at` broke after all: it counts once,
+    /// as the strike that follows.
+    pub fn take_back(&mut self, at: Time) {
+        let place = self.outcomes.iter().position(|(when, good)| *when == at && *good);
+        if let Some(place) = place {
+            self.outcomes.remove(place);
+        }
+    }
+
     /// The target failed in a way that is its own.
     pub fn strike(&mut self, now: Time, views: Views) -> Option<Change> {
         self.attempted(now);

@@ -159,15 +159,15 @@ impl Gateway {
         self.take_probe(now, (target, probe), good, actions);
     }
 
-    /// What peers and this gateway itself say against a target's strike.
-    pub(super) fn views(&self, now: Time, target: TargetId) -> Views {
+    /// What peers and this gateway itself say against a target's strike, by an attempt of `sent`.
+    pub(super) fn views(&self, (now, sent): (Time, Time), target: TargetId) -> Views {
         if !self.is_fleet {
             return Views::ALONE;
         }
         let site = self.config.targets[usize::from(target.0)].site;
         let is_frozen = ruling(&self.orders, site) == Some(Verb::Freeze);
         let views = self.hearsay.peers.views(now, target);
-        let in_doubt = views.in_doubt || is_frozen || self.hearsay.doubt.is_in_doubt(now);
+        let in_doubt = views.in_doubt || is_frozen || self.hearsay.doubt.excuses(now, sent);
         Views { in_doubt, ..views }
     }
 

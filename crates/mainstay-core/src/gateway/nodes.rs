@@ -65,8 +65,12 @@ impl Gateway {
                 let is_jump = core::mem::replace(&mut known.steered, verdict) != verdict;
                 known.spill.step(elapsed, rates, is_jump)
             }
-            (Verdict::Up, None) => None,
+            (Verdict::Up, None) => {
+                known.spill.count(elapsed);
+                None
+            }
             _ => {
+                known.spill.count(elapsed);
                 known.steered = verdict;
                 None
             }
@@ -224,7 +228,8 @@ impl Gateway {
         let credited = known.held.spend(now, life.ask.cost, tier) || (is_open && !is_up);
         life.paid_only |= !credited;
         let srtt = known.held.srtt();
-        let doubt = self.hearsay.doubt.factor(now);
+        // Who is judged already is waited for no longer in doubt: the client's patience runs.
+        let doubt = if is_up { self.hearsay.doubt.factor(now) } else { 1 };
         patience.first_token = (3 * (srtt + ACK)).clamp(ACK_WAIT.0, ACK_WAIT.1) * doubt;
         patience.stall = (BEATS_WAIT + srtt) * doubt;
         patience.drip_rate = 0.0;

@@ -11,7 +11,7 @@ use crate::gateway::request::State;
 use crate::gateway::retry_budget::RetryBudget;
 use crate::gateway::{Action, Close, Gateway};
 use crate::message::{Order, Verb, ruling};
-use crate::names::{ModelId, RequestId, SiteId, TargetId};
+use crate::names::{AttemptId, ModelId, RequestId, SiteId, TargetId};
 use crate::time::Time;
 use alloc::vec::Vec;
 
@@ -19,8 +19,31 @@ use alloc::vec::Vec;
 const WHOLE: u8 = 100;
 
 impl Gateway {
-    /// These orders are in force now.
-    pub(super) fn order(&mut self, orders: Vec<Order>) {
+    /// These orders are in force now. What runs at a site that is killed moves at once, unless too
+    /// little would be left for it.
+    pub(super) fn order(&mut self, orders: Vec<Order>, actions: &mut Vec<Action>) {
+        self.obey(orders);
+        let is_killed = |id: TargetId| {
+            let site = self.config.targets[usize::from(id.0)].site;
+            ruling(&self.orders, site) == Some(Verb::Kill)
+        };
+        let mut there: Vec<(AttemptId, TargetId)> = Vec::new();
+        for (_, life) in self.lives.sorted() {
+            if let State::Running(running) = &life.state
+                && is_killed(running.target)
+            {
+                there.push((running.attempt, running.target));
+            }
+        }
+        for (attempt, target) in there {
+            self.judge_orders(attempt.request, actions);
+            if self.targets.get(target).shut {
+                actions.push(Action::GiveUp { attempt });
+            }
+        }
+    }
+
+    fn obey(&mut self, orders: Vec<Order>) {
         self.ignored.retain(|id| orders.iter().any(|order| order.id == *id));
         self.orders = orders;
         for at in 0..self.config.targets.len() {
@@ -133,7 +156,7 @@ impl Gateway {
             known => *known = Hearsay::new(&self.config),
         }
         let orders = core::mem::take(&mut self.orders);
-        self.order(orders);
+        self.obey(orders);
         self.move_lives(now, (&old, &moved), actions);
     }
 

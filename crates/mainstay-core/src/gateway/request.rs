@@ -105,8 +105,8 @@ pub struct Running {
     pub how: How,
     /// Whether a token came.
     pub has_token: bool,
-    /// Whether it was counted as good by its flow of tokens.
-    pub flowed: bool,
+    /// When it was counted as good by its flow of tokens.
+    pub flowed: Option<Time>,
     /// Whether the site said that it took it in.
     pub acked: bool,
 }

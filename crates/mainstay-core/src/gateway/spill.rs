@@ -47,15 +47,22 @@ impl Spill {
         self.moved
     }
 
-    /// Looks at what was asked for over `elapsed` against what is held. At a verdict change the
-    /// share follows at once. Tells a change of a tenth of the whole, in hundredths.
-    pub fn step(&mut self, elapsed: Duration, held: CostRate, is_jump: bool) -> Option<u8> {
+    /// Takes in what was asked for over `elapsed`, and moves nobody: where nothing is held there is
+    /// nothing to compare with, and what was asked for meanwhile must not count as one moment's.
+    pub fn count(&mut self, elapsed: Duration) {
         let micros = (elapsed.as_micros() as u64).max(1);
         let raw = self.wanted.0.saturating_mul(1_000_000) / micros;
         self.wanted = CostUnits::ZERO;
         let is_first = self.demand == CostRate::ZERO;
         let before = if is_first { raw } else { self.demand.0 };
         self.demand = CostRate((before * (SMOOTH - 1) + raw) / SMOOTH);
+    }
+
+    /// Looks at what was asked for over `elapsed` against what is held. At a verdict change the
+    /// share follows at once. Tells a change of a tenth of the whole, in hundredths.
+    pub fn step(&mut self, elapsed: Duration, held: CostRate, is_jump: bool) -> Option<u8> {
+        self.count(elapsed);
+        let micros = elapsed.as_micros() as u64;
         let pace = (u64::from(PACE) * micros.min(1_000_000) / 1_000_000) as u32;
         self.moved = match self.aim(held) {
             Some(aim) if is_jump => aim,
@@ -99,6 +106,18 @@ mod tests {
             spill.step(STEP, CostRate(held), false);
         }
         spill.moved()
+    }
+
+    #[test]
+    fn an_hour_without_credit_does_not_count_as_one_moment() {
+        let (mut spill, half) = (Spill::default(), Duration::from_millis(500));
+        for _ in 0..7200 {
+            spill.wants(CostUnits::whole(5));
+            spill.count(half);
+        }
+        spill.wants(CostUnits::whole(5));
+        spill.step(half, CostRate::whole(13), false);
+        assert_eq!(spill.moved(), 0, "ten a second of thirteen is neither hot nor cold");
     }
 
     #[test]

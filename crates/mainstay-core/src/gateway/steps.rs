@@ -93,7 +93,7 @@ impl Gateway {
 
     pub(super) fn flowing(&mut self, now: Time, attempt: AttemptId, actions: &mut Vec<Action>) {
         let Some(running) = self.running(attempt) else { return };
-        if !core::mem::replace(&mut running.flowed, true) {
+        if running.flowed.replace(now).is_none() {
             let good = (running.target, running.started);
             self.learn_good(now, good, actions);
         }
@@ -280,7 +280,7 @@ impl Gateway {
             started: now,
             how,
             has_token: false,
-            flowed: false,
+            flowed: None,
             acked: false,
         });
         if how == How::First {

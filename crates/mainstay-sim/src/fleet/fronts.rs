@@ -1,7 +1,7 @@
 //! Drives the gateways' machines, as the server does: clock, events, actions to whom they concern.
 
 use super::digest::Said;
-use super::moment::{Message, Moment, position};
+use super::moment::{Harm, Message, Moment, position};
 use super::network::Way;
 use super::nodes::{Clock, Front, GatewayNode, Reach};
 use super::policies::{NEVER, Pulse, fresh_disk};
@@ -11,7 +11,7 @@ use crate::scenario::{FaultKind, Lie};
 use mainstay_core::fact::{CreditFact, Fact, Verdict};
 use mainstay_core::gateway::{Action, Event, Gateway, Probe};
 use mainstay_core::message::Report;
-use mainstay_core::names::{SiteId, TargetId};
+use mainstay_core::names::{GatewayId, SiteId, TargetId, Work};
 use mainstay_core::time::Duration;
 use mainstay_core::{policy, site};
 
@@ -148,6 +148,12 @@ impl World<'_> {
         match action {
             Action::Start(start) => self.start(at, start),
             Action::Close { request, close } => self.closed(at, request, close),
+            Action::GiveUp { attempt } => {
+                let work = Work { from: GatewayId(at as u16), attempt };
+                if let Some(key) = self.index.get(&work).copied() {
+                    self.harmed(key, Harm::Back);
+                }
+            }
             Action::Report { site, report } => self.report(at, site, report),
             Action::Digest { to, mut digest } => {
                 self.fill_digest(at, &mut digest);
@@ -159,6 +165,9 @@ impl World<'_> {
             }
             Action::Probe { target, probe } => self.probe(at, target, probe),
             Action::Answers(answers) => {
+                if answers.iter().all(|(_, weight)| *weight == 0) {
+                    self.breach("I4", at, "no gateway is named any more".into());
+                }
                 let weights = &mut self.gateways[at].answers;
                 weights.fill(0);
                 for (gateway, weight) in answers {

@@ -194,3 +194,17 @@ fn no_sequence_flaps_more_than_six_times_in_ten_minutes() {
         }
     }
 }
+
+#[test]
+fn a_stream_that_breaks_after_it_flowed_counts_once_as_a_strike() {
+    let mut health = Health::default();
+    for n in 0..10 {
+        health.good(at(n * 100));
+    }
+    for n in 0..4 {
+        health.take_back(at(n * 100));
+        assert_eq!(health.strike(at(1000 + n), Views::ALONE), None);
+    }
+    health.take_back(at(400));
+    assert!(health.strike(at(1004), Views::ALONE).is_some(), "five of ten, not of fifteen");
+}
