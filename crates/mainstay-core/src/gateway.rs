@@ -25,6 +25,7 @@ pub mod peers;
 pub mod placement;
 pub mod probe;
 pub mod quota;
+mod readiness;
 pub mod refusal;
 pub mod request;
 pub mod retry_budget;
@@ -168,6 +169,8 @@ pub struct Gateway {
     /// Whether there are sites of ours, and when they get their next report.
     has_nodes: bool,
     next_report: Time,
+    /// When it is told next what the loss of a site would leave.
+    next_readiness: Time,
     /// Requests that wait for a grant.
     held_back: BTreeSet<(TierId, RequestId)>,
     /// Models for which sites are tried that are not up.
@@ -206,6 +209,7 @@ impl Gateway {
             demand: BTreeMap::new(),
             has_nodes,
             next_report: Time::ZERO,
+            next_readiness: Time::ZERO,
             held_back: BTreeSet::new(),
             panics: BTreeSet::new(),
             hour: 0,

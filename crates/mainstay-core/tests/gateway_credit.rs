@@ -367,6 +367,35 @@ fn a_home_that_is_short_of_credit_gives_sessions_away_and_takes_them_back() {
 }
 
 #[test]
+fn what_would_survive_the_loss_of_each_site_is_told_before_one_is_lost() {
+    let mut rig = Rig::new();
+    for _ in 0..70 {
+        rig.all_grant(rates(10, 10, 10), 5);
+        let (start, _) = rig.arrive(FREE, 1);
+        rig.whole(&start);
+    }
+    let all = |fact: &CreditFact| match fact {
+        CreditFact::Readiness { survives, .. } => survives[usize::from(FREE)] == 100,
+        _ => false,
+    };
+    rig.told("that two of three suffice", all);
+    rig.fails(0);
+    rig.fails(1);
+    rig.facts.clear();
+    for _ in 0..70 {
+        rig.all_grant(rates(10, 10, 10), 5);
+        rig.asks(FREE, 1);
+    }
+    let nothing = |fact: &CreditFact| match fact {
+        CreditFact::Readiness { lost, survives, .. } => {
+            *lost == TargetId(2) && survives[usize::from(FREE)] == 0
+        }
+        _ => false,
+    };
+    rig.told("that the last one cannot be lost", nothing);
+}
+
+#[test]
 fn a_move_that_a_site_refused_is_made_elsewhere_within_three_attempts() {
     let mut rig = Rig::new();
     rig.all_grant(rates(10, 10, 10), 5);

@@ -88,6 +88,8 @@ pub struct Timeline {
     pub seconds: Vec<Second>,
     /// Health as each gateway saw it: (second, gateway, site, verdict word).
     pub health: Vec<(f64, u16, u16, &'static str)>,
+    /// What gateways say would survive the loss of a site: (second, site, hundredths by tier).
+    pub readiness: Vec<(f64, u16, Vec<u8>)>,
     /// Faults: what, from, until.
     pub faults: Vec<(String, f64, Option<f64>)>,
     /// Decisions worth a mark: when, node, words. Bounded.
@@ -107,6 +109,10 @@ pub struct Second {
     pub tries: u32,
     /// Work offered by users, in CU.
     pub offered_cu: f64,
+    /// Answers that broke off in this second with tokens out;
+    pub broken: u32,
+    /// of those, that went on within two seconds.
+    pub resumed: u32,
     /// Capacity on offer: capacity by ramp, over sites of ours that are there, in CU/s.
     pub on_offer: f64,
 }
@@ -155,4 +161,9 @@ pub struct SiteSecond {
     pub granted: f64,
     /// Gateways that hold it for up.
     pub up: u16,
+    /// Reports of gateways that it answered.
+    pub reports: u32,
+    /// First-token times of answers that began here, in milliseconds. Those of a tenant that a
+    /// fault makes loud are left out: the question is what others see of it.
+    pub first_ms: Vec<f32>,
 }

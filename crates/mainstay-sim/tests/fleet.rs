@@ -259,3 +259,26 @@ fn every_other_fault_is_played_to_its_end() {
         assert!(found.is_empty(), "{name}: {}", found[0]);
     }
 }
+
+#[test]
+fn where_there_is_room_answers_broken_by_a_sites_loss_go_on_within_two_seconds() {
+    let played = ours(&story(0.25, 80, vec![during(50, 79, lost(0, Loss::Refuse))]));
+    let span = &played.timeline.seconds[50..60];
+    let broken: u32 = span.iter().map(|second| second.broken).sum();
+    let resumed: u32 = span.iter().map(|second| second.resumed).sum();
+    assert!(broken > 100 && resumed * 100 >= broken * 99, "{resumed} of {broken}");
+}
+
+#[test]
+fn a_tenant_at_a_hundred_times_its_rate_slows_nobody_else_by_a_twentieth() {
+    let loud = FaultKind::Tenant { tenant: 500, factor: 100.0 };
+    let played = ours(&story(0.65, 240, vec![during(120, 239, loud)]));
+    let p99 = |range: std::ops::Range<usize>| {
+        let sites = played.timeline.seconds[range].iter().flat_map(|second| &second.sites);
+        let mut times: Vec<f32> = sites.flat_map(|site| site.first_ms.iter().copied()).collect();
+        times.sort_unstable_by(f32::total_cmp);
+        times[times.len() * 99 / 100]
+    };
+    let (before, then) = (p99(20..120), p99(125..235));
+    assert!(then < before * 1.05, "{then} ms, {before} ms before");
+}

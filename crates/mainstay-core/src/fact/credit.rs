@@ -1,6 +1,6 @@
 //! What a gateway decides about sites of ours, their credit and what is refused for want of it.
 
-use crate::message::OrderId;
+use crate::message::{OrderId, PerTier};
 use crate::names::{ModelId, SiteId, TargetId, TierId};
 
 /// One decision.
@@ -66,6 +66,15 @@ pub enum CreditFact {
         id: OrderId,
         /// Where.
         site: Option<SiteId>,
+    },
+    /// What would survive the loss of one site.
+    Readiness {
+        /// Of which model.
+        model: ModelId,
+        /// Without which of its targets.
+        lost: TargetId,
+        /// By tier, in hundredths of what it asks for now.
+        survives: PerTier<u8>,
     },
     /// So much of a site's own sessions go elsewhere now.
     Spilled {

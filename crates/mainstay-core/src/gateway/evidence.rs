@@ -28,14 +28,23 @@ impl Gateway {
         actions: &mut Vec<Action>,
     ) {
         let known = self.targets.get_mut(target);
-        known.last_good = true;
         // What began before our key was refused says nothing of the key.
         let is_proof = started > known.refused_us;
         if is_proof {
             known.auth_refusals = (0, now);
         }
         let was_parked = known.parked.take_if(|_| is_proof);
-        let change = known.health.good(now);
+        // Work that began before the target left UP may end well long after: it says how the target
+        // was, and a controller that is gone leaves its workers' streams flowing.
+        let is_stale = known.health.verdict() != Verdict::Up && started < known.health.since();
+        let change = match is_stale {
+            true => {
+                known.health.attempted(now);
+                None
+            }
+            false => known.health.good(now),
+        };
+        known.last_good |= !is_stale;
         self.note_good(now, target);
         if let Some((class, _)) = was_parked {
             for id in self.parked_with(target, class) {

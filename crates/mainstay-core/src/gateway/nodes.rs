@@ -45,6 +45,7 @@ impl Gateway {
             }
         }
         self.calm(now, actions);
+        self.tell_readiness(now, actions);
     }
 
     fn report_at(&mut self, now: Time, target: TargetId, actions: &mut Vec<Action>) {
@@ -148,7 +149,9 @@ impl Gateway {
         let is_first = !core::mem::replace(&mut running.acked, true);
         let (target, started) = (running.target, running.started);
         if is_first && self.targets.is_node(target) {
-            let held = &mut self.targets.get_mut(target).held;
+            let known = self.targets.get_mut(target);
+            known.last_good = true;
+            let held = &mut known.held;
             held.round_trip(now.since(started));
             held.expects(ack.ttft);
         }
@@ -169,6 +172,7 @@ impl Gateway {
         let standing = life.standing.clone();
         let terms = self.config.fleet.credit;
         let known = self.targets.get_mut(target);
+        known.last_good = true;
         known.held.refused(now, tier_index(tier), &refuse, &terms);
         if terms.mutants.removes(Mutant::OverloadIsStrike) {
             known.last_good = false;

@@ -16,6 +16,10 @@ use crate::time::{Duration, Time};
 /// A site with more of its held credit in use than this, in hundredths, is hot: others come first.
 const HOT: u64 = 85;
 
+/// Where nothing answers, one attempt in so long: as often as a trickle, whatever is wanted. It took
+/// half of all attempts where a controller was gone for hours.
+const ANYWAY: Duration = Duration::from_secs(1);
+
 impl Targets {
     /// The node of `group` where the session is at home. Homes are ranges of one circle, in the
     /// operator's order, so that a small change of shares moves few sessions.
@@ -169,20 +173,28 @@ impl Targets {
     }
 
     /// The node to try although it is not up: one that still grants first, then by last outcomes.
+    /// One that gave no sign of life to the last attempt gets few, and more as soon as it gives one.
     pub fn pick_failed(
         &mut self,
         config: &Config,
         group: &[TargetId],
         (now, demand): (Time, &Demand),
     ) -> Option<TargetId> {
+        let tier = usize::from(demand.rank);
         let fits = |id: &TargetId| {
-            self.is_open_node(config, *id, demand) && self.get(*id).verdict() != Verdict::Up
+            let known = self.get(*id);
+            self.is_open_node(config, *id, demand)
+                && known.verdict() != Verdict::Up
+                && known.held.may_speculate(now, tier)
+                && (known.last_good || now.since(known.tried_anyway) >= ANYWAY)
         };
         let rank = |id: &TargetId| {
             let known = self.get(*id);
             (known.held.rates(now).is_none(), !known.last_good, known.held.srtt(), *id)
         };
-        group.iter().copied().filter(fits).min_by_key(rank)
+        let found = group.iter().copied().filter(fits).min_by_key(rank)?;
+        self.get_mut(found).tried_anyway = now;
+        Some(found)
     }
 
     /// Work a second that the nodes of `group` will take from this gateway; `None` where one of

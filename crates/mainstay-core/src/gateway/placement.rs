@@ -90,8 +90,11 @@ pub struct Target {
     pub window: Option<u64>,
     /// Largest body, learned.
     pub body_max: Option<u64>,
-    /// Whether its last outcome was good, for when nothing better is left.
+    /// Whether its last outcome was good, or a site of ours replied at all: for when nothing better
+    /// is left.
     pub last_good: bool,
+    /// When it was last tried although it was not up and had not answered since.
+    pub tried_anyway: Time,
     /// Average duration of an attempt.
     pub usual: Duration,
     /// Attempts that ended in the last two seconds.

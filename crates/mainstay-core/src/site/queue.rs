@@ -2,8 +2,8 @@
 //!
 //! Tiers share by weight (weighted fair queueing): each has its floor, and of what is left a
 //! higher tier gets four times the next one. Inside a tier, work that goes on with an answer begun
-//! elsewhere is first; then the tenant who was served least (Virtual Token Counter, arXiv
-//! 2401.00588), and of one tenant what expires first. A tenant who comes back starts where those
+//! elsewhere is first, and it does not wait for lower tiers; then the tenant who was served least
+//! (Virtual Token Counter, arXiv 2401.00588), and of one tenant what expires first. A tenant who comes back starts where those
 //! who waited stand, so that nobody saves up. How much may wait is for admission to say, by time.
 
 use crate::cost::CostUnits;
@@ -112,7 +112,9 @@ impl Queue {
         } else {
             waiting.min_by_key(|(tier, lane)| (lane.pass, *tier)).map(|(tier, _)| tier)
         }?;
-        let lane = self.lanes.get_mut(next)?;
+        // An answer that goes on does not wait for a lower tier: its lane pays later.
+        let goes_on = self.lanes[..next].iter().position(|lane| !lane.moving.is_empty());
+        let lane = self.lanes.get_mut(goes_on.unwrap_or(next))?;
         let (expires, work, cost) = lane.pop()?;
         self.virtual_time = self.virtual_time.max(lane.pass);
         lane.pass = lane.pass.saturating_add(cost.0 * WHOLE / lane.share);
@@ -177,18 +179,18 @@ impl Queue {
     }
 
     /// Work that is served before one more of this tier that goes on with an answer: what does the
-    /// same in its lane, and what the others get meanwhile by their shares.
+    /// same in its lane or a higher one, and what higher ones get meanwhile by their shares.
     pub fn ahead_of_moving(&self, tier: TierId) -> CostUnits {
         let position = self.position(tier);
         let Some(own) = self.lanes.get(position) else { return CostUnits::ZERO };
-        let moving: CostUnits = own.moving.values().map(|(_, cost)| *cost).sum();
-        let others = self.lanes.iter().enumerate().filter(|(other, _)| *other != position);
-        let before = others.map(|(other, lane)| match self.is_strict {
-            true if other < position => lane.cost,
-            true => CostUnits::ZERO,
-            false => lane.cost.min(CostUnits(moving.0.saturating_mul(lane.share) / own.share)),
+        let moving = |lane: &Lane| lane.moving.values().map(|(_, cost)| *cost).sum::<CostUnits>();
+        let mine = moving(own);
+        let by_share = |lane: &Lane| CostUnits(mine.0.saturating_mul(lane.share) / own.share);
+        let before = self.lanes[..position].iter().map(|lane| match self.is_strict {
+            true => lane.cost,
+            false => lane.cost.min(by_share(lane)).max(moving(lane)),
         });
-        moving + before.sum()
+        mine + before.sum()
     }
 
     /// Everything that waits, in order of expiry.
@@ -390,6 +392,20 @@ mod tests {
         assert_eq!(queue.expired(Time::from_micros(1_000_001)), Some(waiting(1, 0, 1, 10).work));
         assert_eq!(queue.pop(), Some(waiting(2, 0, 2, 10).work));
         assert_eq!((queue.len(), queue.cost()), (1, CostUnits(10)));
+    }
+
+    #[test]
+    fn moving_work_waits_for_no_lower_tier_and_its_own_pays_later() {
+        let mut queue = Queue::new(&[500, 500], false);
+        for number in 0..40 {
+            queue.push(Waiting { moving: number < 10, ..waiting(number, 0, 1, 10) });
+            queue.push(waiting(100 + number, 1, 1, 10));
+        }
+        assert_eq!(queue.ahead_of_moving(TierId(0)), CostUnits(100));
+        let order: Vec<u64> =
+            (0..18).filter_map(|_| queue.pop()).map(|work| work.attempt.request.0).collect();
+        assert!(order[..10].iter().all(|number| *number < 10), "{order:?}");
+        assert!(order[10..].iter().all(|number| *number >= 100), "what others are owed: {order:?}");
     }
 
     #[test]

@@ -79,6 +79,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
             | CreditFact::Doubt { is_in_doubt: false }
             | CreditFact::PanicEnded { .. }
             | CreditFact::SheddingEnded { .. }
+            | CreditFact::Readiness { .. }
             | CreditFact::Spilled { .. },
         )
         | Fact::Health { to: Verdict::Up | Verdict::Probation, .. } => {

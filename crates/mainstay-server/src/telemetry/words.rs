@@ -2,7 +2,7 @@
 
 use super::Names;
 use mainstay_core::fact::{CreditFact, Fact, How, Outcome, Rung, Verdict, Why};
-use mainstay_core::names::{AttemptId, RequestId, TargetId};
+use mainstay_core::names::{AttemptId, RequestId, TargetId, TierId};
 use std::time::Duration;
 
 /// The request a fact is about; `None` if it is about a target or a site.
@@ -152,6 +152,7 @@ fn credit_kind(fact: &CreditFact) -> &'static str {
         CreditFact::SheddingEnded { .. } => "shedding_ended",
         CreditFact::Doubt { .. } => "self_doubt",
         CreditFact::OrderIgnored { .. } => "order_ignored",
+        CreditFact::Readiness { .. } => "readiness",
         CreditFact::Spilled { .. } => "spilled",
     }
 }
@@ -194,6 +195,17 @@ fn of_credit(names: &Names, fact: &CreditFact) -> String {
             "order {} of author {:016x} is not followed here: too little would stay in service",
             id.seq, id.author
         ),
+        CreditFact::Readiness { model, lost, survives } => {
+            let tiers = (0..).map(TierId).zip(survives).filter(|(_, share)| **share < 100);
+            let short: Vec<String> = tiers
+                .map(|(tier, share)| format!("{share} % of tier {}", names.tier(tier)))
+                .collect();
+            let model = names.model(*model);
+            match short.is_empty() {
+                true => format!("without {} all of {model} would be served", at(lost)),
+                false => format!("without {} of {model}: {}", at(lost), short.join(", ")),
+            }
+        }
         CreditFact::Spilled { target, percent } => {
             format!("{percent} % of the sessions of {} go elsewhere", at(target))
         }

@@ -8,9 +8,9 @@ use super::moment::{Harm, Moment};
 use super::network::{Carried, Way};
 use super::nodes::Reach;
 use super::slab::Key;
-use super::users::user_of;
+use super::users::{PAUSE, user_of};
 use super::workers::{Served, TOKEN};
-use crate::scenario::Trouble;
+use crate::scenario::{Fault, FaultKind, Trouble};
 use crate::service::SequenceId;
 use mainstay_core::cost::CostUnits;
 use mainstay_core::gateway::joint::Standing;
@@ -337,8 +337,19 @@ impl World<'_> {
                 let counts = &mut self.ledger.second(since).tiers[tier];
                 counts.ttft_ms.0 += took.as_secs_f64() * 1000.0;
                 counts.ttft_ms.1 += 1;
+                let is_loud = |fault: &Fault| match fault.kind {
+                    FaultKind::Tenant { tenant, .. } => tenant == user.tenant,
+                    _ => false,
+                };
+                if !self.scenario.faults.iter().any(is_loud) {
+                    let site = &mut self.ledger.second(since).sites[line.1];
+                    site.first_ms.push(took.as_secs_f32() * 1000.0);
+                }
             } else {
                 user.gap = user.gap.max(now.since(user.last));
+            }
+            if let Some(broke) = user.broke.take().filter(|at| now.since(*at) <= PAUSE) {
+                self.ledger.second(broke.since(crate::world::START)).resumed += 1;
             }
             user.last = now;
         }

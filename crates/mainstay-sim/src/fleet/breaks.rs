@@ -81,6 +81,11 @@ impl World<'_> {
             user.attempt = None;
             user.is_charged = sent != Sent::Nothing;
             relayed = user.relayed;
+            if relayed > 0 && user.broke.is_none() {
+                user.broke = Some(self.now);
+                let since = self.now.since(crate::world::START);
+                self.ledger.second(since).broken += 1;
+            }
         }
         self.hang_up(key);
         let report = report(tokens, relayed, false);

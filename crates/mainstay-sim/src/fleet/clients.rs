@@ -98,6 +98,8 @@ pub struct User {
     pub last: Time,
     /// and the longest pause between two.
     pub gap: Duration,
+    /// When the answer broke off, until it goes on.
+    pub broke: Option<Time>,
     /// Sites that this try was at.
     pub sites: u128,
     /// Attempts of this try that went back to a site.
@@ -118,6 +120,7 @@ impl User {
         self.first = None;
         self.last = now;
         self.gap = Duration::ZERO;
+        self.broke = None;
         self.sites = 0;
         self.returns = 0;
         self.is_charged = false;
@@ -330,6 +333,7 @@ fn user(now: Time, whose: (u8, u32), session: Session, size: (u32, u32, u32)) ->
         first: None,
         last: now,
         gap: Duration::ZERO,
+        broke: None,
         sites: 0,
         returns: 0,
         is_charged: false,

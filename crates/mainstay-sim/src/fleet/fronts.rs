@@ -8,7 +8,7 @@ use super::policies::{NEVER, Pulse, fresh_disk};
 use super::{PolicyKind, World};
 use crate::naive::NaiveGateway;
 use crate::scenario::{FaultKind, Lie};
-use mainstay_core::fact::{Fact, Verdict};
+use mainstay_core::fact::{CreditFact, Fact, Verdict};
 use mainstay_core::gateway::{Action, Event, Gateway, Probe};
 use mainstay_core::message::Report;
 use mainstay_core::names::{GatewayId, SiteId, TargetId, Work};
@@ -198,6 +198,11 @@ impl World<'_> {
                 format!("gateway {}", at + 1),
                 words,
             );
+        }
+        if let Fact::Credit(CreditFact::Readiness { model: _, lost, survives }) = &fact {
+            let all = survives[..self.scenario.bench.tiers.len()].to_vec();
+            let seconds = self.since().as_secs_f64();
+            self.ledger.timeline.readiness.push((seconds, lost.0, all));
         }
         self.fact(at, Said::Gateway(fact));
     }

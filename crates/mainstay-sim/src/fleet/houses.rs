@@ -181,6 +181,8 @@ impl World<'_> {
     pub(super) fn reported(&mut self, from: u16, site: u16, report: Report) {
         let site = usize::from(site);
         if self.sites[site].reach == Reach::Open {
+            let since = self.since();
+            self.ledger.second(since).sites[site].reports += 1;
             self.tell_site(site, Event::Report { from: GatewayId(from), report });
         }
     }

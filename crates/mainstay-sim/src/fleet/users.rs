@@ -25,7 +25,7 @@ const ALIKE: CostUnits = CostUnits::whole(1);
 /// See `ALIKE`.
 const LONGER: f64 = 3.0;
 /// Longest pause in a good answer.
-const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of a request's body for each token of its prompt.
 const BYTES: u64 = 4;
 /// Number of the trace among streams of arrivals.

@@ -98,11 +98,20 @@ pub const METRICS: &[Metric] = &[
     of_tier("ttft_mean_s", "mean first-token time, seconds", |look, ask| {
         first_tokens(look.of(ask.range), ask.at)
     }),
+    of_tier("readiness", "least that gateways say would survive the loss of a site", readiness),
+    of_site("ttft_p99_s", "99th percentile of first-token times there, seconds", |look, ask| {
+        ttft_p99(look.of(ask.range), ask.at)
+    }),
+    of_site("ttft_p99_change", "that by that before the first fault, less 1", |look, ask| {
+        let before = ttft_p99(look.of(0..look.first_fault()?), ask.at)?;
+        Some(ttft_p99(look.of(ask.range), ask.at)? / before - 1.0)
+    }),
     of_tier("ttft_worst_s", "mean first-token time of the worst second", ttft_worst),
     of_run("good_of_capacity", "good CU/s by the capacity of the sites there", of_capacity),
     of_run("goodput_of_peak", "good CU/s by that of the run's best half minute or more", of_peak),
     of_run("goodput_of_before", "good CU/s by that before the first fault", of_before),
     of_run("attempts_per_try", "attempts at sites by tries of clients", attempts_per_try),
+    of_run("resumed_ratio", "answers that went on within 2 s, by those that broke then", resumed),
     of_run("recovery_s", "as in the outcome; must exist", |_, ask| ask.recovery),
     of_run("removed_of_capacity", "most capacity that gateways hold for not up", removed),
     of_site("transitions", "changes between up and not up, all gateways", |look, ask| {
@@ -135,6 +144,7 @@ pub const METRICS: &[Metric] = &[
         (!span.is_empty()).then(|| f64::from(refused.sum::<u32>()))
     }),
     of_site("granted_of_capacity", "most credit out by capacity while it is there", granted),
+    of_site("reports_of_before", "most reports in ten seconds, by those before a fault", reports),
     of_site("credit_back_s", "seconds from then until 90 % of its credit is out", credit_back),
     of_site("full_share_s", "seconds from then until all of it is on offer", full_share),
     of_site("ramp_falls", "how often its share on offer falls", ramp_falls),
@@ -198,6 +208,40 @@ fn first_tokens(span: &[Second], tier: usize) -> Option<f64> {
     let times = span.iter().filter_map(|second| second.tiers.get(tier)).map(|tier| tier.ttft_ms);
     let (sum, count) = times.fold((0.0, 0), |all, time| (all.0 + time.0, all.1 + time.1));
     (count > 0).then(|| sum / f64::from(count) / 1000.0)
+}
+
+fn ttft_p99(span: &[Second], site: usize) -> Option<f64> {
+    let all = span.iter().filter_map(|second| second.sites.get(site));
+    let mut times: Vec<f32> = all.flat_map(|site| site.first_ms.iter().copied()).collect();
+    times.sort_unstable_by(f32::total_cmp);
+    let place = (times.len() * 99 / 100).min(times.len().checked_sub(1)?);
+    Some(f64::from(times[place]) / 1000.0)
+}
+
+fn readiness(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let inside = |at: f64| (ask.range.start as f64..ask.range.end as f64).contains(&at);
+    let told = look.timeline.readiness.iter().filter(|(at, ..)| inside(*at));
+    let least = told.filter_map(|(.., all)| all.get(ask.at)).min()?;
+    Some(f64::from(*least) / 100.0)
+}
+
+fn resumed(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let span = look.of(ask.range);
+    let broken: u32 = span.iter().map(|second| second.broken).sum();
+    let resumed: u32 = span.iter().map(|second| second.resumed).sum();
+    (broken > 0).then(|| f64::from(resumed) / f64::from(broken))
+}
+
+fn reports(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    const WINDOW: usize = 10;
+    let of = |second: &Second| second.sites.get(ask.at).map_or(0, |site| site.reports);
+    let before = look.of(0..look.first_fault()?);
+    let usual = f64::from(before.iter().map(of).sum::<u32>()) / before.len() as f64;
+    // What comes after the end is written into the last second.
+    let end = ask.range.end.min(look.len().saturating_sub(1));
+    let windows = look.of(ask.range.start..end).windows(WINDOW);
+    let most = windows.map(|window| window.iter().map(of).sum::<u32>()).max()?;
+    (usual > 0.0).then(|| f64::from(most) / WINDOW as f64 / usual)
 }
 
 fn ttft_worst(look: &Look<'_>, ask: Ask) -> Option<f64> {

@@ -44,6 +44,8 @@ fn calm(scenario: &Scenario) -> Timeline {
         sites: vec![site(100.0), site(100.0), site(100.0), site(0.0)],
         attempts: 240,
         tries: 240,
+        broken: 0,
+        resumed: 0,
         offered_cu: 240.0,
         on_offer: 300.0,
     };
