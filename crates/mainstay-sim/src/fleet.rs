@@ -303,6 +303,10 @@ impl<'a> World<'a> {
                 (None, true) => 0.0,
                 (_, false) => 0.0,
             };
+            seen.carries = match &self.scenario.load.workload {
+                Workload::Alike => seen.capacity.min(node.workers.carries(clients::ANSWER)),
+                Workload::Trace(_) | Workload::Day { .. } => seen.capacity,
+            };
             seen.ramp = node.ramp;
             let is_account = node.account.is_some();
             seen.running = if is_account { node.attempts } else { node.workers.open() };

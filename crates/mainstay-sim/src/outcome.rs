@@ -149,8 +149,10 @@ pub struct SiteSecond {
     pub admitted_cu: Vec<f64>,
     /// Attempts refused.
     pub refused: u32,
-    /// What it can carry at the end of the second, in CU/s; nothing when it is gone.
+    /// What its workers can read at the end of the second, in CU/s; nothing when it is gone.
     pub capacity: f64,
+    /// What it can carry of such requests: its streams may be fewer than that needs.
+    pub carries: f64,
     /// Hundredths of it on offer.
     pub ramp: u8,
     /// Attempts that wait there.

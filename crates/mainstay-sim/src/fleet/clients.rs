@@ -1,6 +1,7 @@
 //! Who asks, and what a client's library does with an answer that is none.
 
 use super::slab::Key;
+use super::workers::{FIRST_TOKEN, TOKEN};
 use crate::scenario::{Clients, Scenario};
 use mainstay_core::cost::CostUnits;
 use mainstay_core::rng::Rng;
@@ -12,6 +13,8 @@ const SESSIONS: usize = 4;
 const PROMPT: u32 = 1000;
 /// See `PROMPT`.
 const OUTPUT: u32 = 200;
+/// How long its answer keeps a stream of an idle worker.
+pub const ANSWER: Duration = FIRST_TOKEN.saturating_add(TOKEN.saturating_mul(OUTPUT - 1));
 /// One session in so many has long prompts, where a scenario tells of sites that cannot take them.
 pub const LONG_EVERY: u64 = 5;
 

@@ -71,6 +71,16 @@ impl Workers {
         self.each.iter().filter(|w| w.is_up).map(|w| w.capacity / w.slow).sum()
     }
 
+    /// What they carry of the bench's own requests, each of which keeps a stream for so long, in CU
+    /// a second: the eight hundred streams of a site do not reach its hundred CU a second.
+    pub fn carries(&self, answer: Duration) -> f64 {
+        let each = |w: &Worker| {
+            let by_streams = f64::from(w.streams) / answer.as_secs_f64();
+            w.capacity.min(by_streams) / w.slow
+        };
+        self.each.iter().filter(|w| w.is_up).map(each).sum()
+    }
+
     /// Streams they can have open.
     pub fn streams(&self) -> u32 {
         self.each.iter().filter(|w| w.is_up).map(|w| w.streams).sum()

@@ -107,7 +107,7 @@ pub const METRICS: &[Metric] = &[
         Some(ttft_p99(look.of(ask.range), ask.at)? / before - 1.0)
     }),
     of_tier("ttft_worst_s", "mean first-token time of the worst second", ttft_worst),
-    of_run("good_of_capacity", "good CU/s by the capacity of the sites there", of_capacity),
+    of_run("good_of_capacity", "good CU/s by what the sites there can carry", of_capacity),
     of_run("goodput_of_peak", "good CU/s by that of the run's best half minute or more", of_peak),
     of_run("goodput_of_before", "good CU/s by that before the first fault", of_before),
     of_run("attempts_per_try", "attempts at sites by tries of clients", attempts_per_try),
@@ -254,7 +254,7 @@ fn greatest(look: &Look<'_>, ask: &Ask, of: impl Fn(&Second) -> Option<f64>) -> 
 
 fn of_capacity(look: &Look<'_>, ask: Ask) -> Option<f64> {
     let span = look.of(ask.range.clone());
-    let capacity: f64 = span.iter().map(|second| look.capacity(second)).sum();
+    let capacity: f64 = span.iter().map(|second| look.carries(second)).sum();
     let mean = capacity / span.len().max(1) as f64;
     (mean > 0.0).then(|| look.goodput(ask.range) / mean)
 }

@@ -44,6 +44,12 @@ impl<'a> Look<'a> {
         ours.map(|(_, site)| site.capacity).sum()
     }
 
+    /// What they can carry of such requests, in CU/s.
+    pub fn carries(&self, second: &Second) -> f64 {
+        let ours = second.sites.iter().enumerate().filter(|(at, _)| self.counts(*at));
+        ours.map(|(_, site)| site.carries).sum()
+    }
+
     /// CU of one request, on the average of the whole run.
     pub fn cost(&self) -> f64 {
         let all = self.of(0..self.len());

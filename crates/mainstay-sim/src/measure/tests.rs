@@ -30,6 +30,7 @@ fn calm(scenario: &Scenario) -> Timeline {
         ..TierSecond::default()
     };
     let site = |capacity: f64| SiteSecond {
+        carries: capacity,
         offered_cu: 0.8 * capacity,
         credited_cu: 0.8 * capacity,
         admitted_cu: vec![0.08 * capacity, 0.24 * capacity, 0.48 * capacity],
