@@ -4,7 +4,7 @@ use super::played::told_of;
 use mainstay_sim::scenario::catalogue::CATALOGUE;
 
 /// Scenarios that are not passed yet. Each must fail, so that one that is mended leaves the list.
-const MISSES: [&str; 9] = ["S01", "S04", "S13", "S22", "S31", "S32", "S35", "S37", "S38"];
+const MISSES: [&str; 2] = ["S37", "S38"];
 
 /// Tests named after the scenarios.
 macro_rules! each {

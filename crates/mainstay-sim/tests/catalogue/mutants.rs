@@ -4,7 +4,7 @@
 use super::played::{scenario, violations};
 use mainstay_core::mutant::{Mutant, Mutants};
 use mainstay_sim::fleet::{PolicyKind, play_with};
-use mainstay_sim::scenario::{FaultKind, Scenario};
+use mainstay_sim::scenario::{Direction, Fault, FaultKind, LinkEffect, Part, Scenario, Which};
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,7 +73,11 @@ const PROOFS: [Proof; 39] = [
         "s01_if_panic_opened_admission_a_site_would_run_more_than_it_can",
     ),
     (Mutant::NoRetryBudget, REQUEST, RETRIES),
-    (Mutant::NoRetryBudget, HERE, "s01_retries_without_a_budget_are_more_than_a_tenth"),
+    (
+        Mutant::NoRetryBudget,
+        HERE,
+        "where_every_link_is_bad_retries_without_a_budget_are_more_than_a_tenth",
+    ),
     (Mutant::OldAttemptUnfenced, REQUEST, "the_fence_and_the_one_outcome_are_needed"),
     (Mutant::OutcomeByBoth, REQUEST, "the_fence_and_the_one_outcome_are_needed"),
     (Mutant::NoRamp, SITE, "without_a_ramp_cold_workers_would_get_everything_at_once"),
@@ -148,8 +152,22 @@ fn s01_overload_taken_for_death_breaks_i7() {
 }
 
 #[test]
-fn s01_retries_without_a_budget_are_more_than_a_tenth() {
-    breaks(&s01(), Mutant::NoRetryBudget, &["I9"]);
+fn where_every_link_is_bad_retries_without_a_budget_are_more_than_a_tenth() {
+    let mut scenario = s01();
+    let effect = LinkEffect { loss: 0.85, ..LinkEffect::default() };
+    scenario.faults = vec![Fault {
+        at: Duration::from_secs(60),
+        until: Some(Duration::from_secs(240)),
+        kind: FaultKind::Link {
+            gateways: Which::All,
+            sites: Which::All,
+            effect,
+            direction: Direction::Both,
+            part: Part::Data,
+        },
+        line: 0,
+    }];
+    breaks(&scenario, Mutant::NoRetryBudget, &["I9"]);
 }
 
 #[test]
