@@ -16,7 +16,7 @@ use crate::time::{Duration, Time};
 /// A site with more of its held credit in use than this, in hundredths, is hot: others come first.
 const HOT: u64 = 85;
 
-/// Where nothing answers, one attempt in so long: as often as a trickle, whatever is wanted. It took
+/// Where nothing answers, one attempt in so long: as often as a trickle, whatever is asked. It took
 /// half of all attempts where a controller was gone for hours.
 const ANYWAY: Duration = Duration::from_secs(1);
 
@@ -173,7 +173,7 @@ impl Targets {
     }
 
     /// The node to try although it is not up: one that still grants first, then by last outcomes.
-    /// One that gave no sign of life to the last attempt gets few, and more as soon as it gives one.
+    /// One that gave the last attempt no sign of life gets few, and more as soon as it gives one.
     pub fn pick_failed(
         &mut self,
         config: &Config,

@@ -3,8 +3,9 @@
 //! Tiers share by weight (weighted fair queueing): each has its floor, and of what is left a
 //! higher tier gets four times the next one. Inside a tier, work that goes on with an answer begun
 //! elsewhere is first, and it does not wait for lower tiers; then the tenant who was served least
-//! (Virtual Token Counter, arXiv 2401.00588), and of one tenant what expires first. A tenant who comes back starts where those
-//! who waited stand, so that nobody saves up. How much may wait is for admission to say, by time.
+//! (Virtual Token Counter, arXiv 2401.00588), and of one tenant what expires first. A tenant who
+//! comes back starts where those who waited stand, so that nobody saves up. How much may wait is
+//! for admission to say, by time.
 
 use crate::cost::CostUnits;
 use crate::message::TIERS_MAX;
