@@ -45,9 +45,7 @@ const BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// What is asked of one model, by level.
 #[derive(Clone, Debug)]
 pub(super) struct Shedding {
-    /// Thousandths of a cost unit in each slot of each level, and their sums.
-    slots: Vec<u64>,
-    sums: Vec<u64>,
+    levels: PerTier<Levels>,
     tiers: PerTier<u64>,
     since: PerTier<Time>,
     slot: u64,
@@ -65,11 +63,50 @@ pub(super) struct Shedding {
     returns: PerTier<Time>,
 }
 
+/// The buckets of one tier. Nothing is kept of a tier that never asked: a gateway may know hundreds
+/// of models.
+#[derive(Clone, Debug, Default)]
+struct Levels {
+    /// Thousandths of a cost unit in each slot of each bucket, slot by slot.
+    slots: Vec<u32>,
+    /// By bucket, over all slots.
+    sums: Vec<u64>,
+}
+
+impl Levels {
+    /// Counts so much, and tells how much of it fits.
+    fn add(&mut self, slot: u64, bucket: usize, cost: u64) -> u64 {
+        if self.sums.is_empty() {
+            self.slots = alloc::vec![0; SLOTS * BUCKETS];
+            self.sums = alloc::vec![0; BUCKETS];
+        }
+        let known = &mut self.slots[(slot % SLOTS as u64) as usize * BUCKETS + bucket];
+        let room = u64::from(u32::MAX - *known);
+        *known += cost.min(room) as u32;
+        self.sums[bucket] += cost.min(room);
+        cost.min(room)
+    }
+
+    /// Forgets a slot, and tells how much was in it.
+    fn forget(&mut self, slot: u64) -> u64 {
+        if self.sums.is_empty() {
+            return 0;
+        }
+        let at = (slot % SLOTS as u64) as usize * BUCKETS;
+        let mut all = 0;
+        for (known, sum) in self.slots[at..at + BUCKETS].iter_mut().zip(&mut self.sums) {
+            let gone = u64::from(core::mem::take(known));
+            *sum -= gone;
+            all += gone;
+        }
+        all
+    }
+}
+
 impl Shedding {
     fn new() -> Shedding {
         Shedding {
-            slots: alloc::vec![0; SLOTS * TIERS_MAX * BUCKETS],
-            sums: alloc::vec![0; TIERS_MAX * BUCKETS],
+            levels: Default::default(),
             tiers: Default::default(),
             since: Default::default(),
             slot: 0,
@@ -115,11 +152,7 @@ impl Shedding {
         if self.tiers[tier] == 0 {
             self.since[tier] = now;
         }
-        let level = tier * BUCKETS + bucket;
-        let slot = (self.slot % SLOTS as u64) as usize;
-        self.slots[slot * TIERS_MAX * BUCKETS + level] += cost;
-        self.sums[level] += cost;
-        self.tiers[tier] += cost;
+        self.tiers[tier] += self.levels[tier].add(self.slot, bucket, cost);
     }
 
     /// Thousandths of a cost unit a second of one tier, over the time since its first where that
@@ -131,7 +164,7 @@ impl Shedding {
 
     /// Whether the level is let in where its tier gets `granted` of `wanted`.
     fn lets_in(&mut self, (tier, bucket): (usize, usize), granted: f64, wanted: f64) -> bool {
-        let levels = &self.sums[tier * BUCKETS..(tier + 1) * BUCKETS];
+        let levels = &self.levels[tier].sums;
         let part = granted / wanted.max(0.1) * self.tiers[tier] as f64;
         let above = levels[..bucket].iter().sum::<u64>() as f64;
         let own = levels[bucket] as f64;
@@ -151,11 +184,8 @@ impl Shedding {
     fn roll(&mut self, now: Time) {
         let slot = now.as_micros() / (WINDOW.as_micros() as u64 / SLOTS as u64);
         for passed in self.slot + 1..=slot.min(self.slot + SLOTS as u64) {
-            let at = (passed % SLOTS as u64) as usize * TIERS_MAX * BUCKETS;
-            for level in 0..TIERS_MAX * BUCKETS {
-                let gone = core::mem::take(&mut self.slots[at + level]);
-                self.sums[level] -= gone;
-                self.tiers[level / BUCKETS] -= gone;
+            for (levels, sum) in self.levels.iter_mut().zip(&mut self.tiers) {
+                *sum -= levels.forget(passed);
             }
         }
         self.slot = self.slot.max(slot);
