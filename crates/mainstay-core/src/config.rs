@@ -50,8 +50,6 @@ pub struct Fleet {
     pub min_sites: u8,
     /// Share of capacity that they leave, in hundredths.
     pub min_capacity: u8,
-    /// Whether a slow first token may be raced at another site.
-    pub hedge: bool,
 }
 
 impl Default for Fleet {
@@ -65,7 +63,6 @@ impl Default for Fleet {
             digest: (Duration::from_secs(1), 3),
             min_sites: 2,
             min_capacity: 30,
-            hedge: false,
         }
     }
 }
