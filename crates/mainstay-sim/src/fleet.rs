@@ -40,6 +40,7 @@ use ledger::Ledger;
 use mainstay_core::mutant::Mutants;
 use mainstay_core::names::{TargetId, Work};
 use mainstay_core::rng::Rng;
+use mainstay_core::table::Table;
 use mainstay_core::time::{Duration, Time};
 use mainstay_core::{gateway, site};
 use moment::{Message, Moment};
@@ -47,8 +48,7 @@ use network::Network;
 use nodes::{GatewayNode, SiteNode};
 use plan::Plan;
 use slab::{Key, Slab};
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 
 /// After the scenario's end nobody asks any more; what is open may take its deadline and this.
@@ -92,33 +92,7 @@ pub fn play_with(scenario: &Scenario, seed: u64, policy: PolicyKind, mutants: Mu
 }
 
 /// Finds attempts by what a site calls them. Nobody iterates over it.
-type Index = HashMap<Work, Key, BuildHasherDefault<Mix>>;
-
-/// A hasher for small keys of whole numbers, the same in every run.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u8(&mut self, word: u8) {
-        self.write_u64(u64::from(word));
-    }
-
-    fn write_u16(&mut self, word: u16) {
-        self.write_u64(u64::from(word));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
+type Index = Table<Work, Key>;
 
 /// A run under way.
 struct World<'a> {
