@@ -14,6 +14,7 @@ mod pool;
 mod queue;
 mod ramp;
 mod streams;
+mod wanted;
 mod workers;
 
 use crate::config::SiteConfig;
@@ -290,6 +291,7 @@ impl Site {
             queued_cost: pool.queue.cost(),
             queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
                 + pool.largest,
+            wanted: pool.wanted.count(),
         })
     }
 
@@ -371,4 +373,6 @@ pub struct Standing {
     pub queued_cost: CostUnits,
     /// The most of it there may be: what is done within the longest patience.
     pub queued_bound: CostUnits,
+    /// Workers that would be the right number: for whoever buys machines, nobody here acts on it.
+    pub wanted: u16,
 }

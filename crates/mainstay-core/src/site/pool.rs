@@ -13,6 +13,7 @@ use crate::share::thousandths;
 use crate::site::grants::{Grants, Supply};
 use crate::site::queue::{Queue, time_for};
 use crate::site::ramp::{Ramp, Step};
+use crate::site::wanted::{Seen, Wanted};
 use crate::site::workers::Workers;
 use crate::time::{Duration, Time};
 
@@ -65,6 +66,8 @@ pub struct Pool {
     pub room: Room,
     /// Whether first tokens are in time.
     pub promise: Promise,
+    /// How many workers would be the right number.
+    pub wanted: Wanted,
     /// The largest request taken in so far.
     pub largest: CostUnits,
     admitted: CostUnits,
@@ -86,6 +89,7 @@ impl Pool {
             ramp: Ramp::whole(),
             room: Room::default(),
             promise: Promise::default(),
+            wanted: Wanted::default(),
             largest: config.pools[position].median,
             admitted: CostUnits::ZERO,
             used: 0.0,
@@ -149,11 +153,24 @@ impl Pool {
         let admitted = core::mem::take(&mut self.admitted).as_f64();
         self.used += USED_STEP * (admitted - self.used);
         let is_late = self.promise.second();
+        self.wanted.second(now, self.seen());
         if is_frozen || self.workers.is_empty() {
             return None;
         }
         let used = self.used / on_offer.as_f64().max(0.001) * 100.0;
         self.ramp.second(now, used as u64, is_late || self.workers.are_slow())
+    }
+
+    /// What this second shows of whether its workers are the right number.
+    fn seen(&self) -> Seen {
+        let work = self.used / self.workers.calibrated().as_f64().max(0.001) * 100.0;
+        let open = u64::from(self.workers.running()) * 100;
+        let streams = u64::from(self.workers.streams()).max(1);
+        Seen {
+            workers: self.workers.count(),
+            used: (work as u64).max(open / streams),
+            returning: self.ramp.percent() < 100,
+        }
     }
 
     /// On offer now, of what an order leaves.
