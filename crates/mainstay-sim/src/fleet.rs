@@ -18,6 +18,7 @@ mod digest;
 mod engines;
 mod faults;
 mod fronts;
+mod hangs;
 mod houses;
 mod invariants;
 mod ledger;
@@ -214,10 +215,13 @@ impl<'a> World<'a> {
             Moment::WorkerGoes { site, worker } => {
                 self.worker_goes(usize::from(site), usize::from(worker));
             }
+            Moment::WorkerStill { site, worker } => {
+                self.worker_still(usize::from(site), usize::from(worker));
+            }
+            Moment::LoopGoesOn(gateway) => self.loop_goes_on(usize::from(gateway)),
             Moment::GatewayStarts(gateway) => self.gateway_starts(usize::from(gateway)),
             Moment::GatewayDies { gateway, again } => {
-                let again = Duration::from_millis(u64::from(again));
-                self.gateway_dies(usize::from(gateway), Some(again));
+                self.content_kills(usize::from(gateway), u64::from(again));
             }
             Moment::ControllerStarts(site) => self.controller_starts(usize::from(site)),
             Moment::WorkersStart { site, cold } => self.workers_start(usize::from(site), cold),
@@ -282,6 +286,8 @@ impl<'a> World<'a> {
                 Workload::Trace(_) | Workload::Day { .. } => seen.capacity,
             };
             seen.ramp = node.ramp;
+            let target = TargetId(at as u16);
+            seen.wanted = node.house.as_ref().map_or(0, |house| house.wanted(self.now, target));
             let is_account = node.account.is_some();
             seen.running = if is_account { node.attempts } else { node.workers.open() };
             seen.queued = node.attempts.saturating_sub(seen.running);

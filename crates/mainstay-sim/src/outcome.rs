@@ -161,6 +161,8 @@ pub struct SiteSecond {
     pub running: u32,
     /// Credit out, in CU/s.
     pub granted: f64,
+    /// Workers that its controller says would be the right number.
+    pub wanted: u16,
     /// Gateways that hold it for up.
     pub up: u16,
     /// Reports of gateways that it answered.

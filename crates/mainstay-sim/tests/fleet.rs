@@ -6,8 +6,8 @@ use mainstay_sim::bench::t3;
 use mainstay_sim::fleet::{Played, PolicyKind, play, play_with};
 use mainstay_sim::outcome::{Second, Tier};
 use mainstay_sim::scenario::{
-    Baseline, Clients, Content, Direction, Fault, FaultKind, LinkEffect, Load, Loss, Part, Process,
-    Scenario, Trouble, Which, Workload,
+    Baseline, COLD, Clients, Content, Direction, Fault, FaultKind, LinkEffect, Load, Loss, Part,
+    Process, Scenario, Trouble, Which, Workload,
 };
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn once(at: u64, kind: FaultKind) -> Fault {
 }
 
 fn lost(site: u16, how: Loss) -> FaultKind {
-    FaultKind::SiteDown { sites: Which::These(vec![site]), how, cold: true }
+    FaultKind::SiteDown { sites: Which::These(vec![site]), how, cold: Some(COLD) }
 }
 
 fn surge(factor: f64) -> FaultKind {
@@ -121,6 +121,48 @@ fn a_lost_site_takes_no_other_with_it() {
         assert!(good(&played, 380..470, None) >= 0.99, "not back, {how:?}");
         assert!(played.run.sites["A"].transitions >= 12, "each gateway saw it go and come");
     }
+}
+
+/// Verdicts of a gateway that were not UP, by the word.
+fn verdicts(played: &Played, gateway: u16) -> Vec<&'static str> {
+    let of_it = played.timeline.health.iter().filter(|each| each.1 == gateway);
+    of_it.map(|each| each.3).filter(|word| *word != "up").collect()
+}
+
+#[test]
+fn workers_that_hang_are_given_up_and_their_site_is_not() {
+    let hung = |share| {
+        let hang = FaultKind::WorkersHung { sites: Which::These(vec![0]), share };
+        let played = ours(&story(0.55, 240, vec![during(60, 120, hang)]));
+        sound(&played);
+        played
+    };
+    assert_eq!(hung(0.1).run.transitions, 0, "a site is more than one of its workers");
+    // A third of what is under way breaks at once: the site may be suspect for a moment.
+    let played = hung(0.3);
+    let away = |second: &Second| second.sites[0].up < 6;
+    let seconds = played.timeline.seconds.iter().filter(|second| away(second)).count();
+    assert!(seconds <= 8, "away for {seconds} s");
+    // What hung was noticed after two seconds, and is moved.
+    assert!(good(&played, 64..230, None) >= 0.99, "{}", good(&played, 64..230, None));
+    assert!(good(&played, 58..64, Some(0)) >= 0.95, "{}", good(&played, 58..64, Some(0)));
+    let capacity = |at: usize| played.timeline.seconds[at].sites[0].capacity;
+    assert!(capacity(100) < 75.0 && capacity(125) > 95.0);
+}
+
+#[test]
+fn a_gateway_whose_loop_stands_still_doubts_itself_and_blames_no_site() {
+    let lag = FaultKind::LoopLag { gateways: Which::These(vec![0]), delay: secs(3) };
+    let story = story(0.5, 200, vec![during(60, 100, lag)]);
+    let played = ours(&story);
+    sound(&played);
+    assert!(played.facts.contains("CreditFact::Doubt"), "{:?}", played.facts);
+    assert_eq!(verdicts(&played, 0), [""; 0]);
+    assert_eq!(played.run.transitions, 0);
+    assert!(good(&played, 130..190, None) >= 0.99);
+    let rule = Mutants::without(Mutant::NoSelfDoubt);
+    let without = play_with(&story, 1, PolicyKind::Mainstay, rule);
+    assert!(!verdicts(&without, 0).is_empty(), "nothing is blamed without doubt either");
 }
 
 #[test]

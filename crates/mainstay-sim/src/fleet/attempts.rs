@@ -137,7 +137,11 @@ impl World<'_> {
         let site = usize::from(start.site.0);
         let Some(user) = self.users.get_mut(owner).filter(|u| u.is_open && u.number == number)
         else {
-            return self.breach("I10", at, format!("{:?} is of nobody", start.attempt));
+            // A loop that stood still may not have read yet that the client left.
+            if self.gateways[at].standstill.is_none() {
+                self.breach("I10", at, format!("{:?} is of nobody", start.attempt));
+            }
+            return;
         };
         let old = user.attempt.take();
         user.returns += u8::from(user.sites & (1 << site) != 0);
@@ -275,6 +279,9 @@ impl World<'_> {
 
     /// A worker's first token of a leg.
     pub(super) fn worked(&mut self, key: Key, leg: u8) {
+        if self.is_hung(key) {
+            return;
+        }
         let Some(attempt) = self.attempts.get(key) else { return };
         let Some(place) = attempt.place.filter(|_| attempt.at_site && attempt.leg == leg) else {
             return;
@@ -292,6 +299,9 @@ impl World<'_> {
 
     /// A worker is done with a leg, or finds that it cannot do it.
     pub(super) fn ended(&mut self, key: Key, leg: u8) {
+        if self.is_hung(key) {
+            return;
+        }
         let Some(attempt) = self.attempts.get_mut(key) else { return };
         if !attempt.at_site || attempt.leg != leg {
             return;

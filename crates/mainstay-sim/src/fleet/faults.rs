@@ -27,13 +27,16 @@ impl World<'_> {
         let fault = &self.scenario.faults[at];
         let until = fault.until.map(|until| START + until);
         match &fault.kind {
-            FaultKind::SiteDown { sites, how, cold: _ } => {
+            FaultKind::SiteDown { sites, how, .. } => {
                 self.each_site(sites, |world, site| world.site_goes(site, *how));
             }
             FaultKind::ControllerDown { sites } => self.each_site(sites, Self::controller_goes),
             FaultKind::WorkersLost { sites, share } => {
                 let over = until.map_or(Duration::ZERO, |until| until.since(self.now));
                 self.each_site(sites, |world, site| world.workers_go(site, *share, over));
+            }
+            FaultKind::WorkersHung { sites, share } => {
+                self.each_site(sites, |world, site| world.workers_hang(site, *share));
             }
             FaultKind::Slow { sites, share, factor } => {
                 self.each_site(sites, |world, site| world.slow(site, *share, *factor));
@@ -66,6 +69,7 @@ impl World<'_> {
                     self.gateway_dies(gateway, Some(*restart));
                 }
             }
+            FaultKind::LoopLag { gateways, delay } => self.loops_lag(gateways, *delay),
             FaultKind::Release { requests, within } => {
                 let rate = f64::from(*requests) / within.as_secs_f64().max(1e-3);
                 let left = Some(*requests);
@@ -108,6 +112,8 @@ impl World<'_> {
                 self.each_site(sites, |world, site| world.site_returns(site, *cold));
             }
             FaultKind::ControllerDown { sites } => self.each_site(sites, Self::controller_starts),
+            FaultKind::WorkersHung { sites, .. } => self.each_site(sites, Self::workers_go_on),
+            FaultKind::LoopLag { gateways, .. } => self.loops_run(gateways),
             FaultKind::Slow { sites, share, factor } => {
                 self.each_site(sites, |world, site| world.slow(site, *share, 1.0 / *factor));
             }
@@ -149,7 +155,7 @@ impl World<'_> {
         }
     }
 
-    fn gateways_of(&self, which: &Which) -> Vec<usize> {
+    pub(super) fn gateways_of(&self, which: &Which) -> Vec<usize> {
         (0..self.gateways.len()).filter(|gateway| holds(which, *gateway)).collect()
     }
 
@@ -184,14 +190,17 @@ impl World<'_> {
         }
     }
 
-    fn site_returns(&mut self, at: usize, cold: bool) {
+    fn site_returns(&mut self, at: usize, cold: Option<f64>) {
         self.sites[at].reach = Reach::Open;
         let node = &mut self.sites[at];
         for worker in 0..node.workers.each.len() {
             node.workers.start(self.now, worker);
         }
+        if let Some(factor) = cold {
+            node.workers.chill(self.now, factor);
+        }
         if node.account.is_none() {
-            self.controller_begins(at, cold);
+            self.controller_begins(at, cold.is_some());
         }
     }
 

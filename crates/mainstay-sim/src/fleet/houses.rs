@@ -10,6 +10,7 @@ use super::slab::Key;
 use super::workers::Workers;
 use super::{PolicyKind, World};
 use crate::naive::NaiveSite;
+use crate::scenario::COLD;
 use crate::service::Sequence;
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Ack, Grant, Refuse, Report};
@@ -101,17 +102,16 @@ impl World<'_> {
                 node.workers.start(self.now, worker);
             }
         }
+        if cold {
+            node.workers.chill(self.now, COLD);
+        }
         self.announce_workers(at, cold);
     }
 
     /// A worker goes, and with it what it was doing.
     pub(super) fn worker_goes(&mut self, at: usize, worker: usize) {
         self.sites[at].workers.lose(worker);
-        let of_it = self.attempts.iter().filter(|(_, attempt)| {
-            usize::from(attempt.site) == at
-                && attempt.place.is_some_and(|place| usize::from(place.worker) == worker)
-        });
-        let lost: Vec<Key> = of_it.map(|(key, _)| key).collect();
+        let lost = self.at_worker(at, worker);
         lost.iter().for_each(|key| self.lose_leg(*key));
         let state = WorkerState::Down;
         self.tell_site(at, Event::Worker { worker: WorkerId(worker as u16), state });
@@ -274,6 +274,7 @@ impl World<'_> {
             attempt.place = Some(Place { served, ..place });
             self.give_engine((at, worker), (key, leg));
         }
+        self.is_placed(key);
         let has = self.plan.true_labels(at);
         self.checks.dispatches(self.now, at, &self.sites[at], (asked, has));
         if is_first {

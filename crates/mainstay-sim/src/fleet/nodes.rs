@@ -1,6 +1,7 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
 use super::engines::Engine;
+use super::hangs::Standstill;
 use super::moment::Harm;
 use super::policies::Pulse;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
@@ -141,6 +142,12 @@ impl House {
         is_over.then(|| format!("{stands:?}"))
     }
 
+    /// How many workers it says would be the right number.
+    pub fn wanted(&self, now: Time, target: TargetId) -> u16 {
+        let House::Ours(site) = self else { return 0 };
+        site.standing(now, target).map_or(0, |stands| stands.wanted)
+    }
+
     /// Whether work goes on although nobody waits for it.
     pub fn ignores_cancels(&self) -> bool {
         matches!(self, House::Naive(_))
@@ -178,6 +185,12 @@ pub struct GatewayNode {
     pub failing: u16,
     /// and whether it doubts itself, by its last digest.
     pub in_doubt: bool,
+    /// Its loop stands still.
+    pub standstill: Option<Standstill>,
+    /// The content it runs, and since when; those that killed it before they had proved themselves.
+    pub runs: (u64, Time),
+    /// See `runs`.
+    pub deadly: Vec<u64>,
     /// The tenant in flight at its last crashes, and at how many.
     pub suspects: (u32, u8),
 }

@@ -27,6 +27,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const USUAL: u64 = 64 << 10;
 /// Seconds over which a gateway's share of failures is told.
 const MINUTE: usize = 60;
+/// Content that has run for so long is good.
+const PROVEN: Duration = Duration::from_secs(3600);
 /// Between the two generations of a removal in two steps.
 const SECOND_STEP: Duration = Duration::from_secs(300);
 
@@ -264,8 +266,23 @@ impl World<'_> {
         }
     }
 
+    /// A process dies of the content it runs.
+    pub(super) fn content_kills(&mut self, at: usize, again: u64) {
+        let (hash, since) = self.gateways[at].runs;
+        if self.now.since(since) < PROVEN {
+            self.gateways[at].deadly.push(hash);
+        }
+        self.gateway_dies(at, Some(Duration::from_millis(again)));
+    }
+
     /// A process runs a content from now on.
     fn run_content(&mut self, at: usize, hash: u64) {
+        if self.gateways[at].deadly.contains(&hash) {
+            self.breach("I11", at, format!("content {hash} that killed it is loaded again"));
+        }
+        if self.gateways[at].runs.0 != hash {
+            self.gateways[at].runs = (hash, self.now);
+        }
         let content = self.policy_source.content(hash).map(|published| published.content.clone());
         let mut config = self.plan.gateway(&self.scenario.bench, at);
         match content {

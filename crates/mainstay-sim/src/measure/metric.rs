@@ -147,6 +147,7 @@ pub const METRICS: &[Metric] = &[
     of_site("reports_of_before", "most reports in ten seconds, by those before a fault", reports),
     of_site("credit_back_s", "seconds from then until 90 % of its credit is out", credit_back),
     of_site("full_share_s", "seconds from then until all of it is on offer", full_share),
+    of_site("workers_wanted_falls", "how often fewer workers are wanted there", wanted_falls),
     of_site("ramp_falls", "how often its share on offer falls", ramp_falls),
     of_site(
         "leaves_after_s",
@@ -372,6 +373,13 @@ fn ramp_falls(look: &Look<'_>, ask: Ask) -> Option<f64> {
         look.of(ask.range).iter().filter_map(|s| Some(s.sites.get(ask.at)?.ramp)).collect();
     let falls = ramps.windows(2).filter(|pair| pair[1] < pair[0]).count();
     (ramps.len() > 1).then_some(falls as f64)
+}
+
+fn wanted_falls(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let of = |second: &Second| second.sites.get(ask.at).map(|site| site.wanted);
+    let wanted: Vec<u16> = look.of(ask.range).iter().filter_map(of).collect();
+    let falls = wanted.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    wanted.iter().any(|count| *count > 0).then_some(falls as f64)
 }
 
 fn leaves_after(look: &Look<'_>, ask: Ask) -> Option<f64> {

@@ -209,6 +209,7 @@ fn keeps_away(kind: &FaultKind) -> bool {
         | FaultKind::ControllerDown { .. }
         | FaultKind::ResolverBlackhole { .. }
         | FaultKind::Poison { .. }
+        | FaultKind::LoopLag { .. }
         | FaultKind::Slow { .. } => true,
         _ => false,
     }
