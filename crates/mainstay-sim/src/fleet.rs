@@ -14,6 +14,7 @@ pub mod workers;
 mod attempts;
 mod breaks;
 mod day;
+mod desks;
 mod digest;
 mod engines;
 mod faults;
@@ -218,6 +219,7 @@ impl<'a> World<'a> {
             Moment::WorkerStill { site, worker } => {
                 self.worker_still(usize::from(site), usize::from(worker));
             }
+            Moment::DeskRound(site) => self.desk_round(usize::from(site)),
             Moment::LoopGoesOn(gateway) => self.loop_goes_on(usize::from(gateway)),
             Moment::GatewayStarts(gateway) => self.gateway_starts(usize::from(gateway)),
             Moment::GatewayDies { gateway, again } => {

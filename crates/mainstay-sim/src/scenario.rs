@@ -211,6 +211,8 @@ pub enum FaultKind {
     SiteDown { sites: Which, how: Loss, cold: Option<f64> },
     /// The controllers are gone, the workers stay.
     ControllerDown { sites: Which },
+    /// The controllers are cut off from their workers, and gateways reach them.
+    ControllerCut { sites: Which },
     /// This share of a site's workers goes, one after the other until `until`.
     WorkersLost { sites: Which, share: f64 },
     /// This share of a site's workers takes work and does nothing more, until they are restarted.

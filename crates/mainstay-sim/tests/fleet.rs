@@ -165,6 +165,43 @@ fn a_gateway_whose_loop_stands_still_doubts_itself_and_blames_no_site() {
     assert!(!verdicts(&without, 0).is_empty(), "nothing is blamed without doubt either");
 }
 
+/// T3 whose first site has a controller that stands by.
+fn with_stand_by(faults: Vec<Fault>) -> Scenario {
+    let mut story = story(0.5, 240, faults);
+    story.bench.sites[0].has_stand_by = true;
+    story
+}
+
+#[test]
+fn a_controller_that_stands_by_takes_over_when_the_other_is_dead_or_cut_off() {
+    let sites = || Which::These(vec![0]);
+    let (down, cut) =
+        (FaultKind::ControllerDown { sites: sites() }, FaultKind::ControllerCut { sites: sites() });
+    for kind in [down, cut] {
+        let played = ours(&with_stand_by(vec![during(60, 180, kind)]));
+        sound(&played);
+        // What was lent lapses, then what was granted does; then gateways come back.
+        let served = |seconds: std::ops::Range<usize>| {
+            let work = |second: &Second| second.sites[0].admitted_cu.iter().sum::<f64>();
+            let length = seconds.len() as f64;
+            played.timeline.seconds[seconds].iter().map(work).sum::<f64>() / length
+        };
+        let (before, during) = (served(30..55), served(120..170));
+        assert!(during >= 0.8 * before, "{during} CU/s after the takeover, {before} before");
+        assert!(good(&played, 75..230, None) >= 0.99, "{}", good(&played, 75..230, None));
+    }
+}
+
+#[test]
+fn a_controller_that_believes_in_votes_it_never_heard_grants_beside_the_other() {
+    let cut = FaultKind::ControllerCut { sites: Which::These(vec![0]) };
+    let story = with_stand_by(vec![during(60, 180, cut)]);
+    assert_eq!(breaches(&ours(&story), &["I3"]), [""; 0]);
+    let rule = Mutants::without(Mutant::OneWayControllerLease);
+    let without = play_with(&story, 1, PolicyKind::Mainstay, rule);
+    assert!(!breaches(&without, &["I3"]).is_empty(), "two controllers, and nobody saw it");
+}
+
 #[test]
 fn the_baseline_goes_down_with_the_site_and_stays_down() {
     let faults = vec![during(60, 180, lost(0, Loss::Refuse)), during(60, 180, surge(1.3))];

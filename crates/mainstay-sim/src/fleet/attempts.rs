@@ -4,6 +4,7 @@
 //! notices by itself (no ack, no beat, no token) is what core's own watch would notice.
 
 use super::World;
+use super::desks::Desk;
 use super::moment::{Harm, Moment};
 use super::network::{Carried, Way};
 use super::nodes::Reach;
@@ -216,6 +217,13 @@ impl World<'_> {
         }
         if node.reach == Reach::Refuses || is_lost {
             return self.tell_harm(key, Harm::Refused);
+        }
+        if let Some(harm) = self.at_desk(at) {
+            return self.tell_harm(key, harm);
+        }
+        if self.sites[at].desk.as_ref().is_some_and(Desk::is_cut) {
+            // It would have to come to a worker.
+            return self.forget(key);
         }
         let since = self.since();
         let seen = &mut self.ledger.second(since).sites[at];

@@ -31,6 +31,9 @@ impl World<'_> {
                 self.each_site(sites, |world, site| world.site_goes(site, *how));
             }
             FaultKind::ControllerDown { sites } => self.each_site(sites, Self::controller_goes),
+            FaultKind::ControllerCut { sites } => {
+                self.each_site(sites, |world, site| world.desk_cut(site, true));
+            }
             FaultKind::WorkersLost { sites, share } => {
                 let over = until.map_or(Duration::ZERO, |until| until.since(self.now));
                 self.each_site(sites, |world, site| world.workers_go(site, *share, over));
@@ -112,6 +115,9 @@ impl World<'_> {
                 self.each_site(sites, |world, site| world.site_returns(site, *cold));
             }
             FaultKind::ControllerDown { sites } => self.each_site(sites, Self::controller_starts),
+            FaultKind::ControllerCut { sites } => {
+                self.each_site(sites, |world, site| world.desk_cut(site, false));
+            }
             FaultKind::WorkersHung { sites, .. } => self.each_site(sites, Self::workers_go_on),
             FaultKind::LoopLag { gateways, .. } => self.loops_run(gateways),
             FaultKind::Slow { sites, share, factor } => {
@@ -160,12 +166,13 @@ impl World<'_> {
     }
 
     /// Attempts of a site that somebody still cares for.
-    fn attempts_of(&self, site: usize) -> Vec<Key> {
+    pub(super) fn attempts_of(&self, site: usize) -> Vec<Key> {
         let of_it = self.attempts.iter().filter(|(_, a)| usize::from(a.site) == site);
         of_it.map(|(key, _)| key).collect()
     }
 
     fn site_goes(&mut self, at: usize, how: Loss) {
+        self.desk_dies(at);
         let node = &mut self.sites[at];
         node.house = None;
         node.tick = None;
@@ -206,6 +213,7 @@ impl World<'_> {
 
     /// The controller dies: what waits in its queue is lost, what runs at a worker goes on.
     fn controller_goes(&mut self, at: usize) {
+        self.desk_loses(at);
         let node = &mut self.sites[at];
         node.house = None;
         node.tick = None;

@@ -1,6 +1,7 @@
 //! Drives the sites' machines, and plays their workers.
 
 use super::attempts::Place;
+use super::desks::Desk;
 use super::digest::Said;
 use super::engines::{self, Engine};
 use super::moment::{Message, Moment, position};
@@ -13,6 +14,7 @@ use crate::naive::NaiveSite;
 use crate::scenario::COLD;
 use crate::service::Sequence;
 use mainstay_core::cost::CostRate;
+use mainstay_core::lease::Terms;
 use mainstay_core::message::{Ack, Grant, Refuse, Report};
 use mainstay_core::names::{GatewayId, TargetId, Work, WorkerId};
 use mainstay_core::site::{Action, Event, Site, WorkerState};
@@ -30,6 +32,8 @@ impl World<'_> {
         let seed = self.seed ^ (at as u64) << 16;
         self.sites.push(SiteNode {
             house: None,
+            desk: (bench.has_stand_by && self.policy == PolicyKind::Mainstay)
+                .then(|| Desk::new(usize::from(workers), self.plan.terms(Terms::CREDIT))),
             account: bench.is_provider.then(|| Account::new(self.now, capacity)),
             reach: Reach::Open,
             epoch: 0,
@@ -44,6 +48,7 @@ impl World<'_> {
         });
         if !bench.is_provider {
             self.controller_starts(at);
+            self.desk_opens(at);
         }
     }
 
@@ -55,13 +60,24 @@ impl World<'_> {
 
     /// The same; its workers' caches may be empty.
     pub(super) fn controller_begins(&mut self, at: usize, cold: bool) {
-        if self.sites[at].house.is_some() || self.sites[at].account.is_some() {
+        let node = &mut self.sites[at];
+        if node.account.is_some() || (node.house.is_some() && node.desk.is_none()) {
             return;
         }
+        node.is_cold = cold;
+        if node.desk.is_some() {
+            return self.desk_begins(at);
+        }
+        self.sites[at].epoch += 1;
+        self.controller_seated(at);
+    }
+
+    /// A controller takes over, with the site's epoch.
+    pub(super) fn controller_seated(&mut self, at: usize) {
+        let cold = self.sites[at].is_cold;
         let seed = self.rng.bits();
         let config = self.plan.site(&self.scenario.bench, at);
         let node = &mut self.sites[at];
-        node.epoch += 1;
         node.tick = None;
         node.house = Some(match self.policy {
             PolicyKind::Mainstay => House::Ours(Box::new(match node.epoch {
@@ -183,11 +199,14 @@ impl World<'_> {
         if self.sites[site].reach == Reach::Open {
             let since = self.since();
             self.ledger.second(since).sites[site].reports += 1;
+            if self.desk_hears(site, from, report) {
+                return;
+            }
             self.tell_site(site, Event::Report { from: GatewayId(from), report });
         }
     }
 
-    fn grant(&mut self, at: usize, to: GatewayId, grant: Grant) {
+    pub(super) fn grant(&mut self, at: usize, to: GatewayId, grant: Grant) {
         let to = position(to);
         self.checks.grants(self.now, at, &self.sites[at], (to, &grant));
         let amount: u64 = grant.rate.iter().map(|rate| rate.0).sum::<u64>() + grant.standby.0;

@@ -53,6 +53,8 @@ pub enum Moment {
     WorkerGoes { site: u16, worker: u16 },
     /// One worker's steps have stood still for long.
     WorkerStill { site: u16, worker: u16 },
+    /// Controllers of a site ask its workers for their votes.
+    DeskRound(u16),
     /// A gateway's loop, which stood still, goes on.
     LoopGoesOn(u16),
     /// A gateway process starts.

@@ -1,5 +1,6 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
+use super::desks::Desk;
 use super::engines::Engine;
 use super::hangs::Standstill;
 use super::moment::Harm;
@@ -211,6 +212,8 @@ pub enum Reach {
 pub struct SiteNode {
     /// Its controller, while it runs; none at a provider.
     pub house: Option<House>,
+    /// Who may be its controller, where one stands by.
+    pub desk: Option<Desk>,
     /// The account, at a provider.
     pub account: Option<Account>,
     /// What it does to connections.

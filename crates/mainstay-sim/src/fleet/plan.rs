@@ -152,7 +152,8 @@ impl Plan {
         Terms::CREDIT.lease
     }
 
-    fn terms(&self, terms: Terms) -> Terms {
+    /// These, with the rules that are taken away.
+    pub fn terms(&self, terms: Terms) -> Terms {
         Terms { mutants: self.mutants, ..terms }
     }
 }

@@ -207,6 +207,7 @@ fn keeps_away(kind: &FaultKind) -> bool {
         | FaultKind::GatewayCrash { .. }
         | FaultKind::SiteDown { .. }
         | FaultKind::ControllerDown { .. }
+        | FaultKind::ControllerCut { .. }
         | FaultKind::ResolverBlackhole { .. }
         | FaultKind::Poison { .. }
         | FaultKind::LoopLag { .. }

@@ -13,6 +13,9 @@ pub fn fault(kind: &FaultKind, bench: &Bench) -> String {
             format!("{} {how}{back}", sites(which))
         }
         FaultKind::ControllerDown { sites: which } => format!("{}: no controller", sites(which)),
+        FaultKind::ControllerCut { sites: which } => {
+            format!("{}: controller cut off from its workers", sites(which))
+        }
         FaultKind::WorkersLost { sites: which, share } => {
             format!("{} loses {} of its workers", sites(which), percent(*share))
         }

@@ -16,9 +16,10 @@ use std::time::Duration;
 const LAG_LEAST: Duration = Duration::from_millis(10);
 
 /// Every kind of fault.
-pub const KINDS: [&str; 35] = [
+pub const KINDS: [&str; 36] = [
     "site-down",
     "controller-down",
+    "controller-cut",
     "workers-lost",
     "workers-hung",
     "slow",
@@ -91,8 +92,8 @@ enum Family {
 
 fn group(kind: &str) -> Family {
     match kind {
-        "site-down" | "controller-down" | "workers-lost" | "workers-hung" | "slow"
-        | "cold-cache" | "move-sessions" | "wrong-label" | "unloadable" | "provider" => {
+        "site-down" | "controller-down" | "controller-cut" | "workers-lost" | "workers-hung"
+        | "slow" | "cold-cache" | "move-sessions" | "wrong-label" | "unloadable" | "provider" => {
             Family::Place
         }
         "link" | "partition" | "lying-health" | "peers-cut" | "resolver-blackhole" => {
@@ -144,6 +145,7 @@ fn place(part: &mut Part<'_>, kind: &str, cast: &Cast) -> Option<FaultKind> {
             FaultKind::SiteDown { sites, how, cold: cold.then_some(factor) }
         }
         "controller-down" => FaultKind::ControllerDown { sites: cast.some_sites(part, "site")? },
+        "controller-cut" => FaultKind::ControllerCut { sites: cast.with_stand_by(part)? },
         "workers-lost" => {
             let share = needed(part, "share", (0.0, 1.0));
             FaultKind::WorkersLost { sites: cast.some_sites(part, "site")?, share: share? }

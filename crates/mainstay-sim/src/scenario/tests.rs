@@ -168,6 +168,7 @@ fn what_hangs_and_what_comes_back_cold_is_read_and_checked() {
     assert!(matches!(kind, FaultKind::SiteDown { cold: Some(7.0), .. }));
     for (more, wanted) in [
         ("kind = \"workers-hung\"\nsite = \"B\"\n", "fault.share"),
+        ("kind = \"controller-cut\"\nsite = \"A\"\n", "nobody stands by there"),
         ("kind = \"loop-lag\"\ngateway = 2\n", "fault.delay"),
         ("kind = \"loop-lag\"\ndelay = \"3s\"\n", "fault.gateway"),
         ("kind = \"loop-lag\"\ngateway = 2\ndelay = \"0s\"\n", "no loop is ever sooner"),

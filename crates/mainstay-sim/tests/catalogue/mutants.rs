@@ -29,7 +29,7 @@ const EACH_OF_HEALTH: &str = "each_rule_taken_away_has_a_counter_example";
 const RETRIES: &str = "retries_stay_within_a_tenth_and_the_bucket_only_because_they_are_rationed";
 
 /// Every rule, and one or more places that miss it.
-const PROOFS: [Proof; 46] = [
+const PROOFS: [Proof; 47] = [
     (Mutant::LeaseFromReceipt, LEASE, EACH_OF_THE_LEASE),
     (Mutant::GrantWithoutNonce, LEASE, EACH_OF_THE_LEASE),
     (Mutant::NoSilenceAfterTakeover, LEASE, EACH_OF_THE_LEASE),
@@ -44,6 +44,11 @@ const PROOFS: [Proof; 46] = [
     (Mutant::RefusalRaisesCredit, LEASE, EACH_OF_THE_LEASE),
     (Mutant::WorkersIgnoreEpochs, OFFICE, EACH_OF_THE_VOTES),
     (Mutant::OneWayControllerLease, OFFICE, EACH_OF_THE_VOTES),
+    (
+        Mutant::OneWayControllerLease,
+        FLEET,
+        "a_controller_that_believes_in_votes_it_never_heard_grants_beside_the_other",
+    ),
     (
         Mutant::PublishWithoutCompare,
         PUBLISHER,
