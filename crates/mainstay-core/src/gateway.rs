@@ -14,7 +14,7 @@ mod fit;
 pub mod health;
 mod hearsay;
 pub mod held;
-pub mod in_service;
+pub mod indirect;
 pub mod joint;
 pub mod latency;
 mod nodes;
@@ -180,6 +180,9 @@ pub struct Gateway {
     /// Whether there are sites of ours or peers.
     is_fleet: bool,
     hearsay: hearsay::Hearsay,
+    /// The orders in force,
+    ordered: Vec<Order>,
+    /// and those of them that stand.
     orders: Vec<Order>,
     /// Orders told as ignored.
     ignored: BTreeSet<OrderId>,
@@ -215,6 +218,7 @@ impl Gateway {
             hour: 0,
             is_fleet,
             hearsay,
+            ordered: Vec::new(),
             orders: Vec::new(),
             ignored: BTreeSet::new(),
             listed,
