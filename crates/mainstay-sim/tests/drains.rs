@@ -101,4 +101,6 @@ fn obeyed_as_they_come_two_drains_leave_one_site_of_three() {
     let free = good(&played, 0..3, MOVED);
     println!("good of all {free:.4} where each order is judged by who gave it");
     assert!(free < 0.7 && share(&played, 1) < 0.01, "{free}");
+    let rules: Vec<&str> = played.run.violations.iter().map(|wrong| wrong.rule.as_str()).collect();
+    assert!(rules.contains(&"I5"), "{rules:?}");
 }
