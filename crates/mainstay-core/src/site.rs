@@ -22,9 +22,10 @@ use crate::cost::{CostRate, CostUnits};
 use crate::drift::Level;
 use crate::fact::SiteFact;
 use crate::lease::Granter;
-use crate::message::{Ack, Grant, Offer, Open, Order, Refuse, Report};
+use crate::message::{Ack, Grant, Offer, Open, Order, OrderId, Refuse, Report};
 use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId, Work, WorkerId};
+use crate::orders::Orders;
 use crate::rng::Rng;
 use crate::table::Table;
 use crate::time::{Duration, Time};
@@ -69,7 +70,7 @@ pub enum Event {
         /// How it stands.
         state: WorkerState,
     },
-    /// The orders in force for this site.
+    /// All orders that a gateway knows, those that end others among them.
     Orders(Vec<Order>),
     /// A deadline passed.
     Tick,
@@ -150,6 +151,10 @@ pub struct Site {
     attempts: Table<Work, Attempt>,
     legs: Legs,
     rng: Rng,
+    /// What gateways told of orders.
+    orders: Orders,
+    /// Orders told as ignored.
+    ignored: Vec<OrderId>,
     offer: Offer,
     /// Hundredths of the capacity that orders leave.
     cap: u8,
@@ -218,6 +223,8 @@ impl Site {
             attempts: Table::default(),
             legs: Legs::default(),
             rng: Rng::new(seed),
+            orders: Orders::default(),
+            ignored: Vec::new(),
             offer: Offer::Open,
             cap: 100,
             is_frozen: false,
@@ -244,7 +251,7 @@ impl Site {
             Event::Ended { work, cost } => self.ended(now, work, cost, actions),
             Event::Lost(work) => self.lost(now, work, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
-            Event::Orders(orders) => self.orders(now, &orders, actions),
+            Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Tick => {}
         }
     }
@@ -256,7 +263,8 @@ impl Site {
         let expiry = expiry.filter(|_| is_dropping).map(|at| (at, "an attempt waits too long"));
         let grace = self.grace.map(|at| (at, "the grace of a drain ends"));
         let look = Some((self.look, "capacity, ramp and promise are looked at"));
-        [expiry, grace, look].into_iter().flatten().min()
+        let order = self.orders.deadline().map(|at| (at, "the end of an order"));
+        [expiry, grace, order, look].into_iter().flatten().min()
     }
 
     /// What it decides by.
@@ -317,6 +325,7 @@ impl Site {
             self.grace = None;
             self.hand_back_all(now, actions);
         }
+        self.lapse_orders(now, actions);
         if self.look <= now {
             self.look = now + LOOK;
             for position in 0..self.pools.len() {

@@ -441,3 +441,27 @@ fn a_grant_for_what_is_not_there_is_ignored() {
     let is_done = |fact: &Fact| matches!(fact, Fact::Closed { outcome: Outcome::Done, .. });
     assert!(rig.facts.iter().any(is_done));
 }
+
+#[test]
+fn a_tier_that_got_less_than_it_asked_for_leaves_lower_tiers_what_they_hold() {
+    let paid = |granted: u64| {
+        let mut rig = Rig::new();
+        // More is asked for than the highest tier will be granted, in the first case.
+        for session in 0..20 {
+            rig.asks(0, session << 58);
+            rig.asks(FREE, session << 58);
+        }
+        rig.pass(REPORT);
+        rig.all_grant(rates(granted, 0, 10), 0);
+        rig.pass(REPORT / 2);
+        let credited = (0..40u64).map(|session| {
+            rig.asks(0, session << 58);
+            rig.latest().1
+        });
+        credited.filter(|open| open.tier.0 == 0 && open.credited).count()
+    };
+    let (short, served) = (paid(2), paid(100));
+    println!("paid for: {short} of a tier that is short, {served} of one that is not");
+    assert!(short < 10, "{short}");
+    assert!(served > 30, "{served}");
+}

@@ -18,6 +18,7 @@ mod desks;
 mod digest;
 mod engines;
 mod faults;
+mod floors;
 mod fronts;
 mod hangs;
 mod houses;
@@ -39,6 +40,7 @@ use clients::{Crowd, Offer, Source, User};
 use digest::Said;
 use invariants::Checks;
 use ledger::Ledger;
+use mainstay_core::gateway::placement::Target;
 use mainstay_core::mutant::Mutants;
 use mainstay_core::names::{TargetId, Work};
 use mainstay_core::rng::Rng;
@@ -47,7 +49,7 @@ use mainstay_core::time::{Duration, Time};
 use mainstay_core::{gateway, site};
 use moment::{Message, Moment};
 use network::Network;
-use nodes::{GatewayNode, SiteNode};
+use nodes::{Front, GatewayNode, House, SiteNode};
 use plan::Plan;
 use slab::{Key, Slab};
 use std::collections::BTreeSet;
@@ -148,7 +150,12 @@ impl<'a> World<'a> {
             index: Index::default(),
             messages: Slab::default(),
             ledger: Ledger::new(scenario),
-            checks: Checks::new(plan.gateways, &names, scenario.bench.tiers.len()),
+            checks: Checks::new(
+                plan.gateways,
+                &names,
+                scenario.bench.tiers.len(),
+                plan.service(&scenario.bench),
+            ),
             in_force: vec![false; scenario.faults.len()],
             rng: Rng::new(seed ^ 0x776f_726c_6400_0000),
             moments: 0,
@@ -295,14 +302,27 @@ impl<'a> World<'a> {
             seen.queued = node.attempts.saturating_sub(seen.running);
             seen.granted = node.granted(self.now) as f64 / 1000.0;
             seen.up = ups[at];
-            if node.account.is_none() && node.house.is_some() {
+            if node.house.as_ref().is_some_and(House::is_open) {
                 second.on_offer += seen.capacity * f64::from(node.ramp) / 100.0;
             }
         }
     }
 
-    /// No site's tables are over their bounds.
+    /// No table is over its bound, and enough is in service.
     fn bounds(&mut self) {
+        for at in 0..self.gateways.len() {
+            if let Some(Front::Ours(gateway)) = &self.gateways[at].front {
+                let out = |(_, known): (_, &Target)| known.shut;
+                let out: Vec<bool> = gateway.targets().iter().map(out).collect();
+                let bytes = gateway.held_bytes();
+                self.checks.candidates(self.now, at, &out);
+                self.checks.holds(self.now, at, bytes);
+            }
+        }
+        // A site whose controller is gone is closed by nobody's order.
+        let is_out = |node: &SiteNode| node.house.as_ref().is_some_and(|house| !house.is_open());
+        let out: Vec<bool> = self.sites.iter().map(is_out).collect();
+        self.checks.open_sites(self.now, &out);
         for at in 0..self.sites.len() {
             let target = TargetId(at as u16);
             let house = self.sites[at].house.as_ref();
@@ -330,7 +350,7 @@ impl<'a> World<'a> {
         self.leaks();
         let floors: Vec<f64> = self.scenario.bench.tiers.iter().map(|tier| tier.floor).collect();
         let gateways = self.gateways.iter().filter(|gateway| gateway.front.is_some()).count();
-        let shed = invariants::floors(&self.ledger.timeline, &floors, gateways as u16);
+        let shed = floors::floors(&self.ledger.timeline, &floors, gateways as u16);
         self.checks.violations.extend(shed);
         let policy = match self.policy {
             PolicyKind::Mainstay => "mainstay",

@@ -21,6 +21,9 @@ use crate::mutant::{Mutant, Mutants};
 use crate::time::{Duration, Time};
 use alloc::collections::VecDeque;
 
+/// Why a target leaves UP that this gateway did not see fail itself.
+pub const INDIRECT: &str = "probes failed and nothing was tried";
+
 /// Times and counts of the automaton. `PUBLISHED` are those of `docs/protocol.md` §5.3; the
 /// checker of every input sequence runs the same code with few and small ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -413,7 +416,7 @@ impl Health {
         if self.verdict != Verdict::Up || !is_idle || !is_missing || !may_remove {
             return None;
         }
-        let change = self.turn(now, Verdict::Suspect, "probes failed and nothing was tried");
+        let change = self.turn(now, Verdict::Suspect, INDIRECT);
         self.indirect = true;
         change
     }

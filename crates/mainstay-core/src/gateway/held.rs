@@ -50,6 +50,8 @@ pub struct Held {
     /// When the first report was sent: since then the reports count their time.
     began: Option<Time>,
     is_full: bool,
+    /// By tier: the last grant was less than was asked for.
+    is_short: PerTier<bool>,
     lapse_told: bool,
     srtt: Option<Duration>,
     ttft: Duration,
@@ -177,6 +179,8 @@ impl Held {
         }
         let given = all(&grant.rate);
         let asked = all(&self.demand);
+        let short = |tier: usize| grant.rate[tier].0 * 100 < self.demand[tier].0 * SATISFIED;
+        self.is_short = core::array::from_fn(short);
         self.is_full = given != CostRate::ZERO && given.0 * 100 < asked.0 * SATISFIED;
         news.is_back = core::mem::take(&mut self.lapse_told);
         self.ttft = grant.ttft;
@@ -325,7 +329,10 @@ impl Held {
         if self.levels[tier] > 0 {
             return Some(Purse::Tier(tier));
         }
-        let lower = (tier + 1..TIERS_MAX).rev().find(|of| self.levels[*of] > 0);
+        // A site gives a tier less than it asks for only where lower ones have no more than their
+        // floors: those are not for higher tiers, however much these still want.
+        let may_take = |of: &usize| !self.is_short[tier] && self.levels[*of] > 0;
+        let lower = (tier + 1..TIERS_MAX).rev().find(may_take);
         let standby = (self.standby > 0).then_some(Purse::Standby);
         lower.map(Purse::Tier).or(standby)
     }

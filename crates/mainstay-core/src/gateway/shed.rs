@@ -125,6 +125,14 @@ impl Shedding {
         self.asked
     }
 
+    /// About how many bytes it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let levels = |levels: &Levels| {
+            levels.slots.len() * size_of::<u32>() + levels.sums.len() * size_of::<u64>()
+        };
+        size_of::<Shedding>() + self.levels.iter().map(levels).sum::<usize>()
+    }
+
     /// Whether lower tiers asked for something lately.
     pub(super) fn has_below(&self, rank: u8) -> bool {
         self.tiers.iter().skip(usize::from(rank) + 1).any(|sum| *sum > 0)

@@ -82,7 +82,7 @@ impl World<'_> {
         }
         self.tell_gateway(at, Event::Tick);
         let node = &self.gateways[at];
-        let orders = node.policy.as_ref().map(|p| p.orders(node.clock.local(self.now)));
+        let orders = node.policy.as_ref().map(|p| p.in_force(node.clock.local(self.now)));
         if let Some(orders) = orders.filter(|orders| !orders.is_empty()) {
             self.tell_gateway(at, Event::Orders(orders));
         }

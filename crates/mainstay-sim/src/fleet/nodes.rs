@@ -11,6 +11,7 @@ use crate::scenario::Trouble;
 use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::gateway::{self, Gateway};
+use mainstay_core::message::Offer;
 use mainstay_core::names::TargetId;
 use mainstay_core::policy::Policy;
 use mainstay_core::policy::disk::Disk;
@@ -132,6 +133,14 @@ impl House {
         match self {
             House::Ours(_) => true,
             House::Naive(site) => site.is_healthy(now),
+        }
+    }
+
+    /// Whether no order keeps new work from it.
+    pub fn is_open(&self) -> bool {
+        match self {
+            House::Ours(site) => site.offer() == Offer::Open,
+            House::Naive(_) => true,
         }
     }
 

@@ -235,7 +235,12 @@ fn at_rest(look: &Look<'_>) -> Range<usize> {
     let mut changes = vec![WARM_UP, look.len()];
     let returning = look.scenario.clients.retry_after_max.as_secs() as usize;
     for fault in &look.scenario.faults {
-        let end = fault.until.unwrap_or(fault.at).as_secs() as usize + returning;
+        let end = match &fault.kind {
+            // An order ends by itself.
+            FaultKind::Override { life, .. } => fault.at + *life,
+            _ => fault.until.unwrap_or(fault.at),
+        };
+        let end = end.as_secs() as usize + returning;
         changes.extend((fault.at.as_secs() as usize..=end).step_by(1));
     }
     for (at, pair) in look.timeline.seconds.windows(2).enumerate() {
