@@ -127,6 +127,11 @@ pub const METRICS: &[Metric] = &[
             .then(|| look.timeline.health.iter().filter(is_down).count() as f64)
     }),
     of_site("overshoot", "credited arrivals above capacity, worst second, by it", overshoot),
+    of_site(
+        "beyond_credit",
+        "credited arrivals above what credit lets be spent in a second, worst second, by it",
+        beyond_credit,
+    ),
     of_site("share", "share of all admitted work", |look, ask| look.share(ask.at, ask.range)),
     of_site("share_swing", "share of admitted work, peak to peak", share_swing),
     of_site(
@@ -313,6 +318,23 @@ pub fn excess(look: &Look<'_>, site: usize, at: usize) -> Option<f64> {
     let credited = span.iter().filter_map(|s| s.sites.get(site)).map(|site| site.credited_cu);
     let mean = credited.sum::<f64>() / span.len().max(1) as f64;
     (capacity > 0.0).then(|| ((mean - capacity) / capacity).max(0.0))
+}
+
+/// Half a second of unspent credit may be spent with that of the second itself. Credit that was
+/// out a lease ago may be spent by work that is still on its way.
+fn beyond_credit(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    const SPENT_AT_ONCE: f64 = 1.5;
+    const LEASE: usize = 2;
+    // In the last second stands all that came after the end.
+    let end = ask.range.end.min(look.len().saturating_sub(1));
+    let above = |at: usize| {
+        let lately = look.of(at.saturating_sub(LEASE)..at + 1);
+        let granted = lately.iter().filter_map(|s| Some(s.sites.get(ask.at)?.granted));
+        let most = SPENT_AT_ONCE * granted.max_by(f64::total_cmp)?;
+        let spent = look.timeline.seconds.get(at)?.sites.get(ask.at)?.credited_cu;
+        (most > 0.0).then(|| (spent / most - 1.0).max(0.0))
+    };
+    (ask.range.start..end).filter_map(above).max_by(f64::total_cmp)
 }
 
 /// Share of all admitted work, peak to peak over windows that chance does not move.

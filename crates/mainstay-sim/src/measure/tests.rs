@@ -169,6 +169,16 @@ fn credited_arrivals_above_capacity_may_last_a_second() {
 }
 
 #[test]
+fn a_burst_may_spend_half_a_second_of_credit_more_and_nothing_beyond() {
+    let scenario = story("[[expect]]\nmetric = \"beyond_credit\"\nmax = 0.0\n");
+    let mut timeline = calm(&scenario);
+    timeline.seconds[200].sites[1].credited_cu = 150.0;
+    assert_eq!(judged(&scenario, &timeline).violations, []);
+    timeline.seconds[200].sites[1].credited_cu = 156.0;
+    assert_eq!(rules(&judged(&scenario, &timeline)), ["expect.0"]);
+}
+
+#[test]
 fn shares_that_swing_at_rest_break_q6() {
     let scenario = story("");
     let mut timeline = calm(&scenario);
