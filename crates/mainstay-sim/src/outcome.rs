@@ -77,6 +77,9 @@ pub struct Site {
     pub transitions: u64,
 }
 
+/// How the mark begins that a site makes where it grants a gateway nothing for its clock.
+pub const NO_CREDIT: &str = "its clock runs apart: no credit";
+
 /// What happened second by second, for measuring and for the report.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {

@@ -11,9 +11,11 @@ use super::slab::Key;
 use super::workers::Workers;
 use super::{PolicyKind, World};
 use crate::naive::NaiveSite;
+use crate::outcome::NO_CREDIT;
 use crate::scenario::COLD;
 use crate::service::Sequence;
 use mainstay_core::cost::CostRate;
+use mainstay_core::fact::SiteFact;
 use mainstay_core::lease::Terms;
 use mainstay_core::message::{Ack, Grant, Refuse, Report};
 use mainstay_core::names::{GatewayId, TargetId, Work, WorkerId};
@@ -184,6 +186,11 @@ impl World<'_> {
             }
             Action::Fact(fact) => {
                 let node = self.gateways_in_all() + at;
+                if let SiteFact::Drift { from, is_closed: true, .. } = &fact {
+                    let words = format!("{NO_CREDIT} for gateway {}", from.0 + 1);
+                    let name = self.scenario.bench.sites[at].name.clone();
+                    self.ledger.mark(self.since(), name, words);
+                }
                 self.fact(node, Said::Site(fact));
             }
         }

@@ -1,7 +1,7 @@
 //! The metrics that an expectation may name.
 
 use super::span::{Look, is_up};
-use crate::outcome::{Second, TierSecond};
+use crate::outcome::{NO_CREDIT, Second, TierSecond};
 use crate::scenario::Expect;
 use std::ops::Range;
 
@@ -151,6 +151,19 @@ pub const METRICS: &[Metric] = &[
     of_site("granted_of_capacity", "most credit out by capacity while it is there", granted),
     of_site("reports_of_before", "most reports in ten seconds, by those before a fault", reports),
     of_site("credit_back_s", "seconds from then until 90 % of its credit is out", credit_back),
+    of_site(
+        "drift_closed_s",
+        "seconds from then until a gateway whose clock runs apart gets no credit there",
+        |look, ask| {
+            let name = look.timeline.sites.get(ask.at)?;
+            let mut marks = look.timeline.marks.iter();
+            let from = ask.range.start as f64;
+            let is_it = |mark: &&(f64, String, String)| {
+                mark.0 >= from && mark.1 == *name && mark.2.starts_with(NO_CREDIT)
+            };
+            marks.find(is_it).map(|mark| mark.0 - from)
+        },
+    ),
     of_site("full_share_s", "seconds from then until all of it is on offer", full_share),
     of_site("workers_wanted_falls", "how often fewer workers are wanted there", wanted_falls),
     of_site("ramp_falls", "how often its share on offer falls", ramp_falls),

@@ -29,7 +29,7 @@ const EACH_OF_HEALTH: &str = "each_rule_taken_away_has_a_counter_example";
 const RETRIES: &str = "retries_stay_within_a_tenth_and_the_bucket_only_because_they_are_rationed";
 
 /// Every rule, and one or more places that miss it.
-const PROOFS: [Proof; 47] = [
+const PROOFS: [Proof; 49] = [
     (Mutant::LeaseFromReceipt, LEASE, EACH_OF_THE_LEASE),
     (Mutant::GrantWithoutNonce, LEASE, EACH_OF_THE_LEASE),
     (Mutant::NoSilenceAfterTakeover, LEASE, EACH_OF_THE_LEASE),
@@ -41,6 +41,7 @@ const PROOFS: [Proof; 47] = [
         SITE,
         "with_drift_unwatched_a_clock_that_runs_apart_would_still_get_credit",
     ),
+    (Mutant::DriftUnwatched, HERE, "s36_unwatched_a_clock_that_runs_apart_keeps_its_credit"),
     (Mutant::RefusalRaisesCredit, LEASE, EACH_OF_THE_LEASE),
     (Mutant::WorkersIgnoreEpochs, OFFICE, EACH_OF_THE_VOTES),
     (Mutant::OneWayControllerLease, OFFICE, EACH_OF_THE_VOTES),
@@ -61,6 +62,7 @@ const PROOFS: [Proof; 47] = [
     (Mutant::CrashForgotten, HERE, "s12_content_that_killed_its_process_must_not_be_loaded_again"),
     (Mutant::CrashForgotten, ADOPTION, "content_whose_crash_is_forgotten_crashes_again"),
     (Mutant::InServiceBySender, ORDERS, "judged_by_the_sender_two_partial_drains_leave_too_little"),
+    (Mutant::InServiceBySender, HERE, "s08_judged_by_the_sender_two_drains_leave_too_little"),
     (Mutant::OrdersByArrival, ORDERS, "in_the_order_of_arrival_two_gateways_keep_different_sites"),
     (Mutant::ProbesUncapped, EVIDENCE, "s05_uncapped_lying_probes_remove_more"),
     (Mutant::ProbesUncapped, HERE, "s05_uncapped_probes_remove_more_than_a_third"),
@@ -194,6 +196,25 @@ fn s01_if_panic_opened_admission_a_site_would_run_more_than_it_can() {
 #[test]
 fn s01_without_a_ramp_cold_caches_get_more_than_they_can_do() {
     breaks(&s01(), Mutant::NoRamp, &["L3"]);
+}
+
+#[test]
+fn s08_judged_by_the_sender_two_drains_leave_too_little() {
+    let mut scenario = scenario("S08");
+    scenario.duration = Duration::from_secs(425);
+    scenario.expects.clear();
+    breaks(&scenario, Mutant::InServiceBySender, &["I5"]);
+}
+
+#[test]
+fn s36_unwatched_a_clock_that_runs_apart_keeps_its_credit() {
+    let mut scenario = scenario("S36");
+    scenario.duration = Duration::from_secs(240);
+    scenario.expects.retain(|expect| expect.metric == "drift_closed_s");
+    scenario.expects[0].until = None;
+    scenario.faults.retain(|fault| fault.at >= Duration::from_secs(150));
+    scenario.faults[0].until = Some(Duration::from_secs(235));
+    breaks(&scenario, Mutant::DriftUnwatched, &["expect.0"]);
 }
 
 #[test]
