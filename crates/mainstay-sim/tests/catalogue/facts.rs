@@ -21,6 +21,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("Fact::Learned", "requests of the benches fit every window: gateway_facts"),
     ("Fact::ContinuationOff", "sites of ours always continue: gateway_facts"),
     ("CreditFact::OrderIgnored", "S08 gives one order at a time: gateway_fleet, model_policy"),
+    ("SiteFact::OrderIgnored", "the same: drains, site/tells"),
     ("PolicyFact::CanarySilent", "no canary is lost for a quarter of an hour: policy/tests"),
     ("PolicyFact::NothingToRun", "no disk is lost: policy/tests"),
 ];
