@@ -8,6 +8,7 @@ mod bars;
 mod metric;
 mod rules;
 mod span;
+mod step;
 
 pub use metric::{METRICS, Metric, Per};
 pub use span::last_fault_end;
@@ -24,6 +25,7 @@ pub fn judge(scenario: &Scenario, timeline: &Timeline, run: &mut Run) {
     rules::ledger(&look, run);
     rules::liveness(&look, run);
     rules::bounds(&look, run);
+    step::overshoot(&look, run);
     bars::overload(&look, run);
     bars::tiers(&look, run);
     bars::attempts(&look, run);

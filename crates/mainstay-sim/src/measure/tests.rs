@@ -233,3 +233,31 @@ fn a_request_without_an_outcome_breaks_the_ledger() {
     let run = judged(&scenario, &timeline);
     assert_eq!(rules(&run), ["ledger"], "{:?}", run.violations);
 }
+
+#[test]
+fn a_share_that_goes_a_tenth_beyond_its_new_place_after_a_step_breaks_q6() {
+    let scenario = read::scenario("X", STORY).expect("a right file");
+    // From 120 s on A carries three tenths, after some seconds of more than that.
+    let returning = |most: f64| {
+        let mut timeline = calm(&scenario);
+        for (at, second) in timeline.seconds.iter_mut().enumerate().skip(60) {
+            let share = match at {
+                60..120 => 0.0,
+                125..140 => most,
+                _ => 0.3,
+            };
+            for (site, part) in [share, (1.0 - share) / 2.0, (1.0 - share) / 2.0].iter().enumerate()
+            {
+                second.sites[site].admitted_cu = vec![240.0 * part];
+            }
+        }
+        judged(&scenario, &timeline)
+    };
+    let told = |most: f64| {
+        let run = returning(most);
+        let beyond = run.violations.iter().filter(|wrong| wrong.detail.contains("overshoots"));
+        beyond.map(|wrong| (wrong.rule.clone(), wrong.node.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(0.38), []);
+    assert_eq!(told(0.45), [(String::from("Q6"), String::from("A"))]);
+}
