@@ -91,6 +91,14 @@ pub fn play_with(scenario: &Scenario, seed: u64, policy: PolicyKind, mutants: Mu
     world.finish()
 }
 
+/// Plays a point of a sweep: until its verdict is in, see `measure::is_settled`.
+pub fn play_point(scenario: &Scenario, seed: u64, policy: PolicyKind) -> Played {
+    let mut world = World::new(scenario, seed, policy, Mutants::NONE);
+    world.is_point = true;
+    world.play();
+    world.finish()
+}
+
 /// Finds attempts by what a site calls them. Nobody iterates over it.
 type Index = Table<Work, Key>;
 
@@ -100,6 +108,8 @@ struct World<'a> {
     plan: Plan,
     policy: PolicyKind,
     seed: u64,
+    /// It ends when its verdict is in.
+    is_point: bool,
     now: Time,
     end: Time,
     calendar: Calendar<Moment>,
@@ -133,6 +143,7 @@ impl<'a> World<'a> {
             scenario,
             policy,
             seed,
+            is_point: false,
             now: START,
             end: START + scenario.duration,
             calendar: Calendar::default(),
@@ -291,6 +302,17 @@ impl<'a> World<'a> {
                 second.on_offer += seen.capacity * f64::from(node.ramp) / 100.0;
             }
         }
+        self.end_if_judged();
+    }
+
+    /// A point of a sweep ends here, if nothing that comes later changes its verdict.
+    fn end_if_judged(&mut self) {
+        let played = self.since().as_secs() as usize;
+        let timeline = &mut self.ledger.timeline;
+        if self.is_point && crate::measure::is_settled(self.scenario, timeline, played) {
+            self.end = self.now;
+            timeline.seconds.truncate(played);
+        }
     }
 
     /// No site's tables are over their bounds.
@@ -337,6 +359,8 @@ impl<'a> World<'a> {
             by_tier: Default::default(),
             sites: Default::default(),
             recovery_s: None,
+            good_during: None,
+            good_after: None,
             transitions: 0,
             attempts_per_request: 0.0,
             facts_digest: format!("{:016x}", self.checks.digest.value()),
