@@ -95,6 +95,14 @@ pub fn play_with(scenario: &Scenario, seed: u64, policy: PolicyKind, mutants: Mu
     world.finish()
 }
 
+/// Plays a point of a sweep: until its verdict is in, see `measure::is_settled`.
+pub fn play_point(scenario: &Scenario, seed: u64, policy: PolicyKind) -> Played {
+    let mut world = World::new(scenario, seed, policy, Mutants::NONE);
+    world.is_point = true;
+    world.play();
+    world.finish()
+}
+
 /// Finds attempts by what a site calls them. Nobody iterates over it.
 type Index = Table<Work, Key>;
 
@@ -104,6 +112,8 @@ struct World<'a> {
     plan: Plan,
     policy: PolicyKind,
     seed: u64,
+    /// It ends when its verdict is in.
+    is_point: bool,
     now: Time,
     end: Time,
     calendar: Calendar<Moment>,
@@ -137,6 +147,7 @@ impl<'a> World<'a> {
             scenario,
             policy,
             seed,
+            is_point: false,
             now: START,
             end: START + scenario.duration,
             calendar: Calendar::default(),
@@ -306,6 +317,17 @@ impl<'a> World<'a> {
                 second.on_offer += seen.capacity * f64::from(node.ramp) / 100.0;
             }
         }
+        self.end_if_judged();
+    }
+
+    /// A point of a sweep ends here, if nothing that comes later changes its verdict.
+    fn end_if_judged(&mut self) {
+        let played = self.since().as_secs() as usize;
+        let timeline = &mut self.ledger.timeline;
+        if self.is_point && crate::measure::is_settled(self.scenario, timeline, played) {
+            self.end = self.now;
+            timeline.seconds.truncate(played);
+        }
     }
 
     /// No table is over its bound, and enough is in service.
@@ -365,6 +387,8 @@ impl<'a> World<'a> {
             by_tier: Default::default(),
             sites: Default::default(),
             recovery_s: None,
+            good_during: None,
+            good_after: None,
             transitions: 0,
             attempts_per_request: 0.0,
             facts_digest: format!("{:016x}", self.checks.digest.value()),

@@ -187,16 +187,16 @@ pub fn is_up(word: &str) -> bool {
 
 /// When the last fault has ended, in seconds; nothing where there is none.
 pub fn last_fault_end(scenario: &Scenario) -> Option<usize> {
-    let end = |fault: &Fault| {
-        let restart = match fault.kind {
-            FaultKind::CrashAll { restart, .. } | FaultKind::GatewayCrash { restart, .. } => {
-                restart
-            }
-            _ => std::time::Duration::ZERO,
-        };
-        seconds(fault.until.unwrap_or(fault.at) + restart)
+    scenario.faults.iter().map(fault_end).max()
+}
+
+/// When a fault has ended, in seconds: what crashed has started again.
+pub fn fault_end(fault: &Fault) -> usize {
+    let restart = match fault.kind {
+        FaultKind::CrashAll { restart, .. } | FaultKind::GatewayCrash { restart, .. } => restart,
+        _ => std::time::Duration::ZERO,
     };
-    scenario.faults.iter().map(end).max()
+    seconds(fault.until.unwrap_or(fault.at) + restart)
 }
 
 fn keeps_away(kind: &FaultKind) -> bool {

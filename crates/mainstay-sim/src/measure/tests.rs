@@ -48,6 +48,7 @@ fn calm(scenario: &Scenario) -> Timeline {
         broken: 0,
         resumed: 0,
         offered_cu: 240.0,
+        put_off_cu: 0.0,
         on_offer: 300.0,
     };
     let word = |text: &&str| (*text).to_string();
@@ -69,6 +70,8 @@ fn judged(scenario: &Scenario, timeline: &Timeline) -> Run {
         by_tier: BTreeMap::new(),
         sites: BTreeMap::new(),
         recovery_s: None,
+        good_during: None,
+        good_after: None,
         transitions: 0,
         attempts_per_request: 0.0,
         facts_digest: String::new(),
