@@ -105,6 +105,33 @@ fn a_session_stays_at_its_home_while_there_is_credit_and_homes_share_sessions() 
 }
 
 #[test]
+fn a_session_without_credit_at_home_is_tried_there_while_its_home_is_well() {
+    let mut rig = Rig::new();
+    let (at_home, _) = rig.arrive(FREE, 1);
+    for (held, stays) in [(2, true), (0, false)] {
+        for _ in 0..20 {
+            rig.pass(REPORT);
+            for target in 0..3 {
+                let own = if TargetId(target) == at_home.target { held } else { 50 };
+                rig.grants(target, rates(0, 0, own), 0);
+            }
+            rig.arrive(FREE, 1);
+        }
+        // The second of these spends what the first left.
+        let [_, next] = [0, 1].map(|_| rig.arrive(FREE, 1));
+        let (start, open) = rig.arrive(FREE, 1);
+        assert_eq!(start.target == at_home.target, stays, "{next:?}");
+        assert_eq!(open.credited, !stays);
+        let before = rig.starts.len();
+        if stays {
+            rig.refuses(&start, Reason::Overloaded, false);
+            assert_eq!(rig.starts.len(), before + 1, "it goes to where there is credit");
+            assert!(rig.latest().1.credited && rig.latest().0.target != at_home.target);
+        }
+    }
+}
+
+#[test]
 fn the_highest_tier_borrows_from_lower_ones_and_the_lowest_only_from_standby() {
     for (tier, rates, standby, is_credited) in [
         (ENTERPRISE, rates(0, 0, 20), 0, true),

@@ -267,6 +267,15 @@ impl Held {
         !self.is_off() && most > 0 && self.levels[tier] >= most
     }
 
+    /// Work a second that sessions at home here may come to: what is held, and where the site gave
+    /// all that was asked for, this gateway's even part of the offer. What is held follows demand
+    /// at a fixed slack, so by it alone no home would ever be well used.
+    pub fn may_use(&self, now: Time, gateways: u16) -> CostRate {
+        let held = self.rates(now).map_or(CostRate::ZERO, |(rates, _)| rates);
+        let is_short = self.is_full || held == CostRate::ZERO;
+        if is_short { held } else { held.max(self.part(gateways)) }
+    }
+
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
     /// gave less than was asked for has no more; any other may have all that it offers.
     pub fn supply(&self, now: Time) -> Option<CostRate> {

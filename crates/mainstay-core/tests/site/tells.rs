@@ -173,6 +173,24 @@ fn work_without_credit_goes_ahead_of_lower_tiers_that_wait_and_never_of_its_own(
 }
 
 #[test]
+fn without_credit_a_higher_tier_waits_where_lower_ones_are_let_in_above_their_floors() {
+    let mut site = one_worker(1000);
+    let large = |number, tier| {
+        let cost = CostUnits::whole(4);
+        Open { credited: false, cost, tier: TierId(tier), ..open(number) }
+    };
+    for number in 0..6 {
+        tell(&mut site, 10, Event::Open(Open { tier: TierId(2), ..open(number) }));
+    }
+    assert_eq!(refusals(&tell(&mut site, 11, Event::Open(large(100, 2)))), [Reason::Overloaded]);
+    // Six units less a floor of half a one give way, for two seconds.
+    for number in 101..104 {
+        assert_eq!(acks(&tell(&mut site, 12, Event::Open(large(number, 0)))), [true]);
+    }
+    assert_eq!(refusals(&tell(&mut site, 13, Event::Open(large(104, 0)))), [Reason::Overloaded]);
+}
+
+#[test]
 fn an_answer_that_goes_on_waits_ahead_of_first_attempts_but_not_for_long() {
     let mut site = one_worker(1);
     for number in 0..10 {
