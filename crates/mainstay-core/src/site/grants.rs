@@ -180,9 +180,7 @@ impl Grants {
         let amount = supply.capacity.percent(100 + u32::from(config.overcommit));
         let amount = amount.percent(u32::from(supply.ramp)).less(waiting);
         let room = CostRate(self.granter.room(now, from, amount.0, terms));
-        // What does not fit is cut as it was shared: no tier loses its floor to another.
-        rate = tiers(&rate, &self.floors, room);
-        standby = standby.min(room.less(rate.iter().copied().sum()));
+        cut(&mut rate, &mut standby, room);
         self.at_least(own, (&mut rate, &mut standby), room);
         (rate, standby)
     }
@@ -222,5 +220,16 @@ impl Grants {
                 *standby = CostRate::ZERO;
             }
         }
+    }
+}
+
+/// Standby first, then from the lowest tier, until it fits.
+fn cut(rate: &mut PerTier<CostRate>, standby: &mut CostRate, room: CostRate) {
+    let sum = rate.iter().copied().sum::<CostRate>() + *standby;
+    let mut excess = sum.less(room);
+    for part in core::iter::once(standby).chain(rate.iter_mut().rev()) {
+        let less = excess.min(*part);
+        *part -= less;
+        excess -= less;
     }
 }

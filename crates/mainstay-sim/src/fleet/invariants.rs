@@ -192,7 +192,7 @@ impl Checks {
         }
     }
 
-    /// A gateway sends nothing to the sites that are `out` by orders or by probes alone (I5).
+    /// A gateway sends nothing new to the sites that are `out` by orders (I5).
     pub fn candidates(&mut self, now: Time, gateway: usize, out: &[bool]) {
         if let Some(detail) = too_few(&self.service, out) {
             self.breach(now, "I5", gateway, detail);
