@@ -190,13 +190,15 @@ pub fn last_fault_end(scenario: &Scenario) -> Option<usize> {
     scenario.faults.iter().map(fault_end).max()
 }
 
-/// When a fault has ended, in seconds: what crashed has started again.
+/// When a fault has ended, in seconds: what crashed has started again, who was
+/// released has asked.
 pub fn fault_end(fault: &Fault) -> usize {
-    let restart = match fault.kind {
+    let takes = match fault.kind {
         FaultKind::CrashAll { restart, .. } | FaultKind::GatewayCrash { restart, .. } => restart,
+        FaultKind::Release { within, .. } => within,
         _ => std::time::Duration::ZERO,
     };
-    seconds(fault.until.unwrap_or(fault.at) + restart)
+    seconds(fault.until.unwrap_or(fault.at) + takes)
 }
 
 fn keeps_away(kind: &FaultKind) -> bool {

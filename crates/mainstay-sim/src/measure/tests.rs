@@ -264,3 +264,34 @@ fn a_share_that_goes_a_tenth_beyond_its_new_place_after_a_step_breaks_q6() {
     assert_eq!(told(0.38), []);
     assert_eq!(told(0.45), [(String::from("Q6"), String::from("A"))]);
 }
+
+#[test]
+fn what_a_fault_put_off_is_load_when_it_comes() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    // For half a minute a quarter fails, while as much comes again.
+    for second in &mut timeline.seconds[120..150] {
+        second.put_off_cu = 60.0;
+        for tier in &mut second.tiers {
+            (tier.good, tier.shed) = (tier.offered * 3 / 4, tier.offered - tier.offered * 3 / 4);
+        }
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(!rules(&run).contains(&"L3"), "{:?}", run.violations);
+    assert!(run.recovery_s.is_some_and(|recovery| recovery < 10.0), "{:?}", run.recovery_s);
+    timeline.seconds.iter_mut().for_each(|second| second.put_off_cu = 0.0);
+    assert!(rules(&judged(&scenario, &timeline)).contains(&"L3"));
+}
+
+#[test]
+fn a_point_is_judged_once_its_load_has_been_servable_for_long_enough() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    assert!(!is_settled(&scenario, &timeline, 199) && is_settled(&scenario, &timeline, 200));
+    assert!(could_recover(&scenario, &timeline));
+    timeline.seconds[150].offered_cu = 3000.0;
+    assert!(!is_settled(&scenario, &timeline, 200) && is_settled(&scenario, &timeline, 231));
+    timeline.seconds.iter_mut().for_each(|second| second.offered_cu = 280.0);
+    assert!(!is_settled(&scenario, &timeline, 600), "never servable");
+    assert!(!could_recover(&scenario, &timeline));
+}
