@@ -39,9 +39,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Those times are spread by so much either way, so that what was refused together does not come
 /// back together.
 const AGAIN_SPREAD: f64 = 0.2;
-/// What waits is taken off what the lowest tiers are granted: so long after, they send that much
-/// less.
-const GIVES_WAY: Duration = Duration::from_secs(2);
+/// Lower tiers give way for so much of what they are let in. Enough for what overdrew its credit;
+/// with two seconds, after a crash at nine tenths of capacity, they were shed for longer.
+const GIVES_WAY: Duration = Duration::from_millis(200);
 /// Seconds over which first tokens are judged,
 const JUDGED: usize = 5;
 /// of which so many must have late ones: then it has lasted,
