@@ -1,7 +1,9 @@
 //! Q6 after a step: shares of traffic go to their new place, and beyond it by a tenth at most.
 //!
 //! A step is the beginning or the end of a fault. It is looked at where nothing else changes for
-//! long enough that the new place can be told: no fault, no step of a ramp, no verdict.
+//! long enough that the new place can be told: no fault, no step of a ramp, no verdict. A share
+//! that ends where it was has no new place: where a flood fills every site for some seconds, the
+//! emptier one takes more of it, and that is right.
 
 use super::rules::WARM_UP;
 use super::span::Look;
@@ -21,7 +23,7 @@ const PLACE: usize = 30;
 /// Requests in a window: the standard deviation of a share among a thousand is a hundredth and a
 /// half.
 const ENOUGH: f64 = 1000.0;
-/// A share that ends as near as this to where it was has no direction.
+/// A share that ends as near as this to where it was has no new place.
 const SAME: f64 = 0.02;
 
 /// One violation for each site, at most.
@@ -58,12 +60,11 @@ fn beyond(look: &Look<'_>, site: usize, rests: Range<usize>) -> Option<f64> {
     let wide = (wide.ceil() as usize).max(5);
     let windows = rests.start..(rests.start + REST).saturating_sub(wide);
     let shares = windows.filter_map(|at| look.share(site, at..at + wide));
-    let further = shares.map(|share| match place - before {
-        moved if moved > SAME => share - place,
-        moved if moved < -SAME => place - share,
-        _ => (share - place).abs(),
-    });
-    further.max_by(f64::total_cmp)
+    let moved = place - before;
+    if moved.abs() <= SAME {
+        return None;
+    }
+    shares.map(|share| (share - place) * moved.signum()).max_by(f64::total_cmp)
 }
 
 fn steps(look: &Look<'_>) -> Vec<usize> {
