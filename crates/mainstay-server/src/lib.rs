@@ -1,6 +1,8 @@
 //! Acts: sockets, clocks, files and tasks around the machines of `mainstay-core`.
 
 pub mod admin;
+pub mod attempt;
+pub mod dialect;
 pub mod drive;
 pub mod embedded;
 pub mod error;
@@ -10,6 +12,7 @@ pub mod run;
 pub mod setup;
 pub mod tasks;
 pub mod telemetry;
+pub mod upstream;
 pub mod worker;
 
 pub use run::run;

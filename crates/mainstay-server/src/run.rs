@@ -6,16 +6,16 @@
 mod door;
 
 use crate::admin::{Admin, Ready};
+use crate::attempt::roster::Roster;
+use crate::attempt::{Account, Site};
 use crate::drive::Drive;
 use crate::embedded::Desk;
-use crate::gateway::attempt::{Account, Site};
-use crate::gateway::roster::Roster;
 use crate::gateway::stream::Sites;
-use crate::gateway::upstream::{self, Origin, OriginOptions};
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::setup::{Http2, Listeners, Provider, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
+use crate::upstream::{self, Origin, OriginOptions};
 use crate::worker::Worker;
 use door::{Door, House};
 use hyper::service::service_fn;

@@ -83,7 +83,7 @@ pub enum Upstream {
 #[derive(Clone, Debug)]
 pub struct Provider {
     /// The dialect's name, e.g. `deepseek`.
-    pub dialect: Arc<crate::gateway::dialect::Dialect>,
+    pub dialect: Arc<crate::dialect::Dialect>,
     /// Base URL without trailing slash, e.g. `https://api.deepseek.com`.
     pub base_url: String,
     /// The key, if the provider wants one.

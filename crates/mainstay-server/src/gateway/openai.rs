@@ -3,10 +3,10 @@
 //! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
 
 use super::auth::{Keys, Stranger};
-use super::dialect::event::Endpoint;
-use super::dialect::request::{Call, Format, Invalid};
 use super::stream::client::Client;
 use super::stream::{Relay, Sites};
+use crate::dialect::event::Endpoint;
+use crate::dialect::request::{Call, Format, Invalid};
 use crate::error;
 use crate::http::{BodyError, ResponseBody, json, read_body};
 use crate::setup::Bounds;

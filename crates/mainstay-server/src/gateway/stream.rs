@@ -8,11 +8,11 @@ pub mod answer;
 pub mod client;
 mod piece;
 
-use super::attempt::{Attempt, Fault, Item, Question, Site};
-use super::dialect::event::{Chunk, Endpoint, Finish};
-use super::dialect::plain::Plain;
-use super::dialect::request::{Call, Relayed};
-use super::roster;
+use crate::attempt::roster;
+use crate::attempt::{Attempt, Fault, Item, Question, Site};
+use crate::dialect::event::{Chunk, Endpoint, Finish};
+use crate::dialect::plain::Plain;
+use crate::dialect::request::{Call, Relayed};
 use crate::drive::{Command, Drive};
 use crate::telemetry::Direction;
 use answer::{Answer, Leg};

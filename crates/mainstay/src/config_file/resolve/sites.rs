@@ -5,7 +5,7 @@ use crate::catalog::{self, Offer};
 use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
-use mainstay_server::gateway::dialect::Dialect;
+use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, Provider, Secret, Upstream};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

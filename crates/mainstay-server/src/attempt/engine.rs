@@ -1,10 +1,10 @@
 //! An attempt at the embedded engine: the client's call as an order, and what the engine says as
 //! an attempt's items.
 
-use super::attempt::{Fault, Item};
-use super::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
-use super::dialect::request::{Call, Relayed};
-use super::dialect::shape::{self, Head};
+use super::{Fault, Item};
+use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
+use crate::dialect::request::{Call, Relayed};
+use crate::dialect::shape::{self, Head};
 use crate::embedded::{self, Counted, Desk, Order, Prompt, Raw, Said, Taste};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::{ANSWER_TOKENS, CHOICES_MAX};

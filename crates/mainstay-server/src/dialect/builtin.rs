@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 macro_rules! files {
     ($($name:literal),*) => {
-        [$(($name, include_str!(concat!("../../../dialects/", $name, ".toml")))),*]
+        [$(($name, include_str!(concat!("../../dialects/", $name, ".toml")))),*]
     };
 }
 

@@ -3,18 +3,19 @@
 //! It decides nothing. It can be dropped at any moment, which closes the connection or stops the
 //! engine's work within a step.
 
-use super::dialect::Reply as Refused;
-use super::dialect::event::{Chunk, Endpoint, Event};
-use super::dialect::plain::{self, Plain};
-use super::dialect::reader::Reader;
-use super::dialect::request::{Call, Edit, Outgoing, Relayed, write};
-use super::dialect::{Auth, Dialect};
-use super::embedded;
-use super::roster::Roster;
-use super::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
+pub mod engine;
+pub mod roster;
+
+use crate::dialect::Reply as Refused;
+use crate::dialect::event::{Chunk, Endpoint, Event};
+use crate::dialect::plain::{self, Plain};
+use crate::dialect::reader::Reader;
+use crate::dialect::request::{Call, Edit, Outgoing, Relayed, write};
+use crate::dialect::{Auth, Dialect};
 use crate::embedded::Desk;
 use crate::setup::Secret;
 use crate::telemetry::format_request;
+use crate::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -23,6 +24,7 @@ use mainstay_core::fact::{How, Rung};
 use mainstay_core::gateway::Start;
 use mainstay_core::gateway::request::Sent;
 use mainstay_core::names::{ErrorClass, Failure};
+use roster::Roster;
 use std::sync::Arc;
 
 /// The most that is read of an error's body (C12).
@@ -115,7 +117,7 @@ pub struct Attempt(Source);
 
 enum Source {
     Provider(Box<Exchange>),
-    Engine(embedded::Answer),
+    Engine(engine::Answer),
     /// It could not even be written down.
     Stillborn(Option<Failure>),
 }
@@ -150,7 +152,7 @@ impl Attempt {
     pub fn open(site: &Site, question: &Question<'_>) -> Attempt {
         match site {
             Site::Provider(account) => Attempt(provider(account, question)),
-            Site::Engine(desk) => Attempt(match embedded::Answer::begin(desk, order(question)) {
+            Site::Engine(desk) => Attempt(match engine::Answer::begin(desk, order(question)) {
                 Ok(answer) => Source::Engine(answer),
                 Err(failure) => Source::Stillborn(Some(failure)),
             }),
@@ -329,10 +331,10 @@ fn told(event: Event) -> Item {
     }
 }
 
-fn order<'a>(question: &Question<'a>) -> embedded::Question<'a> {
+fn order<'a>(question: &Question<'a>) -> engine::Question<'a> {
     let start = question.start;
     let name = format_request(start.attempt.request);
-    embedded::Question {
+    engine::Question {
         call: question.call,
         relayed: question
             .relayed

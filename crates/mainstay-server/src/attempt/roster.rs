@@ -3,9 +3,9 @@
 //!
 //! In the background: no request waits for it, and no decision follows from it.
 
-use super::attempt::{Account, head};
-use super::upstream::Outbound;
+use super::{Account, head};
 use crate::drive::Drive;
+use crate::upstream::Outbound;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use mainstay_core::gateway::Start;
@@ -36,7 +36,7 @@ impl Roster {
 }
 
 /// `account` said that the model of `start` is not there: the operator is told what is.
-pub(super) fn suggest(account: &Arc<Account>, drive: &Arc<Drive>, start: &Start) {
+pub(crate) fn suggest(account: &Arc<Account>, drive: &Arc<Drive>, start: &Start) {
     if !account.roster.is_new(&start.model) {
         return;
     }
