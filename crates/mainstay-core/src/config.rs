@@ -3,7 +3,7 @@
 //! The file a person writes is turned into this by the binary, which checks it and names line and
 //! key of what is wrong. Here everything is present, resolved and within bounds.
 
-use crate::cost::{CostRate, CostUnits};
+use crate::cost::{CostRate, CostUnits, Price};
 use crate::lease::Terms;
 use crate::mutant::Mutants;
 use crate::names::{GatewayId, SiteId, TargetId};
@@ -50,6 +50,8 @@ pub struct Fleet {
     pub min_sites: u8,
     /// Share of capacity that they leave, in hundredths.
     pub min_capacity: u8,
+    /// What work is taken to cost.
+    pub price: Price,
 }
 
 impl Default for Fleet {
@@ -63,6 +65,7 @@ impl Default for Fleet {
             digest: (Duration::from_secs(1), 3),
             min_sites: 2,
             min_capacity: 30,
+            price: Price::default(),
         }
     }
 }

@@ -12,6 +12,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+/// A site of ours says so often that it is at work on an attempt.
+pub const BEAT: Duration = Duration::from_millis(500);
 /// Tiers that a policy may have.
 pub const TIERS_MAX: usize = 8;
 

@@ -13,6 +13,7 @@ use crate::dialect::reader::Reader;
 use crate::dialect::request::{Call, Edit, Outgoing, Relayed, write};
 use crate::dialect::{Auth, Dialect};
 use crate::embedded::Desk;
+use crate::handover;
 use crate::setup::Secret;
 use crate::telemetry::format_request;
 use crate::upstream::{Origin, Outbound, Reply, ReplyBody, SendError};
@@ -23,7 +24,8 @@ use http::{HeaderMap, Method, StatusCode};
 use mainstay_core::fact::{How, Rung};
 use mainstay_core::gateway::Start;
 use mainstay_core::gateway::request::Sent;
-use mainstay_core::names::{ErrorClass, Failure};
+use mainstay_core::message::{Ack, Refuse};
+use mainstay_core::names::{AttemptId, ErrorClass, Failure};
 use roster::Roster;
 use std::sync::Arc;
 
@@ -41,6 +43,8 @@ pub enum Site {
     Provider(Arc<Account>),
     /// The embedded engine.
     Engine(Desk),
+    /// A site of ours, through its node.
+    Node(Arc<Account>),
 }
 
 /// A provider account.
@@ -66,6 +70,10 @@ pub enum Item {
     Life,
     /// A worker of ours is at work on it.
     Beat,
+    /// A site of ours took it in.
+    Ack(Ack),
+    /// A site of ours did not take it in, or hands it back before its first token.
+    Refused(Refuse),
     /// Part of the answer.
     Chunk(Chunk),
     /// The whole answer to a plain request.
@@ -101,12 +109,14 @@ pub struct Question<'a> {
     pub relayed: Option<Relayed<'a>>,
     /// Whether the client wants a stream.
     pub stream: bool,
+    /// The name of its tier.
+    pub tier: &'a str,
 }
 
 impl Site {
     /// Closes every connection.
     pub async fn shutdown(&self) {
-        if let Site::Provider(account) = self {
+        if let Site::Provider(account) | Site::Node(account) = self {
             account.origin.shutdown().await;
         }
     }
@@ -126,6 +136,8 @@ enum Source {
 struct Exchange {
     account: Arc<Account>,
     endpoint: Endpoint,
+    /// At a site of ours: which attempt.
+    at_node: Option<AttemptId>,
     /// Reads the stream; `None` where a plain reply was asked for.
     reader: Option<Box<Reader>>,
     phase: Phase,
@@ -151,7 +163,7 @@ impl Attempt {
     /// Opens an attempt. Nothing is sent before the first `next`.
     pub fn open(site: &Site, question: &Question<'_>) -> Attempt {
         match site {
-            Site::Provider(account) => Attempt(provider(account, question)),
+            Site::Provider(account) | Site::Node(account) => Attempt(provider(account, question)),
             Site::Engine(desk) => Attempt(match engine::Answer::begin(desk, order(question)) {
                 Ok(answer) => Source::Engine(answer),
                 Err(failure) => Source::Stillborn(Some(failure)),
@@ -169,7 +181,7 @@ impl Attempt {
             Source::Engine(answer) => answer.next().await,
             Source::Provider(exchange) => loop {
                 if let Some(item) = exchange.step().await {
-                    return item;
+                    return exchange.of_node(item);
                 }
             },
         }
@@ -179,7 +191,9 @@ impl Attempt {
     pub fn ready(&mut self) -> Option<Item> {
         match &mut self.0 {
             Source::Provider(exchange) => match &mut exchange.phase {
-                Phase::Stream(reader, _) => reader.next().map(told),
+                Phase::Stream(reader, _) => {
+                    reader.next().map(told).map(|item| exchange.of_node(item))
+                }
                 _ => None,
             },
             Source::Engine(_) | Source::Stillborn(_) => None,
@@ -213,6 +227,23 @@ impl Fault {
 }
 
 impl Exchange {
+    /// What a site of ours means by it: all it says is a sign of its work, and it may take back
+    /// its word.
+    fn of_node(&self, item: Item) -> Item {
+        let Some(attempt) = self.at_node else { return item };
+        match item {
+            Item::Life => Item::Beat,
+            Item::Broken(fault) => {
+                let code = fault.failure.code.as_deref().unwrap_or_default();
+                match handover::handed_back(code, attempt) {
+                    Some(refuse) => Item::Refused(refuse),
+                    None => Item::Broken(fault),
+                }
+            }
+            other => other,
+        }
+    }
+
     /// One step; `None` if it has nothing to tell yet.
     async fn step(&mut self) -> Option<Item> {
         match &mut self.phase {
@@ -289,6 +320,11 @@ impl Exchange {
                 return Some(Item::Broken(Fault::sending(error)));
             }
         };
+        let refused = self.at_node.and_then(|at| handover::refused(&reply.headers, at));
+        if let Some(refuse) = refused.filter(|_| reply.status != StatusCode::OK) {
+            self.phase = Phase::Over;
+            return Some(Item::Refused(refuse));
+        }
         if reply.status != StatusCode::OK {
             let alarm = reply.redirect();
             let (status, headers) = (reply.status, reply.headers);
@@ -296,11 +332,12 @@ impl Exchange {
             self.phase = Phase::Refusal { status, headers, body, read, alarm };
             return None;
         }
+        let ack = self.at_node.and_then(|at| handover::acknowledged(&reply.headers, at));
         self.phase = match self.reader.take() {
             Some(reader) => Phase::Stream(reader, reply.body),
             None => Phase::Whole(reply.body, BytesMut::new()),
         };
-        Some(Item::Life)
+        Some(ack.map_or(Item::Life, Item::Ack))
     }
 
     fn refused(&mut self) -> Item {
@@ -362,7 +399,9 @@ fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
         Err(failure) => return Source::Stillborn(Some(failure)),
     };
     let Outgoing { path, body, headers, .. } = written;
-    let headers = head(account, headers);
+    let mut headers = head(account, headers);
+    let open = start.open.as_ref().and_then(|open| handover::offer(open, question.tier));
+    headers.extend(open.map(|value| (handover::OPEN, value)));
     let origin = account.origin.clone();
     let send = async move {
         origin.send(Outbound { path: &path, method: Method::POST, headers, body }).await
@@ -371,6 +410,7 @@ fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
     let reader = Reader::new(account.dialect.clone(), call.endpoint, choices);
     Source::Provider(Box::new(Exchange {
         account: account.clone(),
+        at_node: start.open.map(|open| open.work.attempt),
         endpoint: call.endpoint,
         reader: may_stream.then(|| Box::new(reader)),
         phase: Phase::Opening(Box::pin(send)),

@@ -8,13 +8,14 @@ use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
-use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
-use mainstay_core::names::RequestId;
+use mainstay_core::gateway::{Action, Close, Event, Gateway, Probe, Start};
+use mainstay_core::message::{Digest, Report};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,31 @@ impl Default for Clock {
     }
 }
 
+/// Calls `tick` at each moment that `next` names, until `shutdown`. What makes the next moment
+/// sooner wakes it.
+pub async fn at_deadlines(
+    (clock, wake): (Clock, &Notify),
+    next: impl Fn() -> Option<Time>,
+    tick: impl Fn(),
+    shutdown: CancellationToken,
+) {
+    loop {
+        let next = next();
+        let sleep = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(clock.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = wake.notified() => {}
+            () = sleep => tick(),
+        }
+    }
+}
+
 /// See `Clock::new`.
 const CLOCK_START: Duration = Duration::from_secs(86_400);
 
@@ -59,9 +85,27 @@ const CLOCK_START: Duration = Duration::from_secs(86_400);
 pub enum Command {
     /// Open an attempt.
     Start(Start),
+    /// Give this attempt up: its site is to do nothing more for us.
+    GiveUp(AttemptId),
     /// End.
     Close(Close),
 }
+
+/// What the machine says to other nodes.
+#[derive(Clone, Debug)]
+pub enum Outside {
+    /// To a site of ours.
+    Report(SiteId, Report),
+    /// To a peer.
+    Digest(GatewayId, Digest),
+    /// To a target, for its health.
+    Probe(TargetId, Probe),
+    /// To whoever asks for names.
+    Answers(Vec<(GatewayId, u32)>),
+}
+
+/// Where that goes. It must not wait.
+pub type Outbox = Box<dyn Fn(Outside) + Send + Sync>;
 
 /// The machine and those who listen to it.
 pub struct Drive {
@@ -69,6 +113,7 @@ pub struct Drive {
     shared: Mutex<Shared>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
+    outbox: OnceLock<Outbox>,
 }
 
 struct Shared {
@@ -89,7 +134,13 @@ impl Drive {
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
         };
-        Drive { clock: Clock::new(), shared: Mutex::new(shared), wake: Notify::new(), telemetry }
+        let (shared, outbox) = (Mutex::new(shared), OnceLock::new());
+        Drive { clock: Clock::new(), shared, wake: Notify::new(), telemetry, outbox }
+    }
+
+    /// What the machine says to other nodes goes to `outbox` from now on. Said once.
+    pub fn connect(&self, outbox: Outbox) {
+        let _ = self.outbox.set(outbox);
     }
 
     /// The clock.
@@ -119,17 +170,20 @@ impl Drive {
     pub fn tell(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
-        let mut facts = Vec::new();
+        let (mut facts, mut outside) = (Vec::new(), Vec::new());
         let mut shared = self.lock();
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
-            shared.carry(action, &mut facts);
+            shared.carry(action, &mut facts, &mut outside);
         }
         let next = shared.gateway.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
         drop(shared);
         if is_sooner {
             self.wake.notify_one();
+        }
+        if let Some(outbox) = self.outbox.get() {
+            outside.into_iter().for_each(outbox);
         }
         for fact in &facts {
             self.telemetry.fact(now, fact);
@@ -143,26 +197,13 @@ impl Drive {
 
     /// Calls the machine at its deadlines until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
-        loop {
-            let next = {
-                let mut shared = self.lock();
-                let next = shared.gateway.deadline().map(|(at, _)| at);
-                shared.alarm = next;
-                next
-            };
-            let sleep = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(self.clock.instant(at)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                () = self.wake.notified() => {}
-                () = sleep => self.tell(Event::Tick),
-            }
-        }
+        let next = || {
+            let mut shared = self.lock();
+            shared.alarm = shared.gateway.deadline().map(|(at, _)| at);
+            shared.alarm
+        };
+        let tick = || self.tell(Event::Tick);
+        at_deadlines((self.clock, &self.wake), next, tick, shutdown).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -173,7 +214,7 @@ impl Drive {
 }
 
 impl Shared {
-    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>) {
+    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>, outside: &mut Vec<Outside>) {
         match action {
             Action::Start(start) => {
                 let request = start.attempt.request;
@@ -189,12 +230,15 @@ impl Shared {
                 }
             }
             Action::Fact(fact) => facts.push(fact),
-            // Said only where the configuration has sites of ours or peers.
-            Action::GiveUp { .. }
-            | Action::Report { .. }
-            | Action::Digest { .. }
-            | Action::Probe { .. }
-            | Action::Answers(_) => {}
+            Action::GiveUp { attempt } => {
+                if let Some(inbox) = self.inboxes.get(&attempt.request) {
+                    let _ = inbox.try_send(Command::GiveUp(attempt));
+                }
+            }
+            Action::Report { site, report } => outside.push(Outside::Report(site, report)),
+            Action::Digest { to, digest } => outside.push(Outside::Digest(to, digest)),
+            Action::Probe { target, probe } => outside.push(Outside::Probe(target, probe)),
+            Action::Answers(answers) => outside.push(Outside::Answers(answers)),
         }
     }
 }

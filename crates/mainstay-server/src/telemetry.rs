@@ -13,7 +13,7 @@ mod words;
 pub use metrics::Direction;
 
 use mainstay_core::config::Config;
-use mainstay_core::fact::Fact;
+use mainstay_core::fact::{Fact, SiteFact};
 use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
 use mainstay_core::time::Time;
 use metrics::Metrics;
@@ -112,6 +112,11 @@ impl Telemetry {
             self.metrics.closed(&self.names, closing);
         }
         log::fact(&self.names, fact, closing.as_ref());
+    }
+
+    /// Takes in a fact of this process's site.
+    pub fn site_fact(&self, fact: &SiteFact) {
+        log::site_fact(&self.names, fact);
     }
 
     /// A request was refused before any machine saw it, by the caller's own contract.

@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{explain, faults, keys, simulate, start};
+use crate::{explain, faults, keys, load, simulate, start};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +39,8 @@ enum Command {
     Explain(Explain),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
     Simulate(Simulate),
+    /// Send requests as clients do, good and bad ones, and judge every answer
+    Load(Load),
     /// A provider that fails on demand, for trying what happens
     Faults {
         #[command(subcommand)]
@@ -143,6 +145,107 @@ pub struct Simulate {
     pub load: f64,
 }
 
+/// Options of `mainstay load`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay load --rate 5 --for 30s
+  mainstay load --url http://10.0.0.1:8080 --url http://10.0.0.2:8080 \\
+      --tier pro=$PRO_KEY@30 --tier free=$FREE_KEY@70 --rate 50 --for 5m --json
+  mainstay load --trace azure-conv --speed 0.1 --for 10m
+
+An answer is good if its first token comes within --patience and no later gap exceeds --gap.
+Exit codes: 0 all good, or refused with a date; 1 some failed; 2 the command line is wrong.")]
+pub struct Load {
+    /// Address of the service; several are several doors to the same one
+    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub urls: Vec<String>,
+    /// More certificate authorities to trust (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The model that is asked for
+    #[arg(long, value_name = "NAME", default_value = "chat")]
+    pub model: String,
+    /// A tier's clients, their key and their part of all requests; once for each
+    #[arg(long = "tier", value_name = "NAME=KEY[@SHARE]")]
+    pub tiers: Vec<String>,
+    /// Requests a second, which come by chance
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub rate: f64,
+    /// How long requests are sent
+    #[arg(long = "for", value_name = "TIME", default_value = "30s")]
+    pub lasts: String,
+    /// Play the arrivals and lengths of a trace instead: conversation, azure-conv, a file, …
+    #[arg(long, value_name = "NAME")]
+    pub trace: Option<String>,
+    /// How many times as fast the trace is played
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
+    pub speed: f64,
+    /// Tokens of a prompt, about
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub prompt_tokens: u32,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_tokens: u32,
+    /// Different prompts; answers to the same one are compared
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub prompts: u32,
+    /// How long a client waits for the first token
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub patience: String,
+    /// And for each further one
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub gap: String,
+    /// How often a client's library asks again
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u32,
+    /// Share of clients that read slowly
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub slow: f64,
+    /// Share of clients that leave in the middle
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub hang_up: f64,
+    /// Ask for whole answers instead of streams
+    #[arg(long)]
+    pub plain: bool,
+    /// Requests open at once; more are not sent, and counted
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub open_max: u32,
+    /// Repeats the same arrivals
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Default for Load {
+    fn default() -> Load {
+        Load {
+            urls: vec![String::from("http://127.0.0.1:8080")],
+            ca_file: None,
+            model: String::from("chat"),
+            tiers: Vec::new(),
+            rate: 1.0,
+            lasts: String::from("30s"),
+            trace: None,
+            speed: 1.0,
+            prompt_tokens: 50,
+            max_tokens: 64,
+            prompts: 16,
+            patience: String::from("10s"),
+            gap: String::from("5s"),
+            retries: 2,
+            slow: 0.0,
+            hang_up: 0.0,
+            plain: false,
+            open_max: 2000,
+            seed: 1,
+            json: false,
+        }
+    }
+}
+
 /// Who decides in a simulated run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Decider {
@@ -224,6 +327,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
+        Some(Command::Load(options)) => load::load(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {
             say(&faults::list());

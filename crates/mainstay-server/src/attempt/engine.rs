@@ -79,11 +79,19 @@ fn usage(counted: Counted) -> Usage {
 fn order(question: &Question<'_>) -> Result<Order, Failure> {
     let call = question.call;
     check(question)?;
+    let mut begun = String::new();
     let prompt = match call.endpoint {
-        Endpoint::Chat => Prompt::Chat(read(call, "messages")?.unwrap_or_default()),
+        Endpoint::Chat => {
+            let mut messages: Value = read(call, "messages")?.unwrap_or_default();
+            if read(call, "continue_final_message")? == Some(true) {
+                begun = take_begun(&mut messages)?;
+            }
+            Prompt::Chat(messages)
+        }
         Endpoint::Completions => Prompt::Raw(raw(read(call, "prompt")?)?),
         Endpoint::Embeddings => return Err(unsupported("the embedded engine makes no embeddings")),
     };
+    begun.push_str(question.relayed.as_ref().map_or("", |relayed| relayed.text));
     let taste = Taste {
         temperature: call.temperature.map(|value| value as f32),
         top_p: read(call, "top_p")?,
@@ -104,10 +112,21 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         max_tokens: Some(most.saturating_sub(relayed)),
         taste,
         stop: call.stop.clone(),
-        prefix: question.relayed.as_ref().map(|relayed| relayed.text.to_owned()),
+        prefix: (!begun.is_empty()).then_some(begun),
         asked: call.model.clone(),
         stands_in: question.stands_in,
     })
+}
+
+/// Takes the beginning of the answer away from the end of `messages`: vLLM's form of continuing,
+/// in which one of our own gateways asks.
+fn take_begun(messages: &mut Value) -> Result<String, Failure> {
+    let last = messages.as_array_mut().and_then(Vec::pop).unwrap_or_default();
+    let is_assistant = last["role"] == "assistant";
+    match last["content"].as_str().filter(|_| is_assistant) {
+        Some(text) => Ok(text.to_owned()),
+        None => Err(invalid("continue_final_message")),
+    }
 }
 
 /// What the engine cannot give. Who stands in for another gives what it can; who was asked by
@@ -183,6 +202,19 @@ mod tests {
         assert_eq!((order.max_tokens, order.prefix.as_deref()), (Some(5), Some("so far")));
         assert_eq!((order.taste.top_k, order.taste.top_p), (Some(0), Some(0.5)));
         assert_eq!(order.stop, ["x"]);
+    }
+
+    #[test]
+    fn an_answer_begun_is_gone_on_with() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"},
+            {"role":"assistant","content":"so "}],"continue_final_message":true,"max_tokens":9}"#;
+        let relayed = Some(Relayed { text: "far", tokens: 4 });
+        let order = ask(Endpoint::Chat, body, relayed).unwrap();
+        assert_eq!(order.prefix.as_deref(), Some("so far"));
+        assert_eq!(order.prompt, Prompt::Chat(serde_json::json!([{"role":"user","content":"hi"}])));
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],
+            "continue_final_message":true}"#;
+        assert!(ask(Endpoint::Chat, body, None).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 14] = files![
+const FILES: [(&str, &str); 15] = files![
     "deepseek",
     "moonshot",
     "qianfan",
@@ -23,6 +23,7 @@ const FILES: [(&str, &str); 14] = files![
     "sglang",
     "llamacpp",
     "ollama",
+    "mainstay",
     "generic"
 ];
 
@@ -33,8 +34,8 @@ static ALL: LazyLock<Vec<Arc<Dialect>>> = LazyLock::new(|| {
 
 impl Dialect {
     /// Names of the dialects that are compiled in.
-    pub const NAMES: [&str; 14] = {
-        let mut names = [""; 14];
+    pub const NAMES: [&str; 15] = {
+        let mut names = [""; 15];
         let mut at = 0;
         while at < names.len() {
             names[at] = FILES[at].0;

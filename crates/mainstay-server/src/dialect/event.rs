@@ -14,6 +14,18 @@ pub enum Endpoint {
     Embeddings,
 }
 
+impl Endpoint {
+    /// The endpoint at `path`, if it is one.
+    pub fn at(path: &str) -> Option<Endpoint> {
+        Some(match path {
+            "/v1/chat/completions" => Endpoint::Chat,
+            "/v1/completions" => Endpoint::Completions,
+            "/v1/embeddings" => Endpoint::Embeddings,
+            _ => return None,
+        })
+    }
+}
+
 /// One thing a stream said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

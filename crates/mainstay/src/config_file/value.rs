@@ -20,6 +20,11 @@ pub struct Wait(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub usize);
 
+/// The time that `text` says, in the same units.
+pub fn time(text: &str) -> Option<Duration> {
+    number(text.trim(), &TIMES).map(Duration::from_micros)
+}
+
 impl<'de> Deserialize<'de> for Wait {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Wait, D::Error> {
         let text = written(from)?;
