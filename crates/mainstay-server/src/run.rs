@@ -191,6 +191,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
             Http2::Always => upstream::Http2::PriorKnowledge,
             Http2::Never => upstream::Http2::Never,
         },
+        node: None,
     };
     Ok(Account {
         dialect: provider.dialect.clone(),

@@ -40,6 +40,7 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("gateway/upstream", "how long connections, names and their probes last"),
     ("http", "how long clients' connections last"),
+    ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
     ("telemetry.rs", "how often the same line is written"),
     ("telemetry/scribe.rs", "how long lines are gathered before they are written"),
