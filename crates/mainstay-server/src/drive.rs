@@ -4,6 +4,7 @@
 //! The machine is quick and never waits, so it stands behind a plain lock that no task holds
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
+use crate::gateway::dns::publish::{Publisher, Set};
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
@@ -14,7 +15,7 @@ use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,8 @@ pub struct Drive {
     shared: Mutex<Shared>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
+    /// Who answers names, if anybody does.
+    names: OnceLock<Arc<Publisher>>,
 }
 
 struct Shared {
@@ -77,6 +80,16 @@ struct Shared {
     ids: Rng,
     /// What the timer sleeps until.
     alarm: Option<Time>,
+    /// Sets that names were to be answered with so far.
+    sets: u64,
+}
+
+/// What the machine said that is carried on without its lock.
+#[derive(Default)]
+struct Said {
+    facts: Vec<Fact>,
+    /// The newest set for names, and its number.
+    answers: Option<(u64, Set)>,
 }
 
 impl Drive {
@@ -88,8 +101,17 @@ impl Drive {
             inboxes: HashMap::new(),
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
+            sets: 0,
         };
-        Drive { clock: Clock::new(), shared: Mutex::new(shared), wake: Notify::new(), telemetry }
+        let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
+        Drive { clock, shared, wake, telemetry, names: OnceLock::new() }
+    }
+
+    /// Names are answered by `names` from now on, which begins with the set it has.
+    pub fn answer_names(&self, names: Arc<Publisher>) {
+        self.lock().gateway.keep_answers(names.set());
+        // Said once, when the process starts.
+        let _ = self.names.set(names);
     }
 
     /// The clock.
@@ -119,11 +141,11 @@ impl Drive {
     pub fn tell(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
-        let mut facts = Vec::new();
+        let mut said = Said::default();
         let mut shared = self.lock();
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
-            shared.carry(action, &mut facts);
+            shared.carry(action, &mut said);
         }
         let next = shared.gateway.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
@@ -131,8 +153,11 @@ impl Drive {
         if is_sooner {
             self.wake.notify_one();
         }
-        for fact in &facts {
+        for fact in &said.facts {
             self.telemetry.fact(now, fact);
+        }
+        if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
+            names.publish(number, &set);
         }
     }
 
@@ -173,7 +198,7 @@ impl Drive {
 }
 
 impl Shared {
-    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>) {
+    fn carry(&mut self, action: Action, said: &mut Said) {
         match action {
             Action::Start(start) => {
                 let request = start.attempt.request;
@@ -188,13 +213,17 @@ impl Shared {
                     let _ = inbox.try_send(Command::Close(close));
                 }
             }
-            Action::Fact(fact) => facts.push(fact),
+            Action::Fact(fact) => said.facts.push(fact),
+            Action::Answers(set) => {
+                // Numbered under the lock: whichever of two is carried late must not win.
+                self.sets += 1;
+                said.answers = Some((self.sets, set));
+            }
             // Said only where the configuration has sites of ours or peers.
             Action::GiveUp { .. }
             | Action::Report { .. }
             | Action::Digest { .. }
-            | Action::Probe { .. }
-            | Action::Answers(_) => {}
+            | Action::Probe { .. } => {}
         }
     }
 }

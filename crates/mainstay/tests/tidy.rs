@@ -35,6 +35,7 @@ const EMPTY_NAMES: [&str; 9] =
 /// reason. All other thresholds are decisions and belong to core or to the configuration.
 const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("drive.rs", "where a process's clock starts"),
+    ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/dialect", "what headers and wire formats can mean"),
     ("gateway/roster.rs", "how long a list of names may take"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
