@@ -4,6 +4,7 @@
 //! The machine is quick and never waits, so it stands behind a plain lock that no task holds
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
+use crate::gateway::dns::publish::{Publisher, Set};
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
@@ -100,8 +101,6 @@ pub enum Outside {
     Digest(GatewayId, Digest),
     /// To a target, for its health.
     Probe(TargetId, Probe),
-    /// To whoever asks for names.
-    Answers(Vec<(GatewayId, u32)>),
 }
 
 /// Where that goes. It must not wait.
@@ -114,6 +113,8 @@ pub struct Drive {
     wake: Notify,
     telemetry: Arc<Telemetry>,
     outbox: OnceLock<Outbox>,
+    /// Who answers names, if anybody does.
+    names: OnceLock<Arc<Publisher>>,
 }
 
 struct Shared {
@@ -122,6 +123,17 @@ struct Shared {
     ids: Rng,
     /// What the timer sleeps until.
     alarm: Option<Time>,
+    /// Sets that names were to be answered with so far.
+    sets: u64,
+}
+
+/// What the machine said that is carried on without its lock.
+#[derive(Default)]
+struct Said {
+    facts: Vec<Fact>,
+    /// The newest set for names, and its number.
+    answers: Option<(u64, Set)>,
+    outside: Vec<Outside>,
 }
 
 impl Drive {
@@ -133,14 +145,23 @@ impl Drive {
             inboxes: HashMap::new(),
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
+            sets: 0,
         };
         let (shared, outbox) = (Mutex::new(shared), OnceLock::new());
-        Drive { clock: Clock::new(), shared, wake: Notify::new(), telemetry, outbox }
+        let (clock, wake, names) = (Clock::new(), Notify::new(), OnceLock::new());
+        Drive { clock, shared, wake, telemetry, outbox, names }
     }
 
     /// What the machine says to other nodes goes to `outbox` from now on. Said once.
     pub fn connect(&self, outbox: Outbox) {
         let _ = self.outbox.set(outbox);
+    }
+
+    /// Names are answered by `names` from now on, which begins with the set it has.
+    pub fn answer_names(&self, names: Arc<Publisher>) {
+        self.lock().gateway.keep_answers(names.set());
+        // Said once, when the process starts.
+        let _ = self.names.set(names);
     }
 
     /// The clock.
@@ -170,11 +191,11 @@ impl Drive {
     pub fn tell(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
-        let (mut facts, mut outside) = (Vec::new(), Vec::new());
+        let mut said = Said::default();
         let mut shared = self.lock();
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
-            shared.carry(action, &mut facts, &mut outside);
+            shared.carry(action, &mut said);
         }
         let next = shared.gateway.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
@@ -183,10 +204,13 @@ impl Drive {
             self.wake.notify_one();
         }
         if let Some(outbox) = self.outbox.get() {
-            outside.into_iter().for_each(outbox);
+            std::mem::take(&mut said.outside).into_iter().for_each(outbox);
         }
-        for fact in &facts {
+        for fact in &said.facts {
             self.telemetry.fact(now, fact);
+        }
+        if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
+            names.publish(number, &set);
         }
     }
 
@@ -214,7 +238,7 @@ impl Drive {
 }
 
 impl Shared {
-    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>, outside: &mut Vec<Outside>) {
+    fn carry(&mut self, action: Action, said: &mut Said) {
         match action {
             Action::Start(start) => {
                 let request = start.attempt.request;
@@ -229,16 +253,20 @@ impl Shared {
                     let _ = inbox.try_send(Command::Close(close));
                 }
             }
-            Action::Fact(fact) => facts.push(fact),
+            Action::Fact(fact) => said.facts.push(fact),
+            Action::Answers(set) => {
+                // Numbered under the lock: whichever of two is carried late must not win.
+                self.sets += 1;
+                said.answers = Some((self.sets, set));
+            }
             Action::GiveUp { attempt } => {
                 if let Some(inbox) = self.inboxes.get(&attempt.request) {
                     let _ = inbox.try_send(Command::GiveUp(attempt));
                 }
             }
-            Action::Report { site, report } => outside.push(Outside::Report(site, report)),
-            Action::Digest { to, digest } => outside.push(Outside::Digest(to, digest)),
-            Action::Probe { target, probe } => outside.push(Outside::Probe(target, probe)),
-            Action::Answers(answers) => outside.push(Outside::Answers(answers)),
+            Action::Report { site, report } => said.outside.push(Outside::Report(site, report)),
+            Action::Digest { to, digest } => said.outside.push(Outside::Digest(to, digest)),
+            Action::Probe { target, probe } => said.outside.push(Outside::Probe(target, probe)),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod error;
 pub mod gateway;
 pub mod handover;
 pub mod http;
+pub mod link;
 pub mod run;
 pub mod setup;
 pub mod site;

@@ -10,6 +10,9 @@ use crate::attempt::roster::Roster;
 use crate::attempt::{Account, Site};
 use crate::drive::Drive;
 use crate::embedded::Desk;
+use crate::gateway::dns::publish::Publisher;
+use crate::gateway::dns::sockets::Sockets;
+use crate::gateway::dns::{Counts, Dns};
 use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::setup::{Http2, Listeners, Provider, Setup, Upstream};
@@ -46,6 +49,7 @@ pub async fn run(
     let _log = Log::start(level, setup.log.format)?;
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
+    let names = answer_names(&setup, &drive, listeners.dns)?;
     let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
@@ -63,7 +67,8 @@ pub async fn run(
         // The operator's door stays open until the last answer has gone.
         last.cancel();
     };
-    let admin = admin(&setup, &drive, telemetry, &house.draining);
+    let counts = names.as_ref().map(Dns::counts);
+    let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let ending = async {
         shutdown.await;
@@ -76,7 +81,26 @@ pub async fn run(
         let _ = tokio::time::timeout(CUT_TIME, worker.shutdown()).await;
     }
     timer.abort();
+    if let Some(names) = names {
+        names.stop();
+    }
     Ok(())
+}
+
+/// Answers names with gateways, if the operator gave any.
+fn answer_names(
+    setup: &Setup,
+    drive: &Drive,
+    sockets: Option<Sockets>,
+) -> Result<Option<Dns>, String> {
+    let (Some(settings), Some(sockets)) = (&setup.dns, sockets) else { return Ok(None) };
+    let (publisher, wrong) = Publisher::new(settings.clone());
+    if let Some(wrong) = wrong {
+        tracing::warn!("{wrong}");
+    }
+    let dns = Dns::start(Arc::new(publisher), sockets)?;
+    drive.answer_names(dns.publisher());
+    Ok(Some(dns))
 }
 
 /// What the doors share.
@@ -191,6 +215,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
             Http2::Always => upstream::Http2::PriorKnowledge,
             Http2::Never => upstream::Http2::Never,
         },
+        node: None,
     };
     Ok(Account {
         dialect: provider.dialect.clone(),
@@ -204,7 +229,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
 
 fn admin(
     setup: &Setup,
-    drive: &Arc<Drive>,
+    (drive, names): (&Arc<Drive>, Option<Arc<Counts>>),
     telemetry: Arc<Telemetry>,
     draining: &Arc<AtomicBool>,
 ) -> Admin {
@@ -220,7 +245,7 @@ fn admin(
     let refresh = move || {
         let (drive, telemetry) = &budget;
         telemetry.retry_budget(drive.read(|gateway| gateway.retry_budget()));
-        String::new()
+        names.as_ref().map_or_else(String::new, |counts| counts.lines())
     };
     Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).build()
 }

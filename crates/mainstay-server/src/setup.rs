@@ -26,6 +26,8 @@ pub struct Setup {
     pub drain: Duration,
     /// What is logged, and how.
     pub log: Log,
+    /// The names that are answered with gateways, if any.
+    pub dns: Option<crate::gateway::dns::Settings>,
 }
 
 /// What is logged, and how.
@@ -57,6 +59,8 @@ pub struct Listeners {
     pub api: std::net::TcpListener,
     /// Metrics, health, explain.
     pub admin: std::net::TcpListener,
+    /// Names that are answered with gateways.
+    pub dns: Option<crate::gateway::dns::sockets::Sockets>,
 }
 
 /// Addresses to listen on.
@@ -68,6 +72,8 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// Certificate chain and key (PEM files) for the API listener.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Names that are answered with gateways; none unless told.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// How to reach a site.

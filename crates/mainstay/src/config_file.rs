@@ -4,13 +4,15 @@
 //! a line in `mainstay.example.toml`; a test keeps that true both ways. What the keys mean
 //! together, and what can be wrong with them, is in `resolve`.
 
+pub mod dns;
 pub mod problem;
 pub mod resolve;
 pub mod source;
 pub mod value;
 
+use dns::Dns;
 use serde::{Deserialize, Serialize};
-use value::{Size, Wait};
+use value::{OneOrMore, Size, Wait};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -36,6 +38,8 @@ pub struct File {
     pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
+    /// Names that are answered with gateways.
+    pub dns: Dns,
 }
 
 /// Where to listen.
@@ -50,6 +54,9 @@ pub struct Listen {
     pub tls_cert: Option<String>,
     /// PEM file with its private key.
     pub tls_key: Option<String>,
+    /// Questions to the names of `[dns]`, by UDP and TCP: one address, or a list. Unset: nobody
+    /// listens.
+    pub dns: Option<OneOrMore>,
 }
 
 /// A failure domain that can answer: a provider account, or the embedded engine.

@@ -1,6 +1,7 @@
 //! From the file to what the server needs: every name resolved, every file looked at, every bound
 //! checked. All that is wrong is found in one pass.
 
+mod dns;
 mod door;
 mod models;
 mod people;
@@ -80,6 +81,7 @@ pub fn resolve(
     let listen = desk.listen();
     let (limits, bounds, drain) = desk.limits();
     let log = desk.log();
+    let dns = desk.dns(&listen.dns);
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
@@ -99,7 +101,7 @@ pub fn resolve(
     // Without keys all callers are of one class. The highest, so that no share is kept from them
     // for callers who cannot exist.
     let anonymous_tier = 0;
-    let setup = Setup { listen, core, upstreams, keys, anonymous_tier, bounds, drain, log };
+    let setup = Setup { listen, core, upstreams, keys, anonymous_tier, bounds, drain, log, dns };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }
 

@@ -4,6 +4,7 @@
 //! Reading stops only where nothing can follow: text that is no TOML, or a value of the wrong
 //! type. Unknown keys are all found in one walk.
 
+use super::dns;
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
 use serde::Deserialize;
@@ -181,6 +182,12 @@ impl<'t> Source<'t> {
         self.walk::<Tier>(root, "tier", unknown);
         self.walk::<Key>(root, "key", unknown);
         self.walk::<Site>(root, "site", unknown);
+        self.walk::<dns::Dns>(root, "dns", unknown);
+        for dns in tables(root.get("dns")) {
+            self.walk_at::<dns::Target>(dns.get("target"), "dns.target", unknown);
+            self.walk_at::<dns::Region>(dns.get("region"), "dns.region", unknown);
+            self.walk_at::<dns::Host>(dns.get("host"), "dns.host", unknown);
+        }
         for site in tables(root.get("site")) {
             for (name, path) in [("engine", "site.engine"), ("models", "site.models")] {
                 for table in tables(site.get(name)) {
@@ -199,8 +206,17 @@ impl<'t> Source<'t> {
         name: &str,
         unknown: &mut Vec<Problem>,
     ) {
-        for table in tables(root.get(name)) {
-            self.unknown_in::<T>(table, name, unknown);
+        self.walk_at::<T>(root.get(name), name, unknown);
+    }
+
+    fn walk_at<T: for<'de> Deserialize<'de>>(
+        &self,
+        value: Option<&Spanned<DeValue<'_>>>,
+        path: &str,
+        unknown: &mut Vec<Problem>,
+    ) {
+        for table in tables(value) {
+            self.unknown_in::<T>(table, path, unknown);
         }
     }
 

@@ -62,7 +62,9 @@ impl Resolver<'_> {
                 None
             }
         };
-        Listen { api, admin, tls }
+        let dns = listen.dns.iter().flat_map(|dns| dns.all());
+        let dns = dns.map(|text| self.address("listen.dns", text)).collect();
+        Listen { api, admin, tls, dns }
     }
 
     fn address(&mut self, key: &str, text: &str) -> SocketAddr {

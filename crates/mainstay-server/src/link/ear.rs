@@ -1,0 +1,78 @@
+//! What is done with each message of a peer: obeyed, dropped, or reason to cut it off. No sockets
+//! here, so that every byte sequence can be tried.
+
+use super::book::Book;
+use super::desk::Tongue;
+use super::frame::{Kind, Nonsense, Whole};
+use super::message::Message;
+use super::name::NodeName;
+use super::wire;
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A message to deliver.
+    Message(Message),
+    /// Nothing that concerns anyone but the link.
+    Nothing,
+    /// Something that only later versions know.
+    Unknown,
+}
+
+/// Reads one message of `peer`. `polled` takes note that we asked for the policy, once.
+pub(super) fn hear(
+    whole: Whole,
+    peer: &NodeName,
+    ours: &Book,
+    tongue: &mut Tongue,
+    polled: impl FnOnce() -> bool,
+) -> Result<Heard, Nonsense> {
+    let (kind, body) = match whole {
+        Whole::Message(kind, body) => (kind, body),
+        Whole::Unknown => return Ok(Heard::Unknown),
+    };
+    match kind {
+        Kind::Hello => return Err(Nonsense::Unexpected),
+        Kind::Beat => return Ok(Heard::Nothing),
+        Kind::Names => {
+            tongue.learn(wire::decode_names(body)?);
+            return Ok(Heard::Nothing);
+        }
+        Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant => {
+            ours.gateway(peer).ok_or(Nonsense::Direction)?;
+        }
+        Kind::Grant if !ours.is_site(peer) => return Err(Nonsense::Direction),
+        Kind::Snapshot if !polled() => return Err(Nonsense::Direction),
+        Kind::Grant | Kind::Snapshot => {}
+        Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll => {}
+    }
+    // Who has not said what its positions are called cannot be understood.
+    if tongue.theirs.is_none() {
+        return Err(Nonsense::Unexpected);
+    }
+    wire::decode(kind, body).map(Heard::Message)
+}
+
+/// The newest version that two nodes speak, each from the first to the second number.
+pub(super) fn agree(ours: (u16, u16), theirs: (u16, u16)) -> Result<u16, Nonsense> {
+    let newest = ours.1.min(theirs.1);
+    match newest >= ours.0.max(theirs.0) {
+        true => Ok(newest),
+        false => Err(Nonsense::Version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_versions_agree_and_distant_ones_do_not() {
+        assert_eq!(agree((1, 2), (1, 2)), Ok(2));
+        assert_eq!(agree((1, 2), (2, 3)), Ok(2));
+        assert_eq!(agree((1, 2), (0, 1)), Ok(1));
+        assert_eq!(agree((1, 2), (3, 4)), Err(Nonsense::Version));
+        assert_eq!(agree((3, 4), (1, 2)), Err(Nonsense::Version));
+        assert_eq!(agree((1, 2), (2, 1)), Err(Nonsense::Version), "an empty range");
+    }
+}
