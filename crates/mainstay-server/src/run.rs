@@ -4,6 +4,7 @@
 //! embedded engine and the operator's door exist once.
 
 mod door;
+mod view;
 
 use crate::admin::{Admin, Ready};
 use crate::attempt::roster::Roster;
@@ -247,7 +248,12 @@ fn admin(
         telemetry.retry_budget(drive.read(|gateway| gateway.retry_budget()));
         names.as_ref().map_or_else(String::new, |counts| counts.lines())
     };
-    Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).build()
+    let shown = drive.clone();
+    let view = move || view::view(&shown);
+    Admin::builder(telemetry, setup.bounds.clone(), ready)
+        .metrics(refresh)
+        .show("/view", "sites, tiers and the latest decisions, for mainstay top", view)
+        .build()
 }
 
 fn operate(

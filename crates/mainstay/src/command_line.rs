@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{explain, faults, keys, load, simulate, start};
+use crate::{explain, faults, keys, load, simulate, start, top};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +37,8 @@ enum Command {
     Serve(Serve),
     /// Tell how one request was answered: each attempt, why it ended, what came next
     Explain(Explain),
+    /// Watch a running gateway: sites, tiers, and what is decided
+    Top(Top),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
     Simulate(Simulate),
     /// Send requests as clients do, good and bad ones, and judge every answer
@@ -143,6 +145,20 @@ pub struct Simulate {
     /// Peak load, as a share of what the sites carry together
     #[arg(long, value_name = "SHARE", default_value_t = 0.8, requires = "lose")]
     pub load: f64,
+}
+
+/// Options of `mainstay top`.
+#[derive(Args, Debug)]
+pub struct Top {
+    /// The running server's admin listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub admin: String,
+    /// Print one look and end, as without a terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Print one look as one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `mainstay load`.
@@ -328,6 +344,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(options)) => explain::explain(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Load(options)) => load::load(&options),
+        Some(Command::Top(options)) => top::top(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {
             say(&faults::list());

@@ -1,5 +1,6 @@
 //! What the `mainstay` binary is made of, so that its tests can start the parts in-process.
 
+pub mod admin_client;
 pub mod catalog;
 pub mod command_line;
 pub mod config_file;
@@ -11,3 +12,4 @@ pub mod load;
 pub mod simulate;
 pub mod start;
 pub mod stdout;
+pub mod top;

@@ -25,11 +25,14 @@ use mainstay_core::names::{
 };
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// What is said of each order goes back this way.
+type Orders = mpsc::UnboundedReceiver<mpsc::Sender<Said>>;
 
 const TARGET: TargetId = TargetId(0);
 
@@ -54,10 +57,22 @@ fn config() -> SiteConfig {
 }
 
 /// A site whose workers' orders come out of the returned ends, and a gateway's way to it.
-async fn site(workers: usize) -> (Arc<Node>, Vec<Receiver<Message>>, Site) {
+async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
     let telemetry = Arc::new(Telemetry::new(Names::default()));
     let controller = Controller::new(config(), None, telemetry, Box::new(|_, _| {}));
-    let (desks, orders): (Vec<_>, Vec<_>) = (0..workers).map(|_| Desk::open()).unzip();
+    let (sender, orders) = mpsc::unbounded_channel();
+    let open = |_| {
+        let (desk, taken) = Desk::open();
+        let sender = sender.clone();
+        // It ends with the site.
+        std::thread::spawn(move || {
+            while let Ok(Message::Order(job)) = taken.recv() {
+                let _ = sender.send(job.reply);
+            }
+        });
+        desk
+    };
+    let desks: Vec<Desk> = (0..workers).map(open).collect();
     let worker = |desk: Desk| Worker {
         site: Site::Engine(desk),
         target: TARGET,
@@ -149,15 +164,6 @@ fn attempt(site: &Site, start: &Start, tier: &str) -> Attempt {
     Attempt::open(site, &question)
 }
 
-/// Takes the next order of a worker.
-async fn order(orders: Receiver<Message>) -> (Receiver<Message>, tokio::sync::mpsc::Sender<Said>) {
-    let take = move || match orders.recv() {
-        Ok(Message::Order(job)) => (orders, job.reply),
-        _ => panic!("no order"),
-    };
-    tokio::task::spawn_blocking(take).await.unwrap()
-}
-
 async fn text(attempt: &mut Attempt) -> String {
     loop {
         match attempt.next().await {
@@ -173,7 +179,7 @@ async fn an_attempt_is_acknowledged_answered_and_counted() {
     let (node, mut orders, site) = site(1).await;
     let mut attempt = attempt(&site, &start("m", 0), "pro");
     assert!(matches!(attempt.next().await, Item::Ack(ack) if !ack.queued));
-    let (_orders, reply) = order(orders.remove(0)).await;
+    let reply = orders.recv().await.unwrap();
     reply.send(Said::By("m".into())).await.unwrap();
     // Nothing but signs of life until the worker speaks.
     assert!(matches!(attempt.next().await, Item::Beat));
@@ -210,15 +216,10 @@ async fn a_worker_lost_before_the_first_token_is_followed_by_another() {
     let (_node, mut orders, site) = site(2).await;
     let mut attempt = attempt(&site, &start("m", 0), "pro");
     assert!(matches!(attempt.next().await, Item::Ack(_)));
-    let ends: Vec<_> = orders.drain(..).collect();
-    let takes = ends.into_iter().map(|end| tokio::spawn(order(end)));
-    let (first, left, rest) = futures_util::future::select_all(takes).await;
-    let (_orders, reply) = first.unwrap();
+    let reply = orders.recv().await.unwrap();
     let failure = Failure::ours(ErrorClass::Transient, "broke");
     reply.send(Said::Failed(failure)).await.unwrap();
-    let _ = left;
-    let (next, ..) = futures_util::future::select_all(rest).await;
-    let (_orders, reply) = next.unwrap();
+    let reply = orders.recv().await.unwrap();
     reply.send(Said::Text(0, "from the other".into())).await.unwrap();
     assert_eq!(text(&mut attempt).await, "from the other");
 }
@@ -228,7 +229,7 @@ async fn a_worker_lost_after_the_first_token_breaks_the_answer_for_the_gateway_t
     let (_node, mut orders, site) = site(1).await;
     let mut attempt = attempt(&site, &start("m", 0), "pro");
     assert!(matches!(attempt.next().await, Item::Ack(_)));
-    let (_orders, reply) = order(orders.remove(0)).await;
+    let reply = orders.recv().await.unwrap();
     reply.send(Said::Text(0, "begun".into())).await.unwrap();
     assert_eq!(text(&mut attempt).await, "begun");
     let failure = Failure::ours(ErrorClass::Transient, "broke");
@@ -244,7 +245,7 @@ async fn a_gateway_that_leaves_frees_the_worker() {
     let (node, mut orders, site) = site(1).await;
     let mut attempt = attempt(&site, &start("m", 0), "pro");
     assert!(matches!(attempt.next().await, Item::Ack(_)));
-    let (_orders, reply) = order(orders.remove(0)).await;
+    let reply = orders.recv().await.unwrap();
     drop(attempt);
     reply.closed().await;
     let now = node.controller.clock().now();

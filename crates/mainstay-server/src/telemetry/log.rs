@@ -45,6 +45,23 @@ impl Log {
     }
 }
 
+/// Whether an operator who watches would want to see it: it is about a site, or about the service,
+/// and not one request's usual way.
+pub(super) fn is_notable(fact: &Fact) -> bool {
+    !matches!(
+        fact,
+        Fact::Closed { .. }
+            | Fact::Arrived { .. }
+            | Fact::AttemptStarted { .. }
+            | Fact::FirstToken { .. }
+            | Fact::Miscounted { .. }
+            | Fact::AttemptWhole { .. }
+            | Fact::AttemptLeft { .. }
+            | Fact::AttemptFailed { .. }
+            | Fact::Waiting { .. }
+    )
+}
+
 /// Writes the line of a fact, if it deserves one.
 pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
     match fact {

@@ -1,8 +1,8 @@
 //! Requests on the link's port: HTTP over connections whose both ends are known.
 
 use super::bench::*;
-use crate::upstream::{Http2, NodeOrigin, Origin, OriginOptions, Outbound};
 use crate::link::counters::Refused;
+use crate::upstream::{Http2, NodeOrigin, Origin, OriginOptions, Outbound};
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
