@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{explain, faults, keys, load, simulate, start, top};
+use crate::{demo, explain, faults, keys, load, simulate, start, top};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +37,8 @@ enum Command {
     Serve(Serve),
     /// Tell how one request was answered: each attempt, why it ended, what came next
     Explain(Explain),
+    /// A fleet on this machine, a steady load, and things to kill
+    Demo(Demo),
     /// Watch a running gateway: sites, tiers, and what is decided
     Top(Top),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
@@ -145,6 +147,52 @@ pub struct Simulate {
     /// Peak load, as a share of what the sites carry together
     #[arg(long, value_name = "SHARE", default_value_t = 0.8, requires = "lose")]
     pub load: f64,
+}
+
+/// Options of `mainstay demo`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay demo                               three sites, two gateways; keys kill and mend them
+  mainstay demo --script scenarios/demo/site-lost.toml
+                                              the same outage, predicted and real, side by side
+
+Every process listens on loopback only, and ends with the demo.
+Exit codes: 0 all good, or refused with a date; 1 some requests failed; 2 a mistake in the script.")]
+pub struct Demo {
+    /// A scenario whose faults are done to the processes, instead of keys
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Sites, each with the embedded engine
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub sites: u8,
+    /// Gateways
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub gateways: u8,
+    /// Requests a second
+    #[arg(long, value_name = "N", default_value_t = 4.0)]
+    pub rate: f64,
+    /// How long; without a script until you quit
+    #[arg(long = "for", value_name = "TIME")]
+    pub lasts: Option<String>,
+    /// Tokens of a prompt, about
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub prompt_tokens: u32,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_tokens: u32,
+    /// Tokens a second that a site is taken to write
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub tokens_per_second: u32,
+    /// Answers a site can have open at once
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub streams: u32,
+    /// Keep configuration, certificates and logs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `mainstay top`.
@@ -345,6 +393,7 @@ pub fn main() -> ExitCode {
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Load(options)) => load::load(&options),
         Some(Command::Top(options)) => top::top(&options),
+        Some(Command::Demo(options)) => demo::demo(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {
             say(&faults::list());

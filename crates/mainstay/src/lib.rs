@@ -4,6 +4,7 @@ pub mod admin_client;
 pub mod catalog;
 pub mod command_line;
 pub mod config_file;
+pub mod demo;
 pub mod environment;
 pub mod explain;
 pub mod faults;
