@@ -5,15 +5,17 @@
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
 use crate::gateway::dns::publish::{Publisher, Set};
+use crate::link::{Link, Message, NodeName};
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
 use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
-use mainstay_core::names::RequestId;
+use mainstay_core::message::{Digest, Report};
+use mainstay_core::names::{GatewayId, RequestId, SiteId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -72,6 +74,39 @@ pub struct Drive {
     telemetry: Arc<Telemetry>,
     /// Who answers names, if anybody does.
     names: OnceLock<Arc<Publisher>>,
+    /// The other nodes, if there are any.
+    others: OnceLock<Others>,
+}
+
+/// The other nodes, by the positions that the machine knows them by.
+pub struct Others {
+    /// How they are reached.
+    pub link: Link,
+    /// The gateways.
+    pub gateways: Vec<NodeName>,
+    /// Who controls which site of ours.
+    pub sites: BTreeMap<u16, NodeName>,
+}
+
+impl Others {
+    /// Nothing waits for a node that is not there: the machine says all of it again.
+    fn send(&self, letter: Letter) {
+        let (to, message) = match letter {
+            Letter::Site(site, report) => (self.sites.get(&site.0), Message::Report(report)),
+            Letter::Gateway(to, digest) => {
+                (self.gateways.get(usize::from(to.0)), Message::Digest(digest))
+            }
+        };
+        if let Some(to) = to {
+            self.link.send(to, message);
+        }
+    }
+}
+
+/// What the machine says to another node.
+enum Letter {
+    Site(SiteId, Report),
+    Gateway(GatewayId, Digest),
 }
 
 struct Shared {
@@ -90,6 +125,7 @@ struct Said {
     facts: Vec<Fact>,
     /// The newest set for names, and its number.
     answers: Option<(u64, Set)>,
+    letters: Vec<Letter>,
 }
 
 impl Drive {
@@ -104,7 +140,8 @@ impl Drive {
             sets: 0,
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
-        Drive { clock, shared, wake, telemetry, names: OnceLock::new() }
+        let (names, others) = Default::default();
+        Drive { clock, shared, wake, telemetry, names, others }
     }
 
     /// Names are answered by `names` from now on, which begins with the set it has.
@@ -112,6 +149,12 @@ impl Drive {
         self.lock().gateway.keep_answers(names.set());
         // Said once, when the process starts.
         let _ = self.names.set(names);
+    }
+
+    /// The machine reaches the other nodes by `others` from now on.
+    pub fn join(&self, others: Others) {
+        // Said once, when the process starts.
+        let _ = self.others.set(others);
     }
 
     /// The clock.
@@ -158,6 +201,9 @@ impl Drive {
         }
         if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
             names.publish(number, &set);
+        }
+        if let Some(others) = self.others.get() {
+            said.letters.into_iter().for_each(|letter| others.send(letter));
         }
     }
 
@@ -219,11 +265,10 @@ impl Shared {
                 self.sets += 1;
                 said.answers = Some((self.sets, set));
             }
-            // Said only where the configuration has sites of ours or peers.
-            Action::GiveUp { .. }
-            | Action::Report { .. }
-            | Action::Digest { .. }
-            | Action::Probe { .. } => {}
+            Action::Report { site, report } => said.letters.push(Letter::Site(site, report)),
+            Action::Digest { to, digest } => said.letters.push(Letter::Gateway(to, digest)),
+            // Said only where the configuration has sites of ours.
+            Action::GiveUp { .. } | Action::Probe { .. } => {}
         }
     }
 }

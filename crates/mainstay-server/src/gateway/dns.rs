@@ -7,18 +7,18 @@
 //!
 //! Why the wire is read by hand and no DNS library serves: docs/decisions/0021.
 
-pub mod name;
-pub mod query;
-pub mod locate;
-mod block;
-pub mod zone;
 pub mod answer;
+mod block;
 mod flood;
-pub mod publish;
 mod kept;
+pub mod locate;
+pub mod name;
+pub mod publish;
+pub mod query;
 pub mod sockets;
-mod udp;
 mod tcp;
+mod udp;
+pub mod zone;
 
 use crate::gateway::dns::locate::Table;
 use crate::gateway::dns::name::Name;
