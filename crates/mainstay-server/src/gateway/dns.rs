@@ -19,6 +19,7 @@ mod kept;
 pub mod sockets;
 mod udp;
 mod tcp;
+pub mod outside;
 
 use crate::gateway::dns::locate::Table;
 use crate::gateway::dns::name::Name;

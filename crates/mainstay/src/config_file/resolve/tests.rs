@@ -1,5 +1,7 @@
 //! What can be wrong, and what is said about it.
 
+mod dns;
+
 use super::*;
 use crate::config_file::source::Override;
 use mainstay_core::config::{Continuation, Limits};
