@@ -128,9 +128,9 @@ fn cannot_listen(key: &str, address: SocketAddr, error: &std::io::Error) -> Stri
             "{key}: no permission for {address}; allow it (`setcap cap_net_bind_service=+ep \
              mainstay`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd)"
         ),
-        std::io::ErrorKind::PermissionDenied => format!(
-            "{key}: no permission for {address}; choose a port above 1023, e.g. `{other}`"
-        ),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{key}: no permission for {address}; choose a port above 1023, e.g. `{other}`")
+        }
         std::io::ErrorKind::AddrNotAvailable => format!(
             "{key}: {address} is no address of this machine; choose one, e.g. 127.0.0.1:{port}"
         ),

@@ -7,19 +7,19 @@
 //!
 //! Why the wire is read by hand and no DNS library serves: docs/decisions/0021.
 
-pub mod name;
-pub mod query;
-pub mod locate;
-mod block;
-pub mod zone;
 pub mod answer;
+mod block;
 mod flood;
-pub mod publish;
 mod kept;
-pub mod sockets;
-mod udp;
-mod tcp;
+pub mod locate;
+pub mod name;
 pub mod outside;
+pub mod publish;
+pub mod query;
+pub mod sockets;
+mod tcp;
+mod udp;
+pub mod zone;
 
 use crate::gateway::dns::locate::Table;
 use crate::gateway::dns::name::Name;

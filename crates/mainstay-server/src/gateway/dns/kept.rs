@@ -21,9 +21,8 @@ type Named = BTreeMap<String, u32>;
 
 /// Reads the set at `path`; empty if there is none yet.
 pub(super) fn load(path: &Path, targets: &[Target]) -> Result<Set, String> {
-    let wrong = |what: String| {
-        format!("the kept answers in {} are not used: {what}", path.display())
-    };
+    let wrong =
+        |what: String| format!("the kept answers in {} are not used: {what}", path.display());
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Set::new()),

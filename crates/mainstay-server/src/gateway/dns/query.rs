@@ -127,14 +127,8 @@ pub fn read(packet: &[u8]) -> Read<'_> {
     if count(4) != 1 {
         return Read::Wrong(Code::Malformed);
     }
-    let mut question = Question {
-        packet,
-        name: [0; NAME_MAX],
-        length: 0,
-        labels: 0,
-        kind: 0,
-        edns: None,
-    };
+    let mut question =
+        Question { packet, name: [0; NAME_MAX], length: 0, labels: 0, kind: 0, edns: None };
     let Some(rest) = read_name(body, &mut question) else { return Read::Wrong(Code::Malformed) };
     let Some((fixed, rest)) = rest.split_first_chunk::<4>() else {
         return Read::Wrong(Code::Malformed);

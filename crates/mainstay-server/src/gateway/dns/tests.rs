@@ -278,7 +278,8 @@ fn a_client_gets_the_gateways_of_its_region_and_the_resolver_learns_how_far_that
     assert_eq!(subnet_of(&v6.reply(&zones), 7)[..2], [56, 48]);
     let resolver = Ask { from: [192, 0, 2, 53].into(), ..ask("api.example.com", A) };
     assert!(near(&resolver.said(&zones).1, [3, 4]), "the resolver stands for its clients");
-    let secret = Ask { from: [192, 0, 2, 53].into(), ..ask("api.example.com", A).subnet(1, 0, &[]) };
+    let secret =
+        Ask { from: [192, 0, 2, 53].into(), ..ask("api.example.com", A).subnet(1, 0, &[]) };
     assert!(near(&secret.said(&zones).1, [3, 4]));
     assert_eq!(subnet_of(&secret.reply(&zones), 0), [0, 0]);
 }
@@ -391,7 +392,9 @@ fn a_late_set_does_not_win_and_an_empty_one_is_not_put_into_force() {
     publisher.publish(4, &[(GatewayId(77), 100)]);
     assert_eq!(publisher.set(), [(GatewayId(2), 100), (GatewayId(3), 100)]);
     let mut view = publisher.zones();
-    assert!(ask("chat.example.org", A).said(view.now()).1.iter().all(|one| one > &"203.0.113.2".into()));
+    assert!(
+        ask("chat.example.org", A).said(view.now()).1.iter().all(|one| one > &"203.0.113.2".into())
+    );
 }
 
 #[test]

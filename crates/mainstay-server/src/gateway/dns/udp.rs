@@ -69,7 +69,9 @@ pub(super) fn serve(socket: &UdpSocket, desk: &Desk) {
             let mut clerk = Clerk::new(desk);
             match (local, local.ip().is_unspecified()) {
                 (SocketAddr::V4(_), false) => batches::<SockaddrIn>(socket.as_raw_fd(), &mut clerk),
-                (SocketAddr::V6(_), false) => batches::<SockaddrIn6>(socket.as_raw_fd(), &mut clerk),
+                (SocketAddr::V6(_), false) => {
+                    batches::<SockaddrIn6>(socket.as_raw_fd(), &mut clerk)
+                }
                 (SocketAddr::V4(_), true) => singly::<SockaddrIn>(socket.as_raw_fd(), &mut clerk),
                 (SocketAddr::V6(_), true) => singly::<SockaddrIn6>(socket.as_raw_fd(), &mut clerk),
             }

@@ -162,7 +162,9 @@ fn group(settings: &Settings, set: &[(GatewayId, u32)], may: &dyn Fn(GatewayId) 
     let is_plain = settings.table.is_empty();
     let regions = if is_plain { 0 } else { settings.regions };
     let everywhere = std::iter::once(None);
-    Group(everywhere.chain((0..regions).map(Some)).map(|r| families(settings, set, may, r)).collect())
+    Group(
+        everywhere.chain((0..regions).map(Some)).map(|r| families(settings, set, may, r)).collect(),
+    )
 }
 
 fn families(

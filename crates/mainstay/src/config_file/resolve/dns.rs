@@ -55,7 +55,18 @@ impl Resolver<'_> {
         }
         let regions = file.region.len() as u16;
         let contact = contact?;
-        Some(Settings { names, tenants, servers, contact, ttl, targets, hosts, table, regions, kept })
+        Some(Settings {
+            names,
+            tenants,
+            servers,
+            contact,
+            ttl,
+            targets,
+            hosts,
+            table,
+            regions,
+            kept,
+        })
     }
 
     /// `texts` as names, each told of that is none or stands there twice.

@@ -37,7 +37,8 @@ fn names_gateways_and_regions_come_out_as_they_are_written() {
     assert_eq!((dns.targets[0].region, dns.targets[1].region), (Some(0), None));
     let client: IpAddr = [198, 51, 100, 7].into();
     assert_eq!(dns.table.find(client).region, Some(0));
-    let one = format!("{LISTEN}{GOOD}").replace("[\"127.0.0.1:5353\", \"[::1]:5353\"]", "\"[::1]:53\"");
+    let one =
+        format!("{LISTEN}{GOOD}").replace("[\"127.0.0.1:5353\", \"[::1]:5353\"]", "\"[::1]:53\"");
     assert_eq!(resolved(&one, []).expect("one address").setup.listen.dns.len(), 1);
 }
 
