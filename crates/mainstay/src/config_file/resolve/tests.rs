@@ -1,5 +1,6 @@
 //! What can be wrong, and what is said about it.
 
+mod dns;
 mod nodes;
 
 use super::*;
