@@ -5,16 +5,17 @@
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
 use crate::gateway::dns::publish::{Publisher, Set};
+use crate::link::{Link, Message, NodeName};
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
-use mainstay_core::gateway::{Action, Close, Event, Gateway, Probe, Start};
+use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
 use mainstay_core::message::{Digest, Report};
-use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -92,29 +93,47 @@ pub enum Command {
     Close(Close),
 }
 
-/// What the machine says to other nodes.
-#[derive(Clone, Debug)]
-pub enum Outside {
-    /// To a site of ours.
-    Report(SiteId, Report),
-    /// To a peer.
-    Digest(GatewayId, Digest),
-    /// To a target, for its health.
-    Probe(TargetId, Probe),
-}
-
-/// Where that goes. It must not wait.
-pub type Outbox = Box<dyn Fn(Outside) + Send + Sync>;
-
 /// The machine and those who listen to it.
 pub struct Drive {
     clock: Clock,
     shared: Mutex<Shared>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
-    outbox: OnceLock<Outbox>,
     /// Who answers names, if anybody does.
     names: OnceLock<Arc<Publisher>>,
+    /// The other nodes, if there are any.
+    others: OnceLock<Others>,
+}
+
+/// The other nodes, by the positions that the machine knows them by.
+pub struct Others {
+    /// How they are reached.
+    pub link: Link,
+    /// The gateways.
+    pub gateways: Vec<NodeName>,
+    /// Who controls which site of ours.
+    pub sites: BTreeMap<u16, NodeName>,
+}
+
+impl Others {
+    /// Nothing waits for a node that is not there: the machine says all of it again.
+    fn send(&self, letter: Letter) {
+        let (to, message) = match letter {
+            Letter::Site(site, report) => (self.sites.get(&site.0), Message::Report(report)),
+            Letter::Gateway(to, digest) => {
+                (self.gateways.get(usize::from(to.0)), Message::Digest(digest))
+            }
+        };
+        if let Some(to) = to {
+            self.link.send(to, message);
+        }
+    }
+}
+
+/// What the machine says to another node.
+enum Letter {
+    Site(SiteId, Report),
+    Gateway(GatewayId, Digest),
 }
 
 struct Shared {
@@ -133,7 +152,7 @@ struct Said {
     facts: Vec<Fact>,
     /// The newest set for names, and its number.
     answers: Option<(u64, Set)>,
-    outside: Vec<Outside>,
+    letters: Vec<Letter>,
 }
 
 impl Drive {
@@ -147,14 +166,9 @@ impl Drive {
             alarm: None,
             sets: 0,
         };
-        let (shared, outbox) = (Mutex::new(shared), OnceLock::new());
-        let (clock, wake, names) = (Clock::new(), Notify::new(), OnceLock::new());
-        Drive { clock, shared, wake, telemetry, outbox, names }
-    }
-
-    /// What the machine says to other nodes goes to `outbox` from now on. Said once.
-    pub fn connect(&self, outbox: Outbox) {
-        let _ = self.outbox.set(outbox);
+        let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
+        let (names, others) = Default::default();
+        Drive { clock, shared, wake, telemetry, names, others }
     }
 
     /// Names are answered by `names` from now on, which begins with the set it has.
@@ -162,6 +176,12 @@ impl Drive {
         self.lock().gateway.keep_answers(names.set());
         // Said once, when the process starts.
         let _ = self.names.set(names);
+    }
+
+    /// The machine reaches the other nodes by `others` from now on.
+    pub fn join(&self, others: Others) {
+        // Said once, when the process starts.
+        let _ = self.others.set(others);
     }
 
     /// The clock.
@@ -203,14 +223,14 @@ impl Drive {
         if is_sooner {
             self.wake.notify_one();
         }
-        if let Some(outbox) = self.outbox.get() {
-            std::mem::take(&mut said.outside).into_iter().for_each(outbox);
-        }
         for fact in &said.facts {
             self.telemetry.fact(now, fact);
         }
         if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
             names.publish(number, &set);
+        }
+        if let Some(others) = self.others.get() {
+            said.letters.into_iter().for_each(|letter| others.send(letter));
         }
     }
 
@@ -264,9 +284,9 @@ impl Shared {
                     let _ = inbox.try_send(Command::GiveUp(attempt));
                 }
             }
-            Action::Report { site, report } => said.outside.push(Outside::Report(site, report)),
-            Action::Digest { to, digest } => said.outside.push(Outside::Digest(to, digest)),
-            Action::Probe { target, probe } => said.outside.push(Outside::Probe(target, probe)),
+            Action::Report { site, report } => said.letters.push(Letter::Site(site, report)),
+            Action::Digest { to, digest } => said.letters.push(Letter::Gateway(to, digest)),
+            Action::Probe { .. } => {}
         }
     }
 }

@@ -4,9 +4,10 @@
 //! embedded engine and the operator's door exist once.
 
 mod door;
+mod nodes;
 mod view;
 
-use crate::admin::{Admin, Ready};
+use crate::admin::{Admin, Builder, Ready};
 use crate::attempt::roster::Roster;
 use crate::attempt::{Account, Site};
 use crate::drive::Drive;
@@ -23,6 +24,7 @@ use crate::upstream::{self, Origin, OriginOptions};
 use crate::worker::Worker;
 use door::{Door, House};
 use hyper::service::service_fn;
+use nodes::Nodes;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -51,6 +53,7 @@ pub async fn run(
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
+    let nodes = Nodes::join(&setup, &drive, listeners.link)?;
     let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
@@ -70,6 +73,7 @@ pub async fn run(
     };
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
+    let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin)).build();
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let ending = async {
         shutdown.await;
@@ -84,6 +88,9 @@ pub async fn run(
     timer.abort();
     if let Some(names) = names {
         names.stop();
+    }
+    if let Some(nodes) = nodes {
+        let _ = tokio::time::timeout(CUT_TIME, nodes.leave()).await;
     }
     Ok(())
 }
@@ -167,7 +174,7 @@ async fn porter(api: TcpListener, doors: Vec<door::Hand>, stop: CancellationToke
 fn open_workers(setup: &Setup, drive: &Arc<Drive>) -> Result<Vec<Option<Worker>>, String> {
     let named = setup.core.sites.iter().zip(&setup.upstreams);
     let open = |(site, upstream): (&mainstay_core::config::Site, &Upstream)| match upstream {
-        Upstream::Provider(_) => Ok(None),
+        Upstream::Provider(_) | Upstream::Node(_) => Ok(None),
         Upstream::Engine(model) => Worker::start(model, drive, url(setup))
             .map(Some)
             .map_err(|error| format!("site {}: {error}", site.name)),
@@ -189,6 +196,11 @@ fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, St
                 .map_err(|error| format!("site {}: {error}", site.name)),
             (Upstream::Engine(_), Some(desk)) => Ok(Site::Engine(desk)),
             (Upstream::Engine(_), None) => Err(format!("site {}: no engine", site.name)),
+            (Upstream::Node(_), _) => Err(format!(
+                "site {}: this version joins nodes and sends them no requests yet; take the site \
+                 out, or reach its workers by base_url",
+                site.name
+            )),
         }
     };
     named.map(open).collect()
@@ -233,7 +245,7 @@ fn admin(
     (drive, names): (&Arc<Drive>, Option<Arc<Counts>>),
     telemetry: Arc<Telemetry>,
     draining: &Arc<AtomicBool>,
-) -> Admin {
+) -> Builder {
     let (draining, machine) = (draining.clone(), drive.clone());
     let budget = (drive.clone(), telemetry.clone());
     let ready = move || match draining.load(Ordering::Relaxed) {
@@ -253,7 +265,6 @@ fn admin(
     Admin::builder(telemetry, setup.bounds.clone(), ready)
         .metrics(refresh)
         .show("/view", "sites, tiers and the latest decisions, for mainstay top", view)
-        .build()
 }
 
 fn operate(

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod faults;
 pub mod keys;
 pub mod load;
+pub mod node;
 pub mod simulate;
 pub mod start;
 pub mod stdout;

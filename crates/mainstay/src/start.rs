@@ -37,7 +37,7 @@ pub fn serve(options: &Serve) -> ExitCode {
     }
     let bound = bind("listen.api", resolved.setup.listen.api)
         .and_then(|api| Ok((api, bind("listen.admin", resolved.setup.listen.admin)?)))
-        .and_then(|(api, admin)| Ok(Listeners { api, admin, dns: bind_names(&resolved)? }));
+        .and_then(|(api, admin)| bind_rest(&resolved, api, admin));
     match bound {
         Ok(listeners) => run(resolved, listeners),
         Err(line) => {
@@ -97,6 +97,18 @@ fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
     Ok(listener)
 }
 
+/// Binds what only some have: where names are answered, and where other nodes come.
+fn bind_rest(
+    resolved: &Resolved,
+    api: TcpListener,
+    admin: TcpListener,
+) -> Result<Listeners, String> {
+    let dns = bind_names(resolved)?;
+    let link = resolved.setup.listen.link;
+    let link = link.map(|address| bind("listen.link", address)).transpose()?;
+    Ok(Listeners { api, admin, dns, link })
+}
+
 /// Binds where names are answered, if they are.
 fn bind_names(resolved: &Resolved) -> Result<Option<Sockets>, String> {
     if resolved.setup.dns.is_none() {
@@ -150,6 +162,8 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
     };
     resolved.setup.listen.api = api;
     resolved.setup.listen.admin = admin;
+    let link = listeners.link.as_ref().and_then(|link| link.local_addr().ok());
+    resolved.setup.listen.link = link;
     if let Some(sockets) = &listeners.dns {
         resolved.setup.listen.dns = sockets.addresses().to_vec();
     }

@@ -13,6 +13,7 @@ mod flood;
 mod kept;
 pub mod locate;
 pub mod name;
+pub mod outside;
 pub mod publish;
 pub mod query;
 pub mod sockets;

@@ -32,6 +32,11 @@ impl NodeName {
         Err(format!("`{text}` is no name of a node: it {wrong}; {example}"))
     }
 
+    /// A name that stands where none could be read.
+    pub fn nobody() -> NodeName {
+        NodeName(String::from("nobody"))
+    }
+
     /// The name alone.
     pub fn as_str(&self) -> &str {
         &self.0

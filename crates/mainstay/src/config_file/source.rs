@@ -4,9 +4,9 @@
 //! Reading stops only where nothing can follow: text that is no TOML, or a value of the wrong
 //! type. Unknown keys are all found in one walk.
 
-use super::dns;
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
+use super::{dns, node};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use std::ops::Range;
@@ -182,6 +182,8 @@ impl<'t> Source<'t> {
         self.walk::<Tier>(root, "tier", unknown);
         self.walk::<Key>(root, "key", unknown);
         self.walk::<Site>(root, "site", unknown);
+        self.walk::<node::Node>(root, "node", unknown);
+        self.walk::<node::Gateway>(root, "gateway", unknown);
         self.walk::<dns::Dns>(root, "dns", unknown);
         for dns in tables(root.get("dns")) {
             self.walk_at::<dns::Target>(dns.get("target"), "dns.target", unknown);

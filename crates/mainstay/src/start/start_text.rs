@@ -41,6 +41,9 @@ pub fn listening(resolved: &Resolved) -> String {
     for address in listen.dns.iter().filter(|_| resolved.setup.dns.is_some()) {
         let _ = write!(line, " dns={address}");
     }
+    if let Some(link) = listen.link {
+        let _ = write!(line, " link=https://{link}");
+    }
     line
 }
 

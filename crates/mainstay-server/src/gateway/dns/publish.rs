@@ -86,7 +86,8 @@ impl Publisher {
     pub fn publish(&self, number: u64, set: &[(GatewayId, u32)]) {
         let mut desk = lock(&self.desk);
         let listed = desk.settings.targets.len();
-        let known: Set = set.iter().copied().filter(|(id, _)| usize::from(id.0) < listed).collect();
+        let is_known = |one: &(GatewayId, u32)| usize::from(one.0.0) < listed && one.1 > 0;
+        let known: Set = set.iter().copied().filter(is_known).collect();
         let set = filled(&known, &desk.set.set, 0, Mutants::NONE);
         let read = desk.set.generation;
         let next = Published { generation: number, set };

@@ -1,5 +1,8 @@
 //! What can be wrong, and what is said about it.
 
+mod dns;
+mod nodes;
+
 use super::*;
 use crate::config_file::source::Override;
 use mainstay_core::config::{Continuation, Limits};
