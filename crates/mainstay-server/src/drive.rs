@@ -194,6 +194,11 @@ impl Drive {
         &self.telemetry
     }
 
+    /// The same, to keep.
+    pub fn shared_telemetry(&self) -> Arc<Telemetry> {
+        self.telemetry.clone()
+    }
+
     /// A name for a request that is about to arrive.
     pub fn name_request(&self) -> RequestId {
         RequestId(self.lock().ids.bits())

@@ -4,12 +4,14 @@
 //! embedded engine and the operator's door exist once.
 
 mod door;
+mod home;
 mod nodes;
 mod view;
 
 use crate::admin::{Admin, Builder, Ready};
 use crate::attempt::roster::Roster;
 use crate::attempt::{Account, Site};
+use crate::dialect::Dialect;
 use crate::drive::Drive;
 use crate::embedded::Desk;
 use crate::gateway::dns::publish::Publisher;
@@ -17,10 +19,10 @@ use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
 use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
-use crate::setup::{Http2, Listeners, Provider, Setup, Upstream};
+use crate::setup::{Http2, Listeners, NodeSite, Provider, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
-use crate::upstream::{self, Origin, OriginOptions};
+use crate::upstream::{self, NodeOrigin, Origin, OriginOptions};
 use crate::worker::Worker;
 use door::{Door, House};
 use hyper::service::service_fn;
@@ -53,7 +55,7 @@ pub async fn run(
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
-    let nodes = Nodes::join(&setup, &drive, listeners.link)?;
+    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link)?;
     let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
@@ -90,7 +92,7 @@ pub async fn run(
         names.stop();
     }
     if let Some(nodes) = nodes {
-        let _ = tokio::time::timeout(CUT_TIME, nodes.leave()).await;
+        let _ = tokio::time::timeout(CUT_TIME, nodes.leave(setup.drain)).await;
     }
     Ok(())
 }
@@ -196,11 +198,9 @@ fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, St
                 .map_err(|error| format!("site {}: {error}", site.name)),
             (Upstream::Engine(_), Some(desk)) => Ok(Site::Engine(desk)),
             (Upstream::Engine(_), None) => Err(format!("site {}: no engine", site.name)),
-            (Upstream::Node(_), _) => Err(format!(
-                "site {}: this version joins nodes and sends them no requests yet; take the site \
-                 out, or reach its workers by base_url",
-                site.name
-            )),
+            (Upstream::Node(node), _) => node_account(setup, node)
+                .map(|account| Site::Node(Arc::new(account)))
+                .map_err(|error| format!("site {}: {error}", site.name)),
         }
     };
     named.map(open).collect()
@@ -240,6 +240,28 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
     })
 }
 
+/// A site of ours, as its node is reached: with certificates on both sides, and one connection
+/// for each answer, so that one that stalls holds up no other.
+fn node_account(setup: &Setup, site: &NodeSite) -> Result<Account, String> {
+    let identity = setup.node.as_ref().map(|node| node.identity.clone());
+    let identity = identity.ok_or("its node is reached with a certificate; add [node]")?;
+    let options = OriginOptions {
+        connect_limit: setup.core.limits.connect,
+        http2: upstream::Http2::Never,
+        node: Some(NodeOrigin { identity, name: site.name.clone() }),
+        ..OriginOptions::default()
+    };
+    let base = format!("https://{}/v1", site.address);
+    Ok(Account {
+        dialect: Dialect::builtin("mainstay").ok_or("no dialect for it")?,
+        origin: Origin::new(&base, options)?,
+        base,
+        key: None,
+        stream: true,
+        roster: Roster::default(),
+    })
+}
+
 fn admin(
     setup: &Setup,
     (drive, names): (&Arc<Drive>, Option<Arc<Counts>>),
@@ -262,9 +284,11 @@ fn admin(
     };
     let shown = drive.clone();
     let view = move || view::view(&shown);
-    Admin::builder(telemetry, setup.bounds.clone(), ready)
-        .metrics(refresh)
-        .show("/view", "sites, tiers and the latest decisions, for mainstay top", view)
+    Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).show(
+        "/view",
+        "sites, tiers and the latest decisions, for mainstay top",
+        view,
+    )
 }
 
 fn operate(

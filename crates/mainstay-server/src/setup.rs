@@ -150,12 +150,25 @@ pub struct NodeSite {
     pub name: NodeName,
     /// `host:port` of its link.
     pub address: String,
+    /// What it computes with, as far as this file says.
+    pub workers: Option<Workers>,
+}
+
+/// The workers of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// The embedded engine's model.
+    pub model: EngineModel,
+    /// Answers at once.
+    pub streams: u32,
+    /// Output tokens a second, of all answers together.
+    pub tokens_per_second: u32,
 }
 
 impl NodeSite {
     /// A node that nobody reaches: what stands where none could be read.
     pub fn nowhere() -> NodeSite {
-        NodeSite { name: NodeName::nobody(), address: String::new() }
+        NodeSite { name: NodeName::nobody(), address: String::new(), workers: None }
     }
 }
 

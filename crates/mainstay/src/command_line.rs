@@ -79,6 +79,9 @@ pub struct Serve {
     /// Check the configuration, print what would start, and exit: 0 if it is right, 2 if not
     #[arg(long)]
     pub check: bool,
+    /// End when standard input does: for whoever starts this as its child
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 /// Options of `mainstay explain`.

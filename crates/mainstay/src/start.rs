@@ -35,6 +35,9 @@ pub fn serve(options: &Serve) -> ExitCode {
         eprintln!("the configuration is right");
         return ExitCode::SUCCESS;
     }
+    if options.with_parent {
+        std::thread::spawn(end_with_parent);
+    }
     let bound = bind("listen.api", resolved.setup.listen.api)
         .and_then(|api| Ok((api, bind("listen.admin", resolved.setup.listen.admin)?)))
         .and_then(|(api, admin)| bind_rest(&resolved, api, admin));
@@ -191,6 +194,13 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the process when nobody holds the other end of its standard input any more.
+fn end_with_parent() {
+    // Whatever comes is of no interest; an error is an end as well.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    std::process::exit(0);
 }
 
 /// Done at SIGTERM or SIGINT, which are heard from now on.

@@ -8,10 +8,14 @@ use crate::config_file::node::Role;
 use crate::config_file::problem::hint;
 use mainstay_server::link::identity::ENDS_SOON;
 use mainstay_server::link::{Identity, NodeName, Peer};
-use mainstay_server::setup::{Node, NodeSite, Roles, Upstream};
+use mainstay_server::setup::{Node, NodeSite, Roles, Upstream, Workers};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// What an embedded engine is taken to do where nobody said: answers at once, and tokens a second
+/// of all of them, as a small model writes on two cores.
+const STREAMS: u32 = 16;
+const TOKENS_PER_SECOND: u32 = 200;
 /// Nodes a policy may list; their positions are 16 bits wide, and a digest names each.
 const GATEWAYS_MAX: usize = 4096;
 
@@ -238,7 +242,7 @@ impl Resolver<'_> {
     ) -> Vec<Peer> {
         let mut peers: Vec<Peer> = gateways.to_vec();
         for (at, made) in sites.iter().enumerate() {
-            let Upstream::Node(NodeSite { name: theirs, address }) = &made.upstream else {
+            let Upstream::Node(NodeSite { name: theirs, address, .. }) = &made.upstream else {
                 continue;
             };
             match peers.iter_mut().find(|peer| peer.name == *theirs) {
@@ -272,11 +276,25 @@ impl Resolver<'_> {
         path
     }
 
+    /// What a site of ours computes with; its own node needs to know.
+    fn workers(&mut self, path: &str, file: &Site) -> Option<Workers> {
+        let name = file.engine.as_ref()?.model.clone().unwrap_or_else(|| "builtin".into());
+        let (model, _) = self.engine_model(path, &name);
+        if file.tokens_per_second == Some(0) {
+            let what = "0 would keep the site from ever answering; leave it out if unknown";
+            self.wrong(&format!("{path}.tokens_per_second"), what);
+        }
+        Some(Workers {
+            model,
+            streams: file.capacity.unwrap_or(STREAMS),
+            tokens_per_second: file.tokens_per_second.unwrap_or(TOKENS_PER_SECOND),
+        })
+    }
+
     /// The node of ours that controls a site.
     pub(super) fn node_site(&mut self, path: &str, name: &str, file: &Site) -> Option<NodeSite> {
         let foreign = [
             ("provider", file.provider.is_some()),
-            ("engine", file.engine.is_some()),
             ("base_url", file.base_url.is_some()),
             ("key", file.key.is_some()),
             ("key_env", file.key_env.is_some()),
@@ -292,8 +310,9 @@ impl Resolver<'_> {
         let address = file.node.as_ref();
         let address = address.and_then(|text| self.node_url(&format!("{path}.node"), text));
         let wanted = file.node_name.as_deref().unwrap_or(name);
+        let workers = self.workers(path, file);
         match NodeName::new(wanted) {
-            Ok(name) => Some(NodeSite { name, address: address? }),
+            Ok(name) => Some(NodeSite { name, address: address?, workers }),
             Err(what) if file.node_name.is_some() => {
                 self.wrong(&format!("{path}.node_name"), what);
                 None

@@ -87,16 +87,7 @@ impl Resolver<'_> {
             let what = "an embedded engine has none; take this line or `engine` away";
             self.wrong(&format!("{path}.{key}"), what);
         }
-        let key = format!("{path}.engine.model");
-        let (engine, offer) = if model == "builtin" {
-            (EngineModel::Builtin, embedded(model, None, false))
-        } else {
-            let directory = self.path(model);
-            self.check_weights(&key, &directory);
-            let called = directory.file_name().unwrap_or_default().to_string_lossy();
-            let window = window_of(&directory);
-            (EngineModel::Directory(directory.clone()), embedded(&called, window, true))
-        };
+        let (engine, offer) = self.engine_model(path, model);
         let offer = match file.models.iter().find(|each| each.name.as_ref() == Some(&offer.name)) {
             Some(amendment) => catalog::amended(offer, amendment),
             None => offer,
@@ -119,6 +110,18 @@ impl Resolver<'_> {
             chat: Some(offer.name.clone()),
             offers: vec![offer],
         }
+    }
+
+    /// What an embedded engine runs, and what it offers.
+    pub(super) fn engine_model(&mut self, path: &str, model: &str) -> (EngineModel, Offer) {
+        if model == "builtin" {
+            return (EngineModel::Builtin, embedded(model, None, false));
+        }
+        let directory = self.path(model);
+        self.check_weights(&format!("{path}.engine.model"), &directory);
+        let called = directory.file_name().unwrap_or_default().to_string_lossy();
+        let offer = embedded(&called, window_of(&directory), true);
+        (EngineModel::Directory(directory.clone()), offer)
     }
 
     /// A site that one of our nodes controls. What it has, only the file knows.
