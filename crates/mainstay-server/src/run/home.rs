@@ -45,7 +45,8 @@ impl Home {
         let Some((at, workers)) = own_workers(setup) else { return Ok(None) };
         let Some(ours) = &setup.node else { return Ok(None) };
         let site = SiteId(u16::try_from(at).unwrap_or(u16::MAX));
-        let config = SiteConfig::of(&setup.core, site);
+        let gateways = u16::try_from(ours.gateways.len()).unwrap_or(u16::MAX);
+        let config = SiteConfig { gateways, ..SiteConfig::of(&setup.core, site) };
         let name = &setup.core.sites[at].name;
         let epoch = match &ours.data_dir {
             Some(directory) => epoch(directory).map_err(|why| format!("site {name}: {why}"))?,

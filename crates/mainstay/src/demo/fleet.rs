@@ -168,20 +168,21 @@ impl Fleet {
         }
         let sites = || self.nodes.iter().filter(|node| !node.is_gateway);
         for site in sites().filter(|site| node.is_gateway || site.name == node.name) {
-            let _ = write!(text, "\n[[site]]\nname = \"{}\"\n", site.name);
-            let _ = match node.is_gateway {
-                true => write!(
-                    text,
-                    "node = \"https://{}\"\nnode_name = \"{}\"\nmodels = [{{ name = \"builtin\" }}]\n",
-                    site.link,
-                    node_name(&site.name)
-                ),
-                false => write!(
+            let _ = write!(
+                text,
+                "\n[[site]]\nname = \"{}\"\nnode = \"https://{}\"\nnode_name = \"{}\"\n\
+                 models = [{{ name = \"builtin\" }}]\n",
+                site.name,
+                site.link,
+                node_name(&site.name)
+            );
+            if !node.is_gateway {
+                let _ = write!(
                     text,
                     "engine = {{ model = \"builtin\" }}\ncapacity = {}\ntokens_per_second = {}\n",
                     options.streams, options.tokens_per_second
-                ),
-            };
+                );
+            }
         }
         let served: Vec<String> = sites()
             .filter(|site| node.is_gateway || site.name == node.name)
