@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// How long the last requests may take once no more are sent, beyond their own patience.
+/// How long the last answers may take once no more are asked for.
 const TAIL: Duration = Duration::from_secs(120);
 
 /// Sends the load that `options` asks for, and tells what came of it.
@@ -91,6 +91,8 @@ pub async fn run(plan: Plan, progress: bool) -> Result<Outcome, String> {
             eprint!("\r\x1b[K{}", tally.line(began.elapsed()));
         }
     }
+    // Whose library would come again after the end does not.
+    door.over.cancel();
     let all = async { while users.join_next().await.is_some() {} };
     // Whoever still waits then is counted as failed.
     let is_late = tokio::time::timeout(TAIL, all).await.is_err();

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 /// A library waits this long before its first retry, twice as long before the next, within
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -29,6 +30,8 @@ const ATTEMPTS: &str = "x-mainstay-attempts";
 pub struct Door {
     origins: Vec<Origin>,
     dialect: Arc<Dialect>,
+    /// No more is asked for: who waits to ask again gives up.
+    pub over: CancellationToken,
     /// The first whole answer to each prompt, as a hash.
     answers: Mutex<HashMap<(u32, u32), u64>>,
 }
@@ -80,7 +83,8 @@ impl Door {
         };
         let origins = plan.urls.iter().map(open).collect::<Result<_, _>>()?;
         let dialect = Dialect::builtin("openai").ok_or("no dialect")?;
-        Ok(Door { origins, dialect, answers: Mutex::default() })
+        let (over, answers) = Default::default();
+        Ok(Door { origins, dialect, over, answers })
     }
 
     /// Cuts every connection.
@@ -144,22 +148,28 @@ impl User {
                 ended = self.once(door, at, &mut times).await;
             }
             let is_last = number == self.manners.retries;
-            let wait = match ended {
+            let (verdict, wait, may_retry) = match ended {
                 Try::Good => return Told { verdict: Verdict::Good, times },
                 Try::Left => return Told { verdict: Verdict::Left, times },
                 Try::Broken(verdict) => return Told { verdict, times },
-                Try::Lost(verdict) if is_last => return Told { verdict, times },
-                Try::Refused(status, wait) if is_last || !is_retried(status) => {
-                    return Told { verdict: Verdict::of_status(status, wait.is_some()), times };
+                Try::Lost(verdict) => (verdict, None, true),
+                Try::Refused(status, wait) => {
+                    (Verdict::of_status(status, wait.is_some()), wait, is_retried(status))
                 }
-                Try::Lost(_) => None,
-                Try::Refused(_, wait) => wait,
             };
-            times.retries += 1;
-            at = (at + 1) % door.origins.len();
+            if is_last || !may_retry {
+                return Told { verdict, times };
+            }
             let own = BACK_OFF * 2u32.pow(number.min(6));
             let own = own.mul_f64(1.0 - 0.25 * self.rng.unit());
-            sleep(wait.filter(|wait| *wait <= RETRY_AFTER_MAX).unwrap_or(own)).await;
+            let wait = wait.filter(|wait| *wait <= RETRY_AFTER_MAX).unwrap_or(own);
+            tokio::select! {
+                biased;
+                () = door.over.cancelled() => return Told { verdict, times },
+                () = sleep(wait) => {}
+            }
+            times.retries += 1;
+            at = (at + 1) % door.origins.len();
         }
         Told { verdict: Verdict::Failed, times }
     }
