@@ -20,8 +20,8 @@ async fn waiting(authority: &Authority) -> Node {
 }
 
 /// A policy in which `a` is no gateway but controls a site.
-fn only_a_site() -> Book {
-    let mut book = book(&NAMES, "b");
+fn only_a_site(me: &str) -> Book {
+    let mut book = book(&NAMES, me);
     book.gateways = vec!["b".into()];
     book
 }
@@ -256,11 +256,24 @@ async fn a_frame_in_a_version_that_was_not_agreed_on_ends_the_connection() {
 async fn a_site_that_reports_like_a_gateway_is_cut_off() {
     let authority = Authority::new();
     let identity = authority.identity("b");
-    let b = Node::start(identity, only_a_site(), &[("a", None)], quick(), None).await;
-    let mut raw = Raw::greeted(&authority, "a", &b, &book(&NAMES, "a")).await;
+    let b = Node::start(identity, only_a_site("b"), &[("a", None)], quick(), None).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &only_a_site("a")).await;
     raw.message(&grant(0)).await;
     raw.message(&report(1, 1)).await;
     cut(&b, Nonsense::Direction).await;
+}
+
+#[tokio::test]
+async fn who_has_another_part_by_a_newer_policy_is_not_obeyed_and_not_cut_off() {
+    let authority = Authority::new();
+    let identity = authority.identity("b");
+    let mut b = Node::start(identity, only_a_site("b"), &[("a", None)], quick(), None).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &book(&NAMES, "a")).await;
+    raw.message(&report(1, 1)).await;
+    raw.message(&grant(0)).await;
+    assert_eq!(b.next().await.1, grant(0), "the report before it was dropped");
+    assert_eq!(b.link.counters().losses(Lost::NotTheirs), 1);
+    assert!(b.link.is_up(&node("a")));
 }
 
 #[tokio::test]

@@ -74,8 +74,8 @@ fn a_node_of_a_site_talks_to_gateways_alone() {
 
 #[test]
 fn keys_of_nodes_mean_nothing_without_a_name() {
-    let text =
-        "[node]\nroles = [\"site\"]\n[listen]\nlink = \"127.0.0.1:1\"\n[[gateway]]\nname = \"a\"\n";
+    let text = "[node]\nroles = [\"site\"]\n[listen]\nlink = \"127.0.0.1:1\"\n\
+                [[gateway]]\nname = \"a\"\n";
     let add = "means nothing without a name of this node; add name to [node]; `mainstay node init \
                --name NAME` prints the lines";
     let lines = ["2: node.roles", "4: listen.link", "5: gateway"];
@@ -109,8 +109,8 @@ fn names_places_and_roles_that_do_not_fit_are_told() {
     let root = fleet();
     let base = root.path();
     let only_b = "[[gateway]]\nname = \"b\"\n";
-    let told = "m.toml:2: node.name: `a` is not among the gateways (known are b); add a [[gateway]] \
-                with this name, or leave `gateway` out of node.roles";
+    let told = "m.toml:2: node.name: `a` is not among the gateways (known are b); add a \
+                [[gateway]] with this name, or leave `gateway` out of node.roles";
     wrong(base, &format!("{A}{only_b}"), &[told]);
     let told = "m.toml:6: node.roles: has the role `site` and no site; add site = \"…\" to [node], \
                 or leave the role out";
