@@ -5,7 +5,7 @@ use super::joined::{grant, report};
 use crate::link::counters::{End, Lost, Refused};
 use crate::link::frame::{BODY_MAX, Head, Kind, Nonsense};
 use crate::link::identity::CONTROL;
-use crate::link::{Allowance, Book, Identity, Message, Settings};
+use crate::link::{Allowance, Book, Generation, Identity, Message, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -203,6 +203,25 @@ async fn a_peer_that_falls_silent_or_drips_is_cut() {
     b.down("a").await;
     assert_eq!(b.link.counters().ends(End::Silent), 1);
     assert_eq!(b.link.peers()[0].last_end, Some("silent"));
+}
+
+#[tokio::test]
+async fn a_peer_that_talks_and_does_not_listen_is_cut() {
+    let authority = Authority::new();
+    let b = waiting(&authority).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &book(&NAMES, "a")).await;
+    let content = bytes::Bytes::from(vec![0; 4 << 20]);
+    let policy = Generation { content, ..Generation::default() };
+    b.link.send(&node("a"), Message::Snapshot(policy));
+    let mut beats = tokio::time::interval(quick().beat);
+    soon("it is cut", async {
+        while b.link.counters().ends(End::Stuck) == 0 {
+            beats.tick().await;
+            raw.say(Kind::Beat, &[]).await;
+        }
+    })
+    .await;
+    assert!(!b.link.is_up(&node("a")));
 }
 
 #[tokio::test]

@@ -7,20 +7,23 @@ use mainstay_core::names::GatewayId;
 /// A directory with the files of the nodes `a` and `b`, of one authority.
 fn fleet() -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a directory");
-    for (name, ca) in [("a", None), ("b", Some("a"))] {
-        let options = InitNode {
-            name: name.into(),
-            dir: Some(root.path().join(name)),
-            ca: ca.map(|ca| root.path().join(ca)),
-            address: None,
-            days: 3650,
-            force: false,
-            json: true,
-        };
-        let done = crate::node::make(&options);
-        assert_eq!(done.map(|_| ()), Ok(()));
-    }
+    make(root.path(), "a", None, 3650);
+    make(root.path(), "b", Some("a"), 3650);
     root
+}
+
+fn make(root: &Path, name: &str, ca: Option<&str>, days: u32) {
+    let options = InitNode {
+        name: name.into(),
+        dir: Some(root.join(name)),
+        ca: ca.map(|ca| root.join(ca)),
+        address: None,
+        days,
+        force: true,
+        json: true,
+    };
+    let done = crate::node::make(&options);
+    assert_eq!(done.map(|_| ()), Ok(()));
 }
 
 const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
@@ -102,6 +105,16 @@ fn missing_foreign_and_unfit_certificates_are_told() {
     let path = foreign.path().join("a/ca.pem").display().to_string();
     let lines = at(root.path(), &A.replace("a/ca.pem", &path)).expect_err("foreign");
     assert!(lines.contains("is not of this authority"), "{lines}");
+}
+
+#[test]
+fn a_certificate_that_ends_within_a_month_is_a_warning() {
+    let root = fleet();
+    assert_eq!(at(root.path(), A).expect("right").warnings, []);
+    make(root.path(), "a", None, 20);
+    let warnings = at(root.path(), A).expect("right").warnings;
+    let told = "m.toml:4: node.cert_file: within 30 days, the node's certificate has expired";
+    assert!(warnings[0].to_string().starts_with(told), "{warnings:?}");
 }
 
 #[test]
