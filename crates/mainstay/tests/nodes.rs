@@ -98,7 +98,8 @@ fn two_nodes_made_by_two_commands_join_part_and_join_again() {
     let (own_b, shared_b) = init(root, "b", ports[1], &["--ca", "a"]);
     for (name, own, port) in [("a", own_a, ports[0]), ("b", own_b, ports[1])] {
         let listen = format!(
-            "[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nlink = \"127.0.0.1:{port}\"\n"
+            "[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+             link = \"127.0.0.1:{port}\"\n"
         );
         let text = format!("{listen}{own}{shared_a}{shared_b}");
         std::fs::write(root.join(format!("{name}.toml")), text).expect("written");

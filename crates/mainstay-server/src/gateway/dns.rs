@@ -56,6 +56,27 @@ pub struct Settings {
     pub kept: Option<PathBuf>,
 }
 
+impl Settings {
+    /// The same with one target for each of `gateways` in their order, so that positions are what
+    /// core means by them. One without a target has no address, and is never named.
+    ///
+    /// # Errors
+    /// The position of a target that is none of them.
+    pub fn for_gateways(mut self, gateways: &[String]) -> Result<Settings, usize> {
+        let is_listed = |target: &Target| gateways.contains(&target.gateway);
+        if let Some(at) = self.targets.iter().position(|target| !is_listed(target)) {
+            return Err(at);
+        }
+        let of = |gateway: &String| {
+            let there = self.targets.iter().find(|target| target.gateway == *gateway);
+            let none = || Target { gateway: gateway.clone(), addresses: Vec::new(), region: None };
+            there.cloned().unwrap_or_else(none)
+        };
+        self.targets = gateways.iter().map(of).collect();
+        Ok(self)
+    }
+}
+
 /// A gateway as clients reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -65,6 +65,8 @@ pub enum Lost {
     NotTheirs,
     /// A newer one about the same came before it was sent or read.
     Replaced,
+    /// A policy that was not asked for on its connection.
+    Unasked,
     /// There was no connection to its receiver.
     NoPeer,
     /// More waited than may.
@@ -74,11 +76,12 @@ pub enum Lost {
 }
 
 impl Lost {
-    const ALL: [Lost; 7] = [
+    const ALL: [Lost; 8] = [
         Lost::UnknownKind,
         Lost::NoName,
         Lost::NotTheirs,
         Lost::Replaced,
+        Lost::Unasked,
         Lost::NoPeer,
         Lost::Crowded,
         Lost::Shortened,
@@ -90,6 +93,7 @@ impl Lost {
             Lost::NoName => "no_name",
             Lost::NotTheirs => "not_theirs",
             Lost::Replaced => "replaced",
+            Lost::Unasked => "unasked",
             Lost::NoPeer => "no_peer",
             Lost::Crowded => "crowded",
             Lost::Shortened => "shortened",

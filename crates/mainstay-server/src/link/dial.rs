@@ -4,12 +4,12 @@
 //! vain, as where a firewall lets connections through in one direction only. Whichever comes last
 //! holds, and who is connected does not dial, so that two that dial at once settle quickly.
 
-use super::Shared;
 use super::counters::Refused;
 use super::desk::Errand;
 use super::identity::CONTROL;
 use super::name::NodeName;
 use super::talk::{Caller, Talked, talk};
+use super::{Settings, Shared};
 use mainstay_core::rng::Rng;
 use rustls::pki_types::ServerName;
 use std::hash::{BuildHasher, RandomState};
@@ -75,7 +75,8 @@ impl Line {
         if is_first && has_address {
             return true;
         }
-        let patience = self.shared.settings.second_after;
+        let Settings { second_after, back_off, .. } = self.shared.settings;
+        let patience = second_after.max(back_off.0);
         let came = timeout(patience, self.live.wait_for(Option::is_some)).await;
         came.is_err()
     }

@@ -17,6 +17,10 @@ pub(super) enum Heard {
     Nothing,
     /// Something that only later versions know.
     Unknown,
+    /// Something that this peer has no part to say by our policy, but has by its own.
+    NotTheirs,
+    /// A policy that was not asked for on this connection.
+    Unasked,
 }
 
 /// Reads one message of `peer`. `polled` takes note that we asked for the policy, once.
@@ -38,19 +42,38 @@ pub(super) fn hear(
             tongue.learn(wire::decode_names(body)?);
             return Ok(Heard::Nothing);
         }
-        Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant => {
-            ours.gateway(peer).ok_or(Nonsense::Direction)?;
-        }
-        Kind::Grant if !ours.is_site(peer) => return Err(Nonsense::Direction),
-        Kind::Snapshot if !polled() => return Err(Nonsense::Direction),
-        Kind::Grant | Kind::Snapshot => {}
+        Kind::Report | Kind::Grant | Kind::Digest => {}
+        Kind::QuotaReport | Kind::QuotaGrant | Kind::Snapshot => {}
         Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll => {}
     }
     // Who has not said what its positions are called cannot be understood.
-    if tongue.theirs.is_none() {
-        return Err(Nonsense::Unexpected);
+    let theirs = tongue.theirs.as_ref().ok_or(Nonsense::Unexpected)?;
+    let message = wire::decode(kind, body)?;
+    if !may_say(kind, peer, ours) {
+        // While a generation of policy is on its way, nodes run different ones for minutes. A peer
+        // that has this part by its own is early, not broken; it is not obeyed either way.
+        return match may_say(kind, peer, theirs) {
+            true => Ok(Heard::NotTheirs),
+            false => Err(Nonsense::Direction),
+        };
     }
-    wire::decode(kind, body).map(Heard::Message)
+    if kind == Kind::Snapshot && !polled() {
+        // It may answer what was asked on the connection before this one.
+        return Ok(Heard::Unasked);
+    }
+    Ok(Heard::Message(message))
+}
+
+/// Whether `peer` has the part in which one says this, by the policy of `book`.
+fn may_say(kind: Kind, peer: &NodeName, book: &Book) -> bool {
+    match kind {
+        Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant => {
+            book.gateway(peer).is_some()
+        }
+        Kind::Grant => book.is_site(peer),
+        Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll | Kind::Snapshot => true,
+        Kind::Hello | Kind::Names | Kind::Beat => true,
+    }
 }
 
 /// The newest version that two nodes speak, each from the first to the second number.

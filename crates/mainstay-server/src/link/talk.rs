@@ -69,7 +69,9 @@ where
     let mut told = seat.end.subscribe();
     let end = tokio::select! {
         biased;
-        told = told.wait_for(Option::is_some) => told.ok().and_then(|end| *end).unwrap_or(End::Closed),
+        told = told.wait_for(Option::is_some) => {
+            told.ok().and_then(|end| *end).unwrap_or(End::Closed)
+        }
         end = reader.listen(&seat) => end,
         end = writer.speak(&seat, shared) => end,
     };
@@ -187,6 +189,8 @@ fn hear(whole: Whole, seat: &Seat, tongue: &mut Tongue, shared: &Shared) -> Resu
         }
         Heard::Nothing => {}
         Heard::Unknown => shared.counters.lost(Lost::UnknownKind, 1),
+        Heard::NotTheirs => shared.counters.lost(Lost::NotTheirs, 1),
+        Heard::Unasked => shared.counters.lost(Lost::Unasked, 1),
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 use super::book::Book;
 use super::frame::{Kind, Nonsense};
 use super::message::{Generation, Message};
+use super::name::NodeName;
 use bytes::Bytes;
 use mainstay_core::cost::CostRate;
 use mainstay_core::fact::Verdict;
@@ -52,6 +53,9 @@ struct Names {
     gateways: Vec<String>,
     #[prost(string, repeated, tag = "5")]
     tiers: Vec<String>,
+    /// Which node controls the site of the same position; empty where none does.
+    #[prost(string, repeated, tag = "6")]
+    nodes: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -286,21 +290,24 @@ pub(super) fn decode(kind: Kind, body: Vec<u8>) -> Result<Message, Nonsense> {
 pub(super) fn encode_names(book: &Book) -> Vec<u8> {
     let (target_sites, target_models) =
         book.targets.iter().map(|(site, model)| (u32::from(site.0), model.clone())).unzip();
+    let node = |at: u16| book.nodes.get(&at).map(NodeName::to_string).unwrap_or_default();
+    let nodes = (0..=u16::MAX).take(book.sites.len()).map(node);
     Names {
         sites: book.sites.clone(),
         target_sites,
         target_models,
         gateways: book.gateways.clone(),
         tiers: book.tiers.clone(),
+        nodes: nodes.collect(),
     }
     .encode_to_vec()
 }
 
-/// What a peer's positions are called. Its `home` and `nodes` are nobody's business.
+/// What a peer's positions are called. Its `home` is nobody's business.
 pub(super) fn decode_names(body: Vec<u8>) -> Result<Book, Nonsense> {
     let names: Names = read(Bytes::from(body))?;
-    let Names { sites, target_sites, target_models, gateways, tiers } = names;
-    for length in [sites.len(), target_models.len(), gateways.len()] {
+    let Names { sites, target_sites, target_models, gateways, tiers, nodes } = names;
+    for length in [sites.len(), target_models.len(), gateways.len(), nodes.len()] {
         within(length, NAMES_MAX)?;
     }
     within(tiers.len(), TIERS_MAX)?;
@@ -313,7 +320,9 @@ pub(super) fn decode_names(body: Vec<u8>) -> Result<Book, Nonsense> {
         return Err(Nonsense::Malformed);
     }
     let targets = sites_of.into_iter().zip(target_models).collect();
-    Ok(Book { sites, targets, gateways, tiers, ..Book::default() })
+    let named = |(at, name): (u16, String)| NodeName::new(&name).ok().map(|name| (at, name));
+    let nodes = (0..=u16::MAX).zip(nodes).filter_map(named).collect();
+    Ok(Book { sites, targets, gateways, tiers, nodes, home: None })
 }
 
 /// The first word as bytes.

@@ -370,6 +370,7 @@ fn names_come_back_as_they_went_and_a_target_without_a_site_is_refused() {
     let read = decode_names(encode_names(&book)).unwrap();
     assert_eq!((&read.sites, &read.targets), (&book.sites, &book.targets));
     assert_eq!((&read.gateways, &read.tiers), (&book.gateways, &book.tiers));
+    assert_eq!((&read.nodes, read.home), (&book.nodes, None));
     let mut wrong = book;
     wrong.targets[0].0 = SiteId(9);
     assert_eq!(decode_names(encode_names(&wrong)), Err(Nonsense::Malformed));

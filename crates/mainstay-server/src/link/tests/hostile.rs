@@ -5,7 +5,7 @@ use super::joined::{grant, report};
 use crate::link::counters::{End, Lost, Refused};
 use crate::link::frame::{BODY_MAX, Head, Kind, Nonsense};
 use crate::link::identity::CONTROL;
-use crate::link::{Allowance, Book, Identity, Message, Settings};
+use crate::link::{Allowance, Book, Generation, Identity, Message, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,8 +20,8 @@ async fn waiting(authority: &Authority) -> Node {
 }
 
 /// A policy in which `a` is no gateway but controls a site.
-fn only_a_site() -> Book {
-    let mut book = book(&NAMES, "b");
+fn only_a_site(me: &str) -> Book {
+    let mut book = book(&NAMES, me);
     book.gateways = vec!["b".into()];
     book
 }
@@ -206,6 +206,25 @@ async fn a_peer_that_falls_silent_or_drips_is_cut() {
 }
 
 #[tokio::test]
+async fn a_peer_that_talks_and_does_not_listen_is_cut() {
+    let authority = Authority::new();
+    let b = waiting(&authority).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &book(&NAMES, "a")).await;
+    let content = bytes::Bytes::from(vec![0; 4 << 20]);
+    let policy = Generation { content, ..Generation::default() };
+    b.link.send(&node("a"), Message::Snapshot(policy));
+    let mut beats = tokio::time::interval(quick().beat);
+    soon("it is cut", async {
+        while b.link.counters().ends(End::Stuck) == 0 {
+            beats.tick().await;
+            raw.say(Kind::Beat, &[]).await;
+        }
+    })
+    .await;
+    assert!(!b.link.is_up(&node("a")));
+}
+
+#[tokio::test]
 async fn an_address_where_nobody_answers_is_dialed_again_and_again() {
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -256,11 +275,24 @@ async fn a_frame_in_a_version_that_was_not_agreed_on_ends_the_connection() {
 async fn a_site_that_reports_like_a_gateway_is_cut_off() {
     let authority = Authority::new();
     let identity = authority.identity("b");
-    let b = Node::start(identity, only_a_site(), &[("a", None)], quick(), None).await;
-    let mut raw = Raw::greeted(&authority, "a", &b, &book(&NAMES, "a")).await;
+    let b = Node::start(identity, only_a_site("b"), &[("a", None)], quick(), None).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &only_a_site("a")).await;
     raw.message(&grant(0)).await;
     raw.message(&report(1, 1)).await;
     cut(&b, Nonsense::Direction).await;
+}
+
+#[tokio::test]
+async fn who_has_another_part_by_a_newer_policy_is_not_obeyed_and_not_cut_off() {
+    let authority = Authority::new();
+    let identity = authority.identity("b");
+    let mut b = Node::start(identity, only_a_site("b"), &[("a", None)], quick(), None).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &book(&NAMES, "a")).await;
+    raw.message(&report(1, 1)).await;
+    raw.message(&grant(0)).await;
+    assert_eq!(b.next().await.1, grant(0), "the report before it was dropped");
+    assert_eq!(b.link.counters().losses(Lost::NotTheirs), 1);
+    assert!(b.link.is_up(&node("a")));
 }
 
 #[tokio::test]

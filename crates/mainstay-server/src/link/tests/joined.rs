@@ -166,11 +166,12 @@ async fn the_policy_comes_when_it_was_asked_for_and_short_words_pass_it() {
 }
 
 #[tokio::test]
-async fn a_policy_that_nobody_asked_for_cuts_its_sender_off() {
-    let (a, b) = pair(&Authority::new()).await;
+async fn a_policy_that_nobody_asked_for_is_dropped() {
+    let (mut a, b) = pair(&Authority::new()).await;
     b.link.send(&a.name, Message::Snapshot(Generation::default()));
-    until("it is cut off", || a.link.counters().ends(End::Nonsense(Nonsense::Direction)) == 1)
-        .await;
+    b.link.send(&a.name, grant(1));
+    assert_eq!(a.next().await.1, grant(1));
+    assert_eq!(a.link.counters().losses(Lost::Unasked), 1);
 }
 
 #[tokio::test]

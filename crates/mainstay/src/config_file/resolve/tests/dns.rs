@@ -21,6 +21,78 @@ name = "east"
 networks = ["198.51.100.0/24"]
 "#;
 
+/// What is changed in what is right, into what, and what is said then.
+const WRONG: [(&str, &str, &str); 13] = [
+    (
+        "[\"api.example.com\"]",
+        "[\"api..com\"]",
+        "m.toml:4: dns.names: `api..com` is no name: a label is empty; mend it",
+    ),
+    (
+        "[\"api.example.com\"]",
+        "[\"example.org\", \"api.example.org\"]",
+        "m.toml:4: dns.names: api.example.org lies below example.org, and each name is a zone \
+         of its own; take one away, or name tenants in dns.tenants",
+    ),
+    (
+        "ns1.example.com",
+        "ns1.api.example.com",
+        "m.toml:5: dns.ns: ns1.api.example.com lies below api.example.com, so only we can tell \
+         its address; add a [[dns.host]] of that name, or use a name elsewhere",
+    ),
+    (
+        "ns = ",
+        "ttl = \"1500ms\"\nns = ",
+        "m.toml:5: dns.ttl: must be whole seconds from \"1s\" to \"24h\"; 20s is usual",
+    ),
+    (
+        "ns = ",
+        "contact = \"nobody\"\nns = ",
+        "m.toml:5: dns.contact: `nobody` is no mailbox: write it like \
+         hostmaster@example.com; mend it",
+    ),
+    (
+        "ns = ",
+        "tenants = [\"a.b\"]\nns = ",
+        "m.toml:5: dns.tenants: `a.b` is no label of a name: it has letters that no host has; \
+         write other scripts as xn--…; mend it",
+    ),
+    (
+        "203.0.113.1\"",
+        "203.0.113.300\"",
+        "m.toml:8: dns.target.addresses: `203.0.113.300` is no address; write it like \
+         203.0.113.5",
+    ),
+    (
+        "\"203.0.113.1\"",
+        "\"203.0.113.1\", \"203.0.113.7\", \"203.0.113.8\"",
+        "m.toml:8: dns.target.addresses: at most 2 of IPv4 and 2 of IPv6, so that answers stay \
+         small; take some away",
+    ),
+    (
+        "203.0.113.2",
+        "203.0.113.1",
+        "m.toml:12: dns.target.addresses: 203.0.113.1 is `gw-1`'s too; one gateway each",
+    ),
+    ("gw-2", "gw-1", "m.toml:10: dns.target: `gw-1` is there twice; put its addresses together"),
+    (
+        "region = \"east\"",
+        "region = \"eats\"",
+        "m.toml:9: dns.target.region: no [[dns.region]] `eats`; did you mean `east`?",
+    ),
+    (
+        "198.51.100.0/24",
+        "198.51.100.1/24",
+        "m.toml:15: dns.region.networks: `198.51.100.1/24` has bits beyond its length; write \
+         198.51.100.0/24",
+    ),
+    (
+        "gateway = \"gw-1\"",
+        "gatway = \"gw-1\"",
+        "m.toml:7: dns.target.gatway: unknown key; did you mean `gateway`?",
+    ),
+];
+
 /// The whole file with `from` replaced by `to` in what is right.
 fn changed(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
@@ -57,80 +129,7 @@ fn what_is_wrong_with_names_is_told_with_line_and_remedy() {
         &["m.toml:2: listen.dns: there is no name to answer; add [dns] names = \
            [\"api.example.com\"], or take listen.dns away"],
     );
-    for (from, to, said) in [
-        (
-            "[\"api.example.com\"]",
-            "[\"api..com\"]",
-            "m.toml:4: dns.names: `api..com` is no name: a label is empty; mend it",
-        ),
-        (
-            "[\"api.example.com\"]",
-            "[\"example.org\", \"api.example.org\"]",
-            "m.toml:4: dns.names: api.example.org lies below example.org, and each name is a zone \
-             of its own; take one away, or name tenants in dns.tenants",
-        ),
-        (
-            "ns1.example.com",
-            "ns1.api.example.com",
-            "m.toml:5: dns.ns: ns1.api.example.com lies below api.example.com, so only we can tell \
-             its address; add a [[dns.host]] of that name, or use a name elsewhere",
-        ),
-        (
-            "ns = ",
-            "ttl = \"1500ms\"\nns = ",
-            "m.toml:5: dns.ttl: must be whole seconds from \"1s\" to \"24h\"; 20s is usual",
-        ),
-        (
-            "ns = ",
-            "contact = \"nobody\"\nns = ",
-            "m.toml:5: dns.contact: `nobody` is no mailbox: write it like \
-             hostmaster@example.com; mend it",
-        ),
-        (
-            "ns = ",
-            "tenants = [\"a.b\"]\nns = ",
-            "m.toml:5: dns.tenants: `a.b` is no label of a name: it has letters that no host has; \
-             write other scripts as xn--…; mend it",
-        ),
-        (
-            "203.0.113.1\"",
-            "203.0.113.300\"",
-            "m.toml:8: dns.target.addresses: `203.0.113.300` is no address; write it like \
-             203.0.113.5",
-        ),
-        (
-            "\"203.0.113.1\"",
-            "\"203.0.113.1\", \"203.0.113.7\", \"203.0.113.8\"",
-            "m.toml:8: dns.target.addresses: at most 2 of IPv4 and 2 of IPv6, so that answers stay \
-             small; take some away",
-        ),
-        (
-            "203.0.113.2",
-            "203.0.113.1",
-            "m.toml:12: dns.target.addresses: 203.0.113.1 is `gw-1`'s too; one gateway each",
-        ),
-        (
-            "gw-2",
-            "gw-1",
-            "m.toml:10: dns.target: `gw-1` is there twice; put its addresses together",
-        ),
-        (
-            "region = \"east\"",
-            "region = \"eats\"",
-            "m.toml:9: dns.target.region: no [[dns.region]] `eats`; did you mean `east`?",
-        ),
-        (
-            "198.51.100.0/24",
-            "198.51.100.1/24",
-            "m.toml:15: dns.region.networks: `198.51.100.1/24` has bits beyond its length; write \
-             198.51.100.0/24",
-        ),
-        (
-            "gateway = \"gw-1\"",
-            "gatway = \"gw-1\"",
-            "m.toml:7: dns.target.gatway: unknown key; did you mean `gateway`?",
-        ),
-    ] {
+    for (from, to, said) in WRONG {
         let lines = resolved(&changed(from, to), []).expect_err(to);
         assert!(lines.lines().any(|line| line == said), "{to}: expected\n{said}\ngot\n{lines}");
     }

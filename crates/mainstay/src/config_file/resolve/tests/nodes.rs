@@ -7,20 +7,23 @@ use mainstay_core::names::GatewayId;
 /// A directory with the files of the nodes `a` and `b`, of one authority.
 fn fleet() -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a directory");
-    for (name, ca) in [("a", None), ("b", Some("a"))] {
-        let options = InitNode {
-            name: name.into(),
-            dir: Some(root.path().join(name)),
-            ca: ca.map(|ca| root.path().join(ca)),
-            address: None,
-            days: 3650,
-            force: false,
-            json: true,
-        };
-        let done = crate::node::make(&options);
-        assert_eq!(done.map(|_| ()), Ok(()));
-    }
+    make(root.path(), "a", None, 3650);
+    make(root.path(), "b", Some("a"), 3650);
     root
+}
+
+fn make(root: &Path, name: &str, ca: Option<&str>, days: u32) {
+    let options = InitNode {
+        name: name.into(),
+        dir: Some(root.join(name)),
+        ca: ca.map(|ca| root.join(ca)),
+        address: None,
+        days,
+        force: true,
+        json: true,
+    };
+    let done = crate::node::make(&options);
+    assert_eq!(done.map(|_| ()), Ok(()));
 }
 
 const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
@@ -74,8 +77,8 @@ fn a_node_of_a_site_talks_to_gateways_alone() {
 
 #[test]
 fn keys_of_nodes_mean_nothing_without_a_name() {
-    let text =
-        "[node]\nroles = [\"site\"]\n[listen]\nlink = \"127.0.0.1:1\"\n[[gateway]]\nname = \"a\"\n";
+    let text = "[node]\nroles = [\"site\"]\n[listen]\nlink = \"127.0.0.1:1\"\n\
+                [[gateway]]\nname = \"a\"\n";
     let add = "means nothing without a name of this node; add name to [node]; `mainstay node init \
                --name NAME` prints the lines";
     let lines = ["2: node.roles", "4: listen.link", "5: gateway"];
@@ -105,12 +108,22 @@ fn missing_foreign_and_unfit_certificates_are_told() {
 }
 
 #[test]
+fn a_certificate_that_ends_within_a_month_is_a_warning() {
+    let root = fleet();
+    assert_eq!(at(root.path(), A).expect("right").warnings, []);
+    make(root.path(), "a", None, 20);
+    let warnings = at(root.path(), A).expect("right").warnings;
+    let told = "m.toml:4: node.cert_file: within 30 days, the node's certificate has expired";
+    assert!(warnings[0].to_string().starts_with(told), "{warnings:?}");
+}
+
+#[test]
 fn names_places_and_roles_that_do_not_fit_are_told() {
     let root = fleet();
     let base = root.path();
     let only_b = "[[gateway]]\nname = \"b\"\n";
-    let told = "m.toml:2: node.name: `a` is not among the gateways (known are b); add a [[gateway]] \
-                with this name, or leave `gateway` out of node.roles";
+    let told = "m.toml:2: node.name: `a` is not among the gateways (known are b); add a \
+                [[gateway]] with this name, or leave `gateway` out of node.roles";
     wrong(base, &format!("{A}{only_b}"), &[told]);
     let told = "m.toml:6: node.roles: has the role `site` and no site; add site = \"…\" to [node], \
                 or leave the role out";
