@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{explain, faults, keys, simulate, start};
+use crate::{check, explain, faults, keys, simulate, start};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ Examples:
                                               one URL that survives the loss of either
   mainstay serve --config mainstay.toml       start from a file
   mainstay serve --config F --check           look at a file without starting
+  mainstay check --config F                   what the next outage would do to you
   mainstay explain req-…                      why a request went where it went
   mainstay simulate S01 --report S01.html     rehearse an outage, and look at it
 
@@ -37,6 +38,8 @@ enum Command {
     Serve(Serve),
     /// Tell how one request was answered: each attempt, why it ended, what came next
     Explain(Explain),
+    /// Audit the configuration: what each loss would do to you, and the line to change
+    Check(Check),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
     Simulate(Simulate),
     /// A provider that fails on demand, for trying what happens
@@ -68,6 +71,31 @@ pub struct Serve {
     /// Check the configuration, print what would start, and exit: 0 if it is right, 2 if not
     #[arg(long)]
     pub check: bool,
+}
+
+/// Options of `mainstay check`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Examples:
+  mainstay check                              what provider keys in the environment survive
+  mainstay check --config mainstay.toml       the same for a file
+  mainstay check --config F --probe           ask the sites as well
+  mainstay check --config F --json            for a pipeline
+
+Exit codes: 0 no single loss takes a model down, 1 one does, 2 the configuration is wrong.")]
+pub struct Check {
+    /// Configuration file; without one, provider keys in the environment become sites
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Ask each site for its models with its key, and compare names and addresses
+    #[arg(long)]
+    pub probe: bool,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out the forecast, which plays each loss in virtual time
+    #[arg(long)]
+    pub no_forecast: bool,
 }
 
 /// Options of `mainstay explain`.
@@ -223,6 +251,7 @@ pub fn main() -> ExitCode {
         None => start::serve(&Serve::default()),
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
+        Some(Command::Check(options)) => check::check(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {

@@ -1,6 +1,7 @@
 //! What the `mainstay` binary is made of, so that its tests can start the parts in-process.
 
 pub mod catalog;
+pub mod check;
 pub mod command_line;
 pub mod config_file;
 pub mod environment;

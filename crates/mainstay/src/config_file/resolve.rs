@@ -1,6 +1,7 @@
 //! From the file to what the server needs: every name resolved, every file looked at, every bound
 //! checked. All that is wrong is found in one pass.
 
+mod check;
 mod door;
 mod models;
 mod people;
@@ -80,6 +81,7 @@ pub fn resolve(
     let listen = desk.listen();
     let (limits, bounds, drain) = desk.limits();
     let log = desk.log();
+    desk.check(&tiers);
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
