@@ -99,7 +99,8 @@ fn one_provider_is_told_plainly_in_ten_lines() {
 #[test]
 fn exit_codes_are_for_pipelines() {
     let at = root();
-    let run = |name: &str| check(&at, &["--config", &format!("examples/{name}.toml"), "--json"], &[]);
+    let run =
+        |name: &str| check(&at, &["--config", &format!("examples/{name}.toml"), "--json"], &[]);
     let (code, out, err) = run("healthy");
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let told: serde_json::Value = serde_json::from_str(&out).expect("JSON");

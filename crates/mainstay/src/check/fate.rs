@@ -229,7 +229,9 @@ impl Fates<'_, '_> {
             return;
         }
         // Two names of one host are one machine, whatever anybody hopes.
-        let reason = Reason { assumed: kind != "host", why, unless: otherwise(kind) };
+        let assumed = kind != "host";
+        let unless = if assumed { otherwise(kind) } else { String::new() };
+        let reason = Reason { assumed, why, unless };
         let place = self.scene.site_place(at, "");
         self.add(format!("{kind}:{name}"), (at, place), reason, |_| true);
     }
@@ -292,7 +294,16 @@ impl Loss {
             return self.name.clone();
         }
         let sites: Vec<&str> = self.sites.iter().map(|at| scene.site(*at)).collect();
-        format!("{} ({})", self.name, listed(&sites))
+        format!("{} ({})", plain(&self.name), listed(&sites))
+    }
+}
+
+/// The name of a loss for people: a host needs no word before it, and a key shows nothing.
+pub fn plain(name: &str) -> String {
+    match name.split_once(':') {
+        Some(("host", host)) => host.to_string(),
+        Some(("key", site)) => format!("the key of {site}"),
+        Some(_) | None => name.to_string(),
     }
 }
 
@@ -323,10 +334,7 @@ fn region(host: &str) -> Option<String> {
         let letters = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
         match parts.as_slice() {
             [land, area, number] => {
-                land.len() == 2
-                    && letters(land)
-                    && letters(area)
-                    && number.parse::<u8>().is_ok()
+                land.len() == 2 && letters(land) && letters(area) && number.parse::<u8>().is_ok()
             }
             ["cn", city] => city.len() > 3 && letters(city),
             _ => false,

@@ -24,8 +24,13 @@ use std::time::Duration;
 pub const PEAK: f64 = 0.4;
 /// Open answers of a site whose capacity is not known, where no other is.
 const CAPACITY: u32 = 100;
-/// Requests a second that are played; a larger peak is played at a smaller scale.
-const PLAYED: f64 = 40.0;
+/// Requests a second that are played; a larger peak is played at a smaller scale. Fewer make the
+/// result a matter of luck.
+const PLAYED: f64 = 100.0;
+/// See `PLAYED`.
+const PLAYED_MIN: f64 = 25.0;
+/// So many runs take seconds; more are played at a smaller scale still.
+const RUNS: f64 = 30.0;
 /// When it is lost, and for how long: longer than every wait that a loss starts.
 const LOST_AT: Duration = Duration::from_secs(60);
 const LOST_FOR: Duration = Duration::from_secs(120);
@@ -74,7 +79,8 @@ pub fn play(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Forecast {
     let rates = rates(scene);
-    let tiers: Vec<(usize, String)> = rates.iter().map(|(at, name, _)| (*at, name.clone())).collect();
+    let tiers: Vec<(usize, String)> =
+        rates.iter().map(|(at, name, _)| (*at, name.clone())).collect();
     let stages: Vec<Option<Stage>> =
         groups.iter().map(|group| Stage::new(scene, group, &rates)).collect();
     let mut plots: Vec<(usize, usize, Scenario)> = Vec::new();
@@ -85,6 +91,12 @@ pub fn play(
                 plots.extend(stage.losing(&losses[which]).map(|story| (at, which, story)));
             }
         }
+    }
+    let crowd = (plots.len() as f64 * SEEDS as f64 / RUNS).max(1.0);
+    for (_, _, story) in &mut plots {
+        let offered = story.load.level * story.bench.capacity();
+        let smallest = (offered / PLAYED_MIN).max(story.bench.scale);
+        story.bench.scale = (story.bench.scale * crowd).min(smallest);
     }
     let seeds = (RUNS_MAX / plots.len().max(1)).clamp(1, SEEDS as usize) as u64;
     let jobs: Vec<Job<'_>> = plots
@@ -101,10 +113,13 @@ pub fn play(
         .collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let done = sweep::run_all(&jobs, threads, &|done| progress(done, jobs.len()));
-    let level = stages.iter().map(|stage| stage.as_ref().map_or(0.0, |stage| stage.level)).collect();
+    let level =
+        stages.iter().map(|stage| stage.as_ref().map_or(0.0, |stage| stage.level)).collect();
     let mut forecast = Forecast { cells: Vec::new(), level, runs: jobs.len(), tiers };
     for group in groups {
-        forecast.cells.push(group.left.iter().map(|left| without(*left, &forecast.tiers)).collect());
+        forecast
+            .cells
+            .push(group.left.iter().map(|left| without(*left, &forecast.tiers)).collect());
     }
     for ((at, which, _), runs) in plots.iter().zip(done.chunks(seeds as usize)) {
         let left = stages[*at].as_ref().map_or(0.0, |stage| stage.left(&losses[*which]));
@@ -123,7 +138,8 @@ fn without(left: Option<Left>, tiers: &[(usize, String)]) -> Option<Cell> {
 fn measured(runs: &[Done], left: f64, tiers: &[(usize, String)]) -> Cell {
     let span = (LOST_AT + SETTLED).as_secs() as usize..(LOST_AT + LOST_FOR).as_secs() as usize;
     let good = tiers.iter().map(|(at, _)| {
-        let seconds = runs.iter().filter_map(|done| done.timeline.as_ref()?.seconds.get(span.clone()));
+        let seconds =
+            runs.iter().filter_map(|done| done.timeline.as_ref()?.seconds.get(span.clone()));
         let counts = seconds.flatten().filter_map(|second| second.tiers.get(*at));
         let (good, offered) =
             counts.fold((0, 0), |(good, all), each| (good + each.good, all + each.offered));
@@ -173,7 +189,8 @@ pub fn capacities(scene: &Scene<'_>) -> BTreeMap<usize, (f64, bool)> {
         .map(|at| (*at, (f64::from(said(*at).unwrap_or(known)), said(*at).is_some())))
         .collect();
     // The keys of one account share what the largest of them was said to carry.
-    let is_account = |loss: &Loss| loss.name.starts_with("account:") || loss.name.starts_with("key:");
+    let is_account =
+        |loss: &Loss| loss.name.starts_with("account:") || loss.name.starts_with("key:");
     let mut counted: Vec<BTreeSet<usize>> = Vec::new();
     for account in fate::fates(scene).into_iter().filter(is_account) {
         if counted.contains(&account.sites) {
@@ -270,7 +287,7 @@ impl Stage {
 
     /// The story of a loss.
     fn losing(&self, loss: &Loss) -> Option<Scenario> {
-        const STORY: &str = "id = \"check\"\ntitle = \"A loss at peak\"\nduration = \"9m\"\n";
+        const STORY: &str = "id = \"check\"\ntitle = \"A loss at peak\"\nduration = \"5m\"\n";
         let file = File::parse("check", STORY).ok()?;
         let mut story = file.scenario(With::Other(&self.bench)).ok()?;
         story.load.level = self.level;
@@ -304,18 +321,30 @@ pub fn findings(
     forecast: &Forecast,
 ) -> Vec<Finding> {
     let capacities = capacities(scene);
-    let used: BTreeSet<usize> = scene.core().targets.iter().map(|t| usize::from(t.site.0)).collect();
-    let unknown: Vec<usize> =
-        used.iter().copied().filter(|at| capacities.get(at).is_some_and(|(_, said)| !said)).collect();
+    let used: BTreeSet<usize> =
+        scene.core().targets.iter().map(|t| usize::from(t.site.0)).collect();
+    let unknown: Vec<usize> = used
+        .iter()
+        .copied()
+        .filter(|at| capacities.get(at).is_some_and(|(_, said)| !said))
+        .collect();
     let assumed = scene.file.check.peak.is_none() || !unknown.is_empty();
     let mut found = Vec::new();
     for (group, (cells, level)) in groups.iter().zip(forecast.cells.iter().zip(&forecast.level)) {
         let over = above(scene, group, *level);
         let is_over = over.is_some();
         found.extend(over);
-        for (loss, cell) in losses.iter().zip(cells).filter(|_| !is_over) {
-            let Some(cell) = cell.as_ref().filter(|cell| cell.left > 0.0) else { continue };
-            found.extend(unserved(scene, (group, loss, cell), (forecast, assumed)));
+        if is_over {
+            continue;
+        }
+        let low = losses.iter().zip(cells).filter_map(|(loss, cell)| {
+            let cell = cell.as_ref().filter(|cell| cell.left > 0.0)?;
+            cell.good.iter().any(|good| *good < SERVED).then_some((loss, cell))
+        });
+        // What a fate takes with it is told where its sites alone would not.
+        let (sites, fates): (Vec<_>, Vec<_>) = low.partition(|(loss, _)| loss.is_site);
+        for low in [sites, fates] {
+            found.extend(unserved(scene, (group, &low), (forecast, assumed)));
         }
     }
     // Assumptions matter where something was played.
@@ -368,41 +397,48 @@ fn above(scene: &Scene<'_>, group: &Group, level: f64) -> Option<Finding> {
 
 fn unserved(
     scene: &Scene<'_>,
-    (group, loss, cell): (&Group, &Loss, &Cell),
+    (group, low): (&Group, &[(&Loss, &Cell)]),
     (forecast, assumed): (&Forecast, bool),
 ) -> Option<Finding> {
-    let low: Vec<String> = forecast
+    let worst = low.iter().min_by(|a, b| a.1.left.total_cmp(&b.1.left))?;
+    let (loss, cell) = *worst;
+    let names: Vec<String> = low.iter().map(|(loss, _)| loss.called(scene)).collect();
+    let without = listed(&names).replace(" and ", " or ");
+    let short = |at: &usize| low.iter().any(|(_, cell)| cell.good[*at] < SERVED);
+    let tiers: Vec<&str> =
+        (0..forecast.tiers.len()).filter(short).map(|at| forecast.tiers[at].1.as_str()).collect();
+    let each: Vec<String> = forecast
         .tiers
         .iter()
         .zip(&cell.good)
-        .filter(|(_, good)| **good < SERVED)
-        .map(|((_, name), good)| format!("{name} {:.0} %", good * 100.0))
+        .map(|((_, name), good)| format!("{name} {:.0} %", (good * 100.0).floor()))
         .collect();
     let is_down = cell.good.iter().all(|good| *good < DOWN);
-    if low.is_empty() {
-        return None;
-    }
     let assumed = assumed || loss.assumed;
     let severity = if is_down && !assumed { Severity::Error } else { Severity::Warning };
-    let names = scene.names(&group.models);
+    let models = scene.names(&group.models);
     let spare = scene.remote().into_iter().find(|at| !loss.sites.contains(at)).unwrap_or(0);
     let place = match scene.file.check.peak {
         Some(_) => scene.place("check.peak"),
         None => scene.site_place(spare, "capacity"),
     };
     let finding = Finding::new("MS201", severity, place).saying(
-        format!("without {} {} is served: {}", loss.called(scene), listed(&names), listed(&low)),
         format!(
-            "What is left carries {:.0} % of the peak. The rest is refused with 429 or 503 and a \
-             time to come back, the lowest tier first, until {} is back.",
-            cell.left * 100.0,
-            loss.name
+            "without {without} not all of {} is served at peak: {}",
+            listed(&models),
+            listed(&tiers)
         ),
         format!(
-            "{:.0} % more capacity outside {}, or a substitute with room",
+            "Without {} the rest carries {:.0} % of the peak, and served are: {}. Who is not is \
+             refused with 429 or 503 and a time to come back, the lowest tier first.",
+            loss.called(scene),
+            cell.left * 100.0,
+            listed(&each)
+        ),
+        format!(
+            "{:.0} % more capacity elsewhere, or a substitute with room",
             ((1.0 / cell.left.max(0.01) - 1.0) * 100.0).max(5.0).ceil(),
-            loss.name
         ),
     );
-    Some(finding.of(names).at_loss(&loss.name, assumed))
+    Some(finding.of(models).at_loss(&loss.name, assumed))
 }

@@ -32,7 +32,8 @@ const LIST_MAX: usize = 4 << 20;
 /// A list of models is a small thing: a site that takes longer is far away or in trouble.
 const SLOW: Duration = Duration::from_secs(2);
 /// Where a list says how large a model's window is, by provider.
-const WINDOWS: [&str; 4] = ["context_length", "max_model_len", "context_window", "max_input_tokens"];
+const WINDOWS: [&str; 4] =
+    ["context_length", "max_model_len", "context_window", "max_input_tokens"];
 /// Headers by which a CDN gives itself away.
 const CDNS: [(&str, &str); 5] = [
     ("cf-ray", "Cloudflare"),
@@ -193,8 +194,7 @@ fn judge(
         probed.outcome = Outcome::Reachable;
         return;
     }
-    let failure =
-        provider.dialect.classify(&Reply { status: status.as_u16(), headers, body });
+    let failure = provider.dialect.classify(&Reply { status: status.as_u16(), headers, body });
     let status = status.as_u16();
     (probed.outcome, probed.why) = match failure.class {
         ErrorClass::OurAuth => (Outcome::Refused, format!("it refuses our key ({status})")),
@@ -361,9 +361,9 @@ fn near(scene: &Scene<'_>, one: &Probed, other: &Probed) -> Option<Finding> {
     let both = listed(&[&one.site, &other.site]);
     let place = scene.site_place(other.at, "");
     let network = one.addresses.iter().filter_map(network);
-    let network = network.into_iter().find(|net| {
-        other.addresses.iter().filter_map(self::network).any(|each| each == *net)
-    });
+    let network = network
+        .into_iter()
+        .find(|net| other.addresses.iter().filter_map(self::network).any(|each| each == *net));
     if let Some(network) = network {
         let finding = Finding::new("MS705", Severity::Warning, place);
         let finding = finding.saying(

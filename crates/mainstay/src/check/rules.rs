@@ -25,12 +25,15 @@ pub fn findings(scene: &Scene<'_>) -> Vec<Finding> {
 /// Limits that outlast the clients.
 pub fn times(scene: &Scene<'_>) -> Vec<Finding> {
     let Some(patience) = scene.file.check.client_timeout else { return Vec::new() };
-    let Limits { request, first_token, first_token_unmeasured, connect, .. } =
-        scene.core().limits;
+    let Limits { request, first_token, first_token_unmeasured, connect, .. } = scene.core().limits;
     let patience = patience.0;
     let mut found = Vec::new();
     if request > patience {
-        let finding = Finding::new("MS501", Severity::Warning, scene.place("limits.request"));
+        let key = match scene.file.limits.request {
+            Some(_) => "limits.request",
+            None => "check.client_timeout",
+        };
+        let finding = Finding::new("MS501", Severity::Warning, scene.place(key));
         found.push(finding.saying(
             format!("requests live for {}, clients wait {}", shown(request), shown(patience)),
             format!(
@@ -39,15 +42,20 @@ pub fn times(scene: &Scene<'_>) -> Vec<Finding> {
                 shown(patience),
                 shown(request - patience)
             ),
-            format!("[limits] request = \"{}\", or a longer timeout in the client", shown(patience)),
+            format!(
+                "[limits] request = \"{}\", or a longer timeout in the client",
+                shown(patience)
+            ),
         ));
     }
     let longest = first_token.1.max(first_token_unmeasured) + connect;
     if longest * 2 > patience {
         let half = Duration::from_secs((patience / 2).saturating_sub(connect).as_secs().max(1));
+        let file = &scene.file.limits;
         let key = match first_token.1 >= first_token_unmeasured {
-            true => "limits.first_token",
-            false => "limits.first_token_unmeasured",
+            true if file.first_token.is_some() => "limits.first_token",
+            false if file.first_token_unmeasured.is_some() => "limits.first_token_unmeasured",
+            true | false => "check.client_timeout",
         };
         let finding = Finding::new("MS502", Severity::Warning, scene.place(key));
         found.push(finding.saying(
@@ -82,7 +90,8 @@ fn as_told(warning: &crate::config_file::problem::Problem) -> Finding {
 
 fn unused_sites(scene: &Scene<'_>) -> Vec<Finding> {
     let used: BTreeSet<u16> = scene.core().targets.iter().map(|target| target.site.0).collect();
-    let unused = scene.remote().into_iter().filter(|at| !used.iter().any(|u| usize::from(*u) == *at));
+    let unused =
+        scene.remote().into_iter().filter(|at| !used.iter().any(|u| usize::from(*u) == *at));
     unused
         .map(|at| {
             let name = scene.site(at);
@@ -101,8 +110,7 @@ fn substitutes(scene: &Scene<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (at, file) in scene.file.model.iter().enumerate() {
         let Some(model) = scene.core().models.get(at) else { continue };
-        let equals: BTreeSet<usize> =
-            model.served_by.iter().map(|id| scene.site_of(*id)).collect();
+        let equals: BTreeSet<usize> = model.served_by.iter().map(|id| scene.site_of(*id)).collect();
         for (which, id) in model.substitutes.iter().enumerate() {
             let site = scene.site_of(*id);
             if equals.len() != 1 || !equals.contains(&site) {
@@ -177,18 +185,18 @@ fn limits(scene: &Scene<'_>) -> Vec<Finding> {
         ("drip", drip),
         ("wait_max", scene.core().limits.wait_max),
     ];
-    let late = waits.into_iter().filter(|(_, wait)| *wait >= request);
-    late.map(|(key, wait)| {
-        let finding =
-            Finding::new("MS404", Severity::Warning, scene.place(&format!("limits.{key}")));
-        finding.saying(
-            format!("limits.{key} is {}, and a request ends after {}", shown(wait), shown(request)),
-            "The request is over before this limit is reached: a site that fails this way is \
-             never left for another one.",
-            format!("lower it below limits.request, or raise that ({})", shown(request)),
-        )
-    })
-    .collect()
+    let late: Vec<&str> =
+        waits.into_iter().filter(|(_, wait)| *wait >= request).map(|(key, _)| key).collect();
+    if late.is_empty() {
+        return Vec::new();
+    }
+    let finding = Finding::new("MS404", Severity::Warning, scene.place("limits.request"));
+    vec![finding.saying(
+        format!("a request ends after {}, before {}", shown(request), listed(&late)),
+        "It is over before these limits are reached: a site that fails this way is never left for \
+         another one.",
+        "lower them below limits.request, or raise that",
+    )]
 }
 
 /// A fate of one site is shared with nobody: a slip of the pen, or a site that is gone.

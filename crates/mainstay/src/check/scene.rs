@@ -125,8 +125,15 @@ impl<'a> Scene<'a> {
 
     /// Where `path` is written, or the nearest thing above it.
     pub fn place(&self, path: &str) -> Place {
-        let Problem { place, key, .. } = self.source.problem(path, "");
-        Place { line: place, key }
+        let Problem { place, key, offset, .. } = self.source.problem(path, "");
+        // What is not written yet has no line; a key on the first line begins at 0 too.
+        let is_new = offset == 0 && path.contains('.');
+        let line = match (is_new, self.file.site.is_empty() && place == "configuration") {
+            (_, true) => String::from("environment"),
+            (true, false) => place.trim_end_matches(":1").to_string(),
+            (false, false) => place,
+        };
+        Place { line, key }
     }
 
     /// Where a key of a site is written, or the variable that made it a site.

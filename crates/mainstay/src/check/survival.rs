@@ -156,9 +156,10 @@ fn down(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Finding {
         false => format!("{} takes {shown} down", loss.called(scene)),
     };
     let happens = format!(
-        "{}Until it is back every request for {shown} fails with 503, and answers under way end \
+        "{}Until it is back every request for {} fails with 503, and answers under way end \
          in an error. Nobody else is configured{}.",
         because(loss),
+        again(&names),
         for_what(scene, models),
     );
     told(scene, (id, loss, models), title).of(names).with(happens)
@@ -172,10 +173,11 @@ fn only_builtin(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Fin
         false => format!("{} leaves the built-in model for {shown}", loss.called(scene)),
     };
     let happens = format!(
-        "{}Until it is back nobody gets a real answer from {shown}. The built-in model tells \
-         users what is down and since when, marked x-mainstay-degraded; requests that it cannot \
-         take, such as those with tools, get 503.",
+        "{}Until it is back nobody gets a real answer from {}. The built-in model tells users \
+         what is down and since when, marked x-mainstay-degraded; requests that it cannot take, \
+         such as those with tools, get 503.",
         because(loss),
+        again(&names),
     );
     told(scene, ("MS103", loss, models), title).of(names).with(happens)
 }
@@ -185,9 +187,10 @@ fn only_engine(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Find
     let shown = listed(&names);
     let title = format!("without {} an embedded engine answers {shown}", loss.called(scene));
     let happens = format!(
-        "{}Your own weights on this machine's CPU then carry {shown}: a few answers at once, \
-         without tools. The rest is refused with 503 and a time to come back.",
+        "{}Your own weights on this machine's CPU then carry {}: a few answers at once, without \
+         tools. The rest is refused with 503 and a time to come back.",
         because(loss),
+        again(&names),
     );
     let severity = Severity::Warning;
     Finding { severity, ..told(scene, ("MS104", loss, models), title) }.of(names).with(happens)
@@ -239,8 +242,8 @@ fn told(
         false => loss.place.clone(),
     };
     let mend = match loss.unless.is_empty() {
-        true => second_site(scene, loss),
-        false => format!("{}; {}", second_site(scene, loss), loss.unless),
+        true => second_site(scene, loss, models),
+        false => format!("{}; {}", second_site(scene, loss, models), loss.unless),
     };
     let finding = Finding::new(id, severity(loss), place).saying(title, "", mend);
     finding.at_loss(&loss.name, loss.assumed)
@@ -266,22 +269,45 @@ fn for_what(scene: &Scene<'_>, models: &BTreeSet<usize>) -> String {
     text.to_string()
 }
 
+/// Models that were just named.
+fn again(names: &[String]) -> String {
+    if let [one] = names { one.clone() } else { String::from("them") }
+}
+
 /// The cheapest way out: an account that costs nothing until it is used.
-fn second_site(scene: &Scene<'_>, loss: &Loss) -> String {
+fn second_site(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> String {
     if let Some(variable) = scene.resolved.missing.first() {
         return format!(
-            "set {variable} or another provider's key: it is billed by use, so it costs nothing \
-             until the outage, which then becomes answers by another model"
+            "set {variable} or another provider's key: billed by use, it costs nothing until the \
+             outage, which then becomes answers by another model"
         );
     }
-    let spare = scene.remote().into_iter().find(|at| !loss.sites.contains(at));
-    match spare {
-        Some(at) => format!("name a model of {} in substitutes", scene.site(at)),
-        None => String::from(
-            "add a [[site]] of another provider and name it in substitutes: billed by use, it \
-             costs nothing until the outage, which then becomes answers by another model",
-        ),
+    let elsewhere: Vec<usize> =
+        scene.remote().into_iter().filter(|at| !loss.sites.contains(at)).collect();
+    let all = models.iter().filter_map(|at| scene.core().models.get(*at));
+    let asked: BTreeSet<usize> = all
+        .flat_map(|model| model.served_by.iter().chain(&model.substitutes))
+        .map(|id| scene.site_of(*id))
+        .collect();
+    if let Some(at) = elsewhere.iter().find(|at| !asked.contains(at)) {
+        return format!("name a model of {} in substitutes", scene.site(*at));
     }
+    if let Some(at) = elsewhere.first() {
+        return format!(
+            "have {} serve a model that can do it (see below), or add another site",
+            scene.site(*at)
+        );
+    }
+    let mut text = String::from(
+        "add a [[site]] of another provider and name it in substitutes: billed by use, it costs \
+         nothing until the outage, which then becomes answers by another model",
+    );
+    if !(0..scene.core().sites.len()).any(|at| scene.is_embedded(at)) {
+        text.push_str(
+            "; a site with engine = { model = \"builtin\" } would at least tell users what is down",
+        );
+    }
+    text
 }
 
 /// Keys of one account that are counted as several sites.
@@ -363,11 +389,24 @@ fn one_resolver(scene: &Scene<'_>) -> Option<Finding> {
 
 fn payment_unsaid(scene: &Scene<'_>) -> Option<Finding> {
     let paid = |at: &usize| {
-        scene.provider(*at).is_some_and(|each| each.key.is_some() && !fate::is_private_url(&each.base_url))
+        scene
+            .provider(*at)
+            .is_some_and(|each| each.key.is_some() && !fate::is_private_url(&each.base_url))
     };
-    let says = |at: &usize| scene.resolved.origins[*at].fate.iter().any(|each| fate::kind(each) == "pay");
-    let silent: Vec<usize> = scene.remote().into_iter().filter(paid).filter(|at| !says(at)).collect();
+    let says =
+        |at: &usize| scene.resolved.origins[*at].fate.iter().any(|each| fate::kind(each) == "pay");
+    let silent: Vec<usize> =
+        scene.remote().into_iter().filter(paid).filter(|at| !says(at)).collect();
     let [first, _, ..] = silent.as_slice() else { return None };
+    // One account is paid in one way.
+    let is_one = |loss: &Loss| {
+        let kinds = ["account:", "key:"];
+        kinds.iter().any(|kind| loss.name.starts_with(kind))
+            && silent.iter().all(|at| loss.sites.contains(at))
+    };
+    if fate::fates(scene).iter().any(is_one) {
+        return None;
+    }
     let names: Vec<&str> = silent.iter().map(|at| scene.site(*at)).collect();
     let finding = Finding::new("MS109", Severity::Note, scene.site_place(*first, "fate"));
     Some(finding.saying(

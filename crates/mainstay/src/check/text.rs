@@ -1,8 +1,10 @@
 //! What was found, for people and for machines.
 
 use super::Report;
+use super::fate::plain;
 use super::finding::{Finding, Severity, listed};
 use super::forecast::{Cell, SERVED};
+use super::probe::Outcome;
 use super::survival::{Group, Left};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -12,8 +14,8 @@ use std::io::IsTerminal;
 /// Text is as wide as a narrow terminal.
 const WIDE: usize = 80;
 /// Longest names in the first two columns of the table.
-const NAME: usize = 22;
-const BY: usize = 26;
+const NAME: usize = 20;
+const BY: usize = 24;
 /// More tiers than this do not fit beside them.
 const TIERS: usize = 3;
 
@@ -46,16 +48,18 @@ impl Paint {
 pub fn text(report: &Report<'_, '_>, paint: Paint) -> String {
     let findings = &report.audit.findings;
     let mut text = head(report, paint);
-    let errors = findings.iter().filter(|each| each.severity == Severity::Error);
-    errors.for_each(|finding| told(finding, paint, &mut text));
-    text.push('\n');
-    table(report, paint, &mut text);
-    let rest = findings.iter().filter(|each| each.severity != Severity::Error);
-    let mut rest = rest.peekable();
-    if rest.peek().is_some() {
+    let (errors, rest): (Vec<&Finding>, Vec<&Finding>) =
+        findings.iter().partition(|each| each.severity == Severity::Error);
+    errors.iter().for_each(|finding| told(finding, paint, &mut text));
+    if !errors.is_empty() {
         text.push('\n');
     }
-    rest.for_each(|finding| told(finding, paint, &mut text));
+    table(report, paint, &mut text);
+    asked(report, paint, &mut text);
+    if !rest.is_empty() {
+        text.push('\n');
+    }
+    rest.iter().for_each(|finding| told(finding, paint, &mut text));
     let _ = writeln!(text, "\n{}", sum(findings));
     text
 }
@@ -75,29 +79,32 @@ fn head(report: &Report<'_, '_>, paint: Paint) -> String {
         let words = format!("not here, and presumed: {}", scene.absent.join(", "));
         let _ = writeln!(text, "{}", wrapped(&words, ""));
     }
-    let certain: Vec<String> = down(report, false);
-    let perhaps: Vec<String> = down(report, true);
+    let (certain, perhaps) = (down(report, false), down(report, true));
     let verdict = match (certain.as_slice(), perhaps.as_slice()) {
-        ([], []) if report.holds() => {
-            paint.with("1;32", "No single loss takes a model down.")
-        }
+        ([], []) if report.holds() => paint.with("1;32", "No single loss takes a model down."),
         ([], []) => paint.with("1;31", "There is no provider that could answer."),
         ([], perhaps) => {
-            let words = format!("{} takes a model down, if what is assumed holds.", listed(perhaps));
-            paint.with("1;33", &words)
+            let names: Vec<&str> = perhaps.iter().map(|(name, _)| name.as_str()).collect();
+            let verb = if names.len() == 1 { "takes" } else { "each take" };
+            let words = format!("Assumed, not certain: {} {verb} a model down.", listed(&names));
+            paint.with("1;33", &wrapped(&words, ""))
+        }
+        ([(name, models)], _) => {
+            let words = format!("The next outage of {name} takes {models} down.");
+            paint.with("1;31", &wrapped(&words, ""))
         }
         (certain, _) => {
-            let verb = if certain.len() == 1 { "takes" } else { "each take" };
-            let words = format!("The next outage of {} {verb} a model down.", listed(certain));
-            paint.with("1;31", &words)
+            let names: Vec<&str> = certain.iter().map(|(name, _)| name.as_str()).collect();
+            let words = format!("Each of these alone takes a model down: {}.", listed(&names));
+            paint.with("1;31", &wrapped(&words, ""))
         }
     };
     let _ = writeln!(text, "{verdict}\n");
     text
 }
 
-/// Losses that take a model down: certainly, or if what is assumed holds.
-fn down(report: &Report<'_, '_>, assumed: bool) -> Vec<String> {
+/// Losses that take a model down, and which: certainly, or if what is assumed holds.
+fn down(report: &Report<'_, '_>, assumed: bool) -> Vec<(String, String)> {
     let kinds: &[&str] = match assumed {
         true => &["MS101", "MS102", "MS103"],
         false => &["MS101", "MS102", "MS103", "MS107", "MS201"],
@@ -106,9 +113,20 @@ fn down(report: &Report<'_, '_>, assumed: bool) -> Vec<String> {
         let is_error = finding.severity == Severity::Error;
         kinds.contains(&finding.id) && is_error != assumed
     };
-    let found = report.audit.findings.iter().filter(wanted);
-    let mut names: Vec<String> = found.filter_map(|finding| finding.loss.clone()).collect();
-    names.dedup();
+    let mut names: Vec<(String, String)> = Vec::new();
+    for finding in report.audit.findings.iter().filter(wanted) {
+        let name = match finding.loss.as_deref().unwrap_or_default() {
+            "gateway" => String::from("the gateway"),
+            name => plain(name),
+        };
+        let models = match finding.models.is_empty() {
+            true => String::from("every model"),
+            false => listed(&finding.models),
+        };
+        if !names.iter().any(|(other, _)| *other == name) {
+            names.push((name, models));
+        }
+    }
     names
 }
 
@@ -153,7 +171,7 @@ fn table(report: &Report<'_, '_>, paint: Paint, text: &mut String) {
             let cell = report.forecast.as_ref().and_then(|all| all.cells[at][which].as_ref());
             let star = if loss.assumed { " *" } else { "" };
             stars |= loss.assumed;
-            let name = format!("{}{star}", cut(&loss.name, NAME - star.len()));
+            let name = format!("{}{star}", cut(&plain(&loss.name), NAME - star.len()));
             let mut line = format!("  {name:<NAME$} {:<BY$}", cut(&by(report, left), BY));
             if !tiers.is_empty() {
                 line.push_str(&numbers(cell, &tiers));
@@ -168,17 +186,48 @@ fn table(report: &Report<'_, '_>, paint: Paint, text: &mut String) {
         _ => "the other gateways",
     };
     let _ = writeln!(text, "{}", paint.with("1", "all models"));
-    let _ = writeln!(text, "  {:<NAME$} {gateway}", if gateways == 1 { "the gateway" } else { "one gateway" });
+    let _ = writeln!(
+        text,
+        "  {:<NAME$} {gateway}",
+        if gateways == 1 { "the gateway" } else { "one gateway" }
+    );
     let _ = writeln!(text, "  {:<NAME$} as before: none is asked while requests run", "any store");
-    let mut remarks = Vec::new();
+    let mut remarks: Vec<&str> = Vec::new();
     if !tiers.is_empty() {
-        remarks.push(String::from("share served at peak, and seconds after its return until all is well"));
+        remarks.push("share served at peak; seconds after its return until all is well");
     }
     if stars {
-        remarks.push(String::from("* assumed to be one loss"));
+        remarks.push("* assumed to be one loss");
     }
-    if !remarks.is_empty() {
-        let _ = writeln!(text, "{}", paint.with("2", &format!("  {}", remarks.join("; "))));
+    for remark in remarks {
+        let _ = writeln!(text, "{}", paint.with("2", &format!("  {remark}")));
+    }
+}
+
+/// What sites said when they were asked.
+fn asked(report: &Report<'_, '_>, paint: Paint, text: &mut String) {
+    if report.probed.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "{}", paint.with("1", "asked just now"));
+    for probed in &report.probed {
+        let told = match probed.outcome {
+            Outcome::Reachable => format!("{} models, {} ms", probed.models.len(), probed.took_ms),
+            Outcome::Unlisted => format!("{}, {} ms", probed.why, probed.took_ms),
+            Outcome::Refused | Outcome::Unreachable => probed.why.clone(),
+            Outcome::Skipped => format!("not asked: {}", probed.why),
+        };
+        let limits: Vec<String> =
+            probed.limits.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let limits =
+            if limits.is_empty() { limits.join("") } else { format!("; {}", limits.join(", ")) };
+        let line = wrapped(&format!("  {:<NAME$} {told}{limits}", cut(&probed.site, NAME)), "    ");
+        let _ = match probed.outcome {
+            Outcome::Refused | Outcome::Unreachable => {
+                writeln!(text, "{}", paint.of(Severity::Warning, &line))
+            }
+            Outcome::Reachable | Outcome::Unlisted | Outcome::Skipped => writeln!(text, "{line}"),
+        };
     }
 }
 
@@ -191,7 +240,8 @@ fn numbers(cell: Option<&Cell>, tiers: &[(usize, &str)]) -> String {
     for (at, name) in tiers {
         let good = cell.and_then(|cell| cell.good.get(*at));
         // Cut, not rounded: 99.6 % is not all of it.
-        let shown = good.map_or(String::from("–"), |good| format!("{:.0} %", (good * 100.0).floor()));
+        let shown =
+            good.map_or(String::from("–"), |good| format!("{:.0} %", (good * 100.0).floor()));
         let _ = write!(text, " {shown:>width$}", width = tier_width(name));
     }
     let recovery = match cell {
@@ -308,7 +358,8 @@ fn group_json(report: &Report<'_, '_>, at: usize, group: &Group) -> Value {
             "left": word,
             "answered_by": answered_by,
         });
-        let cell = report.forecast.as_ref().and_then(|all| Some((all, all.cells[at][which].as_ref()?)));
+        let cell =
+            report.forecast.as_ref().and_then(|all| Some((all, all.cells[at][which].as_ref()?)));
         if let Some((forecast, cell)) = cell {
             let names = forecast.tiers.iter().map(|(_, name)| name.as_str());
             let served: BTreeMap<&str, f64> = names.zip(cell.good.iter().copied()).collect();

@@ -20,7 +20,7 @@ pub struct Check {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Peak {
-    /// As a share of what the sites of a model carry together.
+    /// As a share of what the sites in `served_by` carry together.
     Share(f64),
     /// In requests a second, by tier; a tier that is left out asks for nothing.
     ByTier(BTreeMap<String, f64>),

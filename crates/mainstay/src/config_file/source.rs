@@ -267,8 +267,10 @@ fn plain_words(message: &str) -> String {
         ("expected a sequence", "expected a list in brackets"),
         ("unknown variant", "unknown value"),
         ("expected struct Engine", "expected { model = \"builtin\" }"),
-        ("data did not match any variant of untagged enum Peak",
-            "expected a share such as 0.6, or { free = 10 } in requests a second"),
+        (
+            "data did not match any variant of untagged enum Peak",
+            "expected a share such as 0.6, or { free = 10 } in requests a second",
+        ),
         ("expected struct SiteModel", "expected { name = \"…\", window = … }"),
     ] {
         words = words.replace(from, to);
