@@ -1,7 +1,8 @@
 //! `mainstay check`: the examples and their findings, the guide, exit codes, what is printed, and
 //! the probe against a fault server.
 
-use mainstay::check::finding::KINDS;
+use mainstay::check::finding::{Finding, KINDS};
+use mainstay::check::scene::Scene;
 use mainstay::command_line::Check;
 use mainstay::config_file::source::Source;
 use mainstay::environment::Environment;
@@ -31,22 +32,84 @@ fn examples() -> Vec<String> {
     names
 }
 
+/// What is found in the text of a configuration.
+fn findings(shown: &str, text: &str, options: &Check) -> Vec<Finding> {
+    let source = Source::parse(shown, text, &[]).expect("TOML");
+    let scene = Scene::read(&source, &Environment::default(), Path::new("")).expect("right");
+    mainstay::check::report(&scene, shown, options).audit.findings
+}
+
 /// The findings of an example, one a line, as they stand beside it.
 fn found(name: &str) -> String {
     let path = root().join("examples").join(format!("{name}.toml"));
     let text = std::fs::read_to_string(&path).expect("an example");
-    let shown = format!("examples/{name}.toml");
-    let source = Source::parse(&shown, &text, &[]).expect("TOML");
-    let environment = Environment::default();
-    let base = path.parent().expect("a directory");
-    let scene = mainstay::check::scene::Scene::read(&source, &environment, base).expect("right");
-    let options = Check { config: Some(path.clone()), json: true, ..Check::default() };
-    let report = mainstay::check::report(&scene, &shown, &options);
-    let line = |finding: &mainstay::check::finding::Finding| {
+    let options = Check { config: Some(path), json: true, ..Check::default() };
+    let line = |finding: &Finding| {
         let word = finding.severity.word();
         format!("{word} {} {} {}\n", finding.id, finding.place.line, finding.title)
     };
-    report.audit.findings.iter().map(line).collect()
+    findings(&format!("examples/{name}.toml"), &text, &options).iter().map(line).collect()
+}
+
+/// Kinds and severities of what is found without a forecast, e.g. `error MS101`.
+fn kinds(text: &str) -> Vec<String> {
+    let options = Check { json: true, no_forecast: true, ..Check::default() };
+    let found = findings("m.toml", text, &options);
+    found.iter().map(|each| format!("{} {}", each.severity.word(), each.id)).collect()
+}
+
+/// Two sites that serve one model, with these lines in each.
+fn pair(a: &str, b: &str) -> String {
+    format!(
+        "[check]\ngateways = 2\n[[site]]\nname = \"a\"\n{a}\n[[site]]\nname = \"b\"\n{b}\n\
+         [[model]]\nname = \"m\"\nserved_by = [\"a/deepseek-chat\", \"b/deepseek-chat\"]\n"
+    )
+}
+
+#[test]
+fn what_a_site_says_itself_is_not_assumed_of_it() {
+    let a = "provider = \"openrouter\"\nkey_env = \"A\"\nfate = [\"pay:x-1\"]";
+    let own = "provider = \"openai\"\nbase_url = \"https://llm.example.org/v1\"";
+    assert_eq!(kinds(&pair(a, own)), ["warning MS102"]);
+    let said = format!("{own}\nfate = [\"lab:we-run-it-ourselves\"]");
+    assert_eq!(kinds(&pair(a, &said)), [""; 0]);
+    let account = |key: &str, more: &str| {
+        format!("provider = \"deepseek\"\nkey_env = \"{key}\"\nfate = [\"pay:x-1\"{more}]")
+    };
+    let alike = kinds(&pair(&account("A", ""), &account("B", "")));
+    assert!(alike.contains(&String::from("warning MS106")), "{alike:?}");
+    let two = pair(&account("A", ", \"account:1\""), &account("B", ", \"account:2\""));
+    assert!(!kinds(&two).contains(&String::from("warning MS106")), "{:?}", kinds(&two));
+}
+
+#[test]
+fn one_key_is_one_account_wherever_it_is_used() {
+    let site = |host: &str| {
+        let url = format!("base_url = \"https://{host}/v1\"");
+        format!("provider = \"openai\"\nkey_env = \"A\"\nfate = [\"lab:{host}\"]\n{url}")
+    };
+    let found = kinds(&pair(&site("a.example.org"), &site("b.example.com")));
+    assert_eq!(found, ["error MS102", "warning MS106"]);
+}
+
+#[test]
+fn a_gateway_that_is_said_to_be_alone_is_an_error_and_one_that_is_assumed_to_be_is_not() {
+    let a = "provider = \"vllm\"\nbase_url = \"http://10.1.0.1/v1\"";
+    let b = "provider = \"vllm\"\nbase_url = \"http://10.2.0.1/v1\"";
+    let text = pair(a, b);
+    assert_eq!(kinds(&text), [""; 0]);
+    assert_eq!(kinds(&text.replace("gateways = 2", "gateways = 1")), ["error MS107"]);
+    assert_eq!(kinds(&text.replace("gateways = 2", "")), ["warning MS107"]);
+}
+
+#[test]
+fn neighbours_in_one_network_and_misspelt_fates_are_told() {
+    let site = |last: &str, fate: &str| {
+        let url = format!("base_url = \"http://10.1.0.{last}/v1\"");
+        format!("provider = \"vllm\"\n{url}\nfate = [\"{fate}\"]")
+    };
+    let found = kinds(&pair(&site("1", "power:north"), &site("2", "power:nroth")));
+    assert_eq!(found, ["warning MS102", "warning MS406", "warning MS406"]);
 }
 
 #[test]

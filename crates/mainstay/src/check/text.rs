@@ -79,8 +79,12 @@ fn head(report: &Report<'_, '_>, paint: Paint) -> String {
         let words = format!("not here, and presumed: {}", scene.absent.join(", "));
         let _ = writeln!(text, "{}", wrapped(&words, ""));
     }
+    let is_short = report.audit.findings.iter().any(|each| ["MS201", "MS204"].contains(&each.id));
     let (certain, perhaps) = (down(report, false), down(report, true));
     let verdict = match (certain.as_slice(), perhaps.as_slice()) {
+        ([], []) if report.holds() && is_short => {
+            paint.with("1;33", "No single loss takes a model down, but at peak not all are served.")
+        }
         ([], []) if report.holds() => paint.with("1;32", "No single loss takes a model down."),
         ([], []) => paint.with("1;31", "There is no provider that could answer."),
         ([], perhaps) => {
@@ -299,8 +303,16 @@ fn cut(text: &str, wide: usize) -> String {
 /// `text` in lines of a narrow terminal; those after the first begin with `indent`.
 fn wrapped(text: &str, indent: &str) -> String {
     let lead = text.len() - text.trim_start().len();
-    let mut lines = vec![text[..lead].to_string()];
+    let mut words: Vec<String> = Vec::new();
     for word in text[lead..].split(' ') {
+        match words.last_mut() {
+            // A number and its sign stay together.
+            Some(last) if word.starts_with('%') => *last = format!("{last} {word}"),
+            Some(_) | None => words.push(word.to_string()),
+        }
+    }
+    let mut lines = vec![text[..lead].to_string()];
+    for word in words {
         let line = lines.last_mut().expect("never empty");
         let is_first = line.trim().is_empty();
         let space = usize::from(!is_first);
@@ -311,7 +323,7 @@ fn wrapped(text: &str, indent: &str) -> String {
         if !is_first {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
     }
     lines.join("\n")
 }
