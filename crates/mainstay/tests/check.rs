@@ -146,11 +146,11 @@ fn one_provider_is_told_plainly_in_ten_lines() {
     let top: Vec<&str> = out.lines().take(10).collect();
     let top = top.join("\n");
     for words in [
-        "The next outage of deepseek takes a model down.",
+        "The next outage of deepseek takes chat, deepseek-flash and deepseek-v4-pro down.",
         "nobody gets a real answer",
         "built-in model tells",
         "set DASHSCOPE_API_KEY or another provider's key",
-        "costs nothing until the outage",
+        "costs nothing until the outage, which then becomes answers by another model",
     ] {
         let flat = top.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(words), "{words}\n---\n{out}");
@@ -183,7 +183,8 @@ fn what_only_the_audit_reads_is_checked_like_all_else() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = "[check]\npeak = { gold = 1 }\ngateways = 0\nclient_timeout = \"0s\"\n\
                 [[site]]\nname = \"a\"\nprovider = \"vllm\"\nbase_url = \"http://10.0.0.1/v1\"\n\
-                [[model]]\nname = \"m\"\nserved_by = [\"a/x\"]\nneeds = [\"tool\"]\nwindow_min = 0\n";
+                [[model]]\nname = \"m\"\nserved_by = [\"a/x\"]\nneeds = [\"tool\"]\n\
+                window_min = 0\n";
     std::fs::write(directory.path().join("m.toml"), text).expect("written");
     let (code, out, err) = check(directory.path(), &["--config", "m.toml"], &[]);
     assert_eq!((code, out.as_str()), (2, ""));

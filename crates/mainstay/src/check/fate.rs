@@ -165,7 +165,7 @@ impl Fates<'_, '_> {
             let reason = Reason { assumed: false, why, unless: String::new() };
             self.add(name, (at, self.scene.site_place(at, "")), reason, |_| true);
         }
-        if rented && provider.key.is_some() {
+        if rented && provider.key.is_some() && !is_private(&host) {
             let why = format!("they are accounts of {}", dialect.name);
             self.assume(at, "account", &format!("{}@{host}", dialect.name), why);
         }

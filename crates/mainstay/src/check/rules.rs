@@ -11,8 +11,7 @@ use std::time::Duration;
 
 /// Rules that can never fire.
 pub fn findings(scene: &Scene<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> =
-        scene.resolved.warnings.iter().map(|warning| as_told(warning)).collect();
+    let mut found: Vec<Finding> = scene.resolved.warnings.iter().map(as_told).collect();
     found.extend(unused_sites(scene));
     found.extend(substitutes(scene));
     found.extend(tiers(scene));
@@ -75,8 +74,8 @@ pub fn times(scene: &Scene<'_>) -> Vec<Finding> {
 fn shown(time: Duration) -> String {
     let millis = time.as_millis();
     match millis {
-        _ if millis % 1_000 != 0 => format!("{millis}ms"),
-        _ if millis % 60_000 == 0 && millis > 60_000 => format!("{}m", millis / 60_000),
+        _ if !millis.is_multiple_of(1_000) => format!("{millis}ms"),
+        _ if millis.is_multiple_of(60_000) && millis > 60_000 => format!("{}m", millis / 60_000),
         _ => format!("{}s", millis / 1_000),
     }
 }

@@ -149,7 +149,7 @@ fn severity(loss: &Loss) -> Severity {
 
 fn down(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Finding {
     let names = scene.names(models);
-    let shown = listed(&names);
+    let shown = counted(&names);
     let id = if loss.is_site { "MS101" } else { "MS102" };
     let title = match loss.is_site {
         true => format!("{} is all that answers {shown}", loss.name),
@@ -167,7 +167,7 @@ fn down(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Finding {
 
 fn only_builtin(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Finding {
     let names = scene.names(models);
-    let shown = listed(&names);
+    let shown = counted(&names);
     let title = match loss.is_site {
         true => format!("without {} only the built-in model answers {shown}", loss.name),
         false => format!("{} leaves the built-in model for {shown}", loss.called(scene)),
@@ -184,7 +184,7 @@ fn only_builtin(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Fin
 
 fn only_engine(scene: &Scene<'_>, loss: &Loss, models: &BTreeSet<usize>) -> Finding {
     let names = scene.names(models);
-    let shown = listed(&names);
+    let shown = counted(&names);
     let title = format!("without {} an embedded engine answers {shown}", loss.called(scene));
     let happens = format!(
         "{}Your own weights on this machine's CPU then carry {}: a few answers at once, without \
@@ -202,7 +202,7 @@ fn stands_in(
     (models, groups, which): (&BTreeSet<usize>, &[Group], usize),
 ) -> Finding {
     let names = scene.names(models);
-    let shown = listed(&names);
+    let shown = counted(&names);
     let by = groups.iter().find_map(|group| match group.left[which] {
         Some(Left::Substitute(id)) => Some(scene.shown(id)),
         Some(_) | None => None,
@@ -267,6 +267,14 @@ fn for_what(scene: &Scene<'_>, models: &BTreeSet<usize>) -> String {
     });
     let text = if with_others { " who can do what it is used for" } else { "" };
     text.to_string()
+}
+
+/// Models in a title: their names, or how many there are.
+fn counted(names: &[String]) -> String {
+    match names.len() {
+        0..=2 => listed(names),
+        many => format!("{many} models"),
+    }
 }
 
 /// Models that were just named.
