@@ -4,17 +4,20 @@
 //! The machine is quick and never waits, so it stands behind a plain lock that no task holds
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
+use crate::gateway::dns::publish::{Publisher, Set};
+use crate::link::{Link, Message, NodeName};
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
 use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
-use mainstay_core::names::RequestId;
+use mainstay_core::message::{Digest, Report};
+use mainstay_core::names::{GatewayId, RequestId, SiteId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +72,41 @@ pub struct Drive {
     shared: Mutex<Shared>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
+    /// Who answers names, if anybody does.
+    names: OnceLock<Arc<Publisher>>,
+    /// The other nodes, if there are any.
+    others: OnceLock<Others>,
+}
+
+/// The other nodes, by the positions that the machine knows them by.
+pub struct Others {
+    /// How they are reached.
+    pub link: Link,
+    /// The gateways.
+    pub gateways: Vec<NodeName>,
+    /// Who controls which site of ours.
+    pub sites: BTreeMap<u16, NodeName>,
+}
+
+impl Others {
+    /// Nothing waits for a node that is not there: the machine says all of it again.
+    fn send(&self, letter: Letter) {
+        let (to, message) = match letter {
+            Letter::Site(site, report) => (self.sites.get(&site.0), Message::Report(report)),
+            Letter::Gateway(to, digest) => {
+                (self.gateways.get(usize::from(to.0)), Message::Digest(digest))
+            }
+        };
+        if let Some(to) = to {
+            self.link.send(to, message);
+        }
+    }
+}
+
+/// What the machine says to another node.
+enum Letter {
+    Site(SiteId, Report),
+    Gateway(GatewayId, Digest),
 }
 
 struct Shared {
@@ -77,6 +115,17 @@ struct Shared {
     ids: Rng,
     /// What the timer sleeps until.
     alarm: Option<Time>,
+    /// Sets that names were to be answered with so far.
+    sets: u64,
+}
+
+/// What the machine said that is carried on without its lock.
+#[derive(Default)]
+struct Said {
+    facts: Vec<Fact>,
+    /// The newest set for names, and its number.
+    answers: Option<(u64, Set)>,
+    letters: Vec<Letter>,
 }
 
 impl Drive {
@@ -88,8 +137,24 @@ impl Drive {
             inboxes: HashMap::new(),
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
+            sets: 0,
         };
-        Drive { clock: Clock::new(), shared: Mutex::new(shared), wake: Notify::new(), telemetry }
+        let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
+        let (names, others) = Default::default();
+        Drive { clock, shared, wake, telemetry, names, others }
+    }
+
+    /// Names are answered by `names` from now on, which begins with the set it has.
+    pub fn answer_names(&self, names: Arc<Publisher>) {
+        self.lock().gateway.keep_answers(names.set());
+        // Said once, when the process starts.
+        let _ = self.names.set(names);
+    }
+
+    /// The machine reaches the other nodes by `others` from now on.
+    pub fn join(&self, others: Others) {
+        // Said once, when the process starts.
+        let _ = self.others.set(others);
     }
 
     /// The clock.
@@ -119,11 +184,11 @@ impl Drive {
     pub fn tell(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
-        let mut facts = Vec::new();
+        let mut said = Said::default();
         let mut shared = self.lock();
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
-            shared.carry(action, &mut facts);
+            shared.carry(action, &mut said);
         }
         let next = shared.gateway.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
@@ -131,8 +196,14 @@ impl Drive {
         if is_sooner {
             self.wake.notify_one();
         }
-        for fact in &facts {
+        for fact in &said.facts {
             self.telemetry.fact(now, fact);
+        }
+        if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
+            names.publish(number, &set);
+        }
+        if let Some(others) = self.others.get() {
+            said.letters.into_iter().for_each(|letter| others.send(letter));
         }
     }
 
@@ -173,7 +244,7 @@ impl Drive {
 }
 
 impl Shared {
-    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>) {
+    fn carry(&mut self, action: Action, said: &mut Said) {
         match action {
             Action::Start(start) => {
                 let request = start.attempt.request;
@@ -188,13 +259,16 @@ impl Shared {
                     let _ = inbox.try_send(Command::Close(close));
                 }
             }
-            Action::Fact(fact) => facts.push(fact),
-            // Said only where the configuration has sites of ours or peers.
-            Action::GiveUp { .. }
-            | Action::Report { .. }
-            | Action::Digest { .. }
-            | Action::Probe { .. }
-            | Action::Answers(_) => {}
+            Action::Fact(fact) => said.facts.push(fact),
+            Action::Answers(set) => {
+                // Numbered under the lock: whichever of two is carried late must not win.
+                self.sets += 1;
+                said.answers = Some((self.sets, set));
+            }
+            Action::Report { site, report } => said.letters.push(Letter::Site(site, report)),
+            Action::Digest { to, digest } => said.letters.push(Letter::Gateway(to, digest)),
+            // Said only where the configuration has sites of ours.
+            Action::GiveUp { .. } | Action::Probe { .. } => {}
         }
     }
 }

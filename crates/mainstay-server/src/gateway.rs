@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod auth;
 pub mod dialect;
+pub mod dns;
 pub mod embedded;
 pub mod openai;
 pub mod roster;

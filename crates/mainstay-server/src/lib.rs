@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod link;
 pub mod run;
 pub mod setup;
 pub mod tasks;

@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{check, explain, faults, keys, simulate, start};
+use crate::{check, explain, faults, keys, node, simulate, start};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +51,11 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: Keys,
+    },
+    /// Nodes of one fleet, and their certificates
+    Node {
+        #[command(subcommand)]
+        command: Node,
     },
 }
 
@@ -233,6 +238,46 @@ pub struct CreateKey {
     pub tier: String,
 }
 
+#[derive(Debug, Subcommand)]
+enum Node {
+    /// Make a node's certificate; the first call also makes the authority that signs them all
+    Init(InitNode),
+}
+
+/// Options of `mainstay node init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay node init --name edge-1 --address 10.0.0.1:8443
+                                              the authority and the first node, in ./edge-1
+  mainstay node init --name edge-2 --address 10.0.0.2:8443 --ca edge-1
+                                              a second node that the first one trusts
+
+The lines for the configuration files go to stdout. See docs/guide/nodes.md.")]
+pub struct InitNode {
+    /// The node's name: a-z, 0-9 and -, as one label of DNS
+    #[arg(long)]
+    pub name: String,
+    /// Where the files go [default: a directory called like the node]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Directory with the authority's ca.pem and ca.key, from the first `node init`
+    #[arg(long, value_name = "DIR")]
+    pub ca: Option<PathBuf>,
+    /// Where other nodes reach it, for the lines of the configuration [default: NAME:8443]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// How long the certificate is good for; it is no means to remove a node
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: u32,
+    /// Replace the node's certificate and key; never the authority
+    #[arg(long)]
+    pub force: bool,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Runs the program on the arguments of this process.
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
@@ -259,6 +304,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
+        Some(Command::Node { command: Node::Init(options) }) => node::init(&options),
     }
 }
 

@@ -5,13 +5,17 @@
 //! together, and what can be wrong with them, is in `resolve`.
 
 pub mod check;
+pub mod dns;
+pub mod node;
 pub mod problem;
 pub mod resolve;
 pub mod source;
 pub mod value;
 
+use dns::Dns;
+use node::{Gateway, Node};
 use serde::{Deserialize, Serialize};
-use value::{Size, Wait};
+use value::{OneOrMore, Size, Wait};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -39,6 +43,12 @@ pub struct File {
     pub log: Log,
     /// What `mainstay check` cannot know from the rest.
     pub check: check::Check,
+    /// Names that are answered with gateways.
+    pub dns: Dns,
+    /// This process among several.
+    pub node: Node,
+    /// The nodes that take clients' requests. None: this one alone.
+    pub gateway: Vec<Gateway>,
 }
 
 /// Where to listen.
@@ -53,6 +63,11 @@ pub struct Listen {
     pub tls_cert: Option<String>,
     /// PEM file with its private key.
     pub tls_key: Option<String>,
+    /// Questions to the names of `[dns]`, by UDP and TCP: one address, or a list. Unset: nobody
+    /// listens.
+    pub dns: Option<OneOrMore>,
+    /// Other nodes, with certificates on both sides. Unset: this node only dials others.
+    pub link: Option<String>,
 }
 
 /// A failure domain that can answer: a provider account, or the embedded engine.
@@ -81,6 +96,10 @@ pub struct Site {
     pub ca_file: Option<String>,
     /// The embedded engine instead of a provider.
     pub engine: Option<Engine>,
+    /// A site of ours instead of a provider: where its node is reached, `https://host:port`.
+    pub node: Option<String>,
+    /// The node's name, where it is not the site's.
+    pub node_name: Option<String>,
     /// DNS server to ask for this site's name. Unset: the system's.
     pub resolver: Option<String>,
     /// Whether HTTP/2 is spoken: as TLS negotiates, always, or never.

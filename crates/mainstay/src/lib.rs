@@ -8,6 +8,7 @@ pub mod environment;
 pub mod explain;
 pub mod faults;
 pub mod keys;
+pub mod node;
 pub mod simulate;
 pub mod start;
 pub mod stdout;

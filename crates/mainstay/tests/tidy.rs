@@ -35,11 +35,13 @@ const EMPTY_NAMES: [&str; 9] =
 /// reason. All other thresholds are decisions and belong to core or to the configuration.
 const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("drive.rs", "where a process's clock starts"),
+    ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/dialect", "what headers and wire formats can mean"),
     ("gateway/roster.rs", "how long a list of names may take"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("gateway/upstream", "how long connections, names and their probes last"),
     ("http", "how long clients' connections last"),
+    ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
     ("telemetry.rs", "how often the same line is written"),
     ("telemetry/scribe.rs", "how long lines are gathered before they are written"),

@@ -15,6 +15,7 @@ mod tls;
 pub use body::ReplyBody;
 pub use fault::{SendError, Sent};
 
+use crate::link::{Identity, NodeName};
 use crate::tasks::Tasks;
 use bytes::Bytes;
 use connect::{Door, Opened, Turn};
@@ -48,6 +49,18 @@ pub struct OriginOptions {
     pub resolver: Option<SocketAddr>,
     /// Whether HTTP/2 is spoken.
     pub http2: Http2,
+    /// It is a node of ours: this node shows its certificate, and trusts the fleet's authority
+    /// alone.
+    pub node: Option<NodeOrigin>,
+}
+
+/// A node of ours as an origin.
+#[derive(Clone, Debug)]
+pub struct NodeOrigin {
+    /// Who this node is.
+    pub identity: Identity,
+    /// Whom its certificate must be made out to, whatever its address is.
+    pub name: NodeName,
 }
 
 impl Default for OriginOptions {
@@ -57,6 +70,7 @@ impl Default for OriginOptions {
             connect_limit: Duration::from_secs(2),
             resolver: None,
             http2: Http2::Auto,
+            node: None,
         }
     }
 }
@@ -127,15 +141,20 @@ impl Origin {
     /// connects to nothing yet. The error says how to mend it.
     pub fn new(base_url: &str, options: OriginOptions) -> Result<Origin, String> {
         let address = Address::parse(base_url)?;
-        let tls = match address.secure {
-            true => Some(tls::config(options.ca_file.as_deref(), options.http2)?),
-            false => None,
+        let tls = match (address.secure, &options.node) {
+            (true, None) => Some(tls::config(options.ca_file.as_deref(), options.http2)?),
+            (true, Some(node)) => Some(tls::node_config(&node.identity, options.http2)),
+            (false, None) => None,
+            (false, Some(_)) => {
+                return Err(format!("{base_url} is a node's address; write it with https://"));
+            }
         };
+        let node = options.node.as_ref().map(|node| node.name.in_certificate());
         let tasks = Tasks::default();
         let names = Arc::new(Names::new(&address.host, address.port, options.resolver));
         let pool = Arc::new(Pool::default());
         let door = Door {
-            host: address.host.clone(),
+            certificate: node.unwrap_or_else(|| address.host.clone()),
             tls,
             http2: options.http2,
             limit: options.connect_limit,

@@ -154,8 +154,10 @@ impl Fates<'_, '_> {
     }
 
     fn assumed(&mut self, at: usize) {
+        let Some(url) = self.scene.url(at) else { return };
+        let host = host(&url);
+        self.assumed_of_host(at, &host);
         let Some(provider) = self.scene.provider(at).cloned() else { return };
-        let host = host(&provider.base_url);
         let dialect = &provider.dialect;
         let rented = dialect.limits.scope != LimitScope::Worker;
         if let Some(key) = &provider.key {
@@ -169,19 +171,22 @@ impl Fates<'_, '_> {
             let why = format!("they are accounts of {}", dialect.name);
             self.assume(at, "account", &format!("{}@{host}", dialect.name), why);
         }
+        self.assume_lab(at, &dialect.name, dialect.base_url.as_deref() == Some(&provider.base_url));
+    }
+
+    fn assumed_of_host(&mut self, at: usize, host: &str) {
         match host.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => {
                 let [a, b, c, _] = ip.octets();
-                self.assume(at, "host", &host, format!("they are at {host}"));
+                self.assume(at, "host", host, format!("they are at {host}"));
                 if !Ipv4Addr::is_loopback(&ip) {
                     let net = format!("{a}.{b}.{c}.0/24");
                     self.assume(at, "net", &net, format!("they are in {net}"));
                 }
             }
-            Ok(IpAddr::V6(_)) => self.assume(at, "host", &host, format!("they are at {host}")),
-            Err(_) => self.assume_by_name(at, &host),
+            Ok(IpAddr::V6(_)) => self.assume(at, "host", host, format!("they are at {host}")),
+            Err(_) => self.assume_by_name(at, host),
         }
-        self.assume_lab(at, &dialect.name, dialect.base_url.as_deref() == Some(&provider.base_url));
     }
 
     fn assume_by_name(&mut self, at: usize, name: &str) {

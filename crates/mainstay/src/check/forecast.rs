@@ -249,7 +249,7 @@ impl Stage {
             made.workers = made.workers.min(streams as u16).max(1);
             made
         });
-        let gateways = scene.file.check.gateways.unwrap_or(1).clamp(1, GATEWAYS_MAX) as u16;
+        let gateways = scene.gateways().unwrap_or(1).clamp(1, GATEWAYS_MAX) as u16;
         let mut bench = Bench {
             name: String::from("check"),
             sites: made.collect(),

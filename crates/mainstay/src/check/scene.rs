@@ -93,8 +93,24 @@ impl<'a> Scene<'a> {
     pub fn provider(&self, at: usize) -> Option<&Provider> {
         match self.resolved.setup.upstreams.get(at)? {
             Upstream::Provider(provider) => Some(provider),
+            Upstream::Engine(_) | Upstream::Node(_) => None,
+        }
+    }
+
+    /// Where the site is reached, as a URL: a provider's address, or that of a node of ours.
+    pub fn url(&self, at: usize) -> Option<String> {
+        match self.resolved.setup.upstreams.get(at)? {
+            Upstream::Provider(provider) => Some(provider.base_url.clone()),
+            Upstream::Node(node) => Some(format!("https://{}", node.address)),
             Upstream::Engine(_) => None,
         }
+    }
+
+    /// How many gateways run this file, if it says so: those it lists, unless `[check]` knows
+    /// better.
+    pub fn gateways(&self) -> Option<u32> {
+        let listed = u32::try_from(self.file.gateway.len()).ok().filter(|count| *count > 0);
+        self.file.check.gateways.or(listed)
     }
 
     /// Positions of the sites that are not in this process.
@@ -173,7 +189,10 @@ fn presume(
 ) -> Option<String> {
     let given = [&site.key, &site.key_env, &site.key_file];
     // More than one is a mistake, and told as such.
-    if site.engine.is_some() || given.iter().filter(|each| each.is_some()).count() > 1 {
+    if site.engine.is_some()
+        || site.node.is_some()
+        || given.iter().filter(|each| each.is_some()).count() > 1
+    {
         return None;
     }
     let absent = match (&site.key, &site.key_env, &site.key_file) {

@@ -361,19 +361,24 @@ pub fn around(scene: &Scene<'_>) -> Vec<Finding> {
 }
 
 fn one_gateway(scene: &Scene<'_>) -> Option<Finding> {
-    let said = scene.file.check.gateways;
+    let said = scene.gateways();
     if said.is_some_and(|count| count > 1) {
         return None;
     }
     let severity = if said.is_some() { Severity::Error } else { Severity::Warning };
     let assumed = if said.is_some() { "" } else { "Assumed: one process runs this file. " };
-    let finding = Finding::new("MS107", severity, scene.place("check.gateways")).saying(
+    let key = match scene.file.check.gateways {
+        None if !scene.file.gateway.is_empty() => "gateway.0",
+        Some(_) | None => "check.gateways",
+    };
+    let finding = Finding::new("MS107", severity, scene.place(key)).saying(
         "one gateway",
         format!(
             "{assumed}While it restarts, or its machine is down, nobody reaches any model, however \
              many sites there are."
         ),
-        "run it on two machines behind one address, and say so: [check] gateways = 2",
+        "run it on two machines behind one address, and say so: [check] gateways = 2, or a \
+         [[gateway]] for each",
     );
     Some(finding.at_loss("gateway", said.is_none()))
 }

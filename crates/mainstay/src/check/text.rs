@@ -184,7 +184,7 @@ fn table(report: &Report<'_, '_>, paint: Paint, text: &mut String) {
             let _ = writeln!(text, "{}", coloured(paint, line, (left, cell)));
         }
     }
-    let gateways = report.scene.file.check.gateways.unwrap_or(1);
+    let gateways = report.scene.gateways().unwrap_or(1);
     let gateway = match gateways {
         1 => "nobody, until it is back",
         _ => "the other gateways",

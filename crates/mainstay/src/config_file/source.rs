@@ -7,6 +7,7 @@
 use super::check::Check;
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
+use super::{dns, node};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use std::ops::Range;
@@ -183,6 +184,14 @@ impl<'t> Source<'t> {
         self.walk::<Tier>(root, "tier", unknown);
         self.walk::<Key>(root, "key", unknown);
         self.walk::<Site>(root, "site", unknown);
+        self.walk::<node::Node>(root, "node", unknown);
+        self.walk::<node::Gateway>(root, "gateway", unknown);
+        self.walk::<dns::Dns>(root, "dns", unknown);
+        for dns in tables(root.get("dns")) {
+            self.walk_at::<dns::Target>(dns.get("target"), "dns.target", unknown);
+            self.walk_at::<dns::Region>(dns.get("region"), "dns.region", unknown);
+            self.walk_at::<dns::Host>(dns.get("host"), "dns.host", unknown);
+        }
         for site in tables(root.get("site")) {
             for (name, path) in [("engine", "site.engine"), ("models", "site.models")] {
                 for table in tables(site.get(name)) {
@@ -201,8 +210,17 @@ impl<'t> Source<'t> {
         name: &str,
         unknown: &mut Vec<Problem>,
     ) {
-        for table in tables(root.get(name)) {
-            self.unknown_in::<T>(table, name, unknown);
+        self.walk_at::<T>(root.get(name), name, unknown);
+    }
+
+    fn walk_at<T: for<'de> Deserialize<'de>>(
+        &self,
+        value: Option<&Spanned<DeValue<'_>>>,
+        path: &str,
+        unknown: &mut Vec<Problem>,
+    ) {
+        for table in tables(value) {
+            self.unknown_in::<T>(table, path, unknown);
         }
     }
 

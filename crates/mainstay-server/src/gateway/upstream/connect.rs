@@ -48,7 +48,8 @@ pub(super) enum Opened {
 
 /// How connections to one origin are opened.
 pub(super) struct Door {
-    pub(super) host: String,
+    /// Whom the certificate must be made out to.
+    pub(super) certificate: String,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) http2: Http2,
     pub(super) limit: Duration,
@@ -96,15 +97,17 @@ impl Door {
         let Some(config) = &self.tls else {
             return self.speak(Wire::Plain(tcp), self.http2 == Http2::PriorKnowledge).await;
         };
-        let name = ServerName::try_from(self.host.clone()).map_err(|_| {
-            SendError::dead("not a name for TLS")
-                .with_alarm(format!("{:?} is no name a certificate can be made out to", self.host))
+        let name = ServerName::try_from(self.certificate.clone()).map_err(|_| {
+            SendError::dead("not a name for TLS").with_alarm(format!(
+                "{:?} is no name a certificate can be made out to",
+                self.certificate
+            ))
         })?;
         let connector = tokio_rustls::TlsConnector::from(config.clone());
         let stream = timeout_at(deadline, connector.connect(name, tcp))
             .await
             .map_err(|_| late("no TLS handshake"))?
-            .map_err(|e| tls::fault(&e, &self.host))?;
+            .map_err(|e| tls::fault(&e, &self.certificate))?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2".as_slice())
             || self.http2 == Http2::PriorKnowledge;
         self.speak(Wire::Tls(Box::new(stream)), http2).await

@@ -6,6 +6,7 @@
 
 use super::Http2;
 use super::fault::SendError;
+use crate::link::Identity;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -26,12 +27,21 @@ pub(super) fn config(ca_file: Option<&Path>, http2: Http2) -> Result<Arc<ClientC
         .map_err(|e| e.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = match http2 {
-        Http2::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        Http2::PriorKnowledge => vec![b"h2".to_vec()],
-        Http2::Never => vec![b"http/1.1".to_vec()],
-    };
+    config.alpn_protocols = protocols(http2).iter().map(|each| each.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// How connections to a node of ours are secured: its own certificate, and no other authority.
+pub(super) fn node_config(identity: &Identity, http2: Http2) -> Arc<ClientConfig> {
+    identity.requests(protocols(http2))
+}
+
+fn protocols(http2: Http2) -> &'static [&'static [u8]] {
+    match http2 {
+        Http2::Auto => &[b"h2", b"http/1.1"],
+        Http2::PriorKnowledge => &[b"h2"],
+        Http2::Never => &[b"http/1.1"],
+    }
 }
 
 /// The authorities trusted everywhere, read once: it takes tens of milliseconds.
