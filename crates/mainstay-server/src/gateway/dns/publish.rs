@@ -11,7 +11,7 @@ use crate::gateway::dns::zone::Zones;
 use mainstay_core::gateway::answers::alike;
 use mainstay_core::mutant::Mutants;
 use mainstay_core::names::GatewayId;
-use mainstay_core::publish::{Published, filled, write};
+use mainstay_core::publish::{Published, write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -87,11 +87,10 @@ impl Publisher {
         let mut desk = lock(&self.desk);
         let listed = desk.settings.targets.len();
         let is_known = |one: &(GatewayId, u32)| usize::from(one.0.0) < listed && one.1 > 0;
-        let known: Set = set.iter().copied().filter(is_known).collect();
-        let set = filled(&known, &desk.set.set, 0, Mutants::NONE);
+        let set: Set = set.iter().copied().filter(is_known).collect();
         let read = desk.set.generation;
         let next = Published { generation: number, set };
-        // What comes late or says nothing changes nothing.
+        // What comes late or names nobody is not written.
         if write(&mut desk.set, read, next, Mutants::NONE).is_ok() {
             self.serve(&desk);
         }
