@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{demo, explain, faults, keys, load, node, simulate, start, top};
+use crate::{check, demo, explain, faults, keys, load, node, simulate, start, top};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ Examples:
                                               one URL that survives the loss of either
   mainstay serve --config mainstay.toml       start from a file
   mainstay serve --config F --check           look at a file without starting
+  mainstay check --config F                   what the next outage would do to you
   mainstay explain req-…                      why a request went where it went
   mainstay simulate S01 --report S01.html     rehearse an outage, and look at it
 
@@ -41,6 +42,8 @@ enum Command {
     Demo(Demo),
     /// Watch a running gateway: sites, tiers, and what is decided
     Top(Top),
+    /// Audit the configuration: what each loss would do to you, and the line to change
+    Check(Check),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
     Simulate(Simulate),
     /// Send requests as clients do, good and bad ones, and judge every answer
@@ -82,6 +85,31 @@ pub struct Serve {
     /// End when standard input does: for whoever starts this as its child
     #[arg(long, hide = true)]
     pub with_parent: bool,
+}
+
+/// Options of `mainstay check`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Examples:
+  mainstay check                              what provider keys in the environment survive
+  mainstay check --config mainstay.toml       the same for a file
+  mainstay check --config F --probe           ask the sites as well
+  mainstay check --config F --json            for a pipeline
+
+Exit codes: 0 no single loss takes a model down, 1 one does, 2 the configuration is wrong.")]
+pub struct Check {
+    /// Configuration file; without one, provider keys in the environment become sites
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Ask each site for its models with its key, and compare names and addresses
+    #[arg(long)]
+    pub probe: bool,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out the forecast, which plays each loss in virtual time
+    #[arg(long)]
+    pub no_forecast: bool,
 }
 
 /// Options of `mainstay explain`.
@@ -438,6 +466,7 @@ pub fn main() -> ExitCode {
         None => start::serve(&Serve::default()),
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
+        Some(Command::Check(options)) => check::check(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Load(options)) => load::load(&options),
         Some(Command::Top(options)) => top::top(&options),

@@ -4,6 +4,7 @@
 //! a line in `mainstay.example.toml`; a test keeps that true both ways. What the keys mean
 //! together, and what can be wrong with them, is in `resolve`.
 
+pub mod check;
 pub mod dns;
 pub mod node;
 pub mod problem;
@@ -40,6 +41,8 @@ pub struct File {
     pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
+    /// What `mainstay check` cannot know from the rest.
+    pub check: check::Check,
     /// Names that are answered with gateways.
     pub dns: Dns,
     /// This process among several.
@@ -167,6 +170,10 @@ pub struct Model {
     /// Whether a substitute may finish an answer that another model began. Off where a reader must
     /// never meet two authors in one answer: it then ends with an error.
     pub substitutes_may_finish: Option<bool>,
+    /// What its clients use beyond text. `mainstay check` counts on nobody who lacks it.
+    pub needs: Vec<String>,
+    /// Tokens of context that its clients use. `mainstay check` counts on nobody with fewer.
+    pub window_min: Option<u32>,
 }
 
 /// A service class.

@@ -2,6 +2,7 @@
 
 pub mod admin_client;
 pub mod catalog;
+pub mod check;
 pub mod command_line;
 pub mod config_file;
 pub mod demo;

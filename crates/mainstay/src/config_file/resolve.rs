@@ -1,6 +1,7 @@
 //! From the file to what the server needs: every name resolved, every file looked at, every bound
 //! checked. All that is wrong is found in one pass.
 
+mod check;
 mod dns;
 mod door;
 mod models;
@@ -83,6 +84,7 @@ pub fn resolve(
     let listen = desk.listen();
     let (limits, bounds, drain) = desk.limits();
     let log = desk.log();
+    desk.check(&tiers);
     let dns = desk.dns(&listen.dns);
     let node = desk.node(&sites, listen.link);
     if !desk.problems.is_empty() {

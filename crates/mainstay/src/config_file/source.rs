@@ -4,6 +4,7 @@
 //! Reading stops only where nothing can follow: text that is no TOML, or a value of the wrong
 //! type. Unknown keys are all found in one walk.
 
+use super::check::Check;
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
 use super::{dns, node};
@@ -178,6 +179,7 @@ impl<'t> Source<'t> {
         self.walk::<Listen>(root, "listen", unknown);
         self.walk::<Limits>(root, "limits", unknown);
         self.walk::<Log>(root, "log", unknown);
+        self.walk::<Check>(root, "check", unknown);
         self.walk::<Model>(root, "model", unknown);
         self.walk::<Tier>(root, "tier", unknown);
         self.walk::<Key>(root, "key", unknown);
@@ -283,6 +285,10 @@ fn plain_words(message: &str) -> String {
         ("expected a sequence", "expected a list in brackets"),
         ("unknown variant", "unknown value"),
         ("expected struct Engine", "expected { model = \"builtin\" }"),
+        (
+            "data did not match any variant of untagged enum Peak",
+            "expected a share such as 0.6, or { free = 10 } in requests a second",
+        ),
         ("expected struct SiteModel", "expected { name = \"…\", window = … }"),
     ] {
         words = words.replace(from, to);
