@@ -6,7 +6,7 @@
 
 use super::finding::{Place, listed};
 use super::scene::Scene;
-use mainstay_server::gateway::dialect::LimitScope;
+use mainstay_server::dialect::LimitScope;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
