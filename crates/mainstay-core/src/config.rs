@@ -4,6 +4,7 @@
 //! key of what is wrong. Here everything is present, resolved and within bounds.
 
 use crate::cost::{CostRate, CostUnits, Price};
+use crate::in_service::Least;
 use crate::lease::Terms;
 use crate::mutant::Mutants;
 use crate::names::{GatewayId, SiteId, TargetId};
@@ -45,11 +46,8 @@ pub struct Fleet {
     pub report: Duration,
     /// Between two digests to peers, and how many get each.
     pub digest: (Duration, u8),
-    /// Sites that orders and indirect evidence leave in service where there are more than two
-    /// eligible ones; of two or fewer, one.
-    pub min_sites: u8,
-    /// Share of capacity that they leave, in hundredths.
-    pub min_capacity: u8,
+    /// What stays in service.
+    pub service: Service,
     /// What work is taken to cost.
     pub price: Price,
 }
@@ -63,10 +61,41 @@ impl Default for Fleet {
             quota: Terms::QUOTA,
             report: Duration::from_millis(500),
             digest: (Duration::from_secs(1), 3),
-            min_sites: 2,
-            min_capacity: 30,
+            service: Service::default(),
             price: Price::default(),
         }
+    }
+}
+
+/// What the sites carry by plan, and how much of that stays in service whatever is ordered. The
+/// same at gateways and sites: so they judge orders alike without asking each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What each site carries, by `SiteId`. Where some carry something, those of nothing
+    /// (providers, which others own) do not count; where all are nothing, all count alike.
+    pub sites: Vec<CostRate>,
+    /// Sites that orders and indirect evidence leave in service where there are more than two
+    /// eligible ones; of two or fewer, one.
+    pub min_sites: u8,
+    /// Share of capacity that they leave, in hundredths.
+    pub min_capacity: u8,
+}
+
+impl Service {
+    /// What must stay of it.
+    pub fn least(&self, mutants: Mutants) -> Least {
+        Least { sites: self.min_sites, capacity: self.min_capacity, mutants }
+    }
+
+    /// What a site carries by plan.
+    pub fn planned(&self, site: SiteId) -> CostRate {
+        self.sites.get(usize::from(site.0)).copied().unwrap_or(CostRate::ZERO)
+    }
+}
+
+impl Default for Service {
+    fn default() -> Service {
+        Service { sites: Vec::new(), min_sites: 2, min_capacity: 30 }
     }
 }
 
@@ -83,6 +112,8 @@ pub struct SiteConfig {
     pub patience: Vec<Duration>,
     /// Gateways that the policy lists.
     pub gateways: u16,
+    /// What stays in service whatever is ordered.
+    pub service: Service,
     /// Terms of credit.
     pub credit: Terms,
     /// Grants may exceed capacity by this much, in hundredths.
@@ -156,8 +187,8 @@ pub struct PolicyConfig {
     pub me: GatewayId,
     /// of so many that the policy lists.
     pub gateways: u16,
-    /// What each site carries, by `SiteId`: an order that takes out much of it needs a token.
-    pub sites: Vec<CostRate>,
+    /// What the sites carry: an order that takes out much of it needs a token.
+    pub service: Service,
     /// Between two polls of the source, give or take a fifth.
     pub poll: Duration,
     /// Largest content of a generation, in bytes.
@@ -173,7 +204,7 @@ impl Default for PolicyConfig {
         PolicyConfig {
             me: GatewayId(0),
             gateways: 1,
-            sites: Vec::new(),
+            service: Service::default(),
             poll: Duration::from_secs(10),
             bytes_max: 4 << 20,
             silence_max: Duration::from_secs(900),

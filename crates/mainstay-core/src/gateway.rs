@@ -14,7 +14,7 @@ mod fit;
 pub mod health;
 mod hearsay;
 pub mod held;
-pub mod in_service;
+pub mod indirect;
 pub mod joint;
 pub mod latency;
 mod nodes;
@@ -55,6 +55,11 @@ use retry_budget::RetryBudget;
 
 /// Tokens that flow for so long make an attempt good before its end.
 pub const FLOWING: Duration = Duration::from_secs(2);
+
+/// What a request holds besides its own record, at most: the names and messages of three failures.
+const LIFE_BYTES: usize = 2048;
+/// Longest reason of an order that the link carries.
+const REASON_BYTES: usize = 256;
 
 /// What the gateway hears.
 #[derive(Clone, Debug)]
@@ -181,6 +186,9 @@ pub struct Gateway {
     /// Whether there are sites of ours or peers.
     is_fleet: bool,
     hearsay: hearsay::Hearsay,
+    /// The orders in force,
+    ordered: Vec<Order>,
+    /// and those of them that stand.
     orders: Vec<Order>,
     /// Orders told as ignored.
     ignored: BTreeSet<OrderId>,
@@ -216,6 +224,7 @@ impl Gateway {
             hour: 0,
             is_fleet,
             hearsay,
+            ordered: Vec::new(),
             orders: Vec::new(),
             ignored: BTreeSet::new(),
             listed,
@@ -272,6 +281,19 @@ impl Gateway {
     /// Requests that have not ended.
     pub fn open_requests(&self) -> usize {
         self.lives.len()
+    }
+
+    /// About how many bytes its tables hold: entries by their size. What grows with load is in it.
+    pub fn held_bytes(&self) -> usize {
+        let life = size_of::<(RequestId, Life)>() + LIFE_BYTES;
+        let moments = self.deadlines.len() + self.held_back.len();
+        let demand: usize = self.demand.values().map(shed::Shedding::bytes).sum();
+        let orders = self.ordered.len() + self.orders.len();
+        self.lives.len() * life
+            + moments * size_of::<(Time, RequestId)>()
+            + demand
+            + self.targets.iter().count() * size_of::<placement::Target>()
+            + orders * (size_of::<Order>() + REASON_BYTES)
     }
 
     /// How full the fullest-spent tier's retry budget is, 0 to 1.

@@ -180,3 +180,12 @@ impl Failure {
         }
     }
 }
+/// One number for many, the same on every machine: FNV-1a over words. Against mistakes, not
+/// against malice; links and snapshots are authenticated.
+pub(crate) fn fold(words: impl IntoIterator<Item = u64>) -> u64 {
+    let mut folded = 0xcbf2_9ce4_8422_2325u64;
+    for byte in words.into_iter().flat_map(u64::to_le_bytes) {
+        folded = (folded ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    folded
+}

@@ -5,20 +5,19 @@
 
 pub mod disk;
 pub mod generation;
-pub mod order;
 pub mod stage;
 
 use crate::config::PolicyConfig;
 use crate::fact::{OrderRefusal, PolicyFact};
 use crate::message::{Digest, Order, Verb};
-use crate::names::GatewayId;
+use crate::names::{GatewayId, fold};
+use crate::orders::Orders;
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
 use alloc::string::String;
 use alloc::vec::Vec;
 use disk::Disk;
 use generation::Generations;
-use order::Orders;
 
 /// Peers that are told of an order at first sight: enough that it reaches all in a few steps.
 const FORWARD: usize = 3;
@@ -47,16 +46,6 @@ impl Snapshot {
     pub fn hash(&self) -> u64 {
         fold([self.generation, self.content])
     }
-}
-
-/// One number for many, the same on every machine: FNV-1a over words. Against mistakes, not
-/// against malice; links and snapshots are authenticated.
-pub(crate) fn fold(words: impl IntoIterator<Item = u64>) -> u64 {
-    let mut folded = 0xcbf2_9ce4_8422_2325u64;
-    for byte in words.into_iter().flat_map(u64::to_le_bytes) {
-        folded = (folded ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    folded
 }
 
 /// What a sacrificial process found.
@@ -131,6 +120,8 @@ pub enum Action {
     Fetch(GatewayId),
     /// These orders are in force now.
     InForce(Vec<Order>),
+    /// Tell every site of ours this set, the orders that end others among it.
+    TellSites(Vec<Order>),
     /// Tell of a decision.
     Fact(PolicyFact),
 }
@@ -179,7 +170,7 @@ impl Policy {
         let Saved { mut disk, ago } = saved;
         let mut facts = Vec::new();
         disk.start(ago, &config, &mut facts);
-        let orders = Orders::boot(now, &core::mem::take(&mut disk.orders), ago, &config);
+        let orders = Orders::boot(now, &core::mem::take(&mut disk.orders), ago, &config.service);
         let mut generations = Generations::boot(now, disk, actions);
         actions.extend(facts.into_iter().map(Action::Fact));
         let in_force = orders.in_force(now);
@@ -208,7 +199,7 @@ impl Policy {
                 self.generations.pulse(now, (failing, in_doubt), config, actions);
             }
             Event::Command { order, confirmed } => {
-                let taken = self.orders.command(now, (order.clone(), confirmed), config);
+                let taken = self.orders.command(now, (order.clone(), confirmed), &config.service);
                 self.ordered(now, (order, taken), actions);
             }
             Event::Order(order) => self.take(now, order, actions),
@@ -262,13 +253,18 @@ impl Policy {
         self.orders.set(now)
     }
 
+    /// Those of them that are in force, for a gateway that starts.
+    pub fn in_force(&self, now: Time) -> Vec<Order> {
+        self.orders.in_force(now)
+    }
+
     /// The generation in force lists other gateways or sites.
     pub fn configure(&mut self, config: PolicyConfig) {
         self.config = config;
     }
 
     fn take(&mut self, now: Time, order: Order, actions: &mut Vec<Action>) {
-        let taken = self.orders.take(now, order.clone(), &self.config);
+        let taken = self.orders.take(now, order.clone(), &self.config.service);
         self.ordered(now, (order, taken), actions);
     }
 
@@ -309,6 +305,8 @@ impl Policy {
         self.generations.pass(now, &self.config, actions);
         if now >= self.next_poll {
             actions.push(Action::Poll);
+            // Again and again, since a message may be lost and a controller start anew.
+            self.tell_sites(now, actions);
             let fifth = self.config.poll / 5;
             let wait = self.rng.between(self.config.poll - fifth, self.config.poll + fifth);
             self.next_poll = now + wait;
@@ -319,6 +317,14 @@ impl Policy {
         let in_force = self.orders.in_force(now);
         self.generations.freeze(is_frozen(&in_force));
         actions.push(Action::InForce(in_force));
+        self.tell_sites(now, actions);
+    }
+
+    fn tell_sites(&self, now: Time, actions: &mut Vec<Action>) {
+        let set = self.orders.set(now);
+        if !set.is_empty() {
+            actions.push(Action::TellSites(set));
+        }
     }
 
     /// A few gateways at random, this one not among them.

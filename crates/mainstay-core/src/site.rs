@@ -14,6 +14,7 @@ mod pool;
 mod queue;
 mod ramp;
 mod streams;
+mod wanted;
 mod workers;
 
 use crate::config::SiteConfig;
@@ -21,9 +22,10 @@ use crate::cost::{CostRate, CostUnits};
 use crate::drift::Level;
 use crate::fact::SiteFact;
 use crate::lease::Granter;
-use crate::message::{Ack, Grant, Offer, Open, Order, Refuse, Report};
+use crate::message::{Ack, Grant, Offer, Open, Order, OrderId, Refuse, Report};
 use crate::mutant::Mutant;
 use crate::names::{GatewayId, TargetId, Work, WorkerId};
+use crate::orders::Orders;
 use crate::rng::Rng;
 use crate::table::Table;
 use crate::time::{Duration, Time};
@@ -68,7 +70,7 @@ pub enum Event {
         /// How it stands.
         state: WorkerState,
     },
-    /// The orders in force for this site.
+    /// All orders that a gateway knows, those that end others among them.
     Orders(Vec<Order>),
     /// A deadline passed.
     Tick,
@@ -149,6 +151,10 @@ pub struct Site {
     attempts: Table<Work, Attempt>,
     legs: Legs,
     rng: Rng,
+    /// What gateways told of orders.
+    orders: Orders,
+    /// Orders told as ignored.
+    ignored: Vec<OrderId>,
     offer: Offer,
     /// Hundredths of the capacity that orders leave.
     cap: u8,
@@ -217,6 +223,8 @@ impl Site {
             attempts: Table::default(),
             legs: Legs::default(),
             rng: Rng::new(seed),
+            orders: Orders::default(),
+            ignored: Vec::new(),
             offer: Offer::Open,
             cap: 100,
             is_frozen: false,
@@ -243,7 +251,7 @@ impl Site {
             Event::Ended { work, cost } => self.ended(now, work, cost, actions),
             Event::Lost(work) => self.lost(now, work, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
-            Event::Orders(orders) => self.orders(now, &orders, actions),
+            Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Tick => {}
         }
     }
@@ -255,7 +263,8 @@ impl Site {
         let expiry = expiry.filter(|_| is_dropping).map(|at| (at, "an attempt waits too long"));
         let grace = self.grace.map(|at| (at, "the grace of a drain ends"));
         let look = Some((self.look, "capacity, ramp and promise are looked at"));
-        [expiry, grace, look].into_iter().flatten().min()
+        let order = self.orders.deadline().map(|at| (at, "the end of an order"));
+        [expiry, grace, order, look].into_iter().flatten().min()
     }
 
     /// What it decides by.
@@ -290,6 +299,7 @@ impl Site {
             queued_cost: pool.queue.cost(),
             queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
                 + pool.largest,
+            wanted: pool.wanted.count(),
         })
     }
 
@@ -315,6 +325,7 @@ impl Site {
             self.grace = None;
             self.hand_back_all(now, actions);
         }
+        self.lapse_orders(now, actions);
         if self.look <= now {
             self.look = now + LOOK;
             for position in 0..self.pools.len() {
@@ -371,4 +382,6 @@ pub struct Standing {
     pub queued_cost: CostUnits,
     /// The most of it there may be: what is done within the longest patience.
     pub queued_bound: CostUnits,
+    /// Workers that would be the right number: for whoever buys machines, nobody here acts on it.
+    pub wanted: u16,
 }

@@ -105,6 +105,33 @@ fn a_session_stays_at_its_home_while_there_is_credit_and_homes_share_sessions() 
 }
 
 #[test]
+fn a_session_without_credit_at_home_is_tried_there_while_its_home_is_well() {
+    let mut rig = Rig::new();
+    let (at_home, _) = rig.arrive(FREE, 1);
+    for (held, stays) in [(2, true), (0, false)] {
+        for _ in 0..20 {
+            rig.pass(REPORT);
+            for target in 0..3 {
+                let own = if TargetId(target) == at_home.target { held } else { 50 };
+                rig.grants(target, rates(0, 0, own), 0);
+            }
+            rig.arrive(FREE, 1);
+        }
+        // The second of these spends what the first left.
+        let [_, next] = [0, 1].map(|_| rig.arrive(FREE, 1));
+        let (start, open) = rig.arrive(FREE, 1);
+        assert_eq!(start.target == at_home.target, stays, "{next:?}");
+        assert_eq!(open.credited, !stays);
+        let before = rig.starts.len();
+        if stays {
+            rig.refuses(&start, Reason::Overloaded, false);
+            assert_eq!(rig.starts.len(), before + 1, "it goes to where there is credit");
+            assert!(rig.latest().1.credited && rig.latest().0.target != at_home.target);
+        }
+    }
+}
+
+#[test]
 fn the_highest_tier_borrows_from_lower_ones_and_the_lowest_only_from_standby() {
     for (tier, rates, standby, is_credited) in [
         (ENTERPRISE, rates(0, 0, 20), 0, true),
@@ -440,4 +467,28 @@ fn a_grant_for_what_is_not_there_is_ignored() {
     rig.whole(&start);
     let is_done = |fact: &Fact| matches!(fact, Fact::Closed { outcome: Outcome::Done, .. });
     assert!(rig.facts.iter().any(is_done));
+}
+
+#[test]
+fn a_tier_that_got_less_than_it_asked_for_leaves_lower_tiers_what_they_hold() {
+    let paid = |granted: u64| {
+        let mut rig = Rig::new();
+        // More is asked for than the highest tier will be granted, in the first case.
+        for session in 0..20 {
+            rig.asks(0, session << 58);
+            rig.asks(FREE, session << 58);
+        }
+        rig.pass(REPORT);
+        rig.all_grant(rates(granted, 0, 10), 0);
+        rig.pass(REPORT / 2);
+        let credited = (0..40u64).map(|session| {
+            rig.asks(0, session << 58);
+            rig.latest().1
+        });
+        credited.filter(|open| open.tier.0 == 0 && open.credited).count()
+    };
+    let (short, served) = (paid(2), paid(100));
+    println!("paid for: {short} of a tier that is short, {served} of one that is not");
+    assert!(short < 10, "{short}");
+    assert!(served > 30, "{served}");
 }

@@ -14,10 +14,13 @@ pub mod workers;
 mod attempts;
 mod breaks;
 mod day;
+mod desks;
 mod digest;
 mod engines;
 mod faults;
+mod floors;
 mod fronts;
+mod hangs;
 mod houses;
 mod invariants;
 mod ledger;
@@ -37,6 +40,7 @@ use clients::{Crowd, Offer, Source, User};
 use digest::Said;
 use invariants::Checks;
 use ledger::Ledger;
+use mainstay_core::gateway::placement::Target;
 use mainstay_core::mutant::Mutants;
 use mainstay_core::names::{TargetId, Work};
 use mainstay_core::rng::Rng;
@@ -45,7 +49,7 @@ use mainstay_core::time::{Duration, Time};
 use mainstay_core::{gateway, site};
 use moment::{Message, Moment};
 use network::Network;
-use nodes::{GatewayNode, SiteNode};
+use nodes::{Front, GatewayNode, House, SiteNode};
 use plan::Plan;
 use slab::{Key, Slab};
 use std::collections::BTreeSet;
@@ -91,6 +95,14 @@ pub fn play_with(scenario: &Scenario, seed: u64, policy: PolicyKind, mutants: Mu
     world.finish()
 }
 
+/// Plays a point of a sweep: until its verdict is in, see `measure::is_settled`.
+pub fn play_point(scenario: &Scenario, seed: u64, policy: PolicyKind) -> Played {
+    let mut world = World::new(scenario, seed, policy, Mutants::NONE);
+    world.is_point = true;
+    world.play();
+    world.finish()
+}
+
 /// Finds attempts by what a site calls them. Nobody iterates over it.
 type Index = Table<Work, Key>;
 
@@ -100,6 +112,8 @@ struct World<'a> {
     plan: Plan,
     policy: PolicyKind,
     seed: u64,
+    /// It ends when its verdict is in.
+    is_point: bool,
     now: Time,
     end: Time,
     calendar: Calendar<Moment>,
@@ -133,6 +147,7 @@ impl<'a> World<'a> {
             scenario,
             policy,
             seed,
+            is_point: false,
             now: START,
             end: START + scenario.duration,
             calendar: Calendar::default(),
@@ -146,7 +161,12 @@ impl<'a> World<'a> {
             index: Index::default(),
             messages: Slab::default(),
             ledger: Ledger::new(scenario),
-            checks: Checks::new(plan.gateways, &names, scenario.bench.tiers.len()),
+            checks: Checks::new(
+                plan.gateways,
+                &names,
+                scenario.bench.tiers.len(),
+                plan.service(&scenario.bench),
+            ),
             in_force: vec![false; scenario.faults.len()],
             rng: Rng::new(seed ^ 0x776f_726c_6400_0000),
             moments: 0,
@@ -214,10 +234,14 @@ impl<'a> World<'a> {
             Moment::WorkerGoes { site, worker } => {
                 self.worker_goes(usize::from(site), usize::from(worker));
             }
+            Moment::WorkerStill { site, worker } => {
+                self.worker_still(usize::from(site), usize::from(worker));
+            }
+            Moment::DeskRound(site) => self.desk_round(usize::from(site)),
+            Moment::LoopGoesOn(gateway) => self.loop_goes_on(usize::from(gateway)),
             Moment::GatewayStarts(gateway) => self.gateway_starts(usize::from(gateway)),
             Moment::GatewayDies { gateway, again } => {
-                let again = Duration::from_millis(u64::from(again));
-                self.gateway_dies(usize::from(gateway), Some(again));
+                self.content_kills(usize::from(gateway), u64::from(again));
             }
             Moment::ControllerStarts(site) => self.controller_starts(usize::from(site)),
             Moment::WorkersStart { site, cold } => self.workers_start(usize::from(site), cold),
@@ -282,19 +306,45 @@ impl<'a> World<'a> {
                 Workload::Trace(_) | Workload::Day { .. } => seen.capacity,
             };
             seen.ramp = node.ramp;
+            let target = TargetId(at as u16);
+            seen.wanted = node.house.as_ref().map_or(0, |house| house.wanted(self.now, target));
             let is_account = node.account.is_some();
             seen.running = if is_account { node.attempts } else { node.workers.open() };
             seen.queued = node.attempts.saturating_sub(seen.running);
             seen.granted = node.granted(self.now) as f64 / 1000.0;
             seen.up = ups[at];
-            if node.account.is_none() && node.house.is_some() {
+            if node.house.as_ref().is_some_and(House::is_open) {
                 second.on_offer += seen.capacity * f64::from(node.ramp) / 100.0;
             }
         }
+        self.end_if_judged();
     }
 
-    /// No site's tables are over their bounds.
+    /// A point of a sweep ends here, if nothing that comes later changes its verdict.
+    fn end_if_judged(&mut self) {
+        let played = self.since().as_secs() as usize;
+        let timeline = &mut self.ledger.timeline;
+        if self.is_point && crate::measure::is_settled(self.scenario, timeline, played) {
+            self.end = self.now;
+            timeline.seconds.truncate(played);
+        }
+    }
+
+    /// No table is over its bound, and enough is in service.
     fn bounds(&mut self) {
+        for at in 0..self.gateways.len() {
+            if let Some(Front::Ours(gateway)) = &self.gateways[at].front {
+                let out = |(_, known): (_, &Target)| known.shut;
+                let out: Vec<bool> = gateway.targets().iter().map(out).collect();
+                let bytes = gateway.held_bytes();
+                self.checks.candidates(self.now, at, &out);
+                self.checks.holds(self.now, at, bytes);
+            }
+        }
+        // A site whose controller is gone is closed by nobody's order.
+        let is_out = |node: &SiteNode| node.house.as_ref().is_some_and(|house| !house.is_open());
+        let out: Vec<bool> = self.sites.iter().map(is_out).collect();
+        self.checks.open_sites(self.now, &out);
         for at in 0..self.sites.len() {
             let target = TargetId(at as u16);
             let house = self.sites[at].house.as_ref();
@@ -322,7 +372,7 @@ impl<'a> World<'a> {
         self.leaks();
         let floors: Vec<f64> = self.scenario.bench.tiers.iter().map(|tier| tier.floor).collect();
         let gateways = self.gateways.iter().filter(|gateway| gateway.front.is_some()).count();
-        let shed = invariants::floors(&self.ledger.timeline, &floors, gateways as u16);
+        let shed = floors::floors(&self.ledger.timeline, &floors, gateways as u16);
         self.checks.violations.extend(shed);
         let policy = match self.policy {
             PolicyKind::Mainstay => "mainstay",
@@ -337,6 +387,8 @@ impl<'a> World<'a> {
             by_tier: Default::default(),
             sites: Default::default(),
             recovery_s: None,
+            good_during: None,
+            good_after: None,
             transitions: 0,
             attempts_per_request: 0.0,
             facts_digest: format!("{:016x}", self.checks.digest.value()),

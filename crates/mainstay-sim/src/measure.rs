@@ -8,6 +8,7 @@ mod bars;
 mod metric;
 mod rules;
 mod span;
+mod step;
 
 pub use metric::{METRICS, Metric, Per};
 pub use span::last_fault_end;
@@ -24,10 +25,12 @@ pub fn judge(scenario: &Scenario, timeline: &Timeline, run: &mut Run) {
     rules::ledger(&look, run);
     rules::liveness(&look, run);
     rules::bounds(&look, run);
+    step::overshoot(&look, run);
     bars::overload(&look, run);
     bars::tiers(&look, run);
     bars::attempts(&look, run);
     run.recovery_s = rules::recovery(&look);
+    (run.good_during, run.good_after) = rules::around_faults(&look);
     for (at, expect) in scenario.expects.iter().enumerate() {
         expected(&look, (at, expect), run);
     }
@@ -65,6 +68,18 @@ fn expected(look: &Look<'_>, (at, expect): (usize, &Expect), run: &mut Run) {
 /// Whether a run stayed down although its load could have been carried for a minute.
 pub fn is_metastable(scenario: &Scenario, timeline: &Timeline) -> bool {
     rules::is_metastable(&Look { scenario, timeline })
+}
+
+/// Whether a point of a sweep is judged after so many seconds: its load has been servable for as
+/// long as recovery may take and has to last, and as a metastable state takes to show.
+pub fn is_settled(scenario: &Scenario, timeline: &Timeline, played: usize) -> bool {
+    rules::is_settled(&Look { scenario, timeline }, played)
+}
+
+/// Whether there was something to recover to: after the last fault what was asked could have been
+/// carried for a minute by the sites that were there, whatever share of them was on offer.
+pub fn could_recover(scenario: &Scenario, timeline: &Timeline) -> bool {
+    rules::could_recover(&Look { scenario, timeline })
 }
 
 /// What an expectation measured, for people: node, value.

@@ -22,6 +22,11 @@ pub struct Run {
     /// From the last fault's end with load at most 90 % of the capacity on offer, until goodput
     /// stays at 99 % of offered for a minute; null if never.
     pub recovery_s: Option<f64>,
+    /// Good by offered, all tiers, from the first fault to the end of the last; null where faults
+    /// take no time.
+    pub good_during: Option<f64>,
+    /// The same in the fourth minute after the last fault's end.
+    pub good_after: Option<f64>,
     /// Changes between up and not up, over all gateways, sites and models.
     pub transitions: u64,
     /// Attempts at sites by client tries.
@@ -77,6 +82,9 @@ pub struct Site {
     pub transitions: u64,
 }
 
+/// How the mark begins that a site makes where it grants a gateway nothing for its clock.
+pub const NO_CREDIT: &str = "its clock runs apart: no credit";
+
 /// What happened second by second, for measuring and for the report.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
@@ -109,6 +117,9 @@ pub struct Second {
     pub tries: u32,
     /// Work offered by users, in CU.
     pub offered_cu: f64,
+    /// Work of requests that were offered before, while something was broken, and come now: tries
+    /// that follow a failed one, and those that found no gateway.
+    pub put_off_cu: f64,
     /// Answers that broke off in this second with tokens out;
     pub broken: u32,
     /// of those, that went on within two seconds.
@@ -161,6 +172,8 @@ pub struct SiteSecond {
     pub running: u32,
     /// Credit out, in CU/s.
     pub granted: f64,
+    /// Workers that its controller says would be the right number.
+    pub wanted: u16,
     /// Gateways that hold it for up.
     pub up: u16,
     /// Reports of gateways that it answered.

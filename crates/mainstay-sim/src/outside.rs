@@ -1,11 +1,11 @@
 //! What comes from outside, as bytes: what fuzzers call. It may be refused, and nothing else.
 
-use mainstay_core::config::PolicyConfig;
+use mainstay_core::config::{PolicyConfig, Service};
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Order, OrderId, Verb};
 use mainstay_core::names::{GatewayId, SiteId};
+use mainstay_core::orders::{LIFE_MAX, ORDERS_MAX};
 use mainstay_core::policy::disk::Disk;
-use mainstay_core::policy::order::{LIFE_MAX, ORDERS_MAX};
 use mainstay_core::policy::{Action, Event, Policy, Saved, Snapshot};
 use mainstay_core::time::{Duration, Time};
 
@@ -60,8 +60,9 @@ impl Eaten<'_> {
 /// Gives whatever orders to a policy machine, by hand, by peers and from its disk.
 pub fn orders(bytes: &[u8]) {
     let mut eaten = Eaten(bytes);
-    let config =
-        PolicyConfig { sites: vec![CostRate::whole(100); SITES.into()], ..Default::default() };
+    let sites = vec![CostRate::whole(100); SITES.into()];
+    let service = Service { sites, ..Service::default() };
+    let config = PolicyConfig { service, ..PolicyConfig::default() };
     let mut disk = Disk::new(Snapshot { generation: 1, content: 1, ..Snapshot::default() });
     disk.orders = (0..eaten.byte() % 8).map(|_| eaten.order()).collect();
     let saved = Saved { disk, ago: Duration::from_micros(eaten.number()) };

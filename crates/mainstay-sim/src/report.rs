@@ -7,12 +7,14 @@
 
 mod chart;
 mod lane;
+mod maps;
 mod page;
 mod style;
 mod words;
 
 use crate::outcome::{Run, Timeline};
 use crate::scenario::Scenario;
+use crate::sweep::Map;
 
 /// One run to show.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +29,9 @@ pub struct View<'a> {
     pub baseline: Option<(&'a Run, &'a Timeline)>,
 }
 
-/// The page. Several runs have small pictures in front.
-pub fn page(views: &[View<'_>]) -> String {
-    page::page(views)
+/// The page. Maps of sweeps come first; several runs have small pictures in front.
+pub fn page(views: &[View<'_>], maps: &[Map]) -> String {
+    page::page(views, maps)
 }
 
 /// Text that cannot be taken for markup.

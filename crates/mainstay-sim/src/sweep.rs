@@ -1,16 +1,24 @@
 //! Plays many runs: seeds, policies, and the points of a sweep, on all cores. Results come in the
 //! order of the asking, whatever order they were played in.
 
-use crate::fleet::{Played, PolicyKind, play};
+mod map;
+
+pub use map::{Cell, Map, Row};
+
+use crate::fleet::{Played, PolicyKind, play, play_point};
 use crate::measure;
-use crate::outcome::{Run, Timeline};
+use crate::outcome::{Run, Timeline, Violation};
 use crate::scenario::Scenario;
-use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Every point of a sweep must be back within these seconds (`scenarios.md` §6).
 const RECOVERY_MAX: f64 = 10.0;
+/// What a second of the baseline costs by one of ours: it does work that nobody waits for.
+const NAIVE_COST: f64 = 3.0;
+/// Of the six minutes after the last fault a point mostly plays so much less: see
+/// `measure::is_settled`.
+const POINT_SAVES: f64 = 210.0;
 
 /// One run to play.
 #[derive(Clone, Copy, Debug)]
@@ -27,55 +35,122 @@ pub struct Job<'a> {
     pub is_told: bool,
 }
 
+impl Job<'_> {
+    /// About how long it takes, by others.
+    fn weight(&self) -> f64 {
+        let saved = if self.is_point { POINT_SAVES } else { 0.0 };
+        let seconds = (self.scenario.duration.as_secs_f64() - saved).max(1.0);
+        let cost = if self.policy == PolicyKind::Naive { NAIVE_COST } else { 1.0 };
+        seconds * self.scenario.load.level * cost / self.scenario.bench.scale.max(1.0)
+    }
+}
+
+/// What became of a run, the worse the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Nothing was violated.
+    Passed,
+    /// The same, but more was asked to the end than could be carried: there was no state to come
+    /// back to.
+    Overloaded,
+    /// Something was violated.
+    Failed,
+    /// Down although its load could have been carried for a minute.
+    Metastable,
+}
+
+impl Verdict {
+    /// All, the best first.
+    pub const ALL: [Verdict; 4] =
+        [Verdict::Passed, Verdict::Overloaded, Verdict::Failed, Verdict::Metastable];
+
+    /// Its sign in a map.
+    pub fn sign(self) -> char {
+        match self {
+            Verdict::Passed => '.',
+            Verdict::Overloaded => 'o',
+            Verdict::Failed => 'x',
+            Verdict::Metastable => 'M',
+        }
+    }
+
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Verdict::Passed => "passed",
+            Verdict::Overloaded => "asked for more than there was to the end",
+            Verdict::Failed => "failed",
+            Verdict::Metastable => "stayed down",
+        }
+    }
+}
+
 /// A run that was played and judged.
 #[derive(Clone, Debug)]
 pub struct Done {
     /// What came of it.
     pub run: Run,
-    /// Down although its load could have been carried for a minute.
-    pub is_metastable: bool,
+    /// In a word.
+    pub verdict: Verdict,
     /// What happened, if it was wanted.
     pub timeline: Option<Timeline>,
 }
 
 /// Plays one run, which judges itself; a point of a sweep must recover as well.
 pub fn run(job: &Job<'_>) -> Done {
+    let play = if job.is_point { play_point } else { play };
     let Played { mut run, timeline, .. } = play(job.scenario, job.seed, job.policy);
     let is_metastable = measure::is_metastable(job.scenario, &timeline);
+    let could_recover = measure::could_recover(job.scenario, &timeline);
     if job.is_point {
-        let rule = String::from("sweep");
-        let at_s = timeline.seconds.len() as f64;
-        let late = run.recovery_s.is_none_or(|recovery| recovery > RECOVERY_MAX);
-        let detail = match run.recovery_s {
-            _ if is_metastable => String::from("metastable: down under a load it could carry"),
-            Some(recovery) => format!("recovered after {recovery} s, at most {RECOVERY_MAX}"),
-            None => String::from("never recovered"),
-        };
-        if is_metastable || late {
-            run.violations.push(crate::outcome::Violation {
-                at_s,
-                rule,
-                node: String::new(),
-                detail,
-            });
+        let missed = missed(run.recovery_s, (is_metastable, could_recover));
+        if let Some(detail) = missed {
+            let at_s = timeline.seconds.len() as f64;
+            let (rule, node) = (String::from("sweep"), String::new());
+            run.violations.push(Violation { at_s, rule, node, detail });
             run.passed = false;
         }
     }
-    Done { run, is_metastable, timeline: job.is_told.then_some(timeline) }
+    let verdict = match (is_metastable, run.passed) {
+        (true, _) => Verdict::Metastable,
+        (false, false) => Verdict::Failed,
+        (false, true) if job.is_point && !could_recover => Verdict::Overloaded,
+        (false, true) => Verdict::Passed,
+    };
+    Done { run, verdict, timeline: job.is_told.then_some(timeline) }
 }
 
-/// Plays all `jobs` on so many threads, and tells after each how many are done.
-pub fn run_all(jobs: &[Job<'_>], threads: usize, progress: &(dyn Fn(usize) + Sync)) -> Vec<Done> {
+/// Why a point did not come back as it must.
+fn missed(recovery: Option<f64>, (metastable, could_recover): (bool, bool)) -> Option<String> {
+    match recovery {
+        _ if metastable => Some(String::from("metastable: down under a load it could carry")),
+        Some(recovery) if recovery > RECOVERY_MAX => {
+            Some(format!("recovered after {recovery} s, at most {RECOVERY_MAX}"))
+        }
+        None if could_recover => Some(String::from("not recovered as long as it was played")),
+        Some(_) | None => None,
+    }
+}
+
+/// Plays all `jobs` on so many threads. Tells after each how many are done, and what share of the
+/// work that is.
+pub fn run_all(
+    jobs: &[Job<'_>],
+    threads: usize,
+    progress: &(dyn Fn(usize, f64) + Sync),
+) -> Vec<Done> {
     let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(jobs.len()));
+    let done = Mutex::new((0.0, Vec::with_capacity(jobs.len())));
+    let all: f64 = jobs.iter().map(Job::weight).sum();
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = jobs.get(at) else { return };
             let result = run(job);
             let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            done.push((at, result));
-            progress(done.len());
+            done.0 += job.weight();
+            done.1.push((at, result));
+            progress(done.1.len(), done.0 / all);
         }
     };
     std::thread::scope(|scope| {
@@ -84,70 +159,9 @@ pub fn run_all(jobs: &[Job<'_>], threads: usize, progress: &(dyn Fn(usize) + Syn
         }
         work();
     });
-    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (_, mut done) = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
-}
-
-/// Of each point the run that went worst, where each was played with several seeds.
-pub fn worst<'a>(points: usize, runs: &[&'a Done]) -> Vec<&'a Done> {
-    let seeds = (runs.len() / points.max(1)).max(1);
-    let key = |done: &&&Done| (done.is_metastable, !done.run.passed);
-    // Of equal ones the first seed.
-    let of_point = |seeds: &[&'a Done]| seeds.iter().rev().max_by_key(key).copied();
-    runs.chunks(seeds).filter_map(of_point).collect()
-}
-
-/// What became of the points of a sweep, ours beside the baseline's: `.` passed, `x` failed, `M`
-/// stayed down. A row holds the values of the last key.
-pub fn map(points: &[Scenario], ours: &[&Done], baseline: &[&Done]) -> String {
-    let mut text = String::new();
-    let wide = points.first().map_or(1, row_length(points));
-    let label = |id: &str| {
-        let inside = id.split_once('[').map_or(id, |(_, rest)| rest.trim_end_matches(']'));
-        inside.rsplit_once(' ').map_or("", |(head, _)| head).to_string()
-    };
-    let value = |id: &str| {
-        let last = id.trim_end_matches(']').rsplit(['[', ' ']).next().unwrap_or_default();
-        last.rsplit_once('=').map_or("", |(_, value)| value).to_string()
-    };
-    let key = points.first().map_or(String::new(), |point| {
-        let last = point.id.trim_end_matches(']').rsplit(['[', ' ']).next().unwrap_or_default();
-        last.rsplit_once('=').map_or("", |(key, _)| key).to_string()
-    });
-    let names = points.chunks(wide).map(|row| label(&row[0].id).chars().count());
-    let margin = names.max().unwrap_or(0).max(3);
-    let columns: Vec<String> = points.iter().take(wide).map(|point| value(&point.id)).collect();
-    let cell = columns.iter().map(String::len).max().unwrap_or(1).max(1) + 1;
-    let _ = writeln!(text, "{key}: {}", columns.join(", "));
-    let block = (cell * wide).max(9);
-    let second = if baseline.is_empty() { "" } else { "baseline" };
-    let line = format!("{:margin$}  {:<block$}  {second}", "", "mainstay");
-    let _ = writeln!(text, "{}", line.trim_end());
-    for (at, row) in points.chunks(wide).enumerate() {
-        let cells = |all: &[&Done]| {
-            let row = all.iter().skip(at * wide).take(row.len());
-            row.map(|done| format!("{:<cell$}", mark(done))).collect::<String>()
-        };
-        let line =
-            format!("{:margin$}  {:<block$}  {}", label(&row[0].id), cells(ours), cells(baseline));
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
-}
-
-fn mark(done: &Done) -> char {
-    match (done.is_metastable, done.run.passed) {
-        (true, _) => 'M',
-        (false, true) => '.',
-        (false, false) => 'x',
-    }
-}
-
-/// How many points differ in the last key only.
-fn row_length(points: &[Scenario]) -> impl Fn(&Scenario) -> usize + '_ {
-    let head = |id: &str| id.trim_end_matches(']').rsplit_once('=').map(|(h, _)| h.to_string());
-    move |first| points.iter().take_while(|point| head(&point.id) == head(&first.id)).count().max(1)
 }
 
 #[cfg(test)]
@@ -167,7 +181,8 @@ mod tests {
         let job = |seed| Job { scenario: &scenario, seed, policy, is_point: false, is_told: false };
         let jobs: Vec<Job<'_>> = (1..=4).map(job).collect();
         let most = AtomicUsize::new(0);
-        let told = |done: usize| {
+        let told = |done: usize, share: f64| {
+            assert!(share > 0.0 && share < 1.0 + 1e-9, "{share}");
             most.fetch_max(done, Ordering::Relaxed);
         };
         let done = run_all(&jobs, 3, &told);
@@ -176,52 +191,29 @@ mod tests {
     }
 
     #[test]
-    fn of_a_point_with_several_seeds_the_worst_is_shown() {
-        let scenario = scenario();
-        let policy = PolicyKind::Mainstay;
-        let job = Job { scenario: &scenario, seed: 1, policy, is_point: false, is_told: false };
-        let done = run(&job);
-        let of = |seed: u64, passed: bool, is_metastable: bool| {
-            let run = Run { seed, passed, ..done.run.clone() };
-            Done { run, is_metastable, timeline: None }
-        };
-        let all = [
-            of(1, true, false),
-            of(2, false, false),
-            of(3, false, false),
-            of(1, false, true),
-            of(2, false, false),
-            of(3, true, false),
-        ];
-        let all: Vec<&Done> = all.iter().collect();
-        let seeds: Vec<u64> = worst(2, &all).iter().map(|done| done.run.seed).collect();
-        assert_eq!(seeds, [2, 1]);
+    fn a_point_that_was_never_asked_for_less_than_there_is_has_nothing_to_recover_to() {
+        assert_eq!(missed(None, (false, false)), None);
+        assert_eq!(missed(Some(10.0), (false, true)), None);
+        assert!(missed(Some(11.0), (false, true)).is_some());
+        assert!(missed(None, (false, true)).is_some(), "it could have, and did not");
+        assert!(missed(Some(0.0), (true, true)).is_some());
     }
 
     #[test]
-    fn the_map_has_a_row_for_each_combination_of_the_other_keys() {
-        let text = "id = \"X\"\ntitle = \"x\"\n[[fault]]\nkind = \"surge\"\nfactor = 2\n\
-                    at = \"60s\"\nuntil = \"70s\"\n[sweep]\n\"clients.retries\" = [0, 2]\n\
-                    \"fault.0.factor\" = [1, 2, 5]\n";
-        let points = File::parse("X.toml", text).unwrap().points().unwrap();
-        let policy = PolicyKind::Mainstay;
-        let job = |scenario| Job { scenario, seed: 1, policy, is_point: true, is_told: false };
-        let mut done: Vec<Done> = points
-            .iter()
-            .map(|scenario| Done {
-                is_metastable: false,
-                timeline: None,
-                run: play(scenario, job(scenario).seed, policy).run,
-            })
-            .collect();
-        done.iter_mut().for_each(|done| done.run.passed = true);
-        done[4].is_metastable = true;
-        let ours: Vec<&Done> = done.iter().collect();
-        let map = map(&points, &ours, &[]);
-        assert_eq!(
-            map,
-            "fault.0.factor: 1, 2, 5\n                   mainstay\n\
-             clients.retries=0  . . .\nclients.retries=2  . M .\n"
-        );
+    fn a_point_ends_when_its_verdict_is_in() {
+        let text = "id = \"X\"\ntitle = \"x\"\n[bench]\nscale = 20\n[load]\nlevel = 0.5\n\
+                    [[fault]]\nkind = \"surge\"\nfactor = 2\nat = \"60s\"\nuntil = \"70s\"\n";
+        let file = File::parse("X.toml", text).unwrap();
+        let scenario = file.scenario(crate::scenario::read::With::Own).unwrap();
+        let length = |is_point| {
+            let policy = PolicyKind::Mainstay;
+            let job = Job { scenario: &scenario, seed: 1, policy, is_point, is_told: true };
+            let done = run(&job);
+            let counted: u64 = done.run.by_tier.values().map(|tier| tier.offered).sum();
+            (done.timeline.map_or(0, |timeline| timeline.seconds.len()), counted)
+        };
+        let ((short, few), (whole, many)) = (length(true), length(false));
+        assert!((150..200).contains(&short) && whole == 430, "{short} and {whole} s");
+        assert!(few < many);
     }
 }

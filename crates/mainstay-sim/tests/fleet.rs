@@ -6,8 +6,8 @@ use mainstay_sim::bench::t3;
 use mainstay_sim::fleet::{Played, PolicyKind, play, play_with};
 use mainstay_sim::outcome::{Second, Tier};
 use mainstay_sim::scenario::{
-    Baseline, Clients, Content, Direction, Fault, FaultKind, LinkEffect, Load, Loss, Part, Process,
-    Scenario, Trouble, Which, Workload,
+    Baseline, COLD, Clients, Content, Direction, Fault, FaultKind, LinkEffect, Load, Loss, Part,
+    Process, Scenario, Trouble, Which, Workload,
 };
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn once(at: u64, kind: FaultKind) -> Fault {
 }
 
 fn lost(site: u16, how: Loss) -> FaultKind {
-    FaultKind::SiteDown { sites: Which::These(vec![site]), how, cold: true }
+    FaultKind::SiteDown { sites: Which::These(vec![site]), how, cold: Some(COLD) }
 }
 
 fn surge(factor: f64) -> FaultKind {
@@ -121,6 +121,85 @@ fn a_lost_site_takes_no_other_with_it() {
         assert!(good(&played, 380..470, None) >= 0.99, "not back, {how:?}");
         assert!(played.run.sites["A"].transitions >= 12, "each gateway saw it go and come");
     }
+}
+
+/// Verdicts of a gateway that were not UP, by the word.
+fn verdicts(played: &Played, gateway: u16) -> Vec<&'static str> {
+    let of_it = played.timeline.health.iter().filter(|each| each.1 == gateway);
+    of_it.map(|each| each.3).filter(|word| *word != "up").collect()
+}
+
+#[test]
+fn workers_that_hang_are_given_up_and_their_site_is_not() {
+    let hung = |share| {
+        let hang = FaultKind::WorkersHung { sites: Which::These(vec![0]), share };
+        let played = ours(&story(0.55, 240, vec![during(60, 120, hang)]));
+        sound(&played);
+        played
+    };
+    assert_eq!(hung(0.1).run.transitions, 0, "a site is more than one of its workers");
+    // A third of what is under way breaks at once: the site may be suspect for a moment.
+    let played = hung(0.3);
+    let away = |second: &Second| second.sites[0].up < 6;
+    let seconds = played.timeline.seconds.iter().filter(|second| away(second)).count();
+    assert!(seconds <= 8, "away for {seconds} s");
+    // What hung was noticed after two seconds, and is moved.
+    assert!(good(&played, 64..230, None) >= 0.99, "{}", good(&played, 64..230, None));
+    assert!(good(&played, 58..64, Some(0)) >= 0.95, "{}", good(&played, 58..64, Some(0)));
+    let capacity = |at: usize| played.timeline.seconds[at].sites[0].capacity;
+    assert!(capacity(100) < 75.0 && capacity(125) > 95.0);
+}
+
+#[test]
+fn a_gateway_whose_loop_stands_still_doubts_itself_and_blames_no_site() {
+    let lag = FaultKind::LoopLag { gateways: Which::These(vec![0]), delay: secs(3) };
+    let story = story(0.5, 200, vec![during(60, 100, lag)]);
+    let played = ours(&story);
+    sound(&played);
+    assert!(played.facts.contains("CreditFact::Doubt"), "{:?}", played.facts);
+    assert_eq!(verdicts(&played, 0), [""; 0]);
+    assert_eq!(played.run.transitions, 0);
+    assert!(good(&played, 130..190, None) >= 0.99);
+    let rule = Mutants::without(Mutant::NoSelfDoubt);
+    let without = play_with(&story, 1, PolicyKind::Mainstay, rule);
+    assert!(!verdicts(&without, 0).is_empty(), "nothing is blamed without doubt either");
+}
+
+/// T3 whose first site has a controller that stands by.
+fn with_stand_by(faults: Vec<Fault>) -> Scenario {
+    let mut story = story(0.5, 240, faults);
+    story.bench.sites[0].has_stand_by = true;
+    story
+}
+
+#[test]
+fn a_controller_that_stands_by_takes_over_when_the_other_is_dead_or_cut_off() {
+    let sites = || Which::These(vec![0]);
+    let (down, cut) =
+        (FaultKind::ControllerDown { sites: sites() }, FaultKind::ControllerCut { sites: sites() });
+    for kind in [down, cut] {
+        let played = ours(&with_stand_by(vec![during(60, 180, kind)]));
+        sound(&played);
+        // What was lent lapses, then what was granted does; then gateways come back.
+        let served = |seconds: std::ops::Range<usize>| {
+            let work = |second: &Second| second.sites[0].admitted_cu.iter().sum::<f64>();
+            let length = seconds.len() as f64;
+            played.timeline.seconds[seconds].iter().map(work).sum::<f64>() / length
+        };
+        let (before, during) = (served(30..55), served(120..170));
+        assert!(during >= 0.8 * before, "{during} CU/s after the takeover, {before} before");
+        assert!(good(&played, 75..230, None) >= 0.99, "{}", good(&played, 75..230, None));
+    }
+}
+
+#[test]
+fn a_controller_that_believes_in_votes_it_never_heard_grants_beside_the_other() {
+    let cut = FaultKind::ControllerCut { sites: Which::These(vec![0]) };
+    let story = with_stand_by(vec![during(60, 180, cut)]);
+    assert_eq!(breaches(&ours(&story), &["I3"]), [""; 0]);
+    let rule = Mutants::without(Mutant::OneWayControllerLease);
+    let without = play_with(&story, 1, PolicyKind::Mainstay, rule);
+    assert!(!breaches(&without, &["I3"]).is_empty(), "two controllers, and nobody saw it");
 }
 
 #[test]

@@ -27,7 +27,8 @@ const fn ticks(count: u64) -> Duration {
 const COARSE: Timing = Timing {
     strikes: 1,
     strike_span: ticks(0),
-    windows: [(ticks(0), usize::MAX); 2],
+    windows: [(ticks(0), u32::MAX); 2],
+    moment: ticks(0),
     kept: 1,
     missed: [1, 1],
     idle: ticks(0),

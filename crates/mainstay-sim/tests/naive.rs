@@ -5,8 +5,8 @@
 //! answers at once what its site hands to it. A site is gone from 60 s to 180 s.
 
 use mainstay_core::config::{
-    Config, Continuation, Fleet, Limits, Model, Needs, Pool, Site, SiteConfig, SiteKind, Target,
-    Tier,
+    Config, Continuation, Fleet, Limits, Model, Needs, Pool, Service, Site, SiteConfig, SiteKind,
+    Target, Tier,
 };
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::fact::{Fact, Why};
@@ -73,6 +73,7 @@ fn site_config(number: u16) -> SiteConfig {
         tiers: gateway_config().tiers,
         patience: vec![Duration::from_secs(5)],
         gateways: 1,
+        service: Service::default(),
         credit: Terms::CREDIT,
         overcommit: 5,
         slack: 25,

@@ -3,6 +3,7 @@
 
 mod bench;
 mod catalogue;
+mod progress;
 mod table;
 
 use crate::command_line::{Decider, Simulate, WRONG};
@@ -12,14 +13,18 @@ use mainstay_sim::outcome::Run;
 use mainstay_sim::report;
 use mainstay_sim::scenario::read::{File, With};
 use mainstay_sim::scenario::{Baseline, Bench, Scenario, Workload};
-use mainstay_sim::sweep::{self, Done, Job};
+use mainstay_sim::sweep::{self, Done, Job, Map};
 use mainstay_sim::workload;
+use progress::Progress;
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// A page of more runs than this takes long to load and is looked at by nobody.
 const TOLD_MAX: usize = 60;
+
+/// Seeds with which the baseline is played where it need not fail: it is there to be compared with,
+/// and costs three times as much, because it works for clients that have left.
+const BASELINE_SEEDS: usize = 3;
 
 /// What is played as one: a scenario, or the points of its sweep.
 #[derive(Debug)]
@@ -128,17 +133,9 @@ fn play(stories: &[Story], options: &Simulate) -> ExitCode {
     let threads = options
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let is_watched = std::io::stderr().is_terminal() && !options.json;
-    let total = jobs.len();
-    let done = sweep::run_all(&jobs, threads, &|done| {
-        if is_watched {
-            eprint!("\r{done} of {total} runs");
-            let _ = std::io::stderr().flush();
-        }
-    });
-    if is_watched {
-        eprint!("\r{:32}\r", "");
-    }
+    let progress = Progress::new(jobs.len());
+    let done = sweep::run_all(&jobs, threads, &|done, share| progress.tell(done, share));
+    progress.end();
     let mut told: Vec<Told<'_>> = stories.iter().map(|_| Told::default()).collect();
     for ((job, story), result) in jobs.iter().zip(of).zip(&done) {
         let told = &mut told[story];
@@ -151,10 +148,10 @@ fn play(stories: &[Story], options: &Simulate) -> ExitCode {
     let passed = stories.iter().zip(&told).all(|(story, told)| has_passed(story, told));
     match options.json {
         true => say(&(json(passed, &done) + "\n")),
-        false => say(&table::text(stories, &told, passed)),
+        false => say(&table::text(stories, &told, (options.policy.is_none(), passed))),
     }
     if let Some(path) = &options.report {
-        let page = page(&told);
+        let page = page(&told, &maps(stories, &told));
         if let Err(error) = std::fs::write(path, page) {
             eprintln!("mainstay: cannot write {}: {error}", path.display());
             return ExitCode::FAILURE;
@@ -187,12 +184,12 @@ fn jobs<'a>(stories: &'a [Story], options: &Simulate) -> (Vec<Job<'a>>, Vec<usiz
             };
             for (turn, seed) in seeds.into_iter().enumerate() {
                 for policy in policies {
-                    // Where the usual set-up collapses one seed shows.
-                    let is_drawn = story.is_sweep && *policy == PolicyKind::Naive;
-                    if is_drawn && turn > 0 && policies.len() > 1 {
+                    let is_beside = policies.len() > 1 && *policy == PolicyKind::Naive;
+                    if is_beside && turn >= seeds_beside(story, scenario) {
                         continue;
                     }
-                    let is_told = options.report.is_some() && jobs.len() < TOLD_MAX;
+                    let is_told =
+                        options.report.is_some() && jobs.len() < TOLD_MAX && !story.is_sweep;
                     let is_point = story.is_sweep;
                     jobs.push(Job { scenario, seed, policy: *policy, is_point, is_told });
                     of.push(at);
@@ -201,6 +198,27 @@ fn jobs<'a>(stories: &'a [Story], options: &Simulate) -> (Vec<Job<'a>>, Vec<usiz
         }
     }
     (jobs, of)
+}
+
+/// With how many seeds the baseline is played beside ours.
+fn seeds_beside(story: &Story, scenario: &Scenario) -> usize {
+    match scenario.baseline {
+        // A map shows where it collapses by one.
+        _ if story.is_sweep => 1,
+        Baseline::MustFail => usize::MAX,
+        Baseline::Reported | Baseline::Absent => BASELINE_SEEDS,
+    }
+}
+
+/// The maps of all sweeps.
+fn maps(stories: &[Story], told: &[Told<'_>]) -> Vec<Map> {
+    let sweeps = stories.iter().zip(told).filter(|(story, _)| story.is_sweep);
+    let map = |(story, told): (&Story, &Told<'_>)| {
+        let ours: Vec<&Done> = told.ours.iter().map(|(_, done)| *done).collect();
+        let baseline: Vec<&Done> = told.baseline.iter().map(|(_, done)| *done).collect();
+        Map::new(&story.id, &story.points, &ours, &baseline)
+    };
+    sweeps.map(map).collect()
 }
 
 /// Ours pass, and a baseline that must fail does. Asked for the baseline alone, its own verdict
@@ -229,7 +247,7 @@ fn json(passed: bool, done: &[Done]) -> String {
 }
 
 /// The page: runs of a scenario and seed beside each other.
-fn page(told: &[Told<'_>]) -> String {
+fn page(told: &[Told<'_>], maps: &[Map]) -> String {
     let mut views = Vec::new();
     for told in told {
         let shown = if told.ours.is_empty() { &told.baseline } else { &told.ours };
@@ -246,5 +264,5 @@ fn page(told: &[Told<'_>]) -> String {
             views.push(report::View { scenario, run: &done.run, timeline, baseline });
         }
     }
-    report::page(&views)
+    report::page(&views, maps)
 }

@@ -1,7 +1,7 @@
 //! Decisions of a site controller.
 
 use crate::cost::CostRate;
-use crate::message::{Offer, Reason};
+use crate::message::{Offer, OrderId, Reason};
 use crate::names::{GatewayId, TargetId, TierId, Work, WorkerId};
 use crate::time::Duration;
 
@@ -9,6 +9,11 @@ use crate::time::Duration;
 /// too many of them, and its gateway tells of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SiteFact {
+    /// An order for this site is ignored: with what others take out, too little would stay.
+    OrderIgnored {
+        /// Which.
+        id: OrderId,
+    },
     /// After a takeover nothing is granted for so long: older grants may still be in use.
     Silent {
         /// The new controller's epoch.

@@ -21,6 +21,9 @@ use crate::mutant::{Mutant, Mutants};
 use crate::time::{Duration, Time};
 use alloc::collections::VecDeque;
 
+/// Why a target leaves UP that this gateway did not see fail itself.
+pub const INDIRECT: &str = "probes failed and nothing was tried";
+
 /// Times and counts of the automaton. `PUBLISHED` are those of `docs/protocol.md` §5.3; the
 /// checker of every input sequence runs the same code with few and small ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +32,14 @@ pub struct Timing {
     pub strikes: u32,
     /// if they span this: three attempts that were under way at one moment are one event.
     pub strike_span: Duration,
-    /// Half of the outcomes of one of these windows make it suspect, from so many outcomes on.
-    pub windows: [(Duration, usize); 2],
-    /// Outcomes kept for them; more in two seconds say nothing new.
+    /// If half of what ends in one of these windows strikes, it is suspect, from so many outcomes
+    /// on. Of the first window the last so many outcomes suffice: what was good before the trouble
+    /// began must not hide it.
+    pub windows: [(Duration, u32); 2],
+    /// What ends within this ends at one moment, and a moment counts once: a worker that is lost
+    /// takes all its answers along, and is one event. Tokens are some 40 ms apart.
+    pub moment: Duration,
+    /// Moments kept for them: more than the first window holds.
     pub kept: usize,
     /// Probes failed in a row, shallow and token, that make an idle target suspect. A token probe
     /// is the real path and ten times rarer, so fewer of them say as much.
@@ -62,6 +70,7 @@ impl Timing {
         strikes: 3,
         strike_span: Duration::from_millis(300),
         windows: [(Duration::from_secs(2), 20), (Duration::from_secs(30), 10)],
+        moment: Duration::from_millis(50),
         kept: 64,
         missed: [3, 2],
         idle: Duration::from_secs(5),
@@ -113,7 +122,7 @@ pub struct Health {
     mutants: Mutants,
     verdict: Verdict,
     since: Time,
-    outcomes: VecDeque<(Time, bool)>,
+    moments: VecDeque<Moment>,
     strikes: u32,
     first_strike: Time,
     good: u32,
@@ -131,6 +140,33 @@ pub struct Health {
     /// Probes alone made it suspect.
     indirect: bool,
 }
+
+/// What ended at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    began: Time,
+    /// Outcomes, and strikes among them.
+    all: u32,
+    bad: u32,
+}
+
+/// What ended in the latest part of a window.
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    /// Outcomes, and the moments of them.
+    all: u32,
+    moments: u32,
+    /// Sum over the moments of the share of strikes in each, in parts of `WHOLE`.
+    share: u32,
+    /// Moments with a strike, and when the first of them began.
+    strikes: u32,
+    first_strike: Time,
+}
+
+/// More at one moment say nothing new.
+const MOMENT_MAX: u32 = 10_000;
+/// All of a moment: shares of up to ten outcomes are exact.
+const WHOLE: u32 = 2520;
 
 /// A change of verdict, for the fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +192,7 @@ pub struct Aged {
     hold_left: Duration,
     hold_over: Duration,
     idle: Option<Duration>,
-    outcomes: alloc::vec::Vec<(Duration, bool)>,
+    moments: alloc::vec::Vec<(Duration, u32, u32)>,
     departures: alloc::vec::Vec<Duration>,
 }
 
@@ -174,7 +210,7 @@ impl Health {
             mutants,
             verdict: Verdict::Up,
             since: Time::ZERO,
-            outcomes: VecDeque::new(),
+            moments: VecDeque::new(),
             strikes: 0,
             first_strike: Time::ZERO,
             good: 0,
@@ -244,9 +280,10 @@ impl Health {
     /// The attempt whose tokens had flowed for two seconds at `at` broke after all: it counts once,
     /// as the strike that follows.
     pub fn take_back(&mut self, at: Time) {
-        let place = self.outcomes.iter().position(|(when, good)| *when == at && *good);
-        if let Some(place) = place {
-            self.outcomes.remove(place);
+        let length = self.timing.moment;
+        let holds = |m: &&mut Moment| m.began <= at && at.since(m.began) < length && m.all > m.bad;
+        if let Some(moment) = self.moments.iter_mut().find(holds) {
+            moment.all -= 1;
         }
     }
 
@@ -355,8 +392,8 @@ impl Health {
         let is_suspect = self.verdict == Verdict::Suspect;
         let counts_strikes = self.strikes > 0 && (is_up || is_suspect);
         let counts_good = is_suspect || self.verdict == Verdict::Probation;
-        let aged = |(at, good): &(Time, bool)| (now.since(*at), *good);
-        let outcomes = self.outcomes.iter().map(aged).filter(|(age, _)| is_up && *age <= longest);
+        let aged = |moment: &Moment| (now.since(moment.began), moment.all, moment.bad);
+        let moments = self.moments.iter().map(aged).filter(|(age, ..)| is_up && *age <= longest);
         let departures = self.departures.iter().map(|at| now.since(*at));
         let missed = if is_up { self.missed } else { [0; 2] };
         let only = |counts: bool, age: Duration| if counts { age } else { Duration::ZERO };
@@ -378,7 +415,7 @@ impl Health {
             hold_left: only(is_down, self.hold_until.since(now)),
             hold_over: only(is_down, age(self.hold_until, timing.unproved)),
             idle: self.attempted.map(|at| age(at, timing.idle)),
-            outcomes: outcomes.collect(),
+            moments: moments.collect(),
             departures: departures.filter(|age| *age <= timing.memory).collect(),
         }
     }
@@ -413,7 +450,7 @@ impl Health {
         if self.verdict != Verdict::Up || !is_idle || !is_missing || !may_remove {
             return None;
         }
-        let change = self.turn(now, Verdict::Suspect, "probes failed and nothing was tried");
+        let change = self.turn(now, Verdict::Suspect, INDIRECT);
         self.indirect = true;
         change
     }
@@ -436,10 +473,19 @@ impl Health {
     }
 
     fn record(&mut self, now: Time, good: bool) {
-        if self.outcomes.len() == self.timing.kept {
-            self.outcomes.pop_front();
+        let bad = u32::from(!good);
+        let last = self.moments.back_mut();
+        if let Some(moment) = last.filter(|m| now.since(m.began) < self.timing.moment) {
+            if moment.all < MOMENT_MAX {
+                moment.all += 1;
+                moment.bad += bad;
+            }
+            return;
         }
-        self.outcomes.push_back((now, good));
+        if self.moments.len() == self.timing.kept {
+            self.moments.pop_front();
+        }
+        self.moments.push_back(Moment { began: now, all: 1, bad });
     }
 
     fn condemned(&self, now: Time) -> Option<&'static str> {
@@ -447,18 +493,31 @@ impl Health {
         if self.strikes >= self.timing.strikes && spans {
             return Some("three strikes in a row");
         }
-        for (window, least) in self.timing.windows {
-            let recent = self.outcomes.iter().filter(|(at, _)| now.since(*at) <= window);
-            let (mut all, mut bad) = (0usize, 0usize);
-            for (_, good) in recent {
-                all += 1;
-                bad += usize::from(!good);
+        let [first, second] = self.timing.windows;
+        let speaks = |(_, least): (Duration, u32), tally: &Tally| {
+            let spans = now.since(tally.first_strike) >= self.timing.strike_span;
+            let strikes = tally.strikes >= self.timing.strikes;
+            tally.all >= least && spans && strikes && 2 * tally.share >= tally.moments * WHOLE
+        };
+        let is_half = self.back(now, first).any(|tally| speaks(first, &tally))
+            || self.back(now, second).last().is_some_and(|tally| speaks(second, &tally));
+        is_half.then_some("half of its recent answers were strikes")
+    }
+
+    /// Counts back through a window from a strike that ends now, moment by moment.
+    fn back(&self, now: Time, (window, _): (Duration, u32)) -> impl Iterator<Item = Tally> {
+        let recent = self.moments.iter().rev().take_while(move |m| now.since(m.began) <= window);
+        let none = Tally { all: 0, moments: 0, share: 0, strikes: 0, first_strike: now };
+        recent.filter(|moment| moment.all > 0).scan(none, |tally, moment| {
+            tally.all += moment.all;
+            tally.moments += 1;
+            tally.share += (moment.bad * WHOLE).div_ceil(moment.all);
+            if moment.bad > 0 {
+                tally.strikes += 1;
+                tally.first_strike = moment.began;
             }
-            if all >= least && 2 * bad >= all {
-                return Some("half of its recent answers were strikes");
-            }
-        }
-        None
+            Some(*tally)
+        })
     }
 
     fn depart(&mut self, now: Time) {
@@ -507,7 +566,7 @@ impl Health {
         self.token = None;
         self.path = false;
         self.indirect = false;
-        self.outcomes.clear();
+        self.moments.clear();
         Some(Change { from, to, why })
     }
 }

@@ -8,7 +8,7 @@ use crate::gateway::answers::Answers;
 use crate::gateway::doubt::Doubt;
 use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
-use crate::gateway::in_service::{Indirect, is_believable};
+use crate::gateway::indirect::{Indirect, is_believable};
 use crate::gateway::peers::{Own, Peers, Standing};
 use crate::gateway::probe::{Need, Probes};
 use crate::gateway::{Action, Gateway, Probe};

@@ -50,6 +50,8 @@ pub struct Held {
     /// When the first report was sent: since then the reports count their time.
     began: Option<Time>,
     is_full: bool,
+    /// By tier: the last grant was less than was asked for.
+    is_short: PerTier<bool>,
     lapse_told: bool,
     srtt: Option<Duration>,
     ttft: Duration,
@@ -177,6 +179,8 @@ impl Held {
         }
         let given = all(&grant.rate);
         let asked = all(&self.demand);
+        let short = |tier: usize| grant.rate[tier].0 * 100 < self.demand[tier].0 * SATISFIED;
+        self.is_short = core::array::from_fn(short);
         self.is_full = given != CostRate::ZERO && given.0 * 100 < asked.0 * SATISFIED;
         news.is_back = core::mem::take(&mut self.lapse_told);
         self.ttft = grant.ttft;
@@ -263,6 +267,15 @@ impl Held {
         !self.is_off() && most > 0 && self.levels[tier] >= most
     }
 
+    /// Work a second that sessions at home here may come to: what is held, and where the site gave
+    /// all that was asked for, this gateway's even part of the offer. What is held follows demand
+    /// at a fixed slack, so by it alone no home would ever be well used.
+    pub fn may_use(&self, now: Time, gateways: u16) -> CostRate {
+        let held = self.rates(now).map_or(CostRate::ZERO, |(rates, _)| rates);
+        let is_short = self.is_full || held == CostRate::ZERO;
+        if is_short { held } else { held.max(self.part(gateways)) }
+    }
+
     /// Work a second this gateway may count on here; `None` where nothing is known. A site that
     /// gave less than was asked for has no more; any other may have all that it offers.
     pub fn supply(&self, now: Time) -> Option<CostRate> {
@@ -325,7 +338,10 @@ impl Held {
         if self.levels[tier] > 0 {
             return Some(Purse::Tier(tier));
         }
-        let lower = (tier + 1..TIERS_MAX).rev().find(|of| self.levels[*of] > 0);
+        // A site gives a tier less than it asks for only where lower ones have no more than their
+        // floors: those are not for higher tiers, however much these still want.
+        let may_take = |of: &usize| !self.is_short[tier] && self.levels[*of] > 0;
+        let lower = (tier + 1..TIERS_MAX).rev().find(may_take);
         let standby = (self.standby > 0).then_some(Purse::Standby);
         lower.map(Purse::Tier).or(standby)
     }

@@ -59,9 +59,10 @@ impl Gateway {
         known.held.measure(now);
         let verdict = known.health.verdict();
         let moved = match (verdict, known.held.rates(now)) {
-            (Verdict::Up, Some((rates, _))) => {
+            (Verdict::Up, Some(_)) => {
                 let is_jump = core::mem::replace(&mut known.steered, verdict) != verdict;
-                known.spill.step(elapsed, rates, is_jump)
+                let may_use = known.held.may_use(now, self.config.fleet.gateways);
+                known.spill.step(elapsed, may_use, is_jump)
             }
             (Verdict::Up, None) => {
                 known.spill.count(elapsed);

@@ -4,13 +4,13 @@ use crate::config::Config;
 use crate::cost::CostRate;
 use crate::fact::{CreditFact, Fact, Outcome};
 use crate::gateway::hearsay::Hearsay;
-use crate::gateway::in_service::{CONSIDERED_MAX, Least, in_service};
 use crate::gateway::placement::Targets;
 use crate::gateway::refusal;
 use crate::gateway::request::State;
 use crate::gateway::retry_budget::RetryBudget;
 use crate::gateway::{Action, Close, Gateway};
-use crate::message::{Order, Verb, ruling};
+use crate::in_service::{CONSIDERED_MAX, Evidence, in_service, judge};
+use crate::message::{Offer, Order, Verb, ruling};
 use crate::names::{AttemptId, ModelId, RequestId, SiteId, TargetId};
 use crate::time::Time;
 use alloc::vec::Vec;
@@ -22,7 +22,7 @@ impl Gateway {
     /// These orders are in force now. What runs at a site that is killed moves at once, unless too
     /// little would be left for it.
     pub(super) fn order(&mut self, orders: Vec<Order>, actions: &mut Vec<Action>) {
-        self.obey(orders);
+        self.obey(orders, actions);
         let is_killed = |id: TargetId| {
             let site = self.config.targets[usize::from(id.0)].site;
             ruling(&self.orders, site) == Some(Verb::Kill)
@@ -43,9 +43,16 @@ impl Gateway {
         }
     }
 
-    fn obey(&mut self, orders: Vec<Order>) {
+    fn obey(&mut self, orders: Vec<Order>, actions: &mut Vec<Action>) {
         self.ignored.retain(|id| orders.iter().any(|order| order.id == *id));
-        self.orders = orders;
+        let fleet = &self.config.fleet;
+        let judged = judge(orders.clone(), &fleet.service, fleet.credit.mutants);
+        (self.ordered, self.orders) = (orders, judged.stand);
+        for order in judged.ignored {
+            if self.ignored.insert(order.id) {
+                actions.push(ignored(&order));
+            }
+        }
         for at in 0..self.config.targets.len() {
             let id = TargetId(at as u16);
             let verb = ruling(&self.orders, self.config.targets[at].site);
@@ -66,27 +73,27 @@ impl Gateway {
         let model = &self.config.models[usize::from(life.ask.model.0)];
         let group = model.served_by.iter().chain(&model.substitutes);
         let mut eligible = [(SiteId(0), CostRate::ZERO); CONSIDERED_MAX];
-        let mut count = 0;
+        let (mut count, mut closed) = (0, Vec::new());
         for id in group.clone() {
             let site = self.config.targets[usize::from(id.0)].site;
             if !self.targets.is_eligible(&self.config, *id, &demand) {
                 continue;
             }
-            let capacity = self.targets.get(*id).held.capacity();
-            match eligible[..count].iter_mut().find(|(known, _)| *known == site) {
-                Some(known) => known.1 += capacity,
-                None if count < CONSIDERED_MAX => {
-                    eligible[count] = (site, capacity);
-                    count += 1;
+            let held = &self.targets.get(*id).held;
+            let is_known = eligible[..count].iter().any(|(known, _)| *known == site);
+            if !is_known && count < CONSIDERED_MAX {
+                eligible[count] = (site, self.config.fleet.service.planned(site));
+                count += 1;
+                if held.offer() != Offer::Open {
+                    closed.push(site);
                 }
-                None => {}
             }
         }
         let fleet = &self.config.fleet;
-        let (sites, capacity) = (fleet.min_sites, fleet.min_capacity);
-        let least = Least { sites, capacity, mutants: fleet.credit.mutants };
         let indirect = self.indirect(&eligible[..count]);
-        let kept = in_service(&eligible[..count], &self.orders, &indirect, least);
+        let evidence = Evidence { closed: &closed, indirect: &indirect };
+        let least = fleet.service.least(fleet.credit.mutants);
+        let kept = in_service(&eligible[..count], &self.orders, &evidence, least);
         for id in group {
             let site = self.config.targets[usize::from(id.0)].site;
             let place = eligible[..count].iter().position(|(known, _)| *known == site);
@@ -97,10 +104,8 @@ impl Gateway {
             known.shut = place.is_some_and(|at| !kept.keeps(at)) && is_spared.is_none();
         }
         for (at, order) in self.orders.iter().enumerate().take(CONSIDERED_MAX) {
-            let (is_ignored, id) = (kept.ignored & (1 << at) != 0, order.id);
-            if is_ignored && self.ignored.insert(id) {
-                let fact = CreditFact::OrderIgnored { id, site: order.site };
-                actions.push(Action::Fact(Fact::Credit(fact)));
+            if kept.ignored & (1 << at) != 0 && self.ignored.insert(order.id) {
+                actions.push(ignored(order));
             }
         }
     }
@@ -155,8 +160,8 @@ impl Gateway {
             known if known.peers_are(&self.config) => known.adopt(&self.config),
             known => *known = Hearsay::new(&self.config),
         }
-        let orders = core::mem::take(&mut self.orders);
-        self.obey(orders);
+        let orders = core::mem::take(&mut self.ordered);
+        self.obey(orders, actions);
         self.move_lives(now, (&old, &moved), actions);
     }
 
@@ -210,6 +215,11 @@ impl Gateway {
         let at = self.config.models.iter().position(|model| model.name == *name)?;
         u16::try_from(at).ok().map(ModelId)
     }
+}
+
+fn ignored(order: &Order) -> Action {
+    let fact = CreditFact::OrderIgnored { id: order.id, site: order.site };
+    Action::Fact(Fact::Credit(fact))
 }
 
 /// Where the target at this position is now: the same model at the site of the same name.

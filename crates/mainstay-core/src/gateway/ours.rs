@@ -112,7 +112,36 @@ impl Targets {
             };
             found = Some(found.map_or(rank, |best| best.min(rank)));
         }
-        found.map(|(.., id)| id)
+        let (.., found) = found?;
+        Some(self.pick_home(config, group, (now, demand)).unwrap_or(found))
+    }
+
+    /// The home, for an attempt that could only be paid for elsewhere: of a few requests in half a
+    /// second chance alone leaves a tenth without credit, and their prefix caches are at home.
+    /// Only while credit suffices on the whole; the site decides, and a refusal sends it to where
+    /// there is credit.
+    pub fn pick_home(
+        &self,
+        config: &Config,
+        group: &[TargetId],
+        (now, demand): (Time, &Demand),
+    ) -> Option<TargetId> {
+        let home = demand.home.filter(|home| group.contains(home))?;
+        let known = self.get(home);
+        known.held.rates(now)?;
+        let is_calm = known.spill.keeps(spread(demand.session)) && known.spill.has_room();
+        let may = is_calm && !demand.paid_only && self.may_unpaid(config, home, (now, demand));
+        may.then_some(home)
+    }
+
+    /// Whether an unpaid attempt may be made at this node.
+    fn may_unpaid(&self, config: &Config, id: TargetId, (now, demand): (Time, &Demand)) -> bool {
+        let known = self.get(id);
+        self.is_open_node(config, id, demand)
+            && known.verdict() == Verdict::Up
+            && known.held.may_speculate(now, usize::from(demand.rank))
+            && known.cap == 100
+            && known.held.first_token() <= demand.left
     }
 
     /// The node that should get an unpaid attempt: the home if it is up, else one by lot, weighed
@@ -127,15 +156,7 @@ impl Targets {
         if demand.paid_only {
             return None;
         }
-        let tier = usize::from(demand.rank);
-        let may = |id: TargetId| {
-            let known = self.get(id);
-            self.is_open_node(config, id, demand)
-                && known.verdict() == Verdict::Up
-                && known.held.may_speculate(now, tier)
-                && known.cap == 100
-                && known.held.first_token() <= demand.left
-        };
+        let may = |id: TargetId| self.may_unpaid(config, id, (now, demand));
         // What was moved away for want of credit stays away without any: no load changes.
         let keeps = |id: TargetId| self.get(id).spill.keeps(spread(demand.session));
         if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {

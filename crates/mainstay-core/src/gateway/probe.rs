@@ -178,6 +178,7 @@ fn after(due: Time, now: Time, pace: Duration) -> Time {
 mod tests {
     use super::*;
     use crate::gateway::probe::tests::bench::config;
+    use crate::rng::Rng;
 
     mod bench {
         //! One target of ours, one at a provider.
@@ -277,6 +278,37 @@ mod tests {
             let next = probes.deadline().expect("two targets");
             probes.due(next, &|_| Need::Out);
             assert!(probes.deadline() > Some(next));
+        }
+    }
+
+    #[test]
+    fn whatever_is_needed_probes_keep_their_pace_and_leave_alone_what_they_should() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut probes = Probes::new(at(0), &config((seed % 3) as u16, 3));
+            let (mut millis, mut counts) = (0, [[0u64; 2]; 2]);
+            while millis < 120_000 {
+                millis += 1 + rng.below(400);
+                let now = at(millis);
+                let needs = [Need::Up, Need::Out, Need::Lacking, Need::Nothing];
+                let drawn = [needs[rng.below(4) as usize], needs[rng.below(4) as usize]];
+                let need = |id: TargetId| drawn[usize::from(id.0)];
+                for (target, probe) in probes.due(now, &need) {
+                    let at_provider = target.0 == 1;
+                    assert_ne!(need(target), Need::Nothing, "seed {seed}");
+                    assert!(!at_provider || need(target) != Need::Up, "seed {seed}: it costs");
+                    counts[usize::from(target.0)][usize::from(probe == Probe::Token)] += 1;
+                    if rng.below(3) > 0 {
+                        probes.ended(now, target, (probe, rng.below(2) == 0));
+                    }
+                }
+                assert!(probes.deadline().is_some_and(|next| next > now), "seed {seed}: no pace");
+            }
+            let seconds = millis / 1000 + 1;
+            assert!(counts[0][0] <= seconds && counts[0][1] <= seconds / 2, "seed {seed}");
+            assert!(counts[0][0] >= seconds / 2, "seed {seed}: a site of ours is looked at");
+            let provider: u64 = counts[1].iter().sum();
+            assert!(provider <= seconds / 15 + 1, "seed {seed}: {provider} at the provider");
         }
     }
 }

@@ -125,6 +125,14 @@ impl Shedding {
         self.asked
     }
 
+    /// About how many bytes it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let levels = |levels: &Levels| {
+            levels.slots.len() * size_of::<u32>() + levels.sums.len() * size_of::<u64>()
+        };
+        size_of::<Shedding>() + self.levels.iter().map(levels).sum::<usize>()
+    }
+
     /// Whether lower tiers asked for something lately.
     pub(super) fn has_below(&self, rank: u8) -> bool {
         self.tiers.iter().skip(usize::from(rank) + 1).any(|sum| *sum > 0)
@@ -281,4 +289,71 @@ const BACK_MICROS: u64 = BACK.1.as_micros() as u64;
 fn bucket(tenant: u32, hour: u32) -> usize {
     let hash = spread(u64::from(tenant) << 32 | u64::from(hour));
     (hash % BUCKETS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(1_000_000_000 + millis * 1000)
+    }
+
+    #[test]
+    fn whatever_is_asked_the_count_is_that_of_the_last_two_seconds() {
+        for seed in 0..100 {
+            let (mut rng, mut shedding) = (Rng::new(seed), Shedding::new());
+            let (mut millis, mut asked) = (0, Vec::new());
+            for _ in 0..400 {
+                let short = rng.below(10);
+                millis += rng.below(1 << short);
+                let level = (rng.below(TIERS_MAX as u64) as usize, rng.below(128) as usize);
+                let cost = rng.below(1 << 20);
+                shedding.add(at(millis), level, cost);
+                asked.push((millis, level.0, cost));
+                for tier in 0..TIERS_MAX {
+                    let sum = |after: u64| -> u64 {
+                        let of_it = asked.iter().filter(|(when, t, _)| *t == tier && *when > after);
+                        of_it.map(|(_, _, cost)| cost).sum()
+                    };
+                    // A slot goes as a whole: a little less than the window counts.
+                    let (most, least) =
+                        (sum(millis.saturating_sub(2001)), sum(millis.saturating_sub(1799)));
+                    let known = shedding.tiers[tier];
+                    let levels = shedding.levels[tier].sums.iter().sum::<u64>();
+                    assert_eq!(known, levels, "seed {seed}: a tier is the sum of its levels");
+                    assert!(known <= most || millis < 2001, "seed {seed}: {known} of {most}");
+                    assert!(known >= least || millis < 2001, "seed {seed}: {known} of {least}");
+                }
+            }
+            shedding.roll(at(millis + 2000));
+            assert_eq!(shedding.tiers, [0; TIERS_MAX], "seed {seed}: nothing is left");
+        }
+    }
+
+    #[test]
+    fn of_a_tier_that_gets_a_part_the_first_buckets_are_let_in_and_the_last_are_not() {
+        for seed in 0..40 {
+            let (mut rng, mut shedding) = (Rng::new(seed), Shedding::new());
+            let granted = rng.below(100) as f64;
+            let (mut asked, mut let_in) = ([0u32; BUCKETS], [0u32; BUCKETS]);
+            for step in 0..20_000 {
+                let bucket = rng.below(BUCKETS as u64) as usize;
+                shedding.add(at(step), (2, bucket), 1000);
+                let may = shedding.lets_in((2, bucket), granted, 100.0);
+                if step > 4000 {
+                    asked[bucket] += 1;
+                    let_in[bucket] += u32::from(may);
+                }
+            }
+            let share = let_in.iter().sum::<u32>() as f64 / asked.iter().sum::<u32>() as f64;
+            assert!((share - granted / 100.0).abs() < 0.03, "seed {seed}: {share} of {granted}");
+            let edge = (granted / 100.0 * BUCKETS as f64) as usize;
+            let before = edge.saturating_sub(12);
+            let after = (edge + 12).min(BUCKETS);
+            assert_eq!(let_in[..before], asked[..before], "seed {seed}: the first wait for none");
+            assert!(let_in[after..].iter().all(|count| *count == 0), "seed {seed}: beyond it none");
+        }
+    }
 }

@@ -18,7 +18,8 @@ const AIM: u64 = 78;
 /// Most that the share may change in a second: caches must fill where sessions go.
 const PACE: u32 = WHOLE / 10;
 /// The demand of sessions is averaged over about so many steps: of a few requests in half a
-/// second one more or less says nothing.
+/// second one more or less says nothing. So is what is held, which follows demand: compared with
+/// the mean of demand it would be short after each quiet half second.
 const SMOOTH: u64 = 4;
 
 /// The spill of one target.
@@ -27,6 +28,7 @@ pub struct Spill {
     moved: u32,
     wanted: CostUnits,
     demand: CostRate,
+    held: CostRate,
     told: u32,
 }
 
@@ -42,6 +44,11 @@ impl Spill {
         place as u32 >= self.moved
     }
 
+    /// Whether what is held leaves room beside what the sessions that stay ask for.
+    pub fn has_room(&self) -> bool {
+        self.stays().0.saturating_mul(100) <= self.held.0.saturating_mul(HOT)
+    }
+
     /// The share moved, of `WHOLE`.
     pub fn moved(&self) -> u32 {
         self.moved
@@ -53,18 +60,19 @@ impl Spill {
         let micros = (elapsed.as_micros() as u64).max(1);
         let raw = self.wanted.0.saturating_mul(1_000_000) / micros;
         self.wanted = CostUnits::ZERO;
-        let is_first = self.demand == CostRate::ZERO;
-        let before = if is_first { raw } else { self.demand.0 };
-        self.demand = CostRate((before * (SMOOTH - 1) + raw) / SMOOTH);
+        self.demand = smooth(self.demand, CostRate(raw));
+        self.held = CostRate::ZERO;
     }
 
     /// Looks at what was asked for over `elapsed` against what is held. At a verdict change the
     /// share follows at once. Tells a change of a tenth of the whole, in hundredths.
     pub fn step(&mut self, elapsed: Duration, held: CostRate, is_jump: bool) -> Option<u8> {
+        let before = if is_jump { CostRate::ZERO } else { self.held };
         self.count(elapsed);
+        self.held = smooth(before, held);
         let micros = elapsed.as_micros() as u64;
         let pace = (u64::from(PACE) * micros.min(1_000_000) / 1_000_000) as u32;
-        self.moved = match self.aim(held) {
+        self.moved = match self.aim() {
             Some(aim) if is_jump => aim,
             Some(aim) if aim > self.moved => aim.min(self.moved + pace),
             Some(aim) => aim.max(self.moved.saturating_sub(pace)),
@@ -78,19 +86,29 @@ impl Spill {
         })
     }
 
-    /// The share that would bring the use of `held` to its aim, where it is not well now.
-    fn aim(&self, held: CostRate) -> Option<u32> {
+    /// What the sessions that stay ask for.
+    fn stays(&self) -> CostRate {
         let whole = u64::from(WHOLE);
-        let stays = self.demand.0.saturating_mul(whole - u64::from(self.moved)) / whole;
-        let is_hot = stays * 100 > held.0.saturating_mul(HOT);
-        let is_cold = stays * 100 < held.0.saturating_mul(COLD);
-        if !is_hot && !is_cold {
+        CostRate(self.demand.0.saturating_mul(whole - u64::from(self.moved)) / whole)
+    }
+
+    /// The share that would bring the use of what is held to its aim, where it is not well now.
+    fn aim(&self) -> Option<u32> {
+        let whole = u64::from(WHOLE);
+        let is_cold = self.stays().0.saturating_mul(100) < self.held.0.saturating_mul(COLD);
+        if self.has_room() && !is_cold {
             return None;
         }
-        let kept = (held.0.saturating_mul(AIM) / 100).saturating_mul(whole);
+        let kept = (self.held.0.saturating_mul(AIM) / 100).saturating_mul(whole);
         let share = kept / self.demand.0.max(1);
         Some(WHOLE - share.min(whole) as u32)
     }
+}
+
+/// The mean so far with one more value; the first one counts as it is.
+fn smooth(mean: CostRate, value: CostRate) -> CostRate {
+    let before = if mean == CostRate::ZERO { value } else { mean };
+    CostRate(before.0.saturating_mul(SMOOTH - 1).saturating_add(value.0) / SMOOTH)
 }
 
 #[cfg(test)]
@@ -129,6 +147,15 @@ mod tests {
         assert!((5_500..=6_300).contains(&moved), "{moved}");
         assert_eq!(after(20, 100_000, 50_000, &mut spill), moved, "at rest");
         assert_eq!(after(60, 100_000, 200_000, &mut spill), 0);
+    }
+
+    #[test]
+    fn half_a_second_with_little_credit_moves_nobody() {
+        let mut spill = Spill::default();
+        assert_eq!(after(20, 72_000, 100_000, &mut spill), 0);
+        assert_eq!(after(1, 72_000, 60_000, &mut spill), 0);
+        assert!(spill.has_room());
+        assert!(after(4, 72_000, 60_000, &mut spill) > 0);
     }
 
     #[test]

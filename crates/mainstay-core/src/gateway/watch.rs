@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::gateway::latency::Latency;
+    use crate::rng::Rng;
 
     fn patience() -> Patience {
         Latency::default().patience(&Limits::default())
@@ -271,5 +272,54 @@ mod tests {
         watch.client_takes(at(60_000));
         assert_eq!(watch.check(at(61_000)), None);
         assert_eq!(watch.check(at(70_000)), Some(Why::Stalled));
+    }
+
+    #[test]
+    fn whatever_comes_patience_ends_by_its_limits_and_never_while_the_client_is_slow() {
+        for seed in 0..300 {
+            let (mut rng, mut millis) = (Rng::new(seed), 0);
+            let mut watch = Watch::new(at(0), patience());
+            let (mut count, mut is_blocked) = (0, false);
+            for _ in 0..200 {
+                let short = rng.below(12);
+                millis += rng.below(1 << short);
+                let now = at(millis);
+                match rng.below(6) {
+                    0 => watch.byte(),
+                    1 => watch.beat(now),
+                    2 | 3 => {
+                        let some = 1 + rng.below(9) as u32;
+                        count += some;
+                        watch.tokens(now, some);
+                    }
+                    4 => {
+                        watch.client_blocks(now);
+                        is_blocked = true;
+                    }
+                    _ => {
+                        watch.client_takes(now);
+                        is_blocked = false;
+                    }
+                }
+                assert_eq!(watch.count(), count, "seed {seed}");
+                let (due, quiet) = (watch.deadline(), watch.quiet(now));
+                let found = watch.check(now);
+                assert_eq!(due.is_none(), is_blocked, "seed {seed}");
+                let least = patience().stall.min(patience().first_token);
+                let is_over = match found {
+                    Some(Why::Dripped) => count > 0,
+                    Some(_) => quiet >= least,
+                    None => true,
+                };
+                assert!(is_over && !(is_blocked && found.is_some()), "seed {seed}: {found:?}");
+                if found.is_some() {
+                    // Given up when it was due, and not before.
+                    assert!(due.is_some_and(|due| due <= now), "seed {seed}: {found:?}");
+                    break;
+                }
+                let next = watch.deadline();
+                assert!(next.is_none_or(|next| next > now), "seed {seed}: due at once again");
+            }
+        }
     }
 }

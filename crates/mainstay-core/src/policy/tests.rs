@@ -2,13 +2,14 @@
 
 use super::disk::{Crash, Disk};
 use super::generation::{CANARY, SOAK};
-use super::order::LIFE_MAX;
 use super::stage::Turns;
 use super::*;
+use crate::config::Service;
 use crate::cost::CostRate;
 use crate::fact::{BootWhy, Harm, NotTaken, Turn};
 use crate::message::{OrderId, Verb};
 use crate::names::SiteId;
+use crate::orders::{LIFE_MAX, ORDERS_MAX};
 use alloc::{format, vec};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,7 +37,8 @@ fn snapshot(generation: u64, content: u64) -> Snapshot {
 
 fn config(me: u16, gateways: u16) -> PolicyConfig {
     let sites = vec![CostRate::whole(100); 3];
-    PolicyConfig { me: GatewayId(me), gateways, sites, ..PolicyConfig::default() }
+    let service = Service { sites, ..Service::default() };
+    PolicyConfig { me: GatewayId(me), gateways, service, ..PolicyConfig::default() }
 }
 
 /// The gateway that tries a generation's content first, and one that does not.
@@ -544,7 +546,7 @@ fn whatever_is_heard_there_is_a_later_deadline_and_good_content_to_go_back_to() 
             let (deadline, what) = bed.machine.deadline().expect("polls never end");
             assert!(deadline > bed.now, "seed {seed}: {what} is overdue");
             let disk = bed.machine.disk(bed.now);
-            assert!(disk.orders.len() <= order::ORDERS_MAX && disk.good.len() <= 5, "seed {seed}");
+            assert!(disk.orders.len() <= ORDERS_MAX && disk.good.len() <= 5, "seed {seed}");
             assert!(!disk.good.is_empty() && disk.current.is_some(), "seed {seed}");
             if rng.below(20) == 0 {
                 bed = bed.crashes(rng.below(600) as u32 * SECOND);

@@ -1,7 +1,8 @@
 //! What is let in, told in the same call: an acknowledgement or a refusal.
 //!
 //! With credit an attempt is let in if its first token is predicted to be in time. Without, only
-//! into room that is there now, or ahead of lower tiers that wait. Work that goes on with an answer
+//! into room that is there now, ahead of lower tiers that wait, or in place of lower tiers that are
+//! let in above their floors. Work that goes on with an answer
 //! begun elsewhere waits ahead of first attempts of its tier, with credit or without, but for a
 //! short time only: a reader waits in the middle of a sentence. Health may fail open, this never
 //! does. Load is judged by the prediction for the start of the work, never by present load, which
@@ -46,7 +47,7 @@ impl Site {
         };
         let pool = &mut self.pools[position];
         let on_offer = pool.on_offer(now, self.cap);
-        pool.admitted(now, open.cost, on_offer);
+        pool.admitted(now, (open.tier, open.cost), on_offer);
         let service = pool.service().min(limit.mul_f64(SERVICE_MAX));
         let expires = now + limit - service;
         let waiting = waiting(&open, expires);
@@ -123,7 +124,11 @@ impl Site {
             let has_worker = is_next || pool.workers.pick().is_some();
             let is_free = has_worker && pool.room.may(now, open.cost, offer);
             let is_first = is_next || !pool.queue.has_at_or_above(open.tier);
-            if !is_first || !(is_free || pool.queue.cost_below(open.tier) >= open.cost) {
+            let is_ahead = pool.queue.cost_below(open.tier) >= open.cost;
+            let may = is_first && (is_free || is_ahead);
+            // Of few requests of a tier bursts exceed its credit while lower ones have theirs.
+            let gives_way = pool.gives_way(open.tier, offer.0);
+            if !may && pool.queue.cost_at_or_above(open.tier) >= gives_way {
                 return Err(Reason::Overloaded);
             }
         }

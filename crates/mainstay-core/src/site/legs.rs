@@ -87,7 +87,9 @@ impl Site {
     ) {
         let Some(attempt) = self.attempts.get_mut(&work) else { return };
         let State::Queued { expires } = attempt.state else { return };
-        let ahead = self.pools[attempt.pool].workers.give(now, worker, attempt.open.cost);
+        let pool = &mut self.pools[attempt.pool];
+        pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
+        let ahead = pool.workers.give(now, worker, attempt.open.cost);
         attempt.state =
             State::Running { worker, since: now, ahead, has_first_token: false, expires };
         if attempt.failed == 0 {

@@ -5,16 +5,18 @@
 use crate::config::{Pool as PoolConfig, SiteConfig};
 use crate::cost::{CostRate, CostUnits};
 use crate::lease::Granter;
-use crate::message::{Offer, Open};
+use crate::message::{Offer, Open, PerTier, TIERS_MAX};
 use crate::mutant::Mutant;
-use crate::names::GatewayId;
+use crate::names::{GatewayId, TierId};
 use crate::rng::Rng;
 use crate::share::thousandths;
 use crate::site::grants::{Grants, Supply};
 use crate::site::queue::{Queue, time_for};
 use crate::site::ramp::{Ramp, Step};
+use crate::site::wanted::{Seen, Wanted};
 use crate::site::workers::Workers;
 use crate::time::{Duration, Time};
+use alloc::vec::Vec;
 
 /// A first token while none was measured.
 const FIRST_TOKEN_GUESS: Duration = Duration::from_millis(300);
@@ -37,6 +39,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Those times are spread by so much either way, so that what was refused together does not come
 /// back together.
 const AGAIN_SPREAD: f64 = 0.2;
+/// Lower tiers give way for so much of what they are let in. Enough for what overdrew its credit;
+/// with two seconds, after a crash at nine tenths of capacity, they were shed for longer.
+const GIVES_WAY: Duration = Duration::from_millis(200);
 /// Seconds over which first tokens are judged,
 const JUDGED: usize = 5;
 /// of which so many must have late ones: then it has lasted,
@@ -65,9 +70,13 @@ pub struct Pool {
     pub room: Room,
     /// Whether first tokens are in time.
     pub promise: Promise,
+    /// How many workers would be the right number.
+    pub wanted: Wanted,
     /// The largest request taken in so far.
     pub largest: CostUnits,
-    admitted: CostUnits,
+    let_in: LetIn,
+    /// Floors of tiers, in thousandths.
+    floors: Vec<u16>,
     used: f64,
     told: CostRate,
 }
@@ -75,8 +84,7 @@ pub struct Pool {
 impl Pool {
     /// The pool at this position.
     pub fn new(config: &SiteConfig, position: usize, granter: Granter<GatewayId>) -> Pool {
-        let mut floors = alloc::vec::Vec::new();
-        floors.extend(config.tiers.iter().map(|tier| thousandths(tier.floor)));
+        let floors: Vec<u16> = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
         let is_strict = config.credit.mutants.removes(Mutant::NoFloors);
         Pool {
             config: config.pools[position],
@@ -86,8 +94,10 @@ impl Pool {
             ramp: Ramp::whole(),
             room: Room::default(),
             promise: Promise::default(),
+            wanted: Wanted::default(),
             largest: config.pools[position].median,
-            admitted: CostUnits::ZERO,
+            let_in: LetIn::default(),
+            floors,
             used: 0.0,
             told: CostRate::ZERO,
         }
@@ -135,10 +145,21 @@ impl Pool {
         rng.between(low, high).clamp(AGAIN.0, AGAIN.1)
     }
 
+    /// Work that may wait at this tier and above without credit, since lower ones give way to it:
+    /// what they are let in above their floors while credit moves.
+    pub fn gives_way(&self, tier: TierId, on_offer: CostRate) -> CostUnits {
+        let mut sum = CostRate::ZERO;
+        for lower in usize::from(tier.0) + 1..TIERS_MAX {
+            let floor = CostRate(self.floors.get(lower).copied().unwrap_or(0).into());
+            sum += self.let_in.rate(lower).less(on_offer.share(floor, CostRate(1000)));
+        }
+        sum.over(GIVES_WAY)
+    }
+
     /// Work was taken in.
-    pub fn admitted(&mut self, now: Time, cost: CostUnits, on_offer: CostRate) {
+    pub fn admitted(&mut self, now: Time, (tier, cost): (TierId, CostUnits), on_offer: CostRate) {
         self.largest = self.largest.max(cost);
-        self.admitted += cost;
+        self.let_in.now[usize::from(tier.0).min(TIERS_MAX - 1)] += cost;
         self.room.take(now, cost, (on_offer, self.config.median));
     }
 
@@ -146,14 +167,27 @@ impl Pool {
     pub fn second(&mut self, now: Time, on_offer: CostRate, is_frozen: bool) -> Option<Step> {
         self.grants.tidy(now);
         self.workers.second();
-        let admitted = core::mem::take(&mut self.admitted).as_f64();
+        let admitted = self.let_in.second().as_f64();
         self.used += USED_STEP * (admitted - self.used);
         let is_late = self.promise.second();
+        self.wanted.second(now, self.seen());
         if is_frozen || self.workers.is_empty() {
             return None;
         }
         let used = self.used / on_offer.as_f64().max(0.001) * 100.0;
         self.ramp.second(now, used as u64, is_late || self.workers.are_slow())
+    }
+
+    /// What this second shows of whether its workers are the right number.
+    fn seen(&self) -> Seen {
+        let work = self.used / self.workers.calibrated().as_f64().max(0.001) * 100.0;
+        let open = u64::from(self.workers.running()) * 100;
+        let streams = u64::from(self.workers.streams()).max(1);
+        Seen {
+            workers: self.workers.count(),
+            used: (work as u64).max(open / streams),
+            returning: self.ramp.percent() < 100,
+        }
     }
 
     /// On offer now, of what an order leaves.
@@ -209,6 +243,26 @@ impl Room {
         }
         self.level = self.level.saturating_add(more.0 as i64).min(depth);
         depth
+    }
+}
+
+/// Work that was taken in, by tier: in the second under way and in the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct LetIn {
+    now: PerTier<CostUnits>,
+    before: PerTier<CostUnits>,
+}
+
+impl LetIn {
+    /// What a tier was let in of late, a second.
+    fn rate(&self, tier: usize) -> CostRate {
+        CostRate(self.now[tier].max(self.before[tier]).0)
+    }
+
+    /// A second has passed: what was taken in meanwhile.
+    fn second(&mut self) -> CostUnits {
+        self.before = core::mem::take(&mut self.now);
+        self.before.iter().copied().sum()
     }
 }
 

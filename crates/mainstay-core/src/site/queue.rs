@@ -160,6 +160,11 @@ impl Queue {
         self.lanes.iter().take(usize::from(tier.0) + 1).any(|lane| lane.count > 0)
     }
 
+    /// Work of this tier and of higher ones that waits.
+    pub fn cost_at_or_above(&self, tier: TierId) -> CostUnits {
+        self.lanes.iter().take(usize::from(tier.0) + 1).map(|lane| lane.cost).sum()
+    }
+
     /// Work of lower tiers that waits.
     pub fn cost_below(&self, tier: TierId) -> CostUnits {
         self.lanes.iter().skip(usize::from(tier.0) + 1).map(|lane| lane.cost).sum()

@@ -134,6 +134,11 @@ impl Workers {
         self.all.is_empty()
     }
 
+    /// How many are alive.
+    pub fn count(&self) -> u16 {
+        self.all.len() as u16
+    }
+
     /// Whether somebody is alive who does not lose all that it is given.
     pub fn has_able(&self) -> bool {
         self.all.iter().any(|(_, worker)| !worker.is_useless())

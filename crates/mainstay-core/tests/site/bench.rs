@@ -1,7 +1,7 @@
 //! A site with workers that take time, and gateways that send to it by its credit: the machine's
 //! real inputs, in virtual time. After every event its bounds are checked.
 
-use mainstay_core::config::{Pool, SiteConfig, Tier};
+use mainstay_core::config::{Pool, Service, SiteConfig, Tier};
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::fact::SiteFact;
 use mainstay_core::lease::{Holder, Terms};
@@ -34,6 +34,8 @@ pub fn config(gateways: u16) -> SiteConfig {
         tiers: vec![tier("enterprise", 0.4), tier("pro", 0.25), tier("free", 0.05)],
         patience: vec![Duration::from_secs(5); 3],
         gateways,
+        // Two more of the same, so that this one may be drained.
+        service: Service { sites: vec![CostRate::whole(100); 3], ..Service::default() },
         credit: Terms::CREDIT,
         overcommit: 5,
         slack: 25,

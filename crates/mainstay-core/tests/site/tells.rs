@@ -63,15 +63,24 @@ pub fn dispatched(actions: &[Action]) -> Vec<u64> {
     actions.iter().filter_map(number).collect()
 }
 
-fn order(verb: Verb) -> Event {
-    Event::Orders(vec![Order {
-        id: OrderId { author: 7, seq: 1 },
+/// An operator's order of this number.
+fn numbered(seq: u32, verb: Verb, site: u16) -> Order {
+    Order {
+        id: OrderId { author: 7, seq },
         authority: 1,
         verb,
-        site: Some(SiteId(1)),
+        site: Some(SiteId(site)),
         reason: "a test".to_owned(),
         left: Duration::from_secs(600),
-    }])
+    }
+}
+
+fn order(seq: u32, verb: Verb) -> Event {
+    Event::Orders(vec![numbered(seq, verb, 1)])
+}
+
+fn end(seq: u32) -> Event {
+    order(100 + seq, Verb::End(OrderId { author: 7, seq }))
 }
 
 /// The first gateway wants so much.
@@ -164,6 +173,22 @@ fn work_without_credit_goes_ahead_of_lower_tiers_that_wait_and_never_of_its_own(
 }
 
 #[test]
+fn without_credit_a_higher_tier_waits_where_lower_ones_are_let_in_above_their_floors() {
+    let mut site = one_worker(1000);
+    let large = |number, tier| {
+        let cost = CostUnits::whole(4);
+        Open { credited: false, cost, tier: TierId(tier), ..open(number) }
+    };
+    for number in 0..6 {
+        tell(&mut site, 10, Event::Open(Open { tier: TierId(2), ..open(number) }));
+    }
+    assert_eq!(refusals(&tell(&mut site, 11, Event::Open(large(100, 2)))), [Reason::Overloaded]);
+    assert_eq!(acks(&tell(&mut site, 12, Event::Open(large(101, 0)))), [true]);
+    // A fifth of six units less a floor of half a one gives way.
+    assert_eq!(refusals(&tell(&mut site, 13, Event::Open(large(102, 0)))), [Reason::Overloaded]);
+}
+
+#[test]
 fn an_answer_that_goes_on_waits_ahead_of_first_attempts_but_not_for_long() {
     let mut site = one_worker(1);
     for number in 0..10 {
@@ -228,7 +253,7 @@ fn an_answer_begun_ends_with_its_worker_and_what_has_not_moves_on() {
 fn a_drained_site_takes_nothing_new_and_hands_back_what_runs_after_the_grace() {
     let mut site = one_worker(10);
     tell(&mut site, 10, Event::Open(open(1)));
-    let drained = tell(&mut site, 20, order(Verb::Drain));
+    let drained = tell(&mut site, 20, order(1, Verb::Drain));
     let (from, to) = (Offer::Open, Offer::Draining);
     assert_eq!(facts(&drained), [&SiteFact::Offered { from, to }]);
     assert_eq!(refusals(&drained), []);
@@ -243,9 +268,9 @@ fn a_killed_site_hands_everything_back_and_returns_by_ramp() {
     let mut site = one_worker(1);
     tell(&mut site, 10, Event::Open(open(1)));
     tell(&mut site, 10, Event::Open(open(2)));
-    let killed = tell(&mut site, 20, order(Verb::Kill));
+    let killed = tell(&mut site, 20, order(1, Verb::Kill));
     assert_eq!(refusals(&killed), [Reason::Draining; 2]);
-    let back = tell(&mut site, 60_000, Event::Orders(Vec::new()));
+    let back = tell(&mut site, 60_000, end(1));
     let moved = |fact: &&SiteFact| matches!(fact, SiteFact::RampMoved { from: 100, to: 1, .. });
     assert!(facts(&back).iter().any(moved), "{back:?}");
     let standing = site.standing(at(60_000), TARGET).expect("a pool");
@@ -256,13 +281,33 @@ fn a_killed_site_hands_everything_back_and_returns_by_ramp() {
 fn a_cap_lowers_what_is_granted_and_a_freeze_keeps_the_ramp() {
     let mut site = one_worker(100);
     assert!(granted(&tell(&mut site, 10, report(1, 50))) >= CostRate::whole(10));
-    tell(&mut site, 20, order(Verb::Cap(30)));
+    tell(&mut site, 20, order(1, Verb::Cap(30)));
     assert_eq!(site.standing(at(20), TARGET).map(|s| s.capacity), Some(CostRate::whole(3)));
-    tell(&mut site, 30, order(Verb::Kill));
-    tell(&mut site, 40, Event::Orders(Vec::new()));
-    tell(&mut site, 50, order(Verb::Freeze));
+    tell(&mut site, 30, order(2, Verb::Kill));
+    tell(&mut site, 40, end(2));
+    tell(&mut site, 50, order(3, Verb::Freeze));
     (1..400).for_each(|s| drop(tell(&mut site, s * 1000, Event::Tick)));
     assert_eq!(site.standing(at(400_000), TARGET).map(|s| s.ramp), Some(1));
+}
+
+#[test]
+fn a_site_obeys_of_what_all_gateways_tell_only_what_leaves_enough_in_service() {
+    let mut site = one_worker(10);
+    let mine = numbered(2, Verb::Drain, 1);
+    let elsewhere = numbered(1, Verb::Kill, 0);
+    tell(&mut site, 20, Event::Orders(vec![mine.clone()]));
+    assert_eq!(site.offer(), Offer::Draining, "nobody told of another order yet");
+    let told = tell(&mut site, 30, Event::Orders(vec![elsewhere]));
+    assert_eq!(site.offer(), Offer::Open);
+    let id = mine.id;
+    assert!(facts(&told).contains(&&SiteFact::OrderIgnored { id }), "{told:?}");
+    assert!(granted(&tell(&mut site, 40, report(1, 5))) >= CostRate::whole(5));
+    let again = tell(&mut site, 50, Event::Orders(vec![mine]));
+    assert!(facts(&again).is_empty(), "told once: {again:?}");
+    tell(&mut site, 60, end(1));
+    assert_eq!(site.offer(), Offer::Draining, "the other order has ended");
+    tell(&mut site, 601_000, Event::Tick);
+    assert_eq!(site.offer(), Offer::Open, "a life ends by itself");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! notices by itself (no ack, no beat, no token) is what core's own watch would notice.
 
 use super::World;
+use super::desks::Desk;
 use super::moment::{Harm, Moment};
 use super::network::{Carried, Way};
 use super::nodes::Reach;
@@ -135,7 +136,11 @@ impl World<'_> {
         let site = usize::from(start.site.0);
         let Some(user) = self.users.get_mut(owner).filter(|u| u.is_open && u.number == number)
         else {
-            return self.breach("I10", at, format!("{:?} is of nobody", start.attempt));
+            // A loop that stood still may not have read yet that the client left.
+            if self.gateways[at].standstill.is_none() {
+                self.breach("I10", at, format!("{:?} is of nobody", start.attempt));
+            }
+            return;
         };
         let old = user.attempt.take();
         user.returns += u8::from(user.sites & (1 << site) != 0);
@@ -211,6 +216,13 @@ impl World<'_> {
         if node.reach == Reach::Refuses || is_lost {
             return self.tell_harm(key, Harm::Refused);
         }
+        if let Some(harm) = self.at_desk(at) {
+            return self.tell_harm(key, harm);
+        }
+        if self.sites[at].desk.as_ref().is_some_and(Desk::is_cut) {
+            // It would have to come to a worker.
+            return self.forget(key);
+        }
         let since = self.since();
         let seen = &mut self.ledger.second(since).sites[at];
         seen.offered_cu += cost.as_f64();
@@ -273,6 +285,9 @@ impl World<'_> {
 
     /// A worker's first token of a leg.
     pub(super) fn worked(&mut self, key: Key, leg: u8) {
+        if self.is_hung(key) {
+            return;
+        }
         let Some(attempt) = self.attempts.get(key) else { return };
         let Some(place) = attempt.place.filter(|_| attempt.at_site && attempt.leg == leg) else {
             return;
@@ -290,6 +305,9 @@ impl World<'_> {
 
     /// A worker is done with a leg, or finds that it cannot do it.
     pub(super) fn ended(&mut self, key: Key, leg: u8) {
+        if self.is_hung(key) {
+            return;
+        }
         let Some(attempt) = self.attempts.get_mut(key) else { return };
         if !attempt.at_site || attempt.leg != leg {
             return;

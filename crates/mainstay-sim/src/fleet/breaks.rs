@@ -2,6 +2,7 @@
 
 use super::World;
 use super::attempts::report;
+use super::hangs::Standstill;
 use super::moment::{Harm, Moment};
 use super::network::{Carried, Way};
 use super::nodes::House;
@@ -23,8 +24,13 @@ impl World<'_> {
     pub(super) fn watch(&mut self, key: Key) {
         let now = self.now;
         let Some(attempt) = self.attempts.get(key).filter(|a| a.at_gateway) else { return };
+        let standstill = self.gateways[usize::from(attempt.gateway)].standstill.as_ref();
+        if standstill.is_some_and(Standstill::stands) {
+            return;
+        }
+        let read = standstill.map_or(now, Standstill::read);
         let is_beating = attempt.acked.is_some() || attempt.has_token;
-        if is_beating && attempt.quiet.is_none_or(|quiet| now < quiet) {
+        if standstill.is_none() && is_beating && attempt.quiet.is_none_or(|quiet| now < quiet) {
             return;
         }
         let patience = &attempt.patience;
@@ -32,7 +38,7 @@ impl World<'_> {
             true => (patience.stall, Why::Stalled),
             false => (patience.first_token, Why::Silent),
         };
-        let due = attempt.heard(now) + wait;
+        let due = attempt.heard(read) + wait;
         if now < due {
             return self.calendar.put(due, Moment::Watch(key));
         }

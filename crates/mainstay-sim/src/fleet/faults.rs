@@ -27,13 +27,19 @@ impl World<'_> {
         let fault = &self.scenario.faults[at];
         let until = fault.until.map(|until| START + until);
         match &fault.kind {
-            FaultKind::SiteDown { sites, how, cold: _ } => {
+            FaultKind::SiteDown { sites, how, .. } => {
                 self.each_site(sites, |world, site| world.site_goes(site, *how));
             }
             FaultKind::ControllerDown { sites } => self.each_site(sites, Self::controller_goes),
+            FaultKind::ControllerCut { sites } => {
+                self.each_site(sites, |world, site| world.desk_cut(site, true));
+            }
             FaultKind::WorkersLost { sites, share } => {
                 let over = until.map_or(Duration::ZERO, |until| until.since(self.now));
                 self.each_site(sites, |world, site| world.workers_go(site, *share, over));
+            }
+            FaultKind::WorkersHung { sites, share } => {
+                self.each_site(sites, |world, site| world.workers_hang(site, *share));
             }
             FaultKind::Slow { sites, share, factor } => {
                 self.each_site(sites, |world, site| world.slow(site, *share, *factor));
@@ -66,6 +72,7 @@ impl World<'_> {
                     self.gateway_dies(gateway, Some(*restart));
                 }
             }
+            FaultKind::LoopLag { gateways, delay } => self.loops_lag(gateways, *delay),
             FaultKind::Release { requests, within } => {
                 let rate = f64::from(*requests) / within.as_secs_f64().max(1e-3);
                 let left = Some(*requests);
@@ -108,6 +115,11 @@ impl World<'_> {
                 self.each_site(sites, |world, site| world.site_returns(site, *cold));
             }
             FaultKind::ControllerDown { sites } => self.each_site(sites, Self::controller_starts),
+            FaultKind::ControllerCut { sites } => {
+                self.each_site(sites, |world, site| world.desk_cut(site, false));
+            }
+            FaultKind::WorkersHung { sites, .. } => self.each_site(sites, Self::workers_go_on),
+            FaultKind::LoopLag { gateways, .. } => self.loops_run(gateways),
             FaultKind::Slow { sites, share, factor } => {
                 self.each_site(sites, |world, site| world.slow(site, *share, 1.0 / *factor));
             }
@@ -149,17 +161,18 @@ impl World<'_> {
         }
     }
 
-    fn gateways_of(&self, which: &Which) -> Vec<usize> {
+    pub(super) fn gateways_of(&self, which: &Which) -> Vec<usize> {
         (0..self.gateways.len()).filter(|gateway| holds(which, *gateway)).collect()
     }
 
     /// Attempts of a site that somebody still cares for.
-    fn attempts_of(&self, site: usize) -> Vec<Key> {
+    pub(super) fn attempts_of(&self, site: usize) -> Vec<Key> {
         let of_it = self.attempts.iter().filter(|(_, a)| usize::from(a.site) == site);
         of_it.map(|(key, _)| key).collect()
     }
 
     fn site_goes(&mut self, at: usize, how: Loss) {
+        self.desk_dies(at);
         let node = &mut self.sites[at];
         node.house = None;
         node.tick = None;
@@ -184,19 +197,23 @@ impl World<'_> {
         }
     }
 
-    fn site_returns(&mut self, at: usize, cold: bool) {
+    fn site_returns(&mut self, at: usize, cold: Option<f64>) {
         self.sites[at].reach = Reach::Open;
         let node = &mut self.sites[at];
         for worker in 0..node.workers.each.len() {
             node.workers.start(self.now, worker);
         }
+        if let Some(factor) = cold {
+            node.workers.chill(self.now, factor);
+        }
         if node.account.is_none() {
-            self.controller_begins(at, cold);
+            self.controller_begins(at, cold.is_some());
         }
     }
 
     /// The controller dies: what waits in its queue is lost, what runs at a worker goes on.
     fn controller_goes(&mut self, at: usize) {
+        self.desk_loses(at);
         let node = &mut self.sites[at];
         node.house = None;
         node.tick = None;

@@ -1,6 +1,7 @@
 //! Drives the gateways' machines, as the server does: clock, events, actions to whom they concern.
 
 use super::digest::Said;
+use super::hangs::Standstill;
 use super::moment::{Harm, Message, Moment, position};
 use super::network::Way;
 use super::nodes::{Clock, Front, GatewayNode, Reach};
@@ -41,6 +42,9 @@ impl World<'_> {
             pulse: Pulse::default(),
             failing: 0,
             in_doubt: false,
+            standstill: None,
+            runs: (0, NEVER),
+            deadly: Vec::new(),
             suspects: (0, 0),
         });
         if at < self.plan.first_gateways {
@@ -78,7 +82,7 @@ impl World<'_> {
         }
         self.tell_gateway(at, Event::Tick);
         let node = &self.gateways[at];
-        let orders = node.policy.as_ref().map(|p| p.orders(node.clock.local(self.now)));
+        let orders = node.policy.as_ref().map(|p| p.in_force(node.clock.local(self.now)));
         if let Some(orders) = orders.filter(|orders| !orders.is_empty()) {
             self.tell_gateway(at, Event::Orders(orders));
         }
@@ -90,6 +94,7 @@ impl World<'_> {
             return;
         }
         self.gateways[at].policy = None;
+        self.gateways[at].standstill.iter_mut().for_each(Standstill::dies);
         self.gateways[at].stopped = self.now;
         let of_it = self
             .attempts
@@ -109,6 +114,10 @@ impl World<'_> {
             return;
         }
         node.tick = None;
+        if node.standstill.is_some() {
+            // It looks at its timers when it goes on.
+            return;
+        }
         let due = node.front.as_ref().and_then(Front::deadline);
         if due.is_some_and(|due| due <= node.clock.local(self.now)) {
             self.tell_gateway(at, Event::Tick);
@@ -133,6 +142,9 @@ impl World<'_> {
     pub(super) fn tell_gateway(&mut self, at: usize, event: Event) {
         let node = &mut self.gateways[at];
         let Some(front) = &mut node.front else { return };
+        if let Some(standstill) = node.standstill.as_mut().filter(|still| still.stands()) {
+            return standstill.comes(event);
+        }
         self.checks.hears(&event);
         let local = node.clock.local(self.now);
         let mut actions = std::mem::take(&mut self.gateway_actions);

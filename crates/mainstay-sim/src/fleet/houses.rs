@@ -1,6 +1,7 @@
 //! Drives the sites' machines, and plays their workers.
 
 use super::attempts::Place;
+use super::desks::Desk;
 use super::digest::Said;
 use super::engines::{self, Engine};
 use super::moment::{Message, Moment, position};
@@ -10,8 +11,12 @@ use super::slab::Key;
 use super::workers::Workers;
 use super::{PolicyKind, World};
 use crate::naive::NaiveSite;
+use crate::outcome::NO_CREDIT;
+use crate::scenario::COLD;
 use crate::service::Sequence;
 use mainstay_core::cost::CostRate;
+use mainstay_core::fact::SiteFact;
+use mainstay_core::lease::Terms;
 use mainstay_core::message::{Ack, Grant, Refuse, Report};
 use mainstay_core::names::{GatewayId, TargetId, Work, WorkerId};
 use mainstay_core::site::{Action, Event, Site, WorkerState};
@@ -29,6 +34,8 @@ impl World<'_> {
         let seed = self.seed ^ (at as u64) << 16;
         self.sites.push(SiteNode {
             house: None,
+            desk: (bench.has_stand_by && self.policy == PolicyKind::Mainstay)
+                .then(|| Desk::new(usize::from(workers), self.plan.terms(Terms::CREDIT))),
             account: bench.is_provider.then(|| Account::new(self.now, capacity)),
             reach: Reach::Open,
             epoch: 0,
@@ -43,6 +50,7 @@ impl World<'_> {
         });
         if !bench.is_provider {
             self.controller_starts(at);
+            self.desk_opens(at);
         }
     }
 
@@ -54,13 +62,24 @@ impl World<'_> {
 
     /// The same; its workers' caches may be empty.
     pub(super) fn controller_begins(&mut self, at: usize, cold: bool) {
-        if self.sites[at].house.is_some() || self.sites[at].account.is_some() {
+        let node = &mut self.sites[at];
+        if node.account.is_some() || (node.house.is_some() && node.desk.is_none()) {
             return;
         }
+        node.is_cold = cold;
+        if node.desk.is_some() {
+            return self.desk_begins(at);
+        }
+        self.sites[at].epoch += 1;
+        self.controller_seated(at);
+    }
+
+    /// A controller takes over, with the site's epoch.
+    pub(super) fn controller_seated(&mut self, at: usize) {
+        let cold = self.sites[at].is_cold;
         let seed = self.rng.bits();
         let config = self.plan.site(&self.scenario.bench, at);
         let node = &mut self.sites[at];
-        node.epoch += 1;
         node.tick = None;
         node.house = Some(match self.policy {
             PolicyKind::Mainstay => House::Ours(Box::new(match node.epoch {
@@ -101,17 +120,16 @@ impl World<'_> {
                 node.workers.start(self.now, worker);
             }
         }
+        if cold {
+            node.workers.chill(self.now, COLD);
+        }
         self.announce_workers(at, cold);
     }
 
     /// A worker goes, and with it what it was doing.
     pub(super) fn worker_goes(&mut self, at: usize, worker: usize) {
         self.sites[at].workers.lose(worker);
-        let of_it = self.attempts.iter().filter(|(_, attempt)| {
-            usize::from(attempt.site) == at
-                && attempt.place.is_some_and(|place| usize::from(place.worker) == worker)
-        });
-        let lost: Vec<Key> = of_it.map(|(key, _)| key).collect();
+        let lost = self.at_worker(at, worker);
         lost.iter().for_each(|key| self.lose_leg(*key));
         let state = WorkerState::Down;
         self.tell_site(at, Event::Worker { worker: WorkerId(worker as u16), state });
@@ -168,6 +186,11 @@ impl World<'_> {
             }
             Action::Fact(fact) => {
                 let node = self.gateways_in_all() + at;
+                if let SiteFact::Drift { from, is_closed: true, .. } = &fact {
+                    let words = format!("{NO_CREDIT} for gateway {}", from.0 + 1);
+                    let name = self.scenario.bench.sites[at].name.clone();
+                    self.ledger.mark(self.since(), name, words);
+                }
                 self.fact(node, Said::Site(fact));
             }
         }
@@ -183,11 +206,14 @@ impl World<'_> {
         if self.sites[site].reach == Reach::Open {
             let since = self.since();
             self.ledger.second(since).sites[site].reports += 1;
+            if self.desk_hears(site, from, report) {
+                return;
+            }
             self.tell_site(site, Event::Report { from: GatewayId(from), report });
         }
     }
 
-    fn grant(&mut self, at: usize, to: GatewayId, grant: Grant) {
+    pub(super) fn grant(&mut self, at: usize, to: GatewayId, grant: Grant) {
         let to = position(to);
         self.checks.grants(self.now, at, &self.sites[at], (to, &grant));
         let amount: u64 = grant.rate.iter().map(|rate| rate.0).sum::<u64>() + grant.standby.0;
@@ -274,6 +300,7 @@ impl World<'_> {
             attempt.place = Some(Place { served, ..place });
             self.give_engine((at, worker), (key, leg));
         }
+        self.is_placed(key);
         let has = self.plan.true_labels(at);
         self.checks.dispatches(self.now, at, &self.sites[at], (asked, has));
         if is_first {

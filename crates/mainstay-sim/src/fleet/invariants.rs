@@ -3,12 +3,15 @@
 use super::clients::User;
 use super::digest::{Digest, Kinds, Said};
 use super::nodes::SiteNode;
-use crate::outcome::{SiteSecond, Timeline, Violation};
+use crate::outcome::Violation;
 use crate::world::START;
+use mainstay_core::config::Service;
+use mainstay_core::cost::CostRate;
 use mainstay_core::fact::{Fact, How, Verdict};
+use mainstay_core::gateway::health::INDIRECT;
 use mainstay_core::gateway::{Event, Start};
 use mainstay_core::message::Grant;
-use mainstay_core::names::{AttemptId, ErrorClass, TargetId};
+use mainstay_core::names::{AttemptId, ErrorClass, SiteId, TargetId};
 use mainstay_core::time::{Duration, Time};
 use std::collections::VecDeque;
 
@@ -24,11 +27,13 @@ const TRANSITIONS: usize = 6;
 const WINDOW: Duration = Duration::from_secs(600);
 /// Hundredths of its capacity that a site may grant (I2).
 const GRANTED: u64 = 105;
-/// Seconds that a lent floor may take to come back (I14): lease and drift, and the second they
-/// begin in.
-const FLOOR_SLACK: u32 = 4;
-/// Seconds after which an answer of the bench is over: eight, and some waiting.
-const ANSWERED: usize = 12;
+/// Hundredths of capacity that indirect evidence removes within `WINDOW`, or one site (I6).
+const INDIRECT_MOST: u64 = 34;
+/// Bytes that a gateway may hold.
+const HELD_MOST: usize = 256 << 20;
+/// An order reaches every gateway within two seconds (L6), and every site from there: sites that
+/// obey more than they may for longer were not told apart.
+const ORDERED: u8 = 3;
 /// A request ends by its deadline and this (I10).
 const LATE: Duration = Duration::from_secs(1);
 
@@ -43,6 +48,8 @@ struct Habit {
     changes: Vec<VecDeque<Time>>,
     /// By tier: first attempts, and retries that burdened a site.
     tries: Vec<(u64, u64)>,
+    /// Sites that probes alone removed, and when.
+    removed: Vec<(TargetId, Time)>,
     since: Time,
 }
 
@@ -59,18 +66,22 @@ pub struct Checks {
     habits: Vec<Habit>,
     names: Vec<String>,
     epochs: Vec<u32>,
+    service: Service,
+    /// Seconds in which sites that take work were too few.
+    closed: u8,
     blamed: Option<&'static str>,
     is_full: bool,
 }
 
 impl Checks {
     /// For so many gateways, and sites of these names.
-    pub fn new(gateways: usize, sites: &[String], tiers: usize) -> Checks {
+    pub fn new(gateways: usize, sites: &[String], tiers: usize, service: Service) -> Checks {
         let mut names: Vec<String> = (1..=gateways).map(|g| format!("gateway {g}")).collect();
         names.extend(sites.iter().cloned());
         let habit = || Habit {
             changes: vec![VecDeque::new(); sites.len()],
             tries: vec![(0, 0); tiers],
+            removed: Vec::new(),
             since: START,
         };
         Checks {
@@ -80,6 +91,8 @@ impl Checks {
             rings: names.iter().map(|_| Ring::default()).collect(),
             habits: (0..gateways).map(|_| habit()).collect(),
             epochs: vec![0; sites.len()],
+            service,
+            closed: 0,
             names,
             blamed: None,
             is_full: false,
@@ -131,8 +144,11 @@ impl Checks {
     pub fn fact(&mut self, now: Time, node: usize, said: Said) {
         self.digest.fact(now.as_micros(), node as u64, &said);
         self.kinds.fact(&said);
-        if let Said::Gateway(Fact::Health { target, from, to, .. }) = &said {
+        if let Said::Gateway(Fact::Health { target, from, to, why }) = &said {
             self.health(now, node, *target, (*from, *to));
+            if *why == INDIRECT {
+                self.removes(now, node, *target);
+            }
         }
         let ring = &mut self.rings[node].0;
         if ring.len() == SHOWN {
@@ -160,10 +176,51 @@ impl Checks {
         }
     }
 
+    /// A gateway takes a site out because of what probes say (I6). Positions of sites and targets
+    /// are the same here.
+    fn removes(&mut self, now: Time, gateway: usize, target: TargetId) {
+        let removed = &mut self.habits[gateway].removed;
+        removed.retain(|(each, at)| *each != target && now.since(*at) < WINDOW);
+        removed.push((target, now));
+        let carries = |target: &TargetId| self.service.planned(SiteId(target.0)).0;
+        let sum: u64 = removed.iter().map(|(each, _)| carries(each)).sum();
+        let all: u64 = self.service.sites.iter().map(|site| site.0).sum();
+        let count = removed.iter().filter(|(each, _)| carries(each) > 0).count();
+        if count > 1 && sum * 100 > all * INDIRECT_MOST {
+            let detail = format!("probes removed {removed:?}, {sum} of {all}, within 10 min");
+            self.breach(now, "I6", gateway, detail);
+        }
+    }
+
+    /// A gateway sends nothing new to the sites that are `out` by orders (I5).
+    pub fn candidates(&mut self, now: Time, gateway: usize, out: &[bool]) {
+        if let Some(detail) = too_few(&self.service, out) {
+            self.breach(now, "I5", gateway, detail);
+        }
+    }
+
+    /// The sites that are `out` take nothing new, by orders that they obey (I5).
+    pub fn open_sites(&mut self, now: Time, out: &[bool]) {
+        let found = too_few(&self.service, out);
+        self.closed = if found.is_some() { self.closed.saturating_add(1) } else { 0 };
+        let first = out.iter().position(|out| *out);
+        if let (Some(detail), Some(site)) = (found.filter(|_| self.closed == ORDERED), first) {
+            self.breach(now, "I5", self.habits.len() + site, detail);
+        }
+    }
+
+    /// A gateway holds so many bytes.
+    pub fn holds(&mut self, now: Time, gateway: usize, bytes: usize) {
+        if bytes > HELD_MOST {
+            self.breach(now, "memory", gateway, format!("{bytes} bytes held"));
+        }
+    }
+
     /// A gateway process starts: what it did before counts no more.
     pub fn restarts(&mut self, now: Time, gateway: usize) {
         let habit = &mut self.habits[gateway];
         habit.changes.iter_mut().for_each(VecDeque::clear);
+        habit.removed.clear();
         habit.tries.iter_mut().for_each(|tries| *tries = (0, 0));
         habit.since = now;
     }
@@ -256,40 +313,79 @@ impl Checks {
     }
 }
 
-/// A tier that wants no more than its floor is shed for another for longer than it takes to move
-/// credit (I14). Looked for in whole seconds, where every gateway holds every site for up.
-pub fn floors(timeline: &Timeline, floors: &[f64], gateways: u16) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for tier in 0..floors.len() {
-        let mut since = 0;
-        for (at, second) in timeline.seconds.iter().enumerate() {
-            // An answer may break as long as it lasts; it is asked for anew in a later second.
-            let later = &timeline.seconds[at..timeline.seconds.len().min(at + ANSWERED)];
-            let is_up = |site: &SiteSecond| site.capacity <= 0.0 || site.up == gateways;
-            let all_up = later.iter().all(|second| second.sites.iter().all(is_up));
-            let own = &second.tiers[tier];
-            let within = f64::from(own.offered) <= floors[tier] * second.on_offer;
-            // More than a request or two by chance.
-            let is_shed = own.shed > 2 && f64::from(own.shed) > 0.02 * f64::from(own.offered);
-            // A higher tier that takes more than its floor takes it from this one as well.
-            let mut others = (0..floors.len()).filter(|other| *other != tier);
-            let gains = others.any(|other| {
-                let good = f64::from(second.tiers[other].good);
-                good > 1.1 * floors[other] * second.on_offer
-            });
-            let is_wrong = all_up && within && is_shed && gains;
-            since = if is_wrong { since + 1 } else { 0 };
-            if since == FLOOR_SLACK {
-                let detail =
-                    format!("{own:?} shed below its floor, and others served above theirs");
-                found.push(Violation {
-                    at_s: at as f64,
-                    rule: "I14".into(),
-                    node: timeline.tiers[tier].clone(),
-                    detail,
-                });
-            }
-        }
+/// What is wrong if only the sites that are not `out` are in service, counted by hand.
+fn too_few(service: &Service, out: &[bool]) -> Option<String> {
+    let all = service.sites.iter().zip(out).filter(|(carries, _)| **carries > CostRate::ZERO);
+    let stays = all.clone().filter(|(_, out)| !**out);
+    let sum = |sites: &mut dyn Iterator<Item = u64>| -> u64 { sites.sum() };
+    let capacity = sum(&mut all.clone().map(|(carries, _)| carries.0));
+    let left = sum(&mut stays.clone().map(|(carries, _)| carries.0));
+    let least = if all.count() > 2 { usize::from(service.min_sites) } else { 1 };
+    let count = stays.count();
+    let is_enough = count >= least && left * 100 >= capacity * u64::from(service.min_capacity);
+    (!is_enough && capacity > 0).then(|| format!("{count} sites stay, {left} of {capacity}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks() -> Checks {
+        let names = ["A", "B", "C", "P"].map(String::from);
+        let sites = [100, 100, 100, 0].map(CostRate::whole).to_vec();
+        Checks::new(2, &names, 3, Service { sites, ..Service::default() })
     }
-    found
+
+    fn broken(checks: &Checks) -> Vec<(&str, &str)> {
+        let all = checks.violations.iter();
+        all.map(|wrong| (wrong.rule.as_str(), wrong.node.as_str())).collect()
+    }
+
+    #[test]
+    fn a_gateway_that_leaves_itself_one_site_of_three_breaks_i5_and_a_provider_does_not_count() {
+        let mut checks = checks();
+        checks.candidates(START, 0, &[true, false, false, true]);
+        assert_eq!(broken(&checks), []);
+        checks.candidates(START, 1, &[true, true, false, false]);
+        assert_eq!(broken(&checks), [("I5", "gateway 2")]);
+    }
+
+    #[test]
+    fn sites_that_obey_too_many_orders_for_three_seconds_break_i5() {
+        let mut checks = checks();
+        let out = [false, true, true, false];
+        checks.open_sites(START, &out);
+        checks.open_sites(START, &out);
+        checks.open_sites(START, &[false, true, false, false]);
+        checks.open_sites(START, &out);
+        checks.open_sites(START, &out);
+        assert_eq!(broken(&checks), []);
+        checks.open_sites(START, &out);
+        assert_eq!(broken(&checks), [("I5", "B")]);
+    }
+
+    #[test]
+    fn probes_that_remove_two_sites_of_three_within_ten_minutes_break_i6() {
+        let mut checks = checks();
+        let removes = |checks: &mut Checks, target, second| {
+            let (target, from, to) = (TargetId(target), Verdict::Up, Verdict::Suspect);
+            let fact = Fact::Health { target, from, to, why: INDIRECT };
+            checks.fact(START + Duration::from_secs(second), 0, Said::Gateway(fact));
+        };
+        removes(&mut checks, 0, 0);
+        removes(&mut checks, 3, 1);
+        removes(&mut checks, 1, 600);
+        assert_eq!(broken(&checks), [], "one, and later another");
+        removes(&mut checks, 2, 601);
+        assert_eq!(broken(&checks), [("I6", "gateway 1")]);
+    }
+
+    #[test]
+    fn a_gateway_that_holds_more_than_256_mib_is_told() {
+        let mut checks = checks();
+        checks.holds(START, 0, 256 << 20);
+        assert_eq!(broken(&checks), []);
+        checks.holds(START, 0, (256 << 20) + 1);
+        assert_eq!(broken(&checks), [("memory", "gateway 1")]);
+    }
 }

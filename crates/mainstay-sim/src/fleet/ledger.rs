@@ -31,6 +31,8 @@ pub struct Ledger {
     pub attempts: u64,
     /// Requests offered and not ended.
     pub open: u64,
+    /// When the last fault ends.
+    calm: Duration,
     names: Vec<String>,
 }
 
@@ -62,6 +64,7 @@ impl Ledger {
             tries: 0,
             attempts: 0,
             open: 0,
+            calm: Duration::from_secs(crate::measure::last_fault_end(scenario).unwrap_or(0) as u64),
             names,
         }
     }
@@ -80,6 +83,14 @@ impl Ledger {
         let counts = &mut second.tiers[usize::from(tier)];
         counts.offered += 1;
         counts.offered_cu += cost;
+    }
+
+    /// A try reaches a gateway: of a request that was offered earlier, while something was broken,
+    /// it is work that was put off.
+    pub fn comes(&mut self, (asked, now): (Duration, Duration), cost: f64) {
+        if asked < self.calm && asked.as_secs() < now.as_secs() {
+            self.second(now).put_off_cu += cost;
+        }
     }
 
     /// What became of it.

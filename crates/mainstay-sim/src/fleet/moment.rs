@@ -51,9 +51,15 @@ pub enum Moment {
     FaultEnds(u16),
     /// One worker goes.
     WorkerGoes { site: u16, worker: u16 },
+    /// One worker's steps have stood still for long.
+    WorkerStill { site: u16, worker: u16 },
+    /// Controllers of a site ask its workers for their votes.
+    DeskRound(u16),
+    /// A gateway's loop, which stood still, goes on.
+    LoopGoesOn(u16),
     /// A gateway process starts.
     GatewayStarts(u16),
-    /// A gateway process dies, and starts again so many milliseconds later.
+    /// A gateway process dies of the content it runs, and starts again so many milliseconds later.
     GatewayDies { gateway: u16, again: u32 },
     /// A site's controller starts.
     ControllerStarts(u16),

@@ -1,6 +1,8 @@
 //! The processes of a run: gateways, site controllers with their workers, provider accounts.
 
+use super::desks::Desk;
 use super::engines::Engine;
+use super::hangs::Standstill;
 use super::moment::Harm;
 use super::policies::Pulse;
 use super::workers::{FIRST_TOKEN, Served, TOKEN, Workers};
@@ -9,6 +11,7 @@ use crate::scenario::Trouble;
 use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::gateway::{self, Gateway};
+use mainstay_core::message::Offer;
 use mainstay_core::names::TargetId;
 use mainstay_core::policy::Policy;
 use mainstay_core::policy::disk::Disk;
@@ -133,12 +136,26 @@ impl House {
         }
     }
 
+    /// Whether no order keeps new work from it.
+    pub fn is_open(&self) -> bool {
+        match self {
+            House::Ours(site) => site.offer() == Offer::Open,
+            House::Naive(_) => true,
+        }
+    }
+
     /// What is over its bound there now.
     pub fn over_bound(&self, now: Time, target: TargetId) -> Option<String> {
         let House::Ours(site) = self else { return None };
         let stands = site.standing(now, target)?;
         let is_over = stands.ahead > stands.ahead_bound || stands.queued_cost > stands.queued_bound;
         is_over.then(|| format!("{stands:?}"))
+    }
+
+    /// How many workers it says would be the right number.
+    pub fn wanted(&self, now: Time, target: TargetId) -> u16 {
+        let House::Ours(site) = self else { return 0 };
+        site.standing(now, target).map_or(0, |stands| stands.wanted)
     }
 
     /// Whether work goes on although nobody waits for it.
@@ -178,6 +195,12 @@ pub struct GatewayNode {
     pub failing: u16,
     /// and whether it doubts itself, by its last digest.
     pub in_doubt: bool,
+    /// Its loop stands still.
+    pub standstill: Option<Standstill>,
+    /// The content it runs, and since when; those that killed it before they had proved themselves.
+    pub runs: (u64, Time),
+    /// See `runs`.
+    pub deadly: Vec<u64>,
     /// The tenant in flight at its last crashes, and at how many.
     pub suspects: (u32, u8),
 }
@@ -198,6 +221,8 @@ pub enum Reach {
 pub struct SiteNode {
     /// Its controller, while it runs; none at a provider.
     pub house: Option<House>,
+    /// Who may be its controller, where one stands by.
+    pub desk: Option<Desk>,
     /// The account, at a provider.
     pub account: Option<Account>,
     /// What it does to connections.

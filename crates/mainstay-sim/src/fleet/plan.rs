@@ -2,10 +2,10 @@
 
 use crate::scenario::{Bench, BenchSite, FaultKind, Scenario};
 use mainstay_core::config::{
-    ALL_TIERS, Config, Continuation, Fleet, Limits, Model, Needs, Pool, Site, SiteConfig, SiteKind,
-    Target, Tier,
+    ALL_TIERS, Config, Continuation, Fleet, Limits, Model, Needs, Pool, Service, Site, SiteConfig,
+    SiteKind, Target, Tier,
 };
-use mainstay_core::cost::CostUnits;
+use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::lease::Terms;
 use mainstay_core::mutant::Mutants;
 use mainstay_core::names::{GatewayId, SiteId, TargetId};
@@ -97,6 +97,7 @@ impl Plan {
                 gateways: self.gateways as u16,
                 credit: self.terms(Terms::CREDIT),
                 quota: self.terms(Terms::QUOTA),
+                service: self.service(bench),
                 ..Fleet::default()
             },
         }
@@ -135,11 +136,21 @@ impl Plan {
             tiers: tiers(bench),
             patience,
             gateways: self.gateways as u16,
+            service: self.service(bench),
             credit: self.terms(Terms::CREDIT),
             overcommit: 5,
             slack: 25,
             standby: 10,
         }
+    }
+
+    /// What policy says the sites carry; a provider is counted in no capacity.
+    pub fn service(&self, bench: &Bench) -> Service {
+        let carries = |site: &BenchSite| match site.is_provider {
+            true => CostRate::ZERO,
+            false => CostRate((self.capacity(site) * 1000.0) as u64),
+        };
+        Service { sites: bench.sites.iter().map(carries).collect(), ..Service::default() }
     }
 
     /// What a site's workers really have.
@@ -152,7 +163,8 @@ impl Plan {
         Terms::CREDIT.lease
     }
 
-    fn terms(&self, terms: Terms) -> Terms {
+    /// These, with the rules that are taken away.
+    pub fn terms(&self, terms: Terms) -> Terms {
         Terms { mutants: self.mutants, ..terms }
     }
 }

@@ -7,9 +7,7 @@ use super::World;
 use super::digest::Said;
 use super::moment::{Message, Moment, position};
 use crate::scenario::{Bench, Content, FaultKind};
-use crate::world::START;
 use mainstay_core::config::{Config, PolicyConfig};
-use mainstay_core::cost::CostRate;
 use mainstay_core::gateway;
 use mainstay_core::message::{Digest, Order, OrderId, Verb};
 use mainstay_core::names::{GatewayId, SiteId, TargetId};
@@ -27,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const USUAL: u64 = 64 << 10;
 /// Seconds over which a gateway's share of failures is told.
 const MINUTE: usize = 60;
+/// Content that has run for so long is good.
+const PROVEN: Duration = Duration::from_secs(3600);
 /// Between the two generations of a removal in two steps.
 const SECOND_STEP: Duration = Duration::from_secs(300);
 
@@ -203,7 +203,8 @@ impl World<'_> {
                     self.post(arrives, Message::Fetch { from: me, to: to as u16 });
                 }
             }
-            Action::InForce(orders) => self.orders_in_force(at, &orders),
+            Action::InForce(orders) => self.tell_gateway(at, gateway::Event::Orders(orders)),
+            Action::TellSites(set) => self.tell_sites_of_orders(at, &set),
             Action::Fact(fact) => self.fact(at, Said::Policy(fact)),
         }
     }
@@ -215,13 +216,12 @@ impl World<'_> {
         }
     }
 
-    fn orders_in_force(&mut self, at: usize, orders: &[Order]) {
-        self.tell_gateway(at, gateway::Event::Orders(orders.to_vec()));
+    fn tell_sites_of_orders(&mut self, at: usize, set: &[Order]) {
         for site in 0..self.sites.len() {
-            if self.sites[site].account.is_some() || orders.is_empty() && self.now == START {
+            if self.sites[site].account.is_some() {
                 continue;
             }
-            let orders = orders.to_vec();
+            let orders = set.to_vec();
             let way = super::network::Way::Out;
             if let [Some(arrives), _] = self.network.control(self.now, (at, site), way) {
                 self.post(arrives, Message::SiteOrders { site: site as u16, orders });
@@ -264,8 +264,23 @@ impl World<'_> {
         }
     }
 
+    /// A process dies of the content it runs.
+    pub(super) fn content_kills(&mut self, at: usize, again: u64) {
+        let (hash, since) = self.gateways[at].runs;
+        if self.now.since(since) < PROVEN {
+            self.gateways[at].deadly.push(hash);
+        }
+        self.gateway_dies(at, Some(Duration::from_millis(again)));
+    }
+
     /// A process runs a content from now on.
     fn run_content(&mut self, at: usize, hash: u64) {
+        if self.gateways[at].deadly.contains(&hash) {
+            self.breach("I11", at, format!("content {hash} that killed it is loaded again"));
+        }
+        if self.gateways[at].runs.0 != hash {
+            self.gateways[at].runs = (hash, self.now);
+        }
         let content = self.policy_source.content(hash).map(|published| published.content.clone());
         let mut config = self.plan.gateway(&self.scenario.bench, at);
         match content {
@@ -408,11 +423,10 @@ impl World<'_> {
 }
 
 fn policy_config(bench: &Bench, plan: &super::plan::Plan, at: usize) -> PolicyConfig {
-    let capacity = |site| CostRate((plan.capacity(site) * 1000.0) as u64);
     PolicyConfig {
         me: GatewayId(at as u16),
         gateways: plan.gateways as u16,
-        sites: bench.sites.iter().map(capacity).collect(),
+        service: plan.service(bench),
         mutants: plan.mutants,
         ..PolicyConfig::default()
     }

@@ -234,7 +234,8 @@ impl World<'_> {
             return self.calendar.put(again, Moment::Connect { user: key, number });
         }
         user.is_open = true;
-        let tenant = user.tenant;
+        let (tenant, asked, cost) = (user.tenant, user.asked.since(START), user.cost.as_f64());
+        self.ledger.comes((asked, self.now.since(START)), cost);
         if self.is_poison(tenant) && !self.poisoned(at, tenant) {
             if let Some(user) = self.users.get_mut(key) {
                 user.is_open = false;

@@ -18,6 +18,8 @@ pub const TOKEN: Duration = Duration::from_millis(40);
 pub struct Worker {
     /// Whether it is there.
     pub is_up: bool,
+    /// It takes work and does nothing.
+    pub is_hung: bool,
     /// Service takes this many times longer.
     pub slow: f64,
     /// What it carries, in CU a second.
@@ -57,6 +59,7 @@ impl Workers {
         let count = u32::from(count.max(1));
         let worker = Worker {
             is_up: true,
+            is_hung: false,
             slow: 1.0,
             capacity: capacity / f64::from(count),
             streams: streams / count,

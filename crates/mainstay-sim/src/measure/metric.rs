@@ -1,7 +1,7 @@
 //! The metrics that an expectation may name.
 
 use super::span::{Look, is_up};
-use crate::outcome::{Second, TierSecond};
+use crate::outcome::{NO_CREDIT, Second, TierSecond};
 use crate::scenario::Expect;
 use std::ops::Range;
 
@@ -127,6 +127,11 @@ pub const METRICS: &[Metric] = &[
             .then(|| look.timeline.health.iter().filter(is_down).count() as f64)
     }),
     of_site("overshoot", "credited arrivals above capacity, worst second, by it", overshoot),
+    of_site(
+        "beyond_credit",
+        "credited arrivals above what credit lets be spent in a second, worst second, by it",
+        beyond_credit,
+    ),
     of_site("share", "share of all admitted work", |look, ask| look.share(ask.at, ask.range)),
     of_site("share_swing", "share of admitted work, peak to peak", share_swing),
     of_site(
@@ -146,7 +151,21 @@ pub const METRICS: &[Metric] = &[
     of_site("granted_of_capacity", "most credit out by capacity while it is there", granted),
     of_site("reports_of_before", "most reports in ten seconds, by those before a fault", reports),
     of_site("credit_back_s", "seconds from then until 90 % of its credit is out", credit_back),
+    of_site(
+        "drift_closed_s",
+        "seconds from then until a gateway whose clock runs apart gets no credit there",
+        |look, ask| {
+            let name = look.timeline.sites.get(ask.at)?;
+            let mut marks = look.timeline.marks.iter();
+            let from = ask.range.start as f64;
+            let is_it = |mark: &&(f64, String, String)| {
+                mark.0 >= from && mark.1 == *name && mark.2.starts_with(NO_CREDIT)
+            };
+            marks.find(is_it).map(|mark| mark.0 - from)
+        },
+    ),
     of_site("full_share_s", "seconds from then until all of it is on offer", full_share),
+    of_site("workers_wanted_falls", "how often fewer workers are wanted there", wanted_falls),
     of_site("ramp_falls", "how often its share on offer falls", ramp_falls),
     of_site(
         "leaves_after_s",
@@ -314,6 +333,23 @@ pub fn excess(look: &Look<'_>, site: usize, at: usize) -> Option<f64> {
     (capacity > 0.0).then(|| ((mean - capacity) / capacity).max(0.0))
 }
 
+/// Half a second of unspent credit may be spent with that of the second itself. Credit that was
+/// out a lease ago may be spent by work that is still on its way.
+fn beyond_credit(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    const SPENT_AT_ONCE: f64 = 1.5;
+    const LEASE: usize = 2;
+    // In the last second stands all that came after the end.
+    let end = ask.range.end.min(look.len().saturating_sub(1));
+    let above = |at: usize| {
+        let lately = look.of(at.saturating_sub(LEASE)..at + 1);
+        let granted = lately.iter().filter_map(|s| Some(s.sites.get(ask.at)?.granted));
+        let most = SPENT_AT_ONCE * granted.max_by(f64::total_cmp)?;
+        let spent = look.timeline.seconds.get(at)?.sites.get(ask.at)?.credited_cu;
+        (most > 0.0).then(|| (spent / most - 1.0).max(0.0))
+    };
+    (ask.range.start..end).filter_map(above).max_by(f64::total_cmp)
+}
+
 /// Share of all admitted work, peak to peak over windows that chance does not move.
 pub fn share_swing(look: &Look<'_>, ask: Ask) -> Option<f64> {
     let windows = look.windows(ask.range);
@@ -372,6 +408,13 @@ fn ramp_falls(look: &Look<'_>, ask: Ask) -> Option<f64> {
         look.of(ask.range).iter().filter_map(|s| Some(s.sites.get(ask.at)?.ramp)).collect();
     let falls = ramps.windows(2).filter(|pair| pair[1] < pair[0]).count();
     (ramps.len() > 1).then_some(falls as f64)
+}
+
+fn wanted_falls(look: &Look<'_>, ask: Ask) -> Option<f64> {
+    let of = |second: &Second| second.sites.get(ask.at).map(|site| site.wanted);
+    let wanted: Vec<u16> = look.of(ask.range).iter().filter_map(of).collect();
+    let falls = wanted.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    wanted.iter().any(|count| *count > 0).then_some(falls as f64)
 }
 
 fn leaves_after(look: &Look<'_>, ask: Ask) -> Option<f64> {

@@ -2,7 +2,7 @@
 //! the counts of the outcome.
 
 use super::metric::{Ask, excess, overshoot, share_swing};
-use super::span::{Look, last_fault_end};
+use super::span::{Look, fault_end, last_fault_end};
 use super::{short, violation};
 use crate::outcome::{Run, Second, Site, Tier};
 use crate::scenario::FaultKind;
@@ -150,12 +150,19 @@ fn is_servable(look: &Look<'_>, window: Range<usize>) -> bool {
     load.is_finite() && load <= SERVABLE
 }
 
-/// Load by the capacity on offer; endless where nothing is.
+/// Load by the capacity on offer; endless where nothing is. What a fault made come later, such as
+/// answers that broke and are asked for anew, is load when it comes; what fails afterwards and is
+/// repeated is not, for that is how a metastable state feeds itself.
 fn load(look: &Look<'_>, window: Range<usize>) -> f64 {
     let span = look.of(window);
-    let offered: f64 = span.iter().map(|second| second.offered_cu).sum();
+    let offered: f64 = span.iter().map(asked).sum();
     let on_offer: f64 = span.iter().map(|second| second.on_offer).sum();
     if on_offer > 0.0 { offered / on_offer } else { f64::INFINITY }
+}
+
+/// Work that is asked for in a second.
+fn asked(second: &Second) -> f64 {
+    second.offered_cu + second.put_off_cu
 }
 
 /// Good by offered, all tiers; nothing where nobody asked.
@@ -235,7 +242,12 @@ fn at_rest(look: &Look<'_>) -> Range<usize> {
     let mut changes = vec![WARM_UP, look.len()];
     let returning = look.scenario.clients.retry_after_max.as_secs() as usize;
     for fault in &look.scenario.faults {
-        let end = fault.until.unwrap_or(fault.at).as_secs() as usize + returning;
+        let end = match &fault.kind {
+            // An order ends by itself.
+            FaultKind::Override { life, .. } => (fault.at + *life).as_secs() as usize,
+            _ => fault_end(fault),
+        };
+        let end = end + returning;
         changes.extend((fault.at.as_secs() as usize..=end).step_by(1));
     }
     for (at, pair) in look.timeline.seconds.windows(2).enumerate() {
@@ -262,6 +274,44 @@ pub fn recovery(look: &Look<'_>) -> Option<f64> {
     let begins = |at: &usize| good(look.of(*at..at + 1)).is_none_or(|good| good >= GOOD);
     let until = (from..=look.len().saturating_sub(STAYS)).find(|at| stays(at) && begins(at))?;
     Some((until - from) as f64)
+}
+
+/// Seconds of servable load that tell all about a point: a minute that must be good after at most
+/// `SOON`, and the last window.
+const SETTLED: usize = STAYS + SOON + SMOOTH;
+
+/// Whether all that `recovery` and `is_metastable` ask lies before second `played`.
+pub fn is_settled(look: &Look<'_>, played: usize) -> bool {
+    let Some(end) = last_fault_end(look.scenario) else { return false };
+    let begins = played.saturating_sub(SETTLED);
+    begins >= end && (begins..=played - SMOOTH).all(|at| is_servable(look, at..at + SMOOTH))
+}
+
+/// Whether sites that were there could have carried what was asked, for a minute after the last
+/// fault.
+pub fn could_recover(look: &Look<'_>) -> bool {
+    let Some(end) = last_fault_end(look.scenario) else { return false };
+    let fits = |at: usize| {
+        let span = look.of(at..at + SMOOTH);
+        let offered: f64 = span.iter().map(asked).sum();
+        let there: f64 = span.iter().map(|second| look.capacity(second)).sum();
+        there > 0.0 && offered <= SERVABLE * there
+    };
+    let mut stretch = 0;
+    (end..look.len().saturating_sub(SMOOTH)).any(|at| {
+        stretch = if fits(at) { stretch + 1 } else { 0 };
+        stretch > STAYS
+    })
+}
+
+/// Good by offered while faults act, and in the fourth minute after the last has ended; in the
+/// last minute, where fewer were played. Nothing where nobody asked or nothing breaks.
+pub fn around_faults(look: &Look<'_>) -> (Option<f64>, Option<f64>) {
+    let (Some(first), Some(end)) = (look.first_fault(), last_fault_end(look.scenario)) else {
+        return (None, None);
+    };
+    let from = (end + 3 * 60).min(look.len().saturating_sub(60));
+    (good(look.of(first..end)), good(look.of(from..from + 60)))
 }
 
 /// Whether a point is metastable: load has been servable for a minute, and goodput is not back.

@@ -187,16 +187,18 @@ pub fn is_up(word: &str) -> bool {
 
 /// When the last fault has ended, in seconds; nothing where there is none.
 pub fn last_fault_end(scenario: &Scenario) -> Option<usize> {
-    let end = |fault: &Fault| {
-        let restart = match fault.kind {
-            FaultKind::CrashAll { restart, .. } | FaultKind::GatewayCrash { restart, .. } => {
-                restart
-            }
-            _ => std::time::Duration::ZERO,
-        };
-        seconds(fault.until.unwrap_or(fault.at) + restart)
+    scenario.faults.iter().map(fault_end).max()
+}
+
+/// When a fault has ended, in seconds: what crashed has started again, who was
+/// released has asked.
+pub fn fault_end(fault: &Fault) -> usize {
+    let takes = match fault.kind {
+        FaultKind::CrashAll { restart, .. } | FaultKind::GatewayCrash { restart, .. } => restart,
+        FaultKind::Release { within, .. } => within,
+        _ => std::time::Duration::ZERO,
     };
-    scenario.faults.iter().map(end).max()
+    seconds(fault.until.unwrap_or(fault.at) + takes)
 }
 
 fn keeps_away(kind: &FaultKind) -> bool {
@@ -207,8 +209,10 @@ fn keeps_away(kind: &FaultKind) -> bool {
         | FaultKind::GatewayCrash { .. }
         | FaultKind::SiteDown { .. }
         | FaultKind::ControllerDown { .. }
+        | FaultKind::ControllerCut { .. }
         | FaultKind::ResolverBlackhole { .. }
         | FaultKind::Poison { .. }
+        | FaultKind::LoopLag { .. }
         | FaultKind::Slow { .. } => true,
         _ => false,
     }

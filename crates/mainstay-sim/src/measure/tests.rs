@@ -48,6 +48,7 @@ fn calm(scenario: &Scenario) -> Timeline {
         broken: 0,
         resumed: 0,
         offered_cu: 240.0,
+        put_off_cu: 0.0,
         on_offer: 300.0,
     };
     let word = |text: &&str| (*text).to_string();
@@ -69,6 +70,8 @@ fn judged(scenario: &Scenario, timeline: &Timeline) -> Run {
         by_tier: BTreeMap::new(),
         sites: BTreeMap::new(),
         recovery_s: None,
+        good_during: None,
+        good_after: None,
         transitions: 0,
         attempts_per_request: 0.0,
         facts_digest: String::new(),
@@ -169,6 +172,16 @@ fn credited_arrivals_above_capacity_may_last_a_second() {
 }
 
 #[test]
+fn a_burst_may_spend_half_a_second_of_credit_more_and_nothing_beyond() {
+    let scenario = story("[[expect]]\nmetric = \"beyond_credit\"\nmax = 0.0\n");
+    let mut timeline = calm(&scenario);
+    timeline.seconds[200].sites[1].credited_cu = 150.0;
+    assert_eq!(judged(&scenario, &timeline).violations, []);
+    timeline.seconds[200].sites[1].credited_cu = 156.0;
+    assert_eq!(rules(&judged(&scenario, &timeline)), ["expect.0"]);
+}
+
+#[test]
 fn shares_that_swing_at_rest_break_q6() {
     let scenario = story("");
     let mut timeline = calm(&scenario);
@@ -222,4 +235,63 @@ fn a_request_without_an_outcome_breaks_the_ledger() {
     timeline.seconds[300].tiers[2].good -= 1;
     let run = judged(&scenario, &timeline);
     assert_eq!(rules(&run), ["ledger"], "{:?}", run.violations);
+}
+
+#[test]
+fn a_share_that_goes_a_tenth_beyond_its_new_place_after_a_step_breaks_q6() {
+    let scenario = read::scenario("X", STORY).expect("a right file");
+    // From 120 s on A carries three tenths, after some seconds of more than that.
+    let returning = |most: f64| {
+        let mut timeline = calm(&scenario);
+        for (at, second) in timeline.seconds.iter_mut().enumerate().skip(60) {
+            let share = match at {
+                60..120 => 0.0,
+                125..140 => most,
+                _ => 0.3,
+            };
+            for (site, part) in [share, (1.0 - share) / 2.0, (1.0 - share) / 2.0].iter().enumerate()
+            {
+                second.sites[site].admitted_cu = vec![240.0 * part];
+            }
+        }
+        judged(&scenario, &timeline)
+    };
+    let told = |most: f64| {
+        let run = returning(most);
+        let beyond = run.violations.iter().filter(|wrong| wrong.detail.contains("overshoots"));
+        beyond.map(|wrong| (wrong.rule.clone(), wrong.node.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(0.38), []);
+    assert_eq!(told(0.45), [(String::from("Q6"), String::from("A"))]);
+}
+
+#[test]
+fn what_a_fault_put_off_is_load_when_it_comes() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    // For half a minute a quarter fails, while as much comes again.
+    for second in &mut timeline.seconds[120..150] {
+        second.put_off_cu = 60.0;
+        for tier in &mut second.tiers {
+            (tier.good, tier.shed) = (tier.offered * 3 / 4, tier.offered - tier.offered * 3 / 4);
+        }
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(!rules(&run).contains(&"L3"), "{:?}", run.violations);
+    assert!(run.recovery_s.is_some_and(|recovery| recovery < 10.0), "{:?}", run.recovery_s);
+    timeline.seconds.iter_mut().for_each(|second| second.put_off_cu = 0.0);
+    assert!(rules(&judged(&scenario, &timeline)).contains(&"L3"));
+}
+
+#[test]
+fn a_point_is_judged_once_its_load_has_been_servable_for_long_enough() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    assert!(!is_settled(&scenario, &timeline, 199) && is_settled(&scenario, &timeline, 200));
+    assert!(could_recover(&scenario, &timeline));
+    timeline.seconds[150].offered_cu = 3000.0;
+    assert!(!is_settled(&scenario, &timeline, 200) && is_settled(&scenario, &timeline, 231));
+    timeline.seconds.iter_mut().for_each(|second| second.offered_cu = 280.0);
+    assert!(!is_settled(&scenario, &timeline, 600), "never servable");
+    assert!(!could_recover(&scenario, &timeline));
 }

@@ -2,9 +2,10 @@
 
 use super::chart::{Axes, Chart, Curve, chart, round_up, stamp};
 use super::style::{SCRIPT, STYLE};
-use super::{View, escaped, lane};
+use super::{View, escaped, lane, maps};
 use crate::measure;
 use crate::outcome::{Run, Second, Timeline, Violation};
+use crate::sweep::Map;
 use std::fmt::Write;
 
 /// Heights of the plots.
@@ -15,9 +16,11 @@ const SMALL: f64 = 34.0;
 const ROWS_MAX: usize = 40;
 
 /// The whole page.
-pub fn page(views: &[View<'_>]) -> String {
-    let title = match views {
-        [view] => format!("{} · seed {}", view.scenario.id, view.run.seed),
+pub fn page(views: &[View<'_>], maps: &[Map]) -> String {
+    let title = match (views, maps) {
+        ([view], []) => format!("{} · seed {}", view.scenario.id, view.run.seed),
+        ([], [map]) => map.id.clone(),
+        ([], [_, ..]) => String::from("Sweeps"),
         _ => String::from("Rehearsals"),
     };
     let mut html = format!(
@@ -26,7 +29,8 @@ pub fn page(views: &[View<'_>]) -> String {
          <title>{} · Mainstay</title><style>{STYLE}</style></head><body><main>",
         escaped(&title)
     );
-    if views.len() != 1 {
+    maps::all(&mut html, maps);
+    if views.len() > 1 || maps.is_empty() && views.is_empty() {
         index(&mut html, views);
     }
     for (at, view) in views.iter().enumerate() {

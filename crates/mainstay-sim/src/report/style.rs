@@ -78,6 +78,19 @@ border-radius:8px;padding:10px 12px}
 border:1px solid var(--line);border-radius:6px;padding:6px 10px;font-size:12px;
 box-shadow:0 4px 14px rgb(0 0 0/.14);visibility:hidden;white-space:pre;
 font-variant-numeric:tabular-nums;z-index:9}
+h2.first{margin-top:4px;font-size:18px}
+table.map{width:auto;border-collapse:separate;border-spacing:2px;margin:12px 0}
+.map th,.map td{border:0;padding:2px 12px 2px 0;white-space:nowrap;vertical-align:middle}
+.map th b{color:var(--ink)}
+.map th.value{text-align:center;padding:2px 4px;font-variant-numeric:tabular-nums}
+.map td.gap{padding:0 8px}
+.map td.field{min-width:38px;padding:3px 4px;text-align:center;border-radius:4px;font-weight:700;
+cursor:default}
+.map-passed{background:var(--pass);color:var(--pass-ink)}
+.map-over{background:var(--line);color:var(--soft)}
+.map-failed{background:var(--shed);color:#2b1a00}
+.map-down{background:var(--failed);color:#fff}
+.signs b{display:inline-block;min-width:22px;text-align:center;border-radius:4px;margin-right:6px}
 pre{font-size:11px;overflow-x:auto;max-width:640px}
 details{margin:10px 0}
 summary{cursor:pointer;color:var(--soft);font-size:13px}

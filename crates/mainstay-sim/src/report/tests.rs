@@ -4,6 +4,7 @@ use super::*;
 use crate::fleet::{PolicyKind, play};
 use crate::measure::judge;
 use crate::scenario::read;
+use crate::sweep::{Done, Verdict};
 
 fn short_story() -> Scenario {
     let text = "id = \"X\"\ntitle = \"A <b>bold</b> & 'quoted' loss\"\nafter = \"<script>\"\n\
@@ -20,7 +21,7 @@ fn a_page_needs_nothing_from_elsewhere_and_escapes_what_it_shows() {
     judge(&scenario, &played.timeline, &mut played.run);
     let (run, timeline) = (&played.run, &played.timeline);
     let view = View { scenario: &scenario, run, timeline, baseline: Some((run, timeline)) };
-    let html = page(&[view, view]);
+    let html = page(&[view, view], &[]);
     assert!(html.contains("A &lt;b&gt;bold&lt;/b&gt; &amp; &#39;quoted&#39; loss"));
     assert!(!html.contains("<img"), "markup of a mark is text");
     assert_eq!(html.matches("<script>").count(), 1, "only our own");
@@ -44,6 +45,29 @@ fn an_empty_run_has_a_page_too() {
     played.timeline = Timeline::default();
     let view =
         View { scenario: &scenario, run: &played.run, timeline: &played.timeline, baseline: None };
-    assert!(page(&[view]).contains("What breaks"));
-    assert!(page(&[]).contains("0 of 0 runs passed"));
+    assert!(page(&[view], &[]).contains("What breaks"));
+    assert!(page(&[], &[]).contains("0 of 0 runs passed"));
+}
+
+#[test]
+fn the_maps_of_sweeps_stand_on_a_page_of_their_own_with_a_sign_in_every_field() {
+    let text = "id = \"X\"\ntitle = \"<i>\"\n[bench]\nscale = 100\n[[fault]]\nkind = \"surge\"\n\
+                factor = 2\nat = \"60s\"\nuntil = \"70s\"\n[sweep]\n\
+                \"clients.retries\" = [0, 2]\n\"load.level\" = [0.5, 0.8]\n";
+    let points = read::File::parse("X.toml", text).unwrap().points().unwrap();
+    let run = play(&points[0], 1, PolicyKind::Mainstay).run;
+    let done = |verdict| Done { run: run.clone(), verdict, timeline: None };
+    let (passed, down) = (done(Verdict::Passed), done(Verdict::Metastable));
+    let map = Map::new("X/sweep", &points, &[&passed; 4], &[&passed, &down, &down, &passed]);
+    let html = page(&[], &[map]);
+    assert!(html.contains("<h1>0 of 4 points stayed down</h1>"));
+    assert!(html.contains("With the naive baseline 2 of 4."), "{html}");
+    assert_eq!(html.matches("class=\"field map-passed\"").count(), 6);
+    assert_eq!(html.matches("class=\"field map-down\"").count(), 2);
+    assert!(!html.contains("<i>") && !html.contains("0 of 0 runs"));
+    for tag in ["section", "table", "tr", "td", "th", "details"] {
+        let opened =
+            html.matches(&format!("<{tag} ")).count() + html.matches(&format!("<{tag}>")).count();
+        assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
 }

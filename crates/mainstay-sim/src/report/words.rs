@@ -9,12 +9,18 @@ pub fn fault(kind: &FaultKind, bench: &Bench) -> String {
     match kind {
         FaultKind::SiteDown { sites: which, how, cold } => {
             let how = if *how == Loss::Blackhole { "swallows everything" } else { "is down" };
-            let back = if *cold { ", returns cold" } else { "" };
+            let back = if cold.is_some() { ", returns cold" } else { "" };
             format!("{} {how}{back}", sites(which))
         }
         FaultKind::ControllerDown { sites: which } => format!("{}: no controller", sites(which)),
+        FaultKind::ControllerCut { sites: which } => {
+            format!("{}: controller cut off from its workers", sites(which))
+        }
         FaultKind::WorkersLost { sites: which, share } => {
             format!("{} loses {} of its workers", sites(which), percent(*share))
+        }
+        FaultKind::WorkersHung { sites: which, share } => {
+            format!("{}: {} of the workers hang", sites(which), percent(*share))
         }
         FaultKind::Slow { sites: which, factor, .. } => format!("{} ×{factor} slow", sites(which)),
         FaultKind::ColdCache { sites: which, factor } => {
@@ -74,6 +80,9 @@ fn elsewhere(kind: &FaultKind) -> String {
         },
         FaultKind::GatewayCrash { gateways, .. } => {
             format!("gateway {} crashes", numbers(gateways))
+        }
+        FaultKind::LoopLag { gateways, delay } => {
+            format!("loop of gateway {} {} s late", numbers(gateways), delay.as_secs_f64())
         }
         FaultKind::Poison { tenant } => format!("tenant {tenant} poisons"),
         FaultKind::Clock { gateways, drift, .. } if *drift != 0.0 => {

@@ -26,6 +26,8 @@ pub struct Cast {
     pub tiers: Vec<String>,
     /// So many gateways there are at most, later ones included.
     pub gateways: u16,
+    /// Positions of sites where a controller stands by.
+    stand_bys: Vec<u16>,
     /// What the sites are called too.
     parts: Vec<(String, u16)>,
 }
@@ -34,8 +36,10 @@ impl Cast {
     /// Of a bench.
     pub fn of(bench: &Bench) -> Cast {
         let sites = bench.sites.iter().map(|site| site.name.clone()).collect();
+        let stands_by = |at: &u16| bench.sites[usize::from(*at)].has_stand_by;
+        let stand_bys = (0..bench.sites.len() as u16).filter(stands_by).collect();
         let tiers = bench.tiers.iter().map(|tier| tier.name.clone()).collect();
-        Cast { sites, tiers, gateways: bench.gateways, parts: Vec::new() }
+        Cast { sites, tiers, gateways: bench.gateways, stand_bys, parts: Vec::new() }
     }
 
     /// Of a bench that was not made for the scenario: the names of the standard bench stand for
@@ -83,6 +87,17 @@ impl Cast {
     pub fn some_sites(&self, part: &mut Part<'_>, key: &'static str) -> Option<Which> {
         part.missing(key, &format!("{key} = \"{}\", a list of names, or \"all\"", self.sites[0]));
         self.sites(part, key)
+    }
+
+    /// The sites of `site`, each of which must have a controller that stands by.
+    pub fn with_stand_by(&self, part: &mut Part<'_>) -> Option<Which> {
+        let named = self.some_sites(part, "site")?;
+        let all = (0..self.sites.len()).filter(|at| named.has(*at));
+        if all.into_iter().any(|at| !self.stand_bys.contains(&(at as u16))) {
+            part.wrong("site", "nobody stands by there; add stand_by = true to its [[bench.site]]");
+            return None;
+        }
+        Some(named)
     }
 
     /// The tiers of `key`: a name or names.

@@ -6,16 +6,22 @@ use super::part::{NUMBER_MAX, Part};
 use super::problem::hint;
 use super::tree::Value;
 use super::{
-    Content, Direction, Fault, FaultKind, Lie, LinkEffect, Loss, Part as Messages, Process,
+    COLD, Content, Direction, Fault, FaultKind, Lie, LinkEffect, Loss, Part as Messages, Process,
     Trouble, Which,
 };
 use std::time::Duration;
 
+/// A loop that is this late is as good as one that is not; one that stood still for nothing at all
+/// would never end.
+const LAG_LEAST: Duration = Duration::from_millis(10);
+
 /// Every kind of fault.
-pub const KINDS: [&str; 33] = [
+pub const KINDS: [&str; 36] = [
     "site-down",
     "controller-down",
+    "controller-cut",
     "workers-lost",
+    "workers-hung",
     "slow",
     "cold-cache",
     "move-sessions",
@@ -42,6 +48,7 @@ pub const KINDS: [&str; 33] = [
     "gateway-crash",
     "poison",
     "clock",
+    "loop-lag",
     "provider",
     "scale",
     "dns-surge",
@@ -85,8 +92,10 @@ enum Family {
 
 fn group(kind: &str) -> Family {
     match kind {
-        "site-down" | "controller-down" | "workers-lost" | "slow" | "cold-cache"
-        | "move-sessions" | "wrong-label" | "unloadable" | "provider" => Family::Place,
+        "site-down" | "controller-down" | "controller-cut" | "workers-lost" | "workers-hung"
+        | "slow" | "cold-cache" | "move-sessions" | "wrong-label" | "unloadable" | "provider" => {
+            Family::Place
+        }
         "link" | "partition" | "lying-health" | "peers-cut" | "resolver-blackhole" => {
             Family::Network
         }
@@ -95,7 +104,7 @@ fn group(kind: &str) -> Family {
         "surge" | "release" | "patience" | "retries" | "poison" | "tenant" | "dns-surge" => {
             Family::Crowd
         }
-        "crash-all" | "gateway-crash" | "clock" | "scale" => Family::Process,
+        "crash-all" | "gateway-crash" | "clock" | "loop-lag" | "scale" => Family::Process,
         _ => Family::Unknown,
     }
 }
@@ -127,14 +136,23 @@ fn place(part: &mut Part<'_>, kind: &str, cast: &Cast) -> Option<FaultKind> {
         "site-down" => {
             let how = [("refuse", Loss::Refuse), ("blackhole", Loss::Blackhole)];
             let how = part.word("how", &how).unwrap_or(Loss::Refuse);
-            let cold = part.word("returns", &[("warm", false), ("cold", true)]);
+            let cold = part.word("returns", &[("warm", false), ("cold", true)]).unwrap_or(false);
+            if part.has("factor") && !cold {
+                part.wrong("factor", "is that of empty caches; add returns = \"cold\"");
+            }
+            let factor = part.number("factor", 1.0, FACTOR_MAX).unwrap_or(COLD);
             let sites = cast.some_sites(part, "site")?;
-            FaultKind::SiteDown { sites, how, cold: cold.unwrap_or(false) }
+            FaultKind::SiteDown { sites, how, cold: cold.then_some(factor) }
         }
         "controller-down" => FaultKind::ControllerDown { sites: cast.some_sites(part, "site")? },
+        "controller-cut" => FaultKind::ControllerCut { sites: cast.with_stand_by(part)? },
         "workers-lost" => {
             let share = needed(part, "share", (0.0, 1.0));
             FaultKind::WorkersLost { sites: cast.some_sites(part, "site")?, share: share? }
+        }
+        "workers-hung" => {
+            let share = needed(part, "share", (0.0, 1.0));
+            FaultKind::WorkersHung { sites: cast.some_sites(part, "site")?, share: share? }
         }
         "slow" => {
             let share = part.share("share").unwrap_or(1.0);
@@ -399,6 +417,17 @@ fn process(part: &mut Part<'_>, kind: &str, cast: &Cast) -> Option<FaultKind> {
             part.missing("gateway", "gateway = 1, or a list, or \"all\"");
             let restart = restart(part);
             FaultKind::GatewayCrash { gateways: cast.gateways(part, "gateway")?, restart }
+        }
+        "loop-lag" => {
+            part.missing("gateway", "gateway = 1, or a list, or \"all\"");
+            part.missing("delay", "delay = \"3s\"");
+            let gateways = cast.gateways(part, "gateway");
+            let delay = part.time("delay")?;
+            if delay < LAG_LEAST {
+                part.wrong("delay", "is below 10ms: no loop is ever sooner");
+                return None;
+            }
+            FaultKind::LoopLag { gateways: gateways?, delay }
         }
         "clock" => {
             let jump_seconds = part.seconds("jump").unwrap_or(0.0);

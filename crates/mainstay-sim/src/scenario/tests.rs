@@ -56,7 +56,7 @@ fn the_worked_example_is_read() {
     assert_eq!(scenario.duration, Duration::from_secs(720));
     assert_eq!(scenario.baseline, Baseline::MustFail);
     assert_eq!(scenario.load.level, 0.8);
-    let FaultKind::SiteDown { sites, how: Loss::Refuse, cold: true } = &scenario.faults[0].kind
+    let FaultKind::SiteDown { sites, how: Loss::Refuse, cold: Some(_) } = &scenario.faults[0].kind
     else {
         panic!("{:?}", scenario.faults[0]);
     };
@@ -148,6 +148,35 @@ fn times_that_cannot_be_are_refused() {
     assert!(told(&story(never))[0].contains("asks for a time after the end, 600 s"));
     let both = "[[fault]]\nkind = \"ledger-down\"\nat = \"1m\"\nuntil = \"2m\"\nfor = \"1m\"\n";
     assert!(told(&story(both))[0].contains("stands beside another end"));
+}
+
+#[test]
+fn what_hangs_and_what_comes_back_cold_is_read_and_checked() {
+    let fault = |more: &str| story(&format!("[[fault]]\nat = \"60s\"\nuntil = \"90s\"\n{more}"));
+    let read = |more: &str| {
+        let scenario = read::scenario("X.toml", &fault(more)).unwrap_or_else(|p| panic!("{p:?}"));
+        scenario.faults[0].kind.clone()
+    };
+    let kind = read("kind = \"workers-hung\"\nsite = \"B\"\nshare = 0.2\n");
+    assert!(
+        matches!(kind, FaultKind::WorkersHung { sites: Which::These(b), share: 0.2 } if b == [1])
+    );
+    let kind = read("kind = \"loop-lag\"\ngateway = 2\ndelay = \"3s\"\n");
+    let three = Duration::from_secs(3);
+    assert!(matches!(kind, FaultKind::LoopLag { delay, .. } if delay == three));
+    let kind = read("kind = \"site-down\"\nsite = \"A\"\nreturns = \"cold\"\nfactor = 7\n");
+    assert!(matches!(kind, FaultKind::SiteDown { cold: Some(7.0), .. }));
+    for (more, wanted) in [
+        ("kind = \"workers-hung\"\nsite = \"B\"\n", "fault.share"),
+        ("kind = \"controller-cut\"\nsite = \"A\"\n", "nobody stands by there"),
+        ("kind = \"loop-lag\"\ngateway = 2\n", "fault.delay"),
+        ("kind = \"loop-lag\"\ndelay = \"3s\"\n", "fault.gateway"),
+        ("kind = \"loop-lag\"\ngateway = 2\ndelay = \"0s\"\n", "no loop is ever sooner"),
+        ("kind = \"site-down\"\nsite = \"A\"\nfactor = 7\n", "is that of empty caches"),
+    ] {
+        let all = told(&fault(more)).join("\n");
+        assert!(all.contains(wanted), "{wanted}\n---\n{all}");
+    }
 }
 
 #[test]

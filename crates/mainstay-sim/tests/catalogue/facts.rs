@@ -15,14 +15,10 @@ const FAMILIES: [(&str, &str); 4] = [
 /// Decisions that no scenario brings about, each with the reason. One that occurs after all must
 /// leave the list.
 const ABSENT: &[(&str, &str)] = &[
-    ("Fact::Miscounted", "answers have no text here: tests/faults and gateway_facts"),
-    ("Fact::Parked", "no story of the catalogue is about a provider: gateway_facts"),
-    ("Fact::Unparked", "the same"),
-    ("Fact::Learned", "requests of the benches fit every window: gateway_facts"),
-    ("Fact::ContinuationOff", "sites of ours always continue: gateway_facts"),
-    ("CreditFact::OrderIgnored", "S08 gives one order at a time: gateway_fleet, model_policy"),
-    ("PolicyFact::CanarySilent", "no canary is lost for a quarter of an hour: policy/tests"),
-    ("PolicyFact::NothingToRun", "no disk is lost: policy/tests"),
+    ("Fact::Miscounted", "only the text of a reply can be counted: tests/faults, gateway_facts"),
+    ("Fact::Learned", "a provider says in its reply what is too long for it: gateway_facts"),
+    ("Fact::ContinuationOff", "only the text of a provider's reply shows it: gateway_facts"),
+    ("PolicyFact::NothingToRun", "disks are whole when a process boots: policy/tests"),
 ];
 
 /// Names of an enum's variants, as `rustfmt` lays them out.

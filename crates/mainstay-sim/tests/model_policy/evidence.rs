@@ -3,7 +3,7 @@
 
 use crate::table;
 use mainstay_core::cost::CostRate;
-use mainstay_core::gateway::in_service::Indirect;
+use mainstay_core::gateway::indirect::Indirect;
 use mainstay_core::mutant::{Mutant, Mutants};
 use mainstay_core::names::SiteId;
 use mainstay_core::time::{Duration, Time};

@@ -11,7 +11,7 @@ use std::path::Path;
 /// Name in messages, text, and whether its sweep is asked for.
 type Found = (String, String, bool);
 
-/// Stands for the sweeps of all scenarios of the catalogue.
+/// Stands for the sweeps of all scenarios of the catalogue that the baseline is played in as well.
 const SWEEPS: &str = "sweeps";
 
 /// What the name stands for.
@@ -20,7 +20,8 @@ const SWEEPS: &str = "sweeps";
 /// Why it stands for nothing, and what is near.
 pub fn find(name: &str) -> Result<Vec<Found>, String> {
     if name == SWEEPS && !Path::new(name).exists() {
-        let all = CATALOGUE.iter().filter(|(_, text)| text.contains("\n[sweep]"));
+        let is_one = |text: &str| text.contains("\n[sweep]") && text.contains("\nbaseline");
+        let all = CATALOGUE.iter().filter(|(_, text)| is_one(text));
         return Ok(all.map(|(id, text)| (format!("{id}.toml"), (*text).into(), true)).collect());
     }
     let (plain, is_sweep) = match name.strip_suffix("/sweep") {

@@ -1,18 +1,21 @@
 //! What came of the runs, as a table for people.
 
-use super::{Story, Told, has_passed};
-use mainstay_sim::outcome::Violation;
-use mainstay_sim::scenario::Scenario;
-use mainstay_sim::sweep::{self, Done};
+use super::{Story, Told, has_passed, maps};
+use mainstay_sim::outcome::{Run, Violation};
+use mainstay_sim::scenario::{Baseline, Scenario};
+use mainstay_sim::sweep::Done;
 use std::fmt::Write;
 
 type Runs<'a> = [(&'a Scenario, &'a Done)];
 
 /// One line of the table.
-type Row = [String; 8];
+type Row = [String; COLUMNS];
 
-/// The table, the maps of sweeps, and the sum.
-pub fn text(stories: &[Story], told: &[Told<'_>], passed: bool) -> String {
+const COLUMNS: usize = 10;
+
+/// The table, the maps of sweeps, and the sum. `is_compared`: the baseline stands beside ours
+/// wherever it can.
+pub fn text(stories: &[Story], told: &[Told<'_>], (is_compared, passed): (bool, bool)) -> String {
     let tiers = tiers(told);
     let mut rows = vec![header(&tiers)];
     for (story, told) in stories.iter().zip(told) {
@@ -23,20 +26,19 @@ pub fn text(stories: &[Story], told: &[Told<'_>], passed: bool) -> String {
         if !told.baseline.is_empty() {
             let (name, verdict) = match told.ours.is_empty() {
                 true => (story.id.as_str(), verdict),
-                false => ("  baseline", ""),
+                false => ("  baseline", beside(told)),
             };
             rows.push(row((name, verdict), &told.baseline, &tiers));
+        } else if is_compared && !story.is_sweep {
+            let mut row = Row::default();
+            row[0] = String::from("  baseline");
+            row[COLUMNS - 1] = String::from("no counterpart");
+            rows.push(row);
         }
     }
     let mut text = aligned(&rows);
-    for (story, told) in stories.iter().zip(told).filter(|(story, _)| story.is_sweep) {
-        let (ours, baseline) = (results(&told.ours), results(&told.baseline));
-        let points = story.points.len();
-        let (ours, baseline) = (sweep::worst(points, &ours), sweep::worst(points, &baseline));
-        if ours.len() == points {
-            let _ = writeln!(text, "\n{}: . passed, x failed, M stayed down", story.id);
-            text.push_str(&sweep::map(&story.points, &ours, &baseline));
-        }
+    for map in maps(stories, told) {
+        text.push_str(&map.text());
     }
     let runs: usize = told.iter().map(|told| told.ours.len() + told.baseline.len()).sum();
     let failed = stories.iter().zip(told).filter(|(story, told)| !has_passed(story, told)).count();
@@ -45,11 +47,38 @@ pub fn text(stories: &[Story], told: &[Told<'_>], passed: bool) -> String {
         false => format!("{failed} of {} failed", stories.len()),
     };
     let _ = writeln!(text, "{runs} {}, {sum}", if runs == 1 { "run" } else { "runs" });
+    if is_compared && stories.len() > 1 {
+        text.push_str(&compared(stories, told));
+    }
     text
 }
 
-fn results<'a>(runs: &Runs<'a>) -> Vec<&'a Done> {
-    runs.iter().map(|(_, done)| *done).collect()
+/// What became of a baseline that stands beside ours.
+fn beside(told: &Told<'_>) -> &'static str {
+    match told.baseline.iter().all(|(_, done)| done.run.passed) {
+        true => "passes",
+        false => "fails",
+    }
+}
+
+/// Which stories the usual set-up does not survive.
+fn compared(stories: &[Story], told: &[Told<'_>]) -> String {
+    let those = |which: &dyn Fn(&Story, &Told<'_>) -> bool| {
+        let of = stories.iter().zip(told).filter(|(story, told)| which(story, told));
+        of.map(|(story, _)| story.id.as_str()).collect::<Vec<_>>()
+    };
+    let absent = |story: &Story| story.points.iter().all(|p| p.baseline == Baseline::Absent);
+    let mut text = String::new();
+    for (words, ids) in [
+        ("fails", those(&|_, told| !told.baseline.is_empty() && beside(told) == "fails")),
+        ("passes", those(&|_, told| !told.baseline.is_empty() && beside(told) == "passes")),
+        ("has no counterpart", those(&|story, _| absent(story))),
+    ] {
+        if !ids.is_empty() {
+            let _ = writeln!(text, "the baseline {words} in {}: {}", ids.len(), ids.join(" "));
+        }
+    }
+    text
 }
 
 /// Up to three tiers: those that every standard bench has, or the first of another.
@@ -69,6 +98,8 @@ fn header(tiers: &[String]) -> Row {
         tier(0),
         tier(1),
         tier(2),
+        word("during"),
+        word("after"),
         word("recovery"),
         word("first of the worst violations"),
     ]
@@ -84,6 +115,8 @@ fn row((name, verdict): (&str, &str), runs: &Runs<'_>, tiers: &[String]) -> Row 
         good(0),
         good(1),
         good(2),
+        around(runs, |run| run.good_during),
+        around(runs, |run| run.good_after),
         recovery(runs),
         worst(runs),
     ]
@@ -96,9 +129,22 @@ fn good(runs: &Runs<'_>, tier: &str) -> String {
         tiers.fold((0, 0), |(good, all), tier| (good + tier.good, all + tier.offered));
     match offered {
         0 => String::from("–"),
-        // Cut, not rounded: 99.996 % is not all of it.
-        _ => format!("{:.2} %", (good as f64 / offered as f64 * 1e4).floor() / 100.0),
+        _ => percent(good as f64 / offered as f64),
     }
+}
+
+/// Good by offered at some time of each run: the mean of the runs that have it.
+fn around(runs: &Runs<'_>, of: fn(&Run) -> Option<f64>) -> String {
+    let each: Vec<f64> = runs.iter().filter_map(|(_, done)| of(&done.run)).collect();
+    match each.is_empty() {
+        true => String::from("–"),
+        false => percent(each.iter().sum::<f64>() / each.len() as f64),
+    }
+}
+
+/// Cut, not rounded: 99.996 % is not all of it.
+fn percent(share: f64) -> String {
+    format!("{:.2} %", (share * 1e4).floor() / 100.0)
 }
 
 /// The slowest.
@@ -157,13 +203,13 @@ fn shortened(line: &str) -> String {
 fn aligned(rows: &[Row]) -> String {
     let wide =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..8).map(wide).collect();
+    let widths: Vec<usize> = (0..COLUMNS).map(wide).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
-            let _ = match (2..=6).contains(&column) {
+            let _ = match (2..COLUMNS - 1).contains(&column) {
                 true => write!(line, "{cell:>width$}  "),
                 false => write!(line, "{cell:<width$}  "),
             };

@@ -203,8 +203,42 @@ fn a_stream_that_breaks_after_it_flowed_counts_once_as_a_strike() {
     }
     for n in 0..4 {
         health.take_back(at(n * 100));
-        assert_eq!(health.strike(at(1000 + n), Views::ALONE), None);
+        assert_eq!(health.strike(at(1000 + n * 100), Views::ALONE), None);
+        health.good(at(1050 + n * 100));
     }
+    health.take_back(at(1050));
+    health.take_back(at(1150));
+    assert!(health.strike(at(1400), Views::ALONE).is_none(), "five of thirteen");
     health.take_back(at(400));
-    assert!(health.strike(at(1004), Views::ALONE).is_some(), "five of ten, not of fifteen");
+    health.take_back(at(500));
+    assert!(health.strike(at(1500), Views::ALONE).is_some(), "six of twelve, not of eighteen");
+}
+
+#[test]
+fn answers_that_end_with_their_worker_are_one_event() {
+    let mut health = Health::default();
+    health.good(at(0));
+    health.good(at(4000));
+    for n in 0..60 {
+        assert_eq!(health.strike(at(5000 + n / 2), Views::ALONE), None);
+    }
+    health.good(at(5040));
+    assert_eq!(health.strike(at(5600), Views::ALONE), None, "the next in the queue of it");
+    assert_eq!(health.verdict(), Verdict::Up);
+}
+
+#[test]
+fn what_was_good_before_the_trouble_does_not_hide_it() {
+    let mut health = Health::default();
+    for n in 0..100 {
+        health.good(at(n * 10));
+    }
+    let mut struck = 0;
+    while health.verdict() == Verdict::Up {
+        struck += 1;
+        health.good(at(1000 + struck * 100));
+        health.strike(at(1060 + struck * 100), Views::ALONE);
+        assert!(struck <= 10, "ten of the last twenty");
+    }
+    assert_eq!(struck, 10);
 }

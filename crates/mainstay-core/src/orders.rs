@@ -4,12 +4,11 @@
 //! the same orders hold the same set, whatever came first. Lives count down on each node's own
 //! clock, and an order heard again never lives longer for it.
 
-use super::fold;
-use crate::config::PolicyConfig;
+use crate::config::Service;
 use crate::cost::CostRate;
 use crate::fact::OrderRefusal;
 use crate::message::{Order, OrderId, Verb, ruling};
-use crate::names::{GatewayId, SiteId};
+use crate::names::{GatewayId, SiteId, fold};
 use crate::time::{Duration, Time};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -54,8 +53,8 @@ struct Held {
 
 impl Orders {
     /// Those that were on disk, as far as they may be in force: a disk may hold anything.
-    pub fn boot(now: Time, orders: &[Order], later: Duration, config: &PolicyConfig) -> Orders {
-        let is_right = |order: &&Order| order.left > later && check(order, config).is_ok();
+    pub fn boot(now: Time, orders: &[Order], later: Duration, service: &Service) -> Orders {
+        let is_right = |order: &&Order| order.left > later && check(order, service).is_ok();
         let living = orders.iter().filter(is_right).take(ORDERS_MAX);
         let held =
             living.map(|order| Held { order: order.clone(), until: now + order.left - later });
@@ -68,20 +67,20 @@ impl Orders {
         &mut self,
         now: Time,
         (order, confirmed): (Order, bool),
-        config: &PolicyConfig,
+        service: &Service,
     ) -> Result<bool, OrderRefusal> {
-        check(&order, config)?;
+        check(&order, service)?;
         if order.reason.trim().is_empty() {
             return Err(OrderRefusal::NoReason);
         }
-        let removed = self.removed_with(now, &order, &config.sites);
+        let removed = self.removed_with(now, &order, &service.sites);
         if matches!(order.verb, Verb::Cap(_) | Verb::Drain | Verb::Kill)
             && removed > UNCONFIRMED_MAX
             && !confirmed
         {
             return Err(OrderRefusal::TooMuch { percent: removed });
         }
-        self.take(now, order, config)
+        self.take(now, order, service)
     }
 
     /// An order came from a peer; true if it was not known.
@@ -89,9 +88,9 @@ impl Orders {
         &mut self,
         now: Time,
         order: Order,
-        config: &PolicyConfig,
+        service: &Service,
     ) -> Result<bool, OrderRefusal> {
-        check(&order, config)?;
+        check(&order, service)?;
         let until = now + order.left;
         if let Some(held) = self.held.iter_mut().find(|held| held.order.id == order.id) {
             if held.order.verb != order.verb || held.order.site != order.site {
@@ -211,7 +210,7 @@ impl Orders {
 }
 
 /// What holds for every order, wherever it comes from.
-fn check(order: &Order, config: &PolicyConfig) -> Result<(), OrderRefusal> {
+fn check(order: &Order, service: &Service) -> Result<(), OrderRefusal> {
     // An `End` was lengthened so as to outlive what it ends.
     let is_end = matches!(order.verb, Verb::End(_));
     let longest = if is_end { LIFE_MAX + LIFE_MAX / OUTLIVES } else { LIFE_MAX };
@@ -221,7 +220,7 @@ fn check(order: &Order, config: &PolicyConfig) -> Result<(), OrderRefusal> {
     match (order.verb, order.site) {
         (Verb::End(_), _) | (Verb::Freeze, None) => Ok(()),
         (_, None) => Err(OrderRefusal::Everywhere),
-        (_, Some(site)) if usize::from(site.0) >= config.sites.len() => {
+        (_, Some(site)) if usize::from(site.0) >= service.sites.len() => {
             Err(OrderRefusal::UnknownSite)
         }
         (Verb::Cap(percent), Some(_)) if percent > 100 => Err(OrderRefusal::Cap),

@@ -1,15 +1,17 @@
 //! What stays in service whatever operators order and probes say.
 //!
-//! Judged by each gateway at the point of use, over the sites one request could go to: so it holds
-//! under partition, when two operators each take out a part without knowing of the other. Orders
-//! are tried in an order that all gateways share; what would leave too little is ignored, and
-//! said. To take out the last site an operator changes policy.
+//! Orders that would leave too little are ignored, and that is said. Which ones is a function of
+//! the orders and of what policy says the sites carry, of nothing else: gateways and sites that
+//! have heard of the same orders agree on it without asking each other. Each judges for itself, so
+//! it holds under partition, when two operators each take out a part without knowing of the other.
+//! A gateway judges once more for each request, over the sites that this one could go to. To take
+//! out the last site an operator changes policy.
 
+use crate::config::Service;
 use crate::cost::CostRate;
 use crate::message::{Order, Verb};
 use crate::mutant::{Mutant, Mutants};
 use crate::names::SiteId;
-use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
 /// Sites and orders that are looked at; more stay in service, or are ignored. Twice the size that
@@ -17,13 +19,7 @@ use alloc::vec::Vec;
 pub const CONSIDERED_MAX: usize = 64;
 
 /// With so few eligible sites one is enough: two of two would leave nothing to order.
-const FEW: usize = 2;
-
-/// Hundredths of capacity that indirect evidence may remove within `INDIRECT_WITHIN`.
-const INDIRECT_PERCENT: u64 = 34;
-
-/// Long enough that a person looks before a lying checker has taken the rest.
-const INDIRECT_WITHIN: Duration = Duration::from_secs(600);
+const FEW: u32 = 2;
 
 /// What must stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,15 +50,48 @@ impl InService {
     }
 }
 
-/// What stays of `eligible` (each site once, with its capacity) under these orders, and with these
-/// sites removed by indirect evidence, the longest ago first.
+/// Orders, judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Those to obey.
+    pub stand: Vec<Order>,
+    /// Those that would leave too little in service.
+    pub ignored: Vec<Order>,
+}
+
+/// Judges orders in force over all sites that policy lists.
+pub fn judge(orders: Vec<Order>, service: &Service, mutants: Mutants) -> Judged {
+    let all = service.sites.iter().take(CONSIDERED_MAX).enumerate();
+    let all: Vec<_> = all.map(|(at, carries)| (SiteId(at as u16), *carries)).collect();
+    let ignored = in_service(&all, &orders, &Evidence::default(), service.least(mutants)).ignored;
+    let mut judged = Judged::default();
+    for (at, order) in orders.into_iter().enumerate() {
+        let is_ignored = at < CONSIDERED_MAX && ignored & (1 << at) != 0;
+        if is_ignored { &mut judged.ignored } else { &mut judged.stand }.push(order);
+    }
+    judged
+}
+
+/// What speaks against sites besides orders.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence<'a> {
+    /// Sites that say themselves that they take no new work: an order that this node has not heard
+    /// of yet stands there.
+    pub closed: &'a [SiteId],
+    /// Sites removed by indirect evidence, the longest ago first.
+    pub indirect: &'a [SiteId],
+}
+
+/// What stays of `eligible` (each site once, with its capacity) under these orders, and with this
+/// evidence.
 pub fn in_service(
     eligible: &[(SiteId, CostRate)],
     orders: &[Order],
-    indirect: &[SiteId],
+    evidence: &Evidence<'_>,
     least: Least,
 ) -> InService {
     let mut set = Candidates::new(eligible, least);
+    evidence.closed.iter().for_each(|site| set.remove(*site));
     let (mut ignored, mut spared) = (0, 0);
     let mut ranked = [0usize; CONSIDERED_MAX];
     let count = orders.len().min(CONSIDERED_MAX);
@@ -85,7 +114,7 @@ pub fn in_service(
             ignored |= 1 << *at;
         }
     }
-    for (at, site) in indirect.iter().enumerate().take(CONSIDERED_MAX) {
+    for (at, site) in evidence.indirect.iter().enumerate().take(CONSIDERED_MAX) {
         if !set.try_remove(*site) {
             spared |= 1 << at;
         }
@@ -97,8 +126,10 @@ pub fn in_service(
 struct Candidates<'a> {
     eligible: &'a [(SiteId, CostRate)],
     kept: u64,
+    /// Those that count, see `Service::sites`.
+    counted: u64,
     capacity: u64,
-    least_sites: usize,
+    least_sites: u32,
     least_capacity: u64,
 }
 
@@ -106,12 +137,16 @@ impl Candidates<'_> {
     fn new(eligible: &[(SiteId, CostRate)], least: Least) -> Candidates<'_> {
         let eligible = &eligible[..eligible.len().min(CONSIDERED_MAX)];
         let capacity: CostRate = eligible.iter().map(|(_, capacity)| *capacity).sum();
-        let few = if eligible.len() <= FEW { 1 } else { usize::from(least.sites) };
+        let counts = |carries: CostRate| capacity == CostRate::ZERO || carries > CostRate::ZERO;
+        let counted = eligible.iter().enumerate().filter(|(_, (_, carries))| counts(*carries));
+        let counted = counted.fold(0u64, |counted, (at, _)| counted | 1 << at);
+        let few = if counted.count_ones() <= FEW { 1 } else { u32::from(least.sites) };
         // Rounded up: what stays is at least the share.
         let least_capacity = u128::from(capacity.0) * u128::from(least.capacity);
         Candidates {
             eligible,
             kept: (0..eligible.len()).fold(0, |kept, at| kept | 1 << at),
+            counted,
             capacity: capacity.0,
             least_sites: few.max(1),
             least_capacity: least_capacity.div_ceil(100) as u64,
@@ -126,8 +161,13 @@ impl Candidates<'_> {
     /// Removes a site if enough stays; true if it is not among the candidates any more.
     fn try_remove(&mut self, site: SiteId) -> bool {
         let Some(place) = self.place(site) else { return true };
-        let sites = self.kept.count_ones() as usize - 1;
+        let sites = (self.kept & self.counted & !(1 << place)).count_ones();
         let capacity = self.capacity - self.eligible[place].1.0;
+        let counts = self.counted & (1 << place) != 0;
+        if !counts {
+            self.remove(site);
+            return true;
+        }
         if sites < self.least_sites || capacity < self.least_capacity {
             return false;
         }
@@ -143,52 +183,12 @@ impl Candidates<'_> {
     }
 }
 
-/// Whether probes can be believed that fail at these sites: where more of the capacity fails at
-/// once than they may remove, the checker is likelier wrong than all of them.
-pub fn is_believable(sites: &[(SiteId, CostRate)], failing: &[SiteId]) -> bool {
-    let all: u128 = sites.iter().map(|(_, capacity)| u128::from(capacity.0)).sum();
-    let failed = sites.iter().filter(|(site, _)| failing.contains(site));
-    let failed: u128 = failed.map(|(_, capacity)| u128::from(capacity.0)).sum();
-    failing.len() <= 1 || failed * 100 <= all * u128::from(INDIRECT_PERCENT)
-}
-
-/// What indirect evidence (probes, peers) may still remove.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Indirect {
-    removed: Vec<(SiteId, Time)>,
-}
-
-impl Indirect {
-    /// Whether `site` may be removed now on indirect evidence; if so that is remembered. Of
-    /// `sites`, a third may be within ten minutes, or one if that is more.
-    pub fn may_remove(
-        &mut self,
-        now: Time,
-        site: SiteId,
-        sites: &[(SiteId, CostRate)],
-        mutants: Mutants,
-    ) -> bool {
-        self.removed.retain(|(each, at)| now.since(*at) < INDIRECT_WITHIN && *each != site);
-        let capacity = |of: SiteId| {
-            sites.iter().find(|(each, _)| *each == of).map_or(0, |(_, capacity)| capacity.0)
-        };
-        let all: CostRate = sites.iter().map(|(_, capacity)| *capacity).sum();
-        let removed: u64 = self.removed.iter().map(|(each, _)| capacity(*each)).sum();
-        let share = u128::from(removed + capacity(site)) * 100;
-        let may = self.removed.is_empty()
-            || (all.0 > 0 && share <= u128::from(all.0) * u128::from(INDIRECT_PERCENT))
-            || mutants.removes(Mutant::ProbesUncapped);
-        if may {
-            self.removed.push((site, now));
-        }
-        may
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::OrderId;
+    use crate::time::Duration;
+    use alloc::collections::BTreeSet;
     use alloc::string::String;
 
     const LEAST: Least = Least { sites: 2, capacity: 30, mutants: Mutants::NONE };
@@ -209,16 +209,23 @@ mod tests {
         }
     }
 
+    fn probed(indirect: &[SiteId]) -> Evidence<'_> {
+        Evidence { indirect, ..Evidence::default() }
+    }
+
     fn is_enough(all: &[(SiteId, CostRate)], kept: u64) -> bool {
-        let least = match all.len() {
+        let total: u64 = all.iter().map(|(_, capacity)| capacity.0).sum();
+        let counts = |capacity: CostRate| total == 0 || capacity.0 > 0;
+        let counted = all.iter().enumerate().filter(|(_, (_, capacity))| counts(*capacity));
+        let counted = counted.fold(0u64, |counted, (at, _)| counted | 1 << at);
+        let least = match counted.count_ones() {
             0 => 0,
             1 | 2 => 1,
             _ => 2,
         };
-        let total: u64 = all.iter().map(|(_, capacity)| capacity.0).sum();
         let stays = all.iter().enumerate().filter(|(at, _)| kept & (1 << at) != 0);
         let stays: u64 = stays.map(|(_, (_, capacity))| capacity.0).sum();
-        kept.count_ones() >= least && stays * 100 >= total * 30
+        (kept & counted).count_ones() >= least && stays * 100 >= total * 30
     }
 
     /// Calls `visit` with every list of `length` digits below `base`.
@@ -247,12 +254,13 @@ mod tests {
                 let orders: Vec<Order> =
                     out(1).map(|site| order(site, 9 - u32::from(site))).collect();
                 let indirect: Vec<SiteId> = out(2).map(SiteId).collect();
-                let said = in_service(&eligible, &orders, &indirect, LEAST);
+                let said = in_service(&eligible, &orders, &probed(&indirect), LEAST);
                 assert!(is_enough(&eligible, said.kept), "{digits:?}: {said:?}");
                 let mut turned = orders.clone();
                 turned.reverse();
-                let again = in_service(&eligible, &turned, &indirect, LEAST);
+                let again = in_service(&eligible, &turned, &probed(&indirect), LEAST);
                 assert_eq!(said.kept, again.kept, "arrival makes no difference: {digits:?}");
+                assert!(judge_all(&eligible, &orders) == judge_all(&eligible, &turned));
                 // What is ignored was needed: without it too little would stay.
                 for (at, order) in orders.iter().enumerate() {
                     let place = eligible.iter().position(|(site, _)| Some(*site) == order.site);
@@ -265,12 +273,38 @@ mod tests {
         assert_eq!(cases, (0..=6).map(|count| 9u32.pow(count)).sum::<u32>());
     }
 
+    /// The names of the orders that stand.
+    fn judge_all(all: &[(SiteId, CostRate)], orders: &[Order]) -> BTreeSet<OrderId> {
+        let sites = all.iter().map(|(_, carries)| *carries).collect();
+        let service = Service { sites, ..Service::default() };
+        let judged = judge(orders.to_vec(), &service, Mutants::NONE);
+        assert_eq!(judged.stand.len() + judged.ignored.len(), orders.len());
+        judged.stand.iter().map(|order| order.id).collect()
+    }
+
+    #[test]
+    fn of_two_drains_of_three_equal_sites_the_newer_is_ignored_and_other_orders_stand() {
+        let cap = Order { verb: Verb::Cap(10), ..order(2, 3) };
+        let all = sites(&[10, 10, 10, 0]);
+        let stand = judge_all(&all, &[order(1, 2), order(0, 1), cap, order(3, 4)]);
+        let seqs: Vec<u32> = stand.iter().map(|id| id.seq).collect();
+        assert_eq!(seqs, [1, 3, 4], "a site that carries nothing by plan does not count");
+    }
+
+    #[test]
+    fn a_site_that_says_it_takes_no_work_counts_as_gone_whatever_was_heard() {
+        let all = sites(&[10, 10, 10]);
+        let closed = Evidence { closed: &[SiteId(0)], ..Evidence::default() };
+        let said = in_service(&all, &[order(1, 1)], &closed, LEAST);
+        assert_eq!((said.kept, said.ignored), (0b110, 1));
+    }
+
     #[test]
     fn the_newest_order_of_the_lowest_authority_is_ignored_first() {
         let eligible = sites(&[10, 10, 10]);
         let high = Order { authority: 9, ..order(2, 7) };
         let orders = [order(0, 2), order(1, 1), high];
-        let said = in_service(&eligible, &orders, &[], LEAST);
+        let said = in_service(&eligible, &orders, &Evidence::default(), LEAST);
         assert_eq!((said.kept, said.ignored), (0b011, 0b011));
         assert!(said.keeps(0) && said.keeps(64) && !said.keeps(2));
     }
@@ -279,43 +313,13 @@ mod tests {
     fn orders_win_over_indirect_evidence_and_the_oldest_of_that_over_newer() {
         let eligible = sites(&[10, 10, 10, 10]);
         let indirect = [SiteId(1), SiteId(2), SiteId(3)];
-        let said = in_service(&eligible, &[order(0, 1)], &indirect, LEAST);
+        let said = in_service(&eligible, &[order(0, 1)], &probed(&indirect), LEAST);
         assert_eq!((said.kept, said.spared), (0b1100, 0b110));
     }
 
     #[test]
     fn a_sole_site_stays_whatever_is_ordered() {
-        let said = in_service(&sites(&[10]), &[order(0, 1)], &[SiteId(0)], LEAST);
+        let said = in_service(&sites(&[10]), &[order(0, 1)], &probed(&[SiteId(0)]), LEAST);
         assert_eq!((said.kept, said.ignored, said.spared), (1, 1, 1));
-    }
-
-    #[test]
-    fn probes_that_fail_at_more_sites_than_they_may_remove_are_not_believed() {
-        let all = sites(&[10, 10, 10]);
-        assert!(is_believable(&all, &[SiteId(1)]));
-        assert!(!is_believable(&all, &[SiteId(1), SiteId(2)]));
-        assert!(is_believable(&sites(&[90, 10]), &[SiteId(0)]), "one site, however large");
-        assert!(is_believable(&sites(&[10; 12]), &[SiteId(0), SiteId(1), SiteId(2), SiteId(3)]));
-    }
-
-    /// AWS, 19 October 2025: checks flapped on half-configured nodes.
-    #[test]
-    fn s05_lying_probes_remove_a_third_or_one_site_within_ten_minutes() {
-        let all = sites(&[10; 12]);
-        let (mut budget, mut removed) = (Indirect::default(), Vec::new());
-        for second in 0..599 {
-            let (now, site) = (Time::ZERO + Duration::from_secs(second), second % 8);
-            let site = SiteId(site as u16);
-            if budget.may_remove(now, site, &all, Mutants::NONE) && !removed.contains(&site) {
-                removed.push(site);
-            }
-        }
-        assert_eq!(removed.len(), 4, "33 % of 12 sites");
-        let large = sites(&[90, 10]);
-        let mut budget = Indirect::default();
-        assert!(budget.may_remove(Time::ZERO, SiteId(0), &large, Mutants::NONE));
-        assert!(!budget.may_remove(Time::ZERO, SiteId(1), &large, Mutants::NONE));
-        let later = Time::ZERO + INDIRECT_WITHIN;
-        assert!(budget.may_remove(later, SiteId(1), &large, Mutants::NONE));
     }
 }
