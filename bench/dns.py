@@ -212,6 +212,16 @@ def ask(server, mode, questions, options):
     }
 
 
+def latency(server, questions, options):
+    """Median and 99th percentile in microseconds at a rate that is far from the most."""
+    command = ["taskset", "-c", options.clients, "dnsperf", "-s", "127.0.0.1", "-p", str(server.port)]
+    command += ["-d", str(questions), "-l", str(options.seconds), "-Q", str(options.rate), "-v"]
+    out = subprocess.run(command, capture_output=True, text=True).stdout
+    took = sorted(float(each) for each in re.findall(r"^> \S+ \S+ \S+ ([\d.]+)$", out, re.M))
+    at = lambda share: round(took[int(len(took) * share)] * 1e6) if took else None
+    return {"server": server.name, "rate": options.rate, "p50_us": at(0.5), "p99_us": at(0.99)}
+
+
 def measure(servers, questions, options):
     results = {}
     for number in range(options.rounds + 1):
@@ -254,6 +264,7 @@ def main():
     parser.add_argument("--threads", type=int, default=max(1, min(6, len(cpus) - 1)))
     parser.add_argument("--sockets", type=int, default=12)
     parser.add_argument("--outstanding", type=int, default=600)
+    parser.add_argument("--rate", type=int, default=10000, help="questions a second for latencies")
     parser.add_argument("--rivals", default="gdnsd,gdnsd static,knot")
     options = parser.parse_args()
     options.clients = ",".join(map(str, cpus[1:] or cpus))
@@ -270,17 +281,20 @@ def main():
             for name in ["mainstay", *rivals]:
                 servers.append(Server(name, folder, cpus[0]))
             rows = summary(measure(servers, folder / "questions", options))
+            waits = [latency(server, folder / "questions", options) for server in servers]
         finally:
             for server in servers:
                 server.stop()
     if options.json:
-        print(json.dumps({"rows": rows}))
+        print(json.dumps({"rows": rows, "latencies": waits}))
         return
     print(f"{'':8}{'server':14}{'answers/s/core':>15}{'answers/s':>11}{'busy':>6}{'lost':>9}"
           f"{'Mainstay to it, per core':>26}")
     for r in rows:
         print(f"{r['mode']:8}{r['server']:14}{r['per_core']:>15}{r['qps']:>11}{r['busy']:>6}"
               f"{r['lost']:>9}{r['mainstay_to_it']:>26}")
+    for w in waits:
+        print(f"{w['server']:14} at {w['rate']} questions/s: p50 {w['p50_us']} us, p99 {w['p99_us']} us")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ fn ask(tool: &str, server: SocketAddr, words: &str) -> String {
         .unwrap_or_else(|error| {
             panic!("{tool}: {error}; install the Debian packages bind9-dnsutils, knot-dnsutils")
         });
-    String::from_utf8_lossy(&out.stdout).into_owned()
+    // Errors are among what is said.
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
 }
 
 #[track_caller]
