@@ -4,7 +4,7 @@
 Needs dnsperf and at least one of gdnsd, knotd and nsd (Debian packages dnsperf, gdnsd, knot, nsd)
 and a release build:
 
-    cargo build --release && python3 bench/dns.py [--rounds 5] [--seconds 4] [--json]
+    cargo build --release && python3 bench/dns.py [--rounds 9] [--seconds 2] [--json]
 
 Every server serves the same zones on loopback, with one thread for datagrams, on one processor;
 dnsperf asks from the others, the same questions of all, as many as it gets answered. Each round
@@ -13,8 +13,9 @@ processor time that the server itself took (from /proc), so that it holds whethe
 generator is the slower one.
 
 gdnsd runs twice: with answers by region as its geoip plugin makes them, which is what Mainstay
-does, and with plain zone files. Knot and NSD run with plain zone files. Of the questions, 45 % are
-A, 45 % AAAA, 10 % names that do not exist; `subnet` adds EDNS with a client's network.
+does, and with plain zone files. Knot runs with plain zone files; so does NSD if `--rivals` names
+it. Of the questions, 45 % are A, 45 % AAAA, 10 % names that do not exist; `subnet` adds EDNS with
+a client's network.
 """
 
 import argparse
@@ -190,7 +191,8 @@ def write_questions(path):
 def ask(server, mode, questions, options):
     command = ["taskset", "-c", options.clients, "dnsperf", "-s", "127.0.0.1", "-p", str(server.port)]
     command += ["-d", str(questions), "-l", str(options.seconds), "-c", str(options.sockets)]
-    command += ["-T", str(options.threads), "-q", str(options.outstanding), *MODES[mode]]
+    command += ["-T", str(options.threads), "-q", str(options.outstanding), "-t", "1"]
+    command += MODES[mode]
     before = server.cpu_seconds()
     out = subprocess.run(command, capture_output=True, text=True).stdout
     used = server.cpu_seconds() - before
@@ -210,11 +212,23 @@ def ask(server, mode, questions, options):
     }
 
 
+def latency(server, questions, options):
+    """Median and 99th percentile in microseconds at a rate that is far from the most."""
+    command = ["taskset", "-c", options.clients, "dnsperf", "-s", "127.0.0.1", "-p", str(server.port)]
+    command += ["-d", str(questions), "-l", str(options.seconds), "-Q", str(options.rate), "-v"]
+    out = subprocess.run(command, capture_output=True, text=True).stdout
+    took = sorted(float(each) for each in re.findall(r"^> \S+ \S+ \S+ ([\d.]+)$", out, re.M))
+    at = lambda share: round(took[int(len(took) * share)] * 1e6) if took else None
+    return {"server": server.name, "rate": options.rate, "p50_us": at(0.5), "p99_us": at(0.99)}
+
+
 def measure(servers, questions, options):
     results = {}
     for number in range(options.rounds + 1):
         for mode in MODES:
-            for server in servers:
+            # Another one begins each time, so that no place in the row is anybody's.
+            first = number % len(servers)
+            for server in servers[first:] + servers[:first]:
                 got = ask(server, mode, questions, options)
                 if number > 0:  # the first round warms up
                     results.setdefault((mode, server.name), []).append(got)
@@ -244,13 +258,14 @@ def summary(results):
 def main():
     cpus = sorted(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--threads", type=int, default=max(1, min(6, len(cpus) - 1)))
     parser.add_argument("--sockets", type=int, default=12)
     parser.add_argument("--outstanding", type=int, default=600)
-    parser.add_argument("--rivals", default="gdnsd,gdnsd static,knot,nsd")
+    parser.add_argument("--rate", type=int, default=10000, help="questions a second for latencies")
+    parser.add_argument("--rivals", default="gdnsd,gdnsd static,knot")
     options = parser.parse_args()
     options.clients = ",".join(map(str, cpus[1:] or cpus))
     programs = {"knot": "knotd"}
@@ -266,17 +281,20 @@ def main():
             for name in ["mainstay", *rivals]:
                 servers.append(Server(name, folder, cpus[0]))
             rows = summary(measure(servers, folder / "questions", options))
+            waits = [latency(server, folder / "questions", options) for server in servers]
         finally:
             for server in servers:
                 server.stop()
     if options.json:
-        print(json.dumps({"rows": rows}))
+        print(json.dumps({"rows": rows, "latencies": waits}))
         return
     print(f"{'':8}{'server':14}{'answers/s/core':>15}{'answers/s':>11}{'busy':>6}{'lost':>9}"
           f"{'Mainstay to it, per core':>26}")
     for r in rows:
         print(f"{r['mode']:8}{r['server']:14}{r['per_core']:>15}{r['qps']:>11}{r['busy']:>6}"
               f"{r['lost']:>9}{r['mainstay_to_it']:>26}")
+    for w in waits:
+        print(f"{w['server']:14} at {w['rate']} questions/s: p50 {w['p50_us']} us, p99 {w['p99_us']} us")
 
 
 if __name__ == "__main__":

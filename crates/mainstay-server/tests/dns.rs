@@ -144,10 +144,10 @@ fn reload(number: u64) -> Settings {
         settings.targets.rotate_left(1);
     }
     settings.targets.truncate(1 + (number % 4) as usize);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         settings.table = Default::default();
     }
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         settings.tenants.clear();
     }
     settings
@@ -188,7 +188,7 @@ async fn sixty_reloads_under_load_and_never_an_empty_answer() {
         let weight = |at: u16| (GatewayId(at), (number * u64::from(at) % 7) as u32);
         let set: Vec<_> = (0..4).map(weight).collect();
         // Now and then the decision before is carried late, or says nothing.
-        publisher.publish(number, if number % 4 == 0 { &[] } else { &set });
+        publisher.publish(number, if number.is_multiple_of(4) { &[] } else { &set });
         publisher.publish(number / 2, &set[..1]);
     }
     done.store(true, Ordering::Relaxed);

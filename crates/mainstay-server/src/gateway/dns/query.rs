@@ -51,6 +51,7 @@ pub enum Code {
 }
 
 /// What the bytes are.
+#[expect(clippy::large_enum_variant, reason = "a box would allocate for every question")]
 #[derive(Debug)]
 pub enum Read<'p> {
     /// Nothing to reply to.

@@ -177,11 +177,14 @@ fn what_is_not_ours_or_not_for_us_to_do_is_refused() {
     }
 }
 
+/// What is done to a packet.
+type Change<'c> = &'c dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn hostile_packets_get_silence_or_a_bare_header() {
     let zones = zones();
     let good = ask("api.example.com", A).packet();
-    let became = |change: &dyn Fn(&mut Vec<u8>)| {
+    let became = |change: Change<'_>| {
         let mut packet = good.clone();
         change(&mut packet);
         let asker = Asker { address: [10, 0, 0, 1].into(), is_stream: false, turn: 0 };
@@ -198,7 +201,7 @@ fn hostile_packets_get_silence_or_a_bare_header() {
         let not_done = (Became::Refused, Some(4), 12);
         assert_eq!(became(&|p| p[2] = opcode << 3), not_done, "operation {opcode}");
     }
-    let malformed_ones: [&dyn Fn(&mut Vec<u8>); 14] = [
+    let malformed_ones: [Change<'_>; 14] = [
         &|p| p[5] = 0,
         &|p| p[5] = 2,
         &|p| p[4] = 255,
