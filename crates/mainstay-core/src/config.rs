@@ -163,6 +163,7 @@ impl SiteConfig {
             overcommit: SiteConfig::OVERCOMMIT,
             slack: SiteConfig::SLACK,
             standby: SiteConfig::STANDBY,
+            service: config.fleet.service.clone(),
         }
     }
 }

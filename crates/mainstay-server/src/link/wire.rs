@@ -23,7 +23,7 @@ const REASON_MAX: usize = 160;
 /// Longest author and reason of a generation.
 const WORDS_MAX: usize = 1024;
 /// Orders in a set; core keeps as many.
-const ORDERS_MAX: usize = mainstay_core::policy::order::ORDERS_MAX;
+const ORDERS_MAX: usize = mainstay_core::orders::ORDERS_MAX;
 /// Most names of one sort: positions are 16 bits wide.
 const NAMES_MAX: usize = u16::MAX as usize;
 /// In hundredths and in thousandths, the whole.

@@ -53,6 +53,7 @@ fn config() -> SiteConfig {
         overcommit: 5,
         slack: 25,
         standby: 10,
+        service: Default::default(),
     }
 }
 

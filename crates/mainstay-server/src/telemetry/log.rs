@@ -152,6 +152,12 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
         SiteFact::Offered { from, to } => {
             tracing::info!(fact = "offered", ?from, ?to, "an order changed what is taken");
         }
+        SiteFact::OrderIgnored { id } => tracing::warn!(
+            fact = "order_ignored",
+            author = id.author,
+            seq = id.seq,
+            "ignored here: too little would stay in service"
+        ),
         SiteFact::Refused { work, reason, .. } | SiteFact::HandedBack { work, reason, .. } => {
             let request = format_request(work.attempt.request);
             tracing::debug!(fact = "refused", request, ?reason, "not taken in");

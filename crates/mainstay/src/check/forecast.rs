@@ -14,7 +14,9 @@ use mainstay_core::names::TargetId;
 use mainstay_sim::bench::{ANSWER_SECONDS, site, tiers};
 use mainstay_sim::fleet::PolicyKind;
 use mainstay_sim::scenario::read::{File, With};
-use mainstay_sim::scenario::{Bench, BenchTier, Fault, FaultKind, Loss as How, Scenario, Which};
+use mainstay_sim::scenario::{
+    Bench, BenchTier, COLD, Fault, FaultKind, Loss as How, Scenario, Which,
+};
 use mainstay_sim::sweep::{self, Done, Job};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -112,7 +114,7 @@ pub fn play(
         .take(RUNS_MAX)
         .collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let done = sweep::run_all(&jobs, threads, &|done| progress(done, jobs.len()));
+    let done = sweep::run_all(&jobs, threads, &|done, _| progress(done, jobs.len()));
     let level =
         stages.iter().map(|stage| stage.as_ref().map_or(0.0, |stage| stage.level)).collect();
     let mut forecast = Forecast { cells: Vec::new(), level, runs: jobs.len(), tiers };
@@ -295,7 +297,7 @@ impl Stage {
         story.faults.push(Fault {
             at: LOST_AT,
             until: Some(LOST_AT + LOST_FOR),
-            kind: FaultKind::SiteDown { sites, how: How::Refuse, cold: true },
+            kind: FaultKind::SiteDown { sites, how: How::Refuse, cold: Some(COLD) },
             line: 0,
         });
         Some(story)
