@@ -131,6 +131,14 @@ pub struct Refuse {
     pub cut: bool,
 }
 
+impl Refuse {
+    /// An attempt that came to the wrong site: whoever sent it knows a better one.
+    pub fn not_mine(attempt: AttemptId) -> Refuse {
+        let retry_after = Duration::from_secs(1);
+        Refuse { attempt, reason: Reason::NotMine, retry_after, cut: false }
+    }
+}
+
 /// Why a site does not take an attempt in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {

@@ -20,17 +20,13 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use mainstay_core::cost::{CostRate, Price};
 use mainstay_core::gateway::refusal::Refusal;
-use mainstay_core::message::{Open, Reason, Refuse};
+use mainstay_core::message::{Open, Refuse};
 use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, Work, WorkerId};
 use mainstay_core::site::{Event, WorkerState};
 use relay::Relay;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
-
-/// What an attempt that never reached the machine is told to wait.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// A worker of the site.
 pub struct Worker {
@@ -148,8 +144,7 @@ fn wrong(what: &str) -> Response<ResponseBody> {
 }
 
 fn not_mine(attempt: AttemptId, what: &str) -> Response<ResponseBody> {
-    let refuse = Refuse { attempt, reason: Reason::NotMine, retry_after: AGAIN, cut: false };
-    refused(&refuse, 421, what)
+    refused(&Refuse::not_mine(attempt), 421, what)
 }
 
 /// The response to an attempt that was not taken in.

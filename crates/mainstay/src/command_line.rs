@@ -185,6 +185,11 @@ pub struct Simulate {
     pub load: f64,
 }
 
+/// As many processes of a kind as a key can name.
+fn few() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(1..=9)
+}
+
 /// Options of `mainstay demo`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -194,16 +199,16 @@ Examples:
                                               the same outage, predicted and real, side by side
 
 Every process listens on loopback only, and ends with the demo.
-Exit codes: 0 all good, or refused with a date; 1 some requests failed; 2 a mistake in the script.")]
+Exit codes: 0 all good, or refused with a date; 1 some requests failed; 2 the script is wrong.")]
 pub struct Demo {
     /// A scenario whose faults are done to the processes, instead of keys
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
     /// Sites, each with the embedded engine
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = few())]
     pub sites: u8,
     /// Gateways
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = few())]
     pub gateways: u8,
     /// Requests a second
     #[arg(long, value_name = "N", default_value_t = 4.0)]

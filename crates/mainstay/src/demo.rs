@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// A machine that is busy starts five processes within this time.
 const START: Duration = Duration::from_secs(60);
+/// The load goes on for so long after the last step of a script.
+const AFTER: Duration = Duration::from_secs(30);
 /// Tiers and their parts of all requests, as on the standard bench.
 const TIERS: [(&str, f64); 3] = [("enterprise", 10.0), ("pro", 30.0), ("free", 60.0)];
 
@@ -67,8 +69,11 @@ impl Story {
             return Ok(Story { steps: Vec::new(), scenario: None, lasts });
         };
         let bench = predict::bench(options);
-        let (scenario, steps) = script::read(path, &bench)?;
-        let lasts = lasts.or(Some(scenario.duration));
+        let (mut scenario, steps) = script::read(path, &bench)?;
+        // As much as is really asked, whatever the file says.
+        scenario.load.level = options.rate / bench.capacity();
+        let last = steps.last().map_or(Duration::ZERO, |step| step.at);
+        let lasts = lasts.or(Some(last + AFTER));
         Ok(Story { steps, scenario: Some(scenario), lasts })
     }
 }
@@ -154,7 +159,8 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
 }
 
 fn tell(options: &Demo, story: &Story, outcome: &Outcome) {
-    let predicted = story.scenario.as_ref().map(predict::predict);
+    let lasts = story.lasts.unwrap_or_default();
+    let predicted = story.scenario.as_ref().map(|scenario| predict::predict(scenario, lasts));
     if options.json {
         let json = serde_json::json!({
             "measured": outcome.json(),

@@ -16,7 +16,10 @@ pub fn view(drive: &Drive) -> Value {
     let facts: Vec<Value> = telemetry
         .recent()
         .into_iter()
-        .map(|(at, kind, text)| json!({ "age_s": now.since(at).as_secs_f64(), "fact": kind, "text": text }))
+        .map(|(at, kind, text)| {
+            let age = now.since(at).as_secs_f64();
+            json!({ "age_s": age, "fact": kind, "text": text })
+        })
         .collect();
     let View { targets, demand, open, waiting, orders, in_doubt } = view;
     let demand: Vec<Value> = demand

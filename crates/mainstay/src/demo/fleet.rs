@@ -289,10 +289,11 @@ impl Fleet {
             let _ = writeln!(text, "  {what:<8} {:<6} http://{}", node.name, node.api);
         }
         if let (Some((tier, key)), Some(url)) = (self.keys.first(), self.addresses().first()) {
+            let body = r#"{"model":"chat","messages":[{"role":"user","content":"hi"}]}"#;
             let _ = write!(
                 text,
-                "try it ({tier}): curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\\n  \
-                 -d '{{\"model\":\"chat\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'\n"
+                "try it ({tier}):\n  curl {url}/v1/chat/completions \\\n    \
+                 -H 'authorization: Bearer {key}' \\\n    -d '{body}'\n"
             );
         }
         text

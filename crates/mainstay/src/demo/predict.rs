@@ -5,7 +5,6 @@ use crate::command_line::Demo;
 use crate::load::tally::{Outcome, Second};
 use mainstay_sim::bench::{site, tiers};
 use mainstay_sim::fleet::{PolicyKind, play};
-use mainstay_sim::outcome::Run;
 use mainstay_sim::scenario::Bench;
 use mainstay_sim::scenario::Scenario;
 use serde_json::{Value, json};
@@ -45,34 +44,63 @@ pub fn bench(options: &Demo) -> Bench {
 
 /// What the simulator says.
 pub struct Prediction {
-    runs: Vec<Run>,
+    /// Names of the tiers.
+    tiers: Vec<String>,
+    /// By tier over all seeds: offered, good.
+    counts: Vec<[f64; 2]>,
+    /// Of each seed; `None` where goodput never came back.
+    recoveries: Vec<Option<f64>>,
 }
 
-/// Plays `scenario`.
-pub fn predict(scenario: &Scenario) -> Prediction {
-    let run = |seed| play(scenario, seed, PolicyKind::Mainstay).run;
-    Prediction { runs: (1..=SEEDS).map(run).collect() }
+/// Plays `scenario`, and counts what is offered within `lasts`.
+pub fn predict(scenario: &Scenario, lasts: Duration) -> Prediction {
+    let mut told = Prediction { tiers: Vec::new(), counts: Vec::new(), recoveries: Vec::new() };
+    for seed in 1..=SEEDS {
+        let timeline = play(scenario, seed, PolicyKind::Mainstay).timeline;
+        told.counts.resize(timeline.tiers.len(), [0.0; 2]);
+        let within = timeline.seconds.iter().take(lasts.as_secs() as usize);
+        let mut seconds = Vec::new();
+        for second in within {
+            let mut sum = Second::default();
+            for (tier, [offered, good]) in second.tiers.iter().zip(&mut told.counts) {
+                *offered += f64::from(tier.offered);
+                *good += f64::from(tier.good);
+                sum.offered += tier.offered;
+                sum.good += tier.good;
+            }
+            seconds.push(sum);
+        }
+        told.recoveries.push(recovery(&seconds, over(scenario)));
+        told.tiers = timeline.tiers;
+    }
+    told
+}
+
+/// When the last fault is over.
+fn over(scenario: &Scenario) -> Duration {
+    let ends = scenario.faults.iter().map(|fault| fault.until.unwrap_or(fault.at));
+    ends.max().unwrap_or_default()
 }
 
 impl Prediction {
-    /// Goodput of a tier, as the mean over all seeds.
+    /// Share of a tier's requests that are answered well.
     fn goodput(&self, tier: &str) -> Option<f64> {
-        let all = self.runs.iter().filter_map(|run| Some(run.by_tier.get(tier)?.goodput_ratio));
-        let (sum, count) = all.fold((0.0, 0), |(sum, count), one| (sum + one, count + 1));
-        (count > 0).then(|| sum / f64::from(count))
+        let at = self.tiers.iter().position(|name| name == tier)?;
+        let [offered, good] = self.counts[at];
+        (offered > 0.0).then(|| good / offered)
     }
 
+    /// The middle one; never counts as the longest.
     fn recovery(&self) -> Option<f64> {
-        let mut all: Vec<f64> = self.runs.iter().filter_map(|run| run.recovery_s).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+        let mut all = self.recoveries.clone();
+        all.sort_by(|a, b| a.unwrap_or(f64::INFINITY).total_cmp(&b.unwrap_or(f64::INFINITY)));
+        all.get(all.len() / 2).copied().flatten()
     }
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let tiers = self.runs.first().into_iter().flat_map(|run| run.by_tier.keys());
         let tiers: serde_json::Map<String, Value> =
-            tiers.map(|tier| (tier.clone(), json!(self.goodput(tier)))).collect();
+            self.tiers.iter().map(|tier| (tier.clone(), json!(self.goodput(tier)))).collect();
         json!({ "goodput_ratio": tiers, "recovery_s": self.recovery(), "seeds": SEEDS })
     }
 
@@ -95,8 +123,7 @@ impl Prediction {
                 share(real)
             );
         }
-        let over = scenario.faults.iter().map(|fault| fault.until.unwrap_or(fault.at)).max();
-        let real = recovery(&measured.seconds, over.unwrap_or_default());
+        let real = recovery(&measured.seconds, over(scenario));
         let _ = writeln!(
             text,
             "{:<22} {:>10} {:>10}",
