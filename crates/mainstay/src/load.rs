@@ -100,5 +100,6 @@ pub async fn run(plan: Plan, progress: bool) -> Result<Outcome, String> {
         eprint!("\r\x1b[K");
     }
     door.close().await;
-    Ok(tally.outcome(began.elapsed(), is_late.then_some(users.len()).unwrap_or(0)))
+    let unfinished = if is_late { users.len() } else { 0 };
+    Ok(tally.outcome(began.elapsed(), unfinished))
 }

@@ -5,7 +5,7 @@
 //! bytes, whenever that changes, and each query only finds and copies them. Every name is a zone
 //! of its own, so that one delegation is all that its parent needs.
 //!
-//! Why the wire is read by hand and no DNS library serves: docs/decisions/0021.
+//! Why the wire is read by hand and no DNS library serves: docs/decisions/0017.
 
 pub mod answer;
 mod block;

@@ -232,7 +232,7 @@ impl User {
         let mut last = started;
         times.gap_max = Duration::ZERO;
         loop {
-            while let Some(event) = reader.next() {
+            for event in reader.by_ref() {
                 match seen.take(event) {
                     Took::Token => {
                         let now = Instant::now();
