@@ -3,7 +3,7 @@
 //! The file a person writes is turned into this by the binary, which checks it and names line and
 //! key of what is wrong. Here everything is present, resolved and within bounds.
 
-use crate::cost::{CostRate, CostUnits};
+use crate::cost::{CostRate, CostUnits, Price};
 use crate::in_service::Least;
 use crate::lease::Terms;
 use crate::mutant::Mutants;
@@ -48,6 +48,8 @@ pub struct Fleet {
     pub digest: (Duration, u8),
     /// What stays in service.
     pub service: Service,
+    /// What work is taken to cost.
+    pub price: Price,
 }
 
 impl Default for Fleet {
@@ -60,6 +62,7 @@ impl Default for Fleet {
             report: Duration::from_millis(500),
             digest: (Duration::from_secs(1), 3),
             service: Service::default(),
+            price: Price::default(),
         }
     }
 }
@@ -119,6 +122,50 @@ pub struct SiteConfig {
     pub slack: u8,
     /// Standby, in hundredths of a gateway's whole demand.
     pub standby: u8,
+}
+
+impl SiteConfig {
+    /// Largest share of capacity, in hundredths, by which grants exceed it, by which a gateway's
+    /// credit exceeds its demand, and that stands by.
+    const OVERCOMMIT: u8 = 5;
+    const SLACK: u8 = 25;
+    const STANDBY: u8 = 10;
+    /// First tokens later than this break the promise of any tier.
+    const PROMISE: Duration = Duration::from_secs(5);
+    /// How long an attempt may wait for its first token: of tiers that were promised much, of those
+    /// with a floor, and of those that fill what others leave.
+    const PATIENCE: [Duration; 3] =
+        [Duration::from_secs(60), Duration::from_secs(5), Duration::from_secs(3600)];
+    /// From this floor on much was promised.
+    const PROMISED: f64 = 0.2;
+
+    /// What the controller of `site` decides by, where `config` is in force.
+    pub fn of(config: &Config, site: SiteId) -> SiteConfig {
+        let here = config.targets.iter().enumerate().filter(|(_, target)| target.site == site);
+        let pool = |(at, target): (usize, &Target)| Pool {
+            target: TargetId(u16::try_from(at).unwrap_or(u16::MAX)),
+            labels: target.labels,
+            median: config.fleet.price.predicted(0, None),
+            promise: SiteConfig::PROMISE,
+        };
+        let patience = |tier: &Tier| match tier.floor {
+            floor if floor >= SiteConfig::PROMISED => SiteConfig::PATIENCE[0],
+            floor if floor > 0.0 => SiteConfig::PATIENCE[1],
+            _ => SiteConfig::PATIENCE[2],
+        };
+        SiteConfig {
+            site,
+            pools: here.map(pool).collect(),
+            tiers: config.tiers.clone(),
+            patience: config.tiers.iter().map(patience).collect(),
+            gateways: config.fleet.gateways,
+            credit: config.fleet.credit,
+            overcommit: SiteConfig::OVERCOMMIT,
+            slack: SiteConfig::SLACK,
+            standby: SiteConfig::STANDBY,
+            service: config.fleet.service.clone(),
+        }
+    }
 }
 
 /// One model at a site, with workers of its own.

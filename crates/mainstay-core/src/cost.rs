@@ -18,6 +18,39 @@ pub struct CostUnits(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CostRate(pub u64);
 
+/// What tokens cost: the work of a request, before a worker has told what it really was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// A token of the prompt that no cache holds.
+    pub prompt: CostUnits,
+    /// A token of the answer.
+    pub output: CostUnits,
+    /// Tokens of an answer whose length nobody limits, at their 90th percentile.
+    pub output_usual: u32,
+}
+
+impl Default for Price {
+    /// An answer's token is ten of its prompt's, as it is on most hardware; a hundred of them are
+    /// one unit. Nine of ten answers are below a thousand tokens.
+    fn default() -> Price {
+        Price { prompt: CostUnits(1), output: CostUnits(10), output_usual: 1000 }
+    }
+}
+
+impl Price {
+    /// What so many tokens come to.
+    pub fn of(&self, prompt: u64, output: u64) -> CostUnits {
+        let prompt = self.prompt.0.saturating_mul(prompt);
+        CostUnits(prompt.saturating_add(self.output.0.saturating_mul(output)))
+    }
+
+    /// What a request is predicted to cost that has this prompt and this limit.
+    pub fn predicted(&self, prompt: u32, limit: Option<u32>) -> CostUnits {
+        let output = limit.unwrap_or(u32::MAX).min(self.output_usual);
+        self.of(prompt.into(), output.into())
+    }
+}
+
 impl CostUnits {
     /// No work.
     pub const ZERO: CostUnits = CostUnits(0);

@@ -32,6 +32,7 @@ pub mod retry_budget;
 mod shed;
 mod spill;
 mod steps;
+pub mod view;
 pub mod watch;
 
 use crate::config::Config;

@@ -12,6 +12,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+/// A site of ours says so often that it is at work on an attempt.
+pub const BEAT: Duration = Duration::from_millis(500);
 /// Tiers that a policy may have.
 pub const TIERS_MAX: usize = 8;
 
@@ -127,6 +129,14 @@ pub struct Refuse {
     pub retry_after: Duration,
     /// Whether the gateway holds more credit than the site can now honour: it must lower it.
     pub cut: bool,
+}
+
+impl Refuse {
+    /// An attempt that came to the wrong site: whoever sent it knows a better one.
+    pub fn not_mine(attempt: AttemptId) -> Refuse {
+        let retry_after = Duration::from_secs(1);
+        Refuse { attempt, reason: Reason::NotMine, retry_after, cut: false }
+    }
 }
 
 /// Why a site does not take an attempt in.

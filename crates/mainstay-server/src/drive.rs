@@ -4,17 +4,20 @@
 //! The machine is quick and never waits, so it stands behind a plain lock that no task holds
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
+use crate::gateway::dns::publish::{Publisher, Set};
+use crate::link::{Link, Message, NodeName};
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
 use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
-use mainstay_core::names::RequestId;
+use mainstay_core::message::{Digest, Report};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +54,31 @@ impl Default for Clock {
     }
 }
 
+/// Calls `tick` at each moment that `next` names, until `shutdown`. What makes the next moment
+/// sooner wakes it.
+pub async fn at_deadlines(
+    (clock, wake): (Clock, &Notify),
+    next: impl Fn() -> Option<Time>,
+    tick: impl Fn(),
+    shutdown: CancellationToken,
+) {
+    loop {
+        let next = next();
+        let sleep = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(clock.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = wake.notified() => {}
+            () = sleep => tick(),
+        }
+    }
+}
+
 /// See `Clock::new`.
 const CLOCK_START: Duration = Duration::from_secs(86_400);
 
@@ -59,6 +87,8 @@ const CLOCK_START: Duration = Duration::from_secs(86_400);
 pub enum Command {
     /// Open an attempt.
     Start(Start),
+    /// Give this attempt up: its site is to do nothing more for us.
+    GiveUp(AttemptId),
     /// End.
     Close(Close),
 }
@@ -69,6 +99,41 @@ pub struct Drive {
     shared: Mutex<Shared>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
+    /// Who answers names, if anybody does.
+    names: OnceLock<Arc<Publisher>>,
+    /// The other nodes, if there are any.
+    others: OnceLock<Others>,
+}
+
+/// The other nodes, by the positions that the machine knows them by.
+pub struct Others {
+    /// How they are reached.
+    pub link: Link,
+    /// The gateways.
+    pub gateways: Vec<NodeName>,
+    /// Who controls which site of ours.
+    pub sites: BTreeMap<u16, NodeName>,
+}
+
+impl Others {
+    /// Nothing waits for a node that is not there: the machine says all of it again.
+    fn send(&self, letter: Letter) {
+        let (to, message) = match letter {
+            Letter::Site(site, report) => (self.sites.get(&site.0), Message::Report(report)),
+            Letter::Gateway(to, digest) => {
+                (self.gateways.get(usize::from(to.0)), Message::Digest(digest))
+            }
+        };
+        if let Some(to) = to {
+            self.link.send(to, message);
+        }
+    }
+}
+
+/// What the machine says to another node.
+enum Letter {
+    Site(SiteId, Report),
+    Gateway(GatewayId, Digest),
 }
 
 struct Shared {
@@ -77,6 +142,17 @@ struct Shared {
     ids: Rng,
     /// What the timer sleeps until.
     alarm: Option<Time>,
+    /// Sets that names were to be answered with so far.
+    sets: u64,
+}
+
+/// What the machine said that is carried on without its lock.
+#[derive(Default)]
+struct Said {
+    facts: Vec<Fact>,
+    /// The newest set for names, and its number.
+    answers: Option<(u64, Set)>,
+    letters: Vec<Letter>,
 }
 
 impl Drive {
@@ -88,8 +164,24 @@ impl Drive {
             inboxes: HashMap::new(),
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
+            sets: 0,
         };
-        Drive { clock: Clock::new(), shared: Mutex::new(shared), wake: Notify::new(), telemetry }
+        let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
+        let (names, others) = Default::default();
+        Drive { clock, shared, wake, telemetry, names, others }
+    }
+
+    /// Names are answered by `names` from now on, which begins with the set it has.
+    pub fn answer_names(&self, names: Arc<Publisher>) {
+        self.lock().gateway.keep_answers(names.set());
+        // Said once, when the process starts.
+        let _ = self.names.set(names);
+    }
+
+    /// The machine reaches the other nodes by `others` from now on.
+    pub fn join(&self, others: Others) {
+        // Said once, when the process starts.
+        let _ = self.others.set(others);
     }
 
     /// The clock.
@@ -100,6 +192,11 @@ impl Drive {
     /// Where facts go.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    /// The same, to keep.
+    pub fn shared_telemetry(&self) -> Arc<Telemetry> {
+        self.telemetry.clone()
     }
 
     /// A name for a request that is about to arrive.
@@ -119,11 +216,11 @@ impl Drive {
     pub fn tell(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
-        let mut facts = Vec::new();
+        let mut said = Said::default();
         let mut shared = self.lock();
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
-            shared.carry(action, &mut facts);
+            shared.carry(action, &mut said);
         }
         let next = shared.gateway.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
@@ -131,8 +228,14 @@ impl Drive {
         if is_sooner {
             self.wake.notify_one();
         }
-        for fact in &facts {
+        for fact in &said.facts {
             self.telemetry.fact(now, fact);
+        }
+        if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
+            names.publish(number, &set);
+        }
+        if let Some(others) = self.others.get() {
+            said.letters.into_iter().for_each(|letter| others.send(letter));
         }
     }
 
@@ -143,26 +246,13 @@ impl Drive {
 
     /// Calls the machine at its deadlines until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
-        loop {
-            let next = {
-                let mut shared = self.lock();
-                let next = shared.gateway.deadline().map(|(at, _)| at);
-                shared.alarm = next;
-                next
-            };
-            let sleep = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(self.clock.instant(at)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                () = self.wake.notified() => {}
-                () = sleep => self.tell(Event::Tick),
-            }
-        }
+        let next = || {
+            let mut shared = self.lock();
+            shared.alarm = shared.gateway.deadline().map(|(at, _)| at);
+            shared.alarm
+        };
+        let tick = || self.tell(Event::Tick);
+        at_deadlines((self.clock, &self.wake), next, tick, shutdown).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -173,7 +263,7 @@ impl Drive {
 }
 
 impl Shared {
-    fn carry(&mut self, action: Action, facts: &mut Vec<Fact>) {
+    fn carry(&mut self, action: Action, said: &mut Said) {
         match action {
             Action::Start(start) => {
                 let request = start.attempt.request;
@@ -188,13 +278,20 @@ impl Shared {
                     let _ = inbox.try_send(Command::Close(close));
                 }
             }
-            Action::Fact(fact) => facts.push(fact),
-            // Said only where the configuration has sites of ours or peers.
-            Action::GiveUp { .. }
-            | Action::Report { .. }
-            | Action::Digest { .. }
-            | Action::Probe { .. }
-            | Action::Answers(_) => {}
+            Action::Fact(fact) => said.facts.push(fact),
+            Action::Answers(set) => {
+                // Numbered under the lock: whichever of two is carried late must not win.
+                self.sets += 1;
+                said.answers = Some((self.sets, set));
+            }
+            Action::GiveUp { attempt } => {
+                if let Some(inbox) = self.inboxes.get(&attempt.request) {
+                    let _ = inbox.try_send(Command::GiveUp(attempt));
+                }
+            }
+            Action::Report { site, report } => said.letters.push(Letter::Site(site, report)),
+            Action::Digest { to, digest } => said.letters.push(Letter::Gateway(to, digest)),
+            Action::Probe { .. } => {}
         }
     }
 }

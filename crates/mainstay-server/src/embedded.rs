@@ -46,7 +46,7 @@ impl Order {
 }
 
 /// What is to be answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
     /// A conversation: OpenAI's list of messages.
     Chat(Value),

@@ -13,7 +13,7 @@ mod tls;
 pub use body::{BodySender, Cut, Left, ResponseBody, channel, json};
 pub use bounds::{BodyError, read_body};
 pub use connection::Peer;
-pub use listener::{Arrivals, Counters, Front, serve};
+pub use listener::{Arrivals, Counters, Front, Known, serve};
 pub use tls::server_config;
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
 //! Acts: sockets, clocks, files and tasks around the machines of `mainstay-core`.
 
 pub mod admin;
+pub mod attempt;
+pub mod dialect;
 pub mod drive;
 pub mod embedded;
 pub mod error;
 pub mod gateway;
+pub mod handover;
 pub mod http;
+pub mod link;
 pub mod run;
 pub mod setup;
+pub mod site;
 pub mod tasks;
 pub mod telemetry;
+pub mod upstream;
 pub mod worker;
 
 pub use run::run;

@@ -4,21 +4,29 @@
 //! embedded engine and the operator's door exist once.
 
 mod door;
+mod home;
+mod nodes;
+mod view;
 
-use crate::admin::{Admin, Ready};
+use crate::admin::{Admin, Builder, Ready};
+use crate::attempt::roster::Roster;
+use crate::attempt::{Account, Site};
+use crate::dialect::Dialect;
 use crate::drive::Drive;
 use crate::embedded::Desk;
-use crate::gateway::attempt::{Account, Site};
-use crate::gateway::roster::Roster;
+use crate::gateway::dns::publish::Publisher;
+use crate::gateway::dns::sockets::Sockets;
+use crate::gateway::dns::{Counts, Dns};
 use crate::gateway::stream::Sites;
-use crate::gateway::upstream::{self, Origin, OriginOptions};
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
-use crate::setup::{Http2, Listeners, Provider, Setup, Upstream};
+use crate::setup::{Http2, Listeners, NodeSite, Provider, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
+use crate::upstream::{self, NodeOrigin, Origin, OriginOptions};
 use crate::worker::Worker;
 use door::{Door, House};
 use hyper::service::service_fn;
+use nodes::Nodes;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -46,6 +54,8 @@ pub async fn run(
     let _log = Log::start(level, setup.log.format)?;
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
+    let names = answer_names(&setup, &drive, listeners.dns)?;
+    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link)?;
     let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
@@ -63,7 +73,9 @@ pub async fn run(
         // The operator's door stays open until the last answer has gone.
         last.cancel();
     };
-    let admin = admin(&setup, &drive, telemetry, &house.draining);
+    let counts = names.as_ref().map(Dns::counts);
+    let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
+    let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin)).build();
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let ending = async {
         shutdown.await;
@@ -76,7 +88,29 @@ pub async fn run(
         let _ = tokio::time::timeout(CUT_TIME, worker.shutdown()).await;
     }
     timer.abort();
+    if let Some(names) = names {
+        names.stop();
+    }
+    if let Some(nodes) = nodes {
+        let _ = tokio::time::timeout(CUT_TIME, nodes.leave(setup.drain)).await;
+    }
     Ok(())
+}
+
+/// Answers names with gateways, if the operator gave any.
+fn answer_names(
+    setup: &Setup,
+    drive: &Drive,
+    sockets: Option<Sockets>,
+) -> Result<Option<Dns>, String> {
+    let (Some(settings), Some(sockets)) = (&setup.dns, sockets) else { return Ok(None) };
+    let (publisher, wrong) = Publisher::new(settings.clone());
+    if let Some(wrong) = wrong {
+        tracing::warn!("{wrong}");
+    }
+    let dns = Dns::start(Arc::new(publisher), sockets)?;
+    drive.answer_names(dns.publisher());
+    Ok(Some(dns))
 }
 
 /// What the doors share.
@@ -142,7 +176,7 @@ async fn porter(api: TcpListener, doors: Vec<door::Hand>, stop: CancellationToke
 fn open_workers(setup: &Setup, drive: &Arc<Drive>) -> Result<Vec<Option<Worker>>, String> {
     let named = setup.core.sites.iter().zip(&setup.upstreams);
     let open = |(site, upstream): (&mainstay_core::config::Site, &Upstream)| match upstream {
-        Upstream::Provider(_) => Ok(None),
+        Upstream::Provider(_) | Upstream::Node(_) => Ok(None),
         Upstream::Engine(model) => Worker::start(model, drive, url(setup))
             .map(Some)
             .map_err(|error| format!("site {}: {error}", site.name)),
@@ -164,6 +198,9 @@ fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, St
                 .map_err(|error| format!("site {}: {error}", site.name)),
             (Upstream::Engine(_), Some(desk)) => Ok(Site::Engine(desk)),
             (Upstream::Engine(_), None) => Err(format!("site {}: no engine", site.name)),
+            (Upstream::Node(node), _) => node_account(setup, node)
+                .map(|account| Site::Node(Arc::new(account)))
+                .map_err(|error| format!("site {}: {error}", site.name)),
         }
     };
     named.map(open).collect()
@@ -191,6 +228,7 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
             Http2::Always => upstream::Http2::PriorKnowledge,
             Http2::Never => upstream::Http2::Never,
         },
+        node: None,
     };
     Ok(Account {
         dialect: provider.dialect.clone(),
@@ -202,12 +240,34 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
     })
 }
 
+/// A site of ours, as its node is reached: with certificates on both sides, and one connection
+/// for each answer, so that one that stalls holds up no other.
+fn node_account(setup: &Setup, site: &NodeSite) -> Result<Account, String> {
+    let identity = setup.node.as_ref().map(|node| node.identity.clone());
+    let identity = identity.ok_or("its node is reached with a certificate; add [node]")?;
+    let options = OriginOptions {
+        connect_limit: setup.core.limits.connect,
+        http2: upstream::Http2::Never,
+        node: Some(NodeOrigin { identity, name: site.name.clone() }),
+        ..OriginOptions::default()
+    };
+    let base = format!("https://{}/v1", site.address);
+    Ok(Account {
+        dialect: Dialect::builtin("mainstay").ok_or("no dialect for it")?,
+        origin: Origin::new(&base, options)?,
+        base,
+        key: None,
+        stream: true,
+        roster: Roster::default(),
+    })
+}
+
 fn admin(
     setup: &Setup,
-    drive: &Arc<Drive>,
+    (drive, names): (&Arc<Drive>, Option<Arc<Counts>>),
     telemetry: Arc<Telemetry>,
     draining: &Arc<AtomicBool>,
-) -> Admin {
+) -> Builder {
     let (draining, machine) = (draining.clone(), drive.clone());
     let budget = (drive.clone(), telemetry.clone());
     let ready = move || match draining.load(Ordering::Relaxed) {
@@ -220,9 +280,15 @@ fn admin(
     let refresh = move || {
         let (drive, telemetry) = &budget;
         telemetry.retry_budget(drive.read(|gateway| gateway.retry_budget()));
-        String::new()
+        names.as_ref().map_or_else(String::new, |counts| counts.lines())
     };
-    Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).build()
+    let shown = drive.clone();
+    let view = move || view::view(&shown);
+    Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).show(
+        "/view",
+        "sites, tiers and the latest decisions, for mainstay top",
+        view,
+    )
 }
 
 fn operate(

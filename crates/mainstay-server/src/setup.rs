@@ -2,6 +2,8 @@
 //!
 //! Decisions' settings are in `mainstay_core::config`; here is only what acting needs.
 
+use crate::link::{Book, Identity, NodeName, Peer};
+use mainstay_core::names::SiteId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +28,58 @@ pub struct Setup {
     pub drain: Duration,
     /// What is logged, and how.
     pub log: Log,
+    /// The names that are answered with gateways, if any.
+    pub dns: Option<crate::gateway::dns::Settings>,
+    /// This node among others, if there are any.
+    pub node: Option<Node>,
+}
+
+/// One node among others.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it does.
+    pub roles: Roles,
+    /// The site it controls, by its position in `core.sites`.
+    pub site: Option<usize>,
+    /// The gateways, in the order of their positions.
+    pub gateways: Vec<NodeName>,
+    /// Whom it talks to.
+    pub peers: Vec<Peer>,
+    /// Where it keeps what must outlive it.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Node {
+    /// What positions are called here, and which node controls which site.
+    pub fn book(&self, setup: &Setup) -> Book {
+        let position = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        let node = |(at, upstream): (usize, &Upstream)| match upstream {
+            Upstream::Node(site) => Some((position(at), site.name.clone())),
+            Upstream::Provider(_) | Upstream::Engine(_) => None,
+        };
+        Book {
+            nodes: setup.upstreams.iter().enumerate().filter_map(node).collect(),
+            home: self.site.map(|at| SiteId(position(at))),
+            ..Book::of(&setup.core, &self.gateways)
+        }
+    }
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Takes clients' requests.
+    pub gateway: bool,
+    /// Controls a site.
+    pub site: bool,
+    /// Computes in a site.
+    pub worker: bool,
+    /// Hands out the policy.
+    pub policy: bool,
+    /// Serves the status page.
+    pub status: bool,
 }
 
 /// What is logged, and how.
@@ -57,6 +111,10 @@ pub struct Listeners {
     pub api: std::net::TcpListener,
     /// Metrics, health, explain.
     pub admin: std::net::TcpListener,
+    /// Names that are answered with gateways.
+    pub dns: Option<crate::gateway::dns::sockets::Sockets>,
+    /// Other nodes.
+    pub link: Option<std::net::TcpListener>,
 }
 
 /// Addresses to listen on.
@@ -68,6 +126,10 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// Certificate chain and key (PEM files) for the API listener.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Names that are answered with gateways; none unless told.
+    pub dns: Vec<SocketAddr>,
+    /// Other nodes; none unless told.
+    pub link: Option<SocketAddr>,
 }
 
 /// How to reach a site.
@@ -77,13 +139,44 @@ pub enum Upstream {
     Provider(Provider),
     /// The embedded engine.
     Engine(EngineModel),
+    /// A site of ours.
+    Node(NodeSite),
+}
+
+/// The node that controls a site of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSite {
+    /// Its name, as its certificate must have it.
+    pub name: NodeName,
+    /// `host:port` of its link.
+    pub address: String,
+    /// What it computes with, as far as this file says.
+    pub workers: Option<Workers>,
+}
+
+/// The workers of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// The embedded engine's model.
+    pub model: EngineModel,
+    /// Answers at once.
+    pub streams: u32,
+    /// Output tokens a second, of all answers together.
+    pub tokens_per_second: u32,
+}
+
+impl NodeSite {
+    /// A node that nobody reaches: what stands where none could be read.
+    pub fn nowhere() -> NodeSite {
+        NodeSite { name: NodeName::nobody(), address: String::new(), workers: None }
+    }
 }
 
 /// A provider account.
 #[derive(Clone, Debug)]
 pub struct Provider {
     /// The dialect's name, e.g. `deepseek`.
-    pub dialect: Arc<crate::gateway::dialect::Dialect>,
+    pub dialect: Arc<crate::dialect::Dialect>,
     /// Base URL without trailing slash, e.g. `https://api.deepseek.com`.
     pub base_url: String,
     /// The key, if the provider wants one.

@@ -13,17 +13,20 @@ mod words;
 pub use metrics::Direction;
 
 use mainstay_core::config::Config;
-use mainstay_core::fact::Fact;
+use mainstay_core::fact::{Fact, SiteFact};
 use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
 use mainstay_core::time::Time;
 use metrics::Metrics;
 use record::Records;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// The same alarm of a site is not raised again for so long.
 const ALARM_EVERY: Duration = Duration::from_secs(3600);
+
+/// Facts that `recent` keeps: more than a screen shows.
+const RECENT: usize = 64;
 
 /// What the identifiers of facts are called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +94,8 @@ pub struct Telemetry {
     metrics: Metrics,
     records: Records,
     alarms: Mutex<HashMap<SiteId, (String, Instant)>>,
+    /// The latest facts that are no part of a request's usual way.
+    recent: Mutex<VecDeque<(Time, Fact)>>,
 }
 
 impl Telemetry {
@@ -100,6 +105,7 @@ impl Telemetry {
             metrics: Metrics::new(&names),
             records: Records::default(),
             alarms: Mutex::default(),
+            recent: Mutex::default(),
             names,
         }
     }
@@ -112,6 +118,28 @@ impl Telemetry {
             self.metrics.closed(&self.names, closing);
         }
         log::fact(&self.names, fact, closing.as_ref());
+        if log::is_notable(fact) {
+            let mut recent = self.recent.lock().expect("no panic under this lock");
+            recent.push_back((at, fact.clone()));
+            if recent.len() > RECENT {
+                recent.pop_front();
+            }
+        }
+    }
+
+    /// The latest decisions worth an operator's look, the oldest first: when, which kind, and in
+    /// words.
+    pub fn recent(&self) -> Vec<(Time, &'static str, String)> {
+        let recent = self.recent.lock().expect("no panic under this lock").clone();
+        let told = |(at, fact): (Time, Fact)| {
+            (at, words::kind(&fact), words::sentence(&self.names, &fact))
+        };
+        recent.into_iter().map(told).collect()
+    }
+
+    /// Takes in a fact of this process's site.
+    pub fn site_fact(&self, fact: &SiteFact) {
+        log::site_fact(&self.names, fact);
     }
 
     /// A request was refused before any machine saw it, by the caller's own contract.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use mainstay_core::names::{ErrorClass, Failure};
-use mainstay_server::gateway::dialect::Dialect;
-use mainstay_server::gateway::dialect::event::{Chunk, Endpoint, Event, Finish, Usage};
-use mainstay_server::gateway::dialect::reader::Reader;
+use mainstay_server::dialect::Dialect;
+use mainstay_server::dialect::event::{Chunk, Endpoint, Event, Finish, Usage};
+use mainstay_server::dialect::reader::Reader;
 
 fn read_as(dialect: &str, choices: u32, stream: &str) -> Vec<Event> {
     let dialect = Dialect::builtin(dialect).unwrap();

@@ -9,7 +9,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::rng::Rng;
-use mainstay_server::gateway::dialect::{Basis, Dialect, LimitScope, Reply, Rule, fits};
+use mainstay_server::dialect::{Basis, Dialect, LimitScope, Reply, Rule, fits};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 //! that a network can deliver makes the reader panic or invent a token.
 
 use bytes::Bytes;
-use mainstay_server::gateway::dialect::event::{Delta, Endpoint, Event};
-use mainstay_server::gateway::dialect::reader::Reader;
-use mainstay_server::gateway::dialect::{Dialect, Wire, plain};
+use mainstay_server::dialect::event::{Delta, Endpoint, Event};
+use mainstay_server::dialect::reader::Reader;
+use mainstay_server::dialect::{Dialect, Wire, plain};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

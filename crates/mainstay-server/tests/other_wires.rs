@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use mainstay_core::names::ErrorClass;
-use mainstay_server::gateway::dialect::event::{Chunk, Delta, Endpoint, Event, Finish, Usage};
-use mainstay_server::gateway::dialect::reader::Reader;
-use mainstay_server::gateway::dialect::{Dialect, plain};
+use mainstay_server::dialect::event::{Chunk, Delta, Endpoint, Event, Finish, Usage};
+use mainstay_server::dialect::reader::Reader;
+use mainstay_server::dialect::{Dialect, plain};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

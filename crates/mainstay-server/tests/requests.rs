@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use mainstay_core::names::{ClientFault, ErrorClass};
-use mainstay_server::gateway::dialect::Dialect;
-use mainstay_server::gateway::dialect::event::Endpoint;
-use mainstay_server::gateway::dialect::request::{
+use mainstay_server::dialect::Dialect;
+use mainstay_server::dialect::event::Endpoint;
+use mainstay_server::dialect::request::{
     Call, Edit, Format, Invalid, Outgoing, Relayed, url, write,
 };
 use proptest::prelude::*;

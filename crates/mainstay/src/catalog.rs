@@ -4,7 +4,7 @@
 
 use crate::config_file::SiteModel;
 use mainstay_core::config::Needs;
-use mainstay_server::gateway::dialect::Dialect;
+use mainstay_server::dialect::Dialect;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

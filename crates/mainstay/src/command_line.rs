@@ -2,7 +2,7 @@
 //! line or configuration.
 
 use crate::stdout::say;
-use crate::{explain, faults, keys, simulate, start};
+use crate::{check, demo, explain, faults, keys, load, node, simulate, start, top};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ Examples:
                                               one URL that survives the loss of either
   mainstay serve --config mainstay.toml       start from a file
   mainstay serve --config F --check           look at a file without starting
+  mainstay check --config F                   what the next outage would do to you
   mainstay explain req-…                      why a request went where it went
   mainstay simulate S01 --report S01.html     rehearse an outage, and look at it
 
@@ -37,8 +38,16 @@ enum Command {
     Serve(Serve),
     /// Tell how one request was answered: each attempt, why it ended, what came next
     Explain(Explain),
+    /// A fleet on this machine, a steady load, and things to kill
+    Demo(Demo),
+    /// Watch a running gateway: sites, tiers, and what is decided
+    Top(Top),
+    /// Audit the configuration: what each loss would do to you, and the line to change
+    Check(Check),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
     Simulate(Simulate),
+    /// Send requests as clients do, good and bad ones, and judge every answer
+    Load(Load),
     /// A provider that fails on demand, for trying what happens
     Faults {
         #[command(subcommand)]
@@ -48,6 +57,11 @@ enum Command {
     Keys {
         #[command(subcommand)]
         command: Keys,
+    },
+    /// Nodes of one fleet, and their certificates
+    Node {
+        #[command(subcommand)]
+        command: Node,
     },
 }
 
@@ -68,6 +82,34 @@ pub struct Serve {
     /// Check the configuration, print what would start, and exit: 0 if it is right, 2 if not
     #[arg(long)]
     pub check: bool,
+    /// End when standard input does: for whoever starts this as its child
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
+}
+
+/// Options of `mainstay check`.
+#[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Examples:
+  mainstay check                              what provider keys in the environment survive
+  mainstay check --config mainstay.toml       the same for a file
+  mainstay check --config F --probe           ask the sites as well
+  mainstay check --config F --json            for a pipeline
+
+Exit codes: 0 no single loss takes a model down, 1 one does, 2 the configuration is wrong.")]
+pub struct Check {
+    /// Configuration file; without one, provider keys in the environment become sites
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Ask each site for its models with its key, and compare names and addresses
+    #[arg(long)]
+    pub probe: bool,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out the forecast, which plays each loss in virtual time
+    #[arg(long)]
+    pub no_forecast: bool,
 }
 
 /// Options of `mainstay explain`.
@@ -143,6 +185,172 @@ pub struct Simulate {
     pub load: f64,
 }
 
+/// As many processes of a kind as a key can name.
+fn few() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(1..=9)
+}
+
+/// Options of `mainstay demo`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay demo                               three sites, two gateways; keys kill and mend them
+  mainstay demo --script scenarios/demo/site-lost.toml
+                                              the same outage, predicted and real, side by side
+
+Every process listens on loopback only, and ends with the demo.
+Exit codes: 0 all good, or refused with a date; 1 some requests failed; 2 the script is wrong.")]
+pub struct Demo {
+    /// A scenario whose faults are done to the processes, instead of keys
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+    /// Sites, each with the embedded engine
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = few())]
+    pub sites: u8,
+    /// Gateways
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = few())]
+    pub gateways: u8,
+    /// Requests a second
+    #[arg(long, value_name = "N", default_value_t = 4.0)]
+    pub rate: f64,
+    /// How long; without a script until you quit
+    #[arg(long = "for", value_name = "TIME")]
+    pub lasts: Option<String>,
+    /// Tokens of a prompt, about
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub prompt_tokens: u32,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_tokens: u32,
+    /// Tokens a second that a site is taken to write
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub tokens_per_second: u32,
+    /// Answers a site can have open at once
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub streams: u32,
+    /// Keep configuration, certificates and logs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `mainstay top`.
+#[derive(Args, Debug)]
+pub struct Top {
+    /// The running server's admin listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub admin: String,
+    /// Print one look and end, as without a terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Print one look as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `mainstay load`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay load --rate 5 --for 30s
+  mainstay load --url http://10.0.0.1:8080 --url http://10.0.0.2:8080 \\
+      --tier pro=$PRO_KEY@30 --tier free=$FREE_KEY@70 --rate 50 --for 5m --json
+  mainstay load --trace azure-conv --speed 0.1 --for 10m
+
+An answer is good if its first token comes within --patience and no later gap exceeds --gap.
+Exit codes: 0 all good, or refused with a date; 1 some failed; 2 the command line is wrong.")]
+pub struct Load {
+    /// Address of the service; several are several doors to the same one
+    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub urls: Vec<String>,
+    /// More certificate authorities to trust (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The model that is asked for
+    #[arg(long, value_name = "NAME", default_value = "chat")]
+    pub model: String,
+    /// A tier's clients, their key and their part of all requests; once for each
+    #[arg(long = "tier", value_name = "NAME=KEY[@SHARE]")]
+    pub tiers: Vec<String>,
+    /// Requests a second, which come by chance
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub rate: f64,
+    /// How long requests are sent
+    #[arg(long = "for", value_name = "TIME", default_value = "30s")]
+    pub lasts: String,
+    /// Play the arrivals and lengths of a trace instead: conversation, azure-conv, a file, …
+    #[arg(long, value_name = "NAME")]
+    pub trace: Option<String>,
+    /// How many times as fast the trace is played
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
+    pub speed: f64,
+    /// Tokens of a prompt, about
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub prompt_tokens: u32,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_tokens: u32,
+    /// Different prompts; answers to the same one are compared
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub prompts: u32,
+    /// How long a client waits for the first token
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub patience: String,
+    /// And for each further one
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub gap: String,
+    /// How often a client's library asks again
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u32,
+    /// Share of clients that read slowly
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub slow: f64,
+    /// Share of clients that leave in the middle
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub hang_up: f64,
+    /// Ask for whole answers instead of streams
+    #[arg(long)]
+    pub plain: bool,
+    /// Requests open at once; more are not sent, and counted
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub open_max: u32,
+    /// Repeats the same arrivals
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Default for Load {
+    fn default() -> Load {
+        Load {
+            urls: vec![String::from("http://127.0.0.1:8080")],
+            ca_file: None,
+            model: String::from("chat"),
+            tiers: Vec::new(),
+            rate: 1.0,
+            lasts: String::from("30s"),
+            trace: None,
+            speed: 1.0,
+            prompt_tokens: 50,
+            max_tokens: 64,
+            prompts: 16,
+            patience: String::from("10s"),
+            gap: String::from("5s"),
+            retries: 2,
+            slow: 0.0,
+            hang_up: 0.0,
+            plain: false,
+            open_max: 2000,
+            seed: 1,
+            json: false,
+        }
+    }
+}
+
 /// Who decides in a simulated run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Decider {
@@ -205,6 +413,46 @@ pub struct CreateKey {
     pub tier: String,
 }
 
+#[derive(Debug, Subcommand)]
+enum Node {
+    /// Make a node's certificate; the first call also makes the authority that signs them all
+    Init(InitNode),
+}
+
+/// Options of `mainstay node init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay node init --name edge-1 --address 10.0.0.1:8443
+                                              the authority and the first node, in ./edge-1
+  mainstay node init --name edge-2 --address 10.0.0.2:8443 --ca edge-1
+                                              a second node that the first one trusts
+
+The lines for the configuration files go to stdout. See docs/guide/nodes.md.")]
+pub struct InitNode {
+    /// The node's name: a-z, 0-9 and -, as one label of DNS
+    #[arg(long)]
+    pub name: String,
+    /// Where the files go [default: a directory called like the node]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Directory with the authority's ca.pem and ca.key, from the first `node init`
+    #[arg(long, value_name = "DIR")]
+    pub ca: Option<PathBuf>,
+    /// Where other nodes reach it, for the lines of the configuration [default: NAME:8443]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// How long the certificate is good for; it is no means to remove a node
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: u32,
+    /// Replace the node's certificate and key; never the authority
+    #[arg(long)]
+    pub force: bool,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Runs the program on the arguments of this process.
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
@@ -223,13 +471,18 @@ pub fn main() -> ExitCode {
         None => start::serve(&Serve::default()),
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
+        Some(Command::Check(options)) => check::check(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
+        Some(Command::Load(options)) => load::load(&options),
+        Some(Command::Top(options)) => top::top(&options),
+        Some(Command::Demo(options)) => demo::demo(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),
         Some(Command::Faults { command: Faults::List }) => {
             say(&faults::list());
             ExitCode::SUCCESS
         }
         Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
+        Some(Command::Node { command: Node::Init(options) }) => node::init(&options),
     }
 }
 

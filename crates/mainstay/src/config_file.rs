@@ -4,13 +4,18 @@
 //! a line in `mainstay.example.toml`; a test keeps that true both ways. What the keys mean
 //! together, and what can be wrong with them, is in `resolve`.
 
+pub mod check;
+pub mod dns;
+pub mod node;
 pub mod problem;
 pub mod resolve;
 pub mod source;
 pub mod value;
 
+use dns::Dns;
+use node::{Gateway, Node};
 use serde::{Deserialize, Serialize};
-use value::{Size, Wait};
+use value::{OneOrMore, Size, Wait};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -36,6 +41,14 @@ pub struct File {
     pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
+    /// What `mainstay check` cannot know from the rest.
+    pub check: check::Check,
+    /// Names that are answered with gateways.
+    pub dns: Dns,
+    /// This process among several.
+    pub node: Node,
+    /// The nodes that take clients' requests. None: this one alone.
+    pub gateway: Vec<Gateway>,
 }
 
 /// Where to listen.
@@ -50,6 +63,11 @@ pub struct Listen {
     pub tls_cert: Option<String>,
     /// PEM file with its private key.
     pub tls_key: Option<String>,
+    /// Questions to the names of `[dns]`, by UDP and TCP: one address, or a list. Unset: nobody
+    /// listens.
+    pub dns: Option<OneOrMore>,
+    /// Other nodes, with certificates on both sides. Unset: this node only dials others.
+    pub link: Option<String>,
 }
 
 /// A failure domain that can answer: a provider account, or the embedded engine.
@@ -70,6 +88,9 @@ pub struct Site {
     pub base_url: Option<String>,
     /// Concurrent requests the account allows. Unset: unknown, and learned.
     pub capacity: Option<u32>,
+    /// Output tokens a second that its workers write together; only its own node uses it. Set it to
+    /// what you measured: a site that promises too much is slow before it notices.
+    pub tokens_per_second: Option<u32>,
     /// What it shares with other sites: what dies together, e.g. one payment card.
     pub fate: Vec<String>,
     /// What its models can do, where the dialect does not know or is wrong.
@@ -78,6 +99,10 @@ pub struct Site {
     pub ca_file: Option<String>,
     /// The embedded engine instead of a provider.
     pub engine: Option<Engine>,
+    /// A site of ours instead of a provider: where its node is reached, `https://host:port`.
+    pub node: Option<String>,
+    /// The node's name, where it is not the site's.
+    pub node_name: Option<String>,
     /// DNS server to ask for this site's name. Unset: the system's.
     pub resolver: Option<String>,
     /// Whether HTTP/2 is spoken: as TLS negotiates, always, or never.
@@ -145,6 +170,10 @@ pub struct Model {
     /// Whether a substitute may finish an answer that another model began. Off where a reader must
     /// never meet two authors in one answer: it then ends with an error.
     pub substitutes_may_finish: Option<bool>,
+    /// What its clients use beyond text. `mainstay check` counts on nobody who lacks it.
+    pub needs: Vec<String>,
+    /// Tokens of context that its clients use. `mainstay check` counts on nobody with fewer.
+    pub window_min: Option<u32>,
 }
 
 /// A service class.

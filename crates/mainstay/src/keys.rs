@@ -9,17 +9,31 @@ use std::process::ExitCode;
 /// Makes a key. The `[[key]]` lines go to stdout, so that they can be appended to a file; the key
 /// itself goes to stderr, so that it does not end up there.
 pub fn create(options: &CreateKey) -> ExitCode {
-    let mut random = [0; 32];
-    if let Err(error) = getrandom::fill(&mut random) {
-        eprintln!("mainstay: the system gives no randomness: {error}");
-        return ExitCode::FAILURE;
-    }
-    let key = format!("sk-mainstay-{}", hex(&random));
+    let (key, _) = match make() {
+        Ok(made) => made,
+        Err(why) => {
+            eprintln!("mainstay: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     eprintln!("key, shown this once; give it to the caller as api_key:");
     eprintln!("  {key}");
     eprintln!("for the configuration file:");
     say(&lines(options, &key));
     ExitCode::SUCCESS
+}
+
+/// A new key, and what a configuration file keeps of it.
+///
+/// # Errors
+/// If the system gives no randomness.
+pub fn make() -> Result<(String, String), String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)
+        .map_err(|error| format!("the system gives no randomness: {error}"))?;
+    let key = format!("sk-mainstay-{}", hex(&random));
+    let hash = hex(&Sha256::digest(key.as_bytes()));
+    Ok((key, hash))
 }
 
 /// The lines of the configuration file for `key`.
@@ -33,7 +47,8 @@ fn lines(options: &CreateKey, key: &str) -> String {
     )
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -1,12 +1,18 @@
 //! What the `mainstay` binary is made of, so that its tests can start the parts in-process.
 
+pub mod admin_client;
 pub mod catalog;
+pub mod check;
 pub mod command_line;
 pub mod config_file;
+pub mod demo;
 pub mod environment;
 pub mod explain;
 pub mod faults;
 pub mod keys;
+pub mod load;
+pub mod node;
 pub mod simulate;
 pub mod start;
 pub mod stdout;
+pub mod top;

@@ -7,6 +7,7 @@ use crate::config_file::problem::Problem;
 use crate::config_file::resolve::{Resolved, Surroundings, resolve};
 use crate::config_file::source::{Override, Source};
 use crate::environment::Environment;
+use mainstay_server::gateway::dns::sockets::Sockets;
 use mainstay_server::setup::Listeners;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -34,10 +35,14 @@ pub fn serve(options: &Serve) -> ExitCode {
         eprintln!("the configuration is right");
         return ExitCode::SUCCESS;
     }
+    if options.with_parent {
+        std::thread::spawn(end_with_parent);
+    }
     let bound = bind("listen.api", resolved.setup.listen.api)
-        .and_then(|api| Ok((api, bind("listen.admin", resolved.setup.listen.admin)?)));
+        .and_then(|api| Ok((api, bind("listen.admin", resolved.setup.listen.admin)?)))
+        .and_then(|(api, admin)| bind_rest(&resolved, api, admin));
     match bound {
-        Ok((api, admin)) => run(resolved, Listeners { api, admin }),
+        Ok(listeners) => run(resolved, listeners),
         Err(line) => {
             eprintln!("mainstay: {line}");
             ExitCode::FAILURE
@@ -85,34 +90,67 @@ fn read(path: &Path) -> Result<String, Vec<Problem>> {
 const BACKLOG: i32 = 4096;
 
 fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let port = address.port();
-        let variable = format!("MAINSTAY__{}", key.to_uppercase().replace('.', "__"));
-        let other = match key {
-            "listen.api" => format!("--listen {}:0", address.ip()),
-            _ => format!("{variable}={}:0", address.ip()),
-        };
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "{key}: {address} is in use; stop who has it (`ss -ltnp 'sport = :{port}'` tells), \
-                 or choose another, e.g. `{other}` for any free port"
-            ),
-            std::io::ErrorKind::PermissionDenied => format!(
-                "{key}: no permission for {address}; choose a port above 1023, e.g. `{other}`"
-            ),
-            std::io::ErrorKind::AddrNotAvailable => format!(
-                "{key}: {address} is no address of this machine; choose one, e.g. 127.0.0.1:{port}"
-            ),
-            _ => format!("{key}: cannot listen on {address}: {error}; choose another address"),
-        }
-    });
-    let listener = listener?;
+    let listener = TcpListener::bind(address);
+    let listener = listener.map_err(|error| cannot_listen(key, address, &error))?;
     // Listening again only widens the queue; the standard library's 128 would make a thousand
     // clients that come at once wait for seconds, because the kernel drops what does not fit.
     let wide = socket2::SockRef::from(&listener).listen(BACKLOG);
     let set = wide.and_then(|()| listener.set_nonblocking(true));
     set.map_err(|error| format!("{key}: cannot listen on {address}: {error}"))?;
     Ok(listener)
+}
+
+/// Binds what only some have: where names are answered, and where other nodes come.
+fn bind_rest(
+    resolved: &Resolved,
+    api: TcpListener,
+    admin: TcpListener,
+) -> Result<Listeners, String> {
+    let dns = bind_names(resolved)?;
+    let link = resolved.setup.listen.link;
+    let link = link.map(|address| bind("listen.link", address)).transpose()?;
+    Ok(Listeners { api, admin, dns, link })
+}
+
+/// Binds where names are answered, if they are.
+fn bind_names(resolved: &Resolved) -> Result<Option<Sockets>, String> {
+    if resolved.setup.dns.is_none() {
+        return Ok(None);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut sockets = Sockets::default();
+    for address in &resolved.setup.listen.dns {
+        let bound = sockets.bind(*address, threads);
+        bound.map_err(|error| cannot_listen("listen.dns", *address, &error))?;
+    }
+    Ok(Some(sockets))
+}
+
+fn cannot_listen(key: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    let port = address.port();
+    let variable = format!("MAINSTAY__{}", key.to_uppercase().replace('.', "__"));
+    let other = match key {
+        "listen.api" => format!("--listen {}:0", address.ip()),
+        _ => format!("{variable}={}:0", address.ip()),
+    };
+    let list = if key == "listen.dns" { "-ltunp" } else { "-ltnp" };
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "{key}: {address} is in use; stop who has it (`ss {list} 'sport = :{port}'` tells), \
+             or choose another, e.g. `{other}` for any free port"
+        ),
+        std::io::ErrorKind::PermissionDenied if key == "listen.dns" => format!(
+            "{key}: no permission for {address}; allow it (`setcap cap_net_bind_service=+ep \
+             mainstay`, or AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd)"
+        ),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{key}: no permission for {address}; choose a port above 1023, e.g. `{other}`")
+        }
+        std::io::ErrorKind::AddrNotAvailable => format!(
+            "{key}: {address} is no address of this machine; choose one, e.g. 127.0.0.1:{port}"
+        ),
+        _ => format!("{key}: cannot listen on {address}: {error}; choose another address"),
+    }
 }
 
 fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
@@ -127,6 +165,11 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
     };
     resolved.setup.listen.api = api;
     resolved.setup.listen.admin = admin;
+    let link = listeners.link.as_ref().and_then(|link| link.local_addr().ok());
+    resolved.setup.listen.link = link;
+    if let Some(sockets) = &listeners.dns {
+        resolved.setup.listen.dns = sockets.addresses().to_vec();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -151,6 +194,13 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the process when nobody holds the other end of its standard input any more.
+fn end_with_parent() {
+    // Whatever comes is of no interest; an error is an end as well.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    std::process::exit(0);
 }
 
 /// Done at SIGTERM or SIGINT, which are heard from now on.

@@ -34,15 +34,17 @@ const EMPTY_NAMES: [&str; 9] =
 /// Files and folders of the server that may hold times or shares of their own, each with its
 /// reason. All other thresholds are decisions and belong to core or to the configuration.
 const SERVER_NUMBERS: &[(&str, &str)] = &[
+    ("attempt/roster.rs", "how long a list of names may take"),
+    ("dialect", "what headers and wire formats can mean"),
     ("drive.rs", "where a process's clock starts"),
-    ("gateway/dialect", "what headers and wire formats can mean"),
-    ("gateway/roster.rs", "how long a list of names may take"),
+    ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
-    ("gateway/upstream", "how long connections, names and their probes last"),
     ("http", "how long clients' connections last"),
+    ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
     ("telemetry.rs", "how often the same line is written"),
     ("telemetry/scribe.rs", "how long lines are gathered before they are written"),
+    ("upstream", "how long connections, names and their probes last"),
 ];
 
 /// Files of core with what crosses between machines or outlives one: these types of it, or all.

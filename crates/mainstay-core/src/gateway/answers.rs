@@ -8,6 +8,7 @@
 //!
 //! Call `decide` with how every listed gateway stands, this one among them with heard age zero,
 //! whenever a digest or a policy changes and once a second; it returns the set when it changed.
+//! `part` is what one name is answered with in one region, `turns` the answers given in rotation,
 //! `shard` is for names of single tenants. Duplicates and floods are the server's.
 
 use crate::gateway::peers::Standing;
@@ -28,6 +29,9 @@ const FULL: u64 = 100;
 const FILLER: u32 = 1;
 /// Gateways of a tenant's own name, and no more than half of all.
 const SHARD: usize = 4;
+/// Answers of a rotation, and so many for each gateway where there are many: weights are kept to a
+/// part in so many.
+const TURNS: (usize, usize) = (64, 4);
 
 /// The set in force.
 #[derive(Clone, Debug, Default)]
@@ -38,9 +42,10 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The set as it was last kept, for a gateway that starts.
+    /// The set as it was last kept, for a gateway that starts. Peers it has not heard of yet are
+    /// silent to it, which says nothing of them: the set stays until half of all were heard.
     pub fn kept(set: Vec<(GatewayId, u32)>) -> Answers {
-        Answers { set, ..Answers::default() }
+        Answers { frozen: !set.is_empty(), set }
     }
 
     /// The set in force; empty only before the first decision.
@@ -77,6 +82,82 @@ impl Answers {
         }
         kept
     }
+}
+
+/// All `gateways` alike, for a gateway that starts and has nothing kept.
+pub fn alike(gateways: u16) -> Vec<(GatewayId, u32)> {
+    (0..gateways).map(|at| (GatewayId(at), FULL as u32)).collect()
+}
+
+/// What one name is answered with in one region, out of the `set` in force: those of its
+/// `gateways` that `may` answer for it, the `near` ones first. The far ones come in only where
+/// fewer than two near ones are well. Empty only if none may.
+///
+/// The rules are those of the whole set: two where there are two, and who is silent only if all
+/// are.
+pub fn part(
+    set: &[(GatewayId, u32)],
+    gateways: u16,
+    may: impl Fn(GatewayId) -> bool,
+    near: impl Fn(GatewayId) -> bool,
+) -> Vec<(GatewayId, u32)> {
+    let mut there: Vec<(GatewayId, u32)> = set.to_vec();
+    there.retain(|(id, weight)| id.0 < gateways && *weight > 0 && may(*id));
+    // Who is in the set for lack of better ones is not well, however near.
+    let well = |weight: u32| weight > FILLER;
+    let is_near = |one: &(GatewayId, u32)| near(one.0) && well(one.1);
+    let mut part = there.clone();
+    part.retain(is_near);
+    if part.is_empty() {
+        part = there;
+    } else {
+        there.retain(|one| !is_near(one));
+        there.sort_by_key(|(id, weight)| (core::cmp::Reverse(*weight), *id));
+        let missing = LEAST.saturating_sub(part.len());
+        part.extend(there.iter().take(missing).map(|(id, _)| (*id, FILLER)));
+    }
+    let is_none_well = part.is_empty();
+    let rest: Vec<GatewayId> = (0..gateways)
+        .map(GatewayId)
+        .filter(|id| may(*id) && !part.iter().any(|(other, _)| other == id))
+        .collect();
+    // Unless all are silent; then none is better than another.
+    let missing = if is_none_well { rest.len() } else { LEAST.saturating_sub(part.len()) };
+    part.extend(rest.into_iter().take(missing).map(|id| (id, FILLER)));
+    part.sort_unstable();
+    part
+}
+
+/// The answers to give in turn: the gateways of each, at most `LEAST`, the one to try first
+/// first. Each gateway comes first in proportion to its weight, spread evenly (smooth weighted
+/// round robin, as in nginx), and nobody is named twice in one answer.
+pub fn turns(part: &[(GatewayId, u32)]) -> Vec<Vec<GatewayId>> {
+    let count = TURNS.0.max(part.len() * TURNS.1);
+    let mut wheels: [Vec<i64>; LEAST] = core::array::from_fn(|_| [0].repeat(part.len()));
+    let turn = |_| {
+        let mut named: Vec<usize> = Vec::new();
+        for wheel in &mut wheels {
+            named.extend(next_on(wheel, part, &named));
+        }
+        named.into_iter().map(|at| part[at].0).collect()
+    };
+    match part {
+        [] => Vec::new(),
+        [(only, _)] => [[*only].to_vec()].to_vec(),
+        _ => (0..count).map(turn).collect(),
+    }
+}
+
+/// Who comes next on a wheel, among those not named yet.
+fn next_on(wheel: &mut [i64], part: &[(GatewayId, u32)], named: &[usize]) -> Option<usize> {
+    let free = |at: &usize| !named.contains(at);
+    for at in (0..part.len()).filter(free) {
+        wheel[at] += i64::from(part[at].1);
+    }
+    let next = (0..part.len()).filter(free).max_by_key(|at| (wheel[*at], usize::MAX - at))?;
+    let whole: i64 = (0..part.len()).filter(free).map(|at| i64::from(part[at].1)).sum();
+    wheel[next] -= whole;
+    Some(next)
 }
 
 /// The gateways of a tenant's own name: few tenants share all of theirs, so one that crashes what
@@ -209,6 +290,82 @@ mod tests {
             answers.decide(&all, ME);
             assert!(!answers.set().is_empty(), "{code}");
             assert!(answers.set().iter().any(|(_, weight)| *weight > 0));
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_starts_keeps_the_kept_set_until_half_were_heard() {
+        let unheard = Standing { heard: None, ..well(0) };
+        let mut answers = Answers::kept(alike(4));
+        assert_eq!(answers.decide(&[well(10), unheard, unheard, unheard], ME), None);
+        let set = answers.decide(&[well(10), well(10), unheard, unheard], ME).expect("half");
+        assert_eq!(ids(set), [0, 1]);
+    }
+
+    fn named(part: &[(GatewayId, u32)]) -> Vec<(u16, u32)> {
+        part.iter().map(|(id, weight)| (id.0, *weight)).collect()
+    }
+
+    #[test]
+    fn a_region_is_answered_with_its_own_gateways_and_far_ones_only_fill() {
+        let set = [(GatewayId(0), 50), (GatewayId(1), 100), (GatewayId(2), 80), (GatewayId(3), 9)];
+        let any = |_: GatewayId| true;
+        let near = |ids: &'static [u16]| move |id: GatewayId| ids.contains(&id.0);
+        assert_eq!(named(&part(&set, 4, any, near(&[0, 3]))), [(0, 50), (3, 9)]);
+        assert_eq!(named(&part(&set, 4, any, near(&[0]))), [(0, 50), (1, FILLER)]);
+        assert_eq!(part(&set, 4, any, near(&[])), set, "nobody is near: all");
+        // Gateway 0 is in the set for lack of better ones, so its being near counts for nothing.
+        let lacking = [(GatewayId(0), FILLER), (GatewayId(1), 100)];
+        assert_eq!(part(&lacking, 4, any, near(&[0])), lacking);
+    }
+
+    #[test]
+    fn who_may_not_answer_for_a_name_does_not_and_two_may_where_two_can() {
+        let set = [(GatewayId(0), 50), (GatewayId(1), 100)];
+        let of = |ids: &'static [u16]| move |id: GatewayId| ids.contains(&id.0);
+        assert_eq!(named(&part(&set, 4, of(&[1, 3]), of(&[]))), [(1, 100), (3, FILLER)]);
+        assert_eq!(named(&part(&set, 4, of(&[2, 3]), of(&[]))), [(2, FILLER), (3, FILLER)]);
+        assert_eq!(named(&part(&set, 4, of(&[2]), of(&[]))), [(2, FILLER)]);
+        assert_eq!(part(&set, 4, of(&[]), of(&[])), []);
+    }
+
+    #[test]
+    fn no_part_of_a_set_is_empty_or_lacks_the_second_while_somebody_may_answer() {
+        for code in 0..4u32.pow(4) {
+            let weight = |at: u32| [0, FILLER, 2, 100][(code >> (2 * at) & 3) as usize];
+            let mut set: Vec<(GatewayId, u32)> =
+                (0..4).map(|at| (GatewayId(at as u16), weight(at))).collect();
+            set.retain(|(_, weight)| *weight > 0);
+            for masks in 0..256u16 {
+                let has = |mask: u16| move |id: GatewayId| mask >> id.0 & 1 == 1;
+                let (may, near) = (masks & 15, masks >> 4);
+                let part = part(&set, 4, has(may), has(near));
+                assert!(part.len() >= LEAST.min(may.count_ones() as usize), "{set:?} {masks:08b}");
+                assert!(part.iter().all(|(id, weight)| has(may)(*id) && *weight > 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_rotation_names_two_each_time_and_keeps_the_weights() {
+        let part = [(GatewayId(0), 50), (GatewayId(1), 100), (GatewayId(2), 10)];
+        let turns = turns(&part);
+        assert_eq!(turns.len(), TURNS.0);
+        assert!(turns.iter().all(|turn| turn.len() == 2 && turn[0] != turn[1]));
+        let first = |id| turns.iter().filter(|turn| turn[0] == GatewayId(id)).count();
+        assert_eq!([first(0), first(1), first(2)], [20, 40, 4]);
+        let second = |id| turns.iter().filter(|turn| turn[1] == GatewayId(id)).count();
+        assert!(second(0) > second(2) && second(2) > 0, "{turns:?}");
+        assert_eq!(super::turns(&part[..1]), [[GatewayId(0)]]);
+        assert_eq!(super::turns(&[]), Vec::<Vec<GatewayId>>::new());
+    }
+
+    #[test]
+    fn every_one_of_many_equals_comes_first() {
+        let part = alike(60);
+        let turns = turns(&part);
+        for (id, _) in part {
+            assert_eq!(turns.iter().filter(|turn| turn[0] == id).count(), TURNS.1);
         }
     }
 

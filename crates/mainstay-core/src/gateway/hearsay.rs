@@ -108,6 +108,11 @@ impl Hearsay {
 }
 
 impl Gateway {
+    /// The set that names were last answered with, for a gateway that starts.
+    pub fn keep_answers(&mut self, set: Vec<(GatewayId, u32)>) {
+        self.hearsay.answers = Answers::kept(set);
+    }
+
     /// Tells peers and probes targets, if it is time.
     pub(super) fn tell_peers(&mut self, now: Time, actions: &mut Vec<Action>) {
         if !self.is_fleet || now < self.hearsay.deadline() {

@@ -123,6 +123,17 @@ pub struct Patience {
     pub drip_rate: f64,
 }
 
+impl Patience {
+    /// Of who is not judged.
+    pub const NONE: Patience = Patience {
+        connect: Duration::MAX,
+        first_token: Duration::MAX,
+        stall: Duration::MAX,
+        drip: Duration::MAX,
+        drip_rate: 0.0,
+    };
+}
+
 impl Latency {
     /// A first token took this long.
     pub fn first_token(&mut self, took: Duration) {

@@ -1,7 +1,7 @@
 //! What passes between this gateway and sites of ours: reports, grants, acknowledgements and
 //! refusals.
 
-use crate::cost::{CostRate, CostUnits};
+use crate::cost::CostRate;
 use crate::fact::{CreditFact, Fact, How, Verdict, Why};
 use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
@@ -21,8 +21,6 @@ const ACK: Duration = Duration::from_millis(250);
 const ACK_WAIT: (Duration, Duration) = (Duration::from_millis(750), Duration::from_secs(2));
 /// A site beats twice a second; silence of three beats is silence.
 const BEATS_WAIT: Duration = Duration::from_millis(1500);
-/// What a request without a price is taken to cost.
-pub(super) const UNPRICED: CostUnits = CostUnits::whole(1);
 /// The first interval between reports is shortened by up to this share, so that gateways that
 /// start together do not go on reporting together.
 const STAGGER: f64 = 0.5;

@@ -4,7 +4,6 @@ use crate::config::Continuation;
 use crate::cost::CostUnits;
 use crate::fact::{Fact, How, Outcome, Rung, Why};
 use crate::gateway::choose::HOLD;
-use crate::gateway::nodes::UNPRICED;
 use crate::gateway::ours::spread;
 use crate::gateway::refusal::{self, Tried};
 use crate::gateway::request::{
@@ -34,7 +33,8 @@ impl Gateway {
         let longest = self.config.limits.request;
         let deadline = now + ask.deadline.map_or(longest, |own| own.min(longest));
         if ask.cost == CostUnits::ZERO {
-            ask.cost = UNPRICED;
+            let price = self.config.fleet.price.predicted(ask.prompt, ask.max_tokens);
+            ask.cost = price.max(CostUnits(1));
         }
         let (model, tier) = (ask.model, ask.tier);
         actions.push(Action::Fact(Fact::Arrived { request, model, tier }));

@@ -3,10 +3,10 @@
 //! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
 
 use super::auth::{Keys, Stranger};
-use super::dialect::event::Endpoint;
-use super::dialect::request::{Call, Format, Invalid};
 use super::stream::client::Client;
 use super::stream::{Relay, Sites};
+use crate::dialect::event::Endpoint;
+use crate::dialect::request::{Call, Format, Invalid};
 use crate::error;
 use crate::http::{BodyError, ResponseBody, json, read_body};
 use crate::setup::Bounds;
@@ -61,12 +61,11 @@ impl Api {
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let path = request.uri().path().trim_end_matches('/').to_owned();
-        let endpoint = match path.as_str() {
-            "/v1/chat/completions" => Endpoint::Chat,
-            "/v1/completions" => Endpoint::Completions,
-            "/v1/embeddings" => Endpoint::Embeddings,
-            "/health" | "/livez" => return plain("ok\n"),
-            _ => return self.look(&request, &path),
+        let Some(endpoint) = Endpoint::at(&path) else {
+            return match path.as_str() {
+                "/health" | "/livez" => plain("ok\n"),
+                _ => self.look(&request, &path),
+            };
         };
         if request.method() != Method::POST {
             return wrong_method("POST");

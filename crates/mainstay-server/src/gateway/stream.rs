@@ -8,11 +8,11 @@ pub mod answer;
 pub mod client;
 mod piece;
 
-use super::attempt::{Attempt, Fault, Item, Question, Site};
-use super::dialect::event::{Chunk, Endpoint, Finish};
-use super::dialect::plain::Plain;
-use super::dialect::request::{Call, Relayed};
-use super::roster;
+use crate::attempt::roster;
+use crate::attempt::{Attempt, Fault, Item, Question, Site};
+use crate::dialect::event::{Chunk, Endpoint, Finish};
+use crate::dialect::plain::Plain;
+use crate::dialect::request::{Call, Relayed};
 use crate::drive::{Command, Drive};
 use crate::telemetry::Direction;
 use answer::{Answer, Leg};
@@ -117,6 +117,13 @@ impl Relay {
                     self.start(start);
                     false
                 }
+                Step::Command(Some(Command::GiveUp(attempt))) => {
+                    if self.leg.as_ref().is_some_and(|leg| leg.start.attempt == attempt) {
+                        let what = "its site is to do nothing more for us";
+                        self.give_up(Why::Reply, Failure::ours(ErrorClass::Overload, what));
+                    }
+                    false
+                }
                 Step::Command(Some(Command::Close(close))) => {
                     self.close(close).await;
                     true
@@ -160,12 +167,14 @@ impl Relay {
         self.verbatim = None;
         self.marks.attempts = start.attempt.number;
         self.marks.site.clone_from(&self.sites.names[site]);
+        let names = self.sites.drive.telemetry().names();
         let is_engine = matches!(self.sites.sites[site], Site::Engine(_));
         self.marks.degraded = is_engine && start.model != self.call.model;
         let (text, tokens) = self.answer.relayed(start.only_choice);
         let relayed = (!text.is_empty()).then_some(Relayed { text, tokens });
         let stream = self.client.is_stream();
-        let question = Question { call: &self.call, start: &start, relayed, stream };
+        let tier = start.open.map_or("", |open| names.tier(open.tier));
+        let question = Question { call: &self.call, start: &start, relayed, stream, tier };
         let attempt = Attempt::open(&self.sites.sites[site], &question);
         let watch = Watch::new(clock.now(), start.patience);
         let leg = self.answer.leg(start.how, start.only_choice);
@@ -198,6 +207,14 @@ impl Relay {
         match item {
             Item::Life => running.watch.byte(),
             Item::Beat => running.watch.beat(now),
+            Item::Ack(ack) => {
+                running.watch.beat(now);
+                self.sites.drive.tell(Event::Ack(ack));
+            }
+            Item::Refused(refuse) => {
+                self.leg = None;
+                self.sites.drive.tell(Event::Refused(refuse));
+            }
             Item::Chunk(chunk) => return self.chunks(chunk).await,
             Item::Whole(plain) => return self.whole(plain).await.map(|()| None),
             Item::Broken(fault) if fault.cut && self.is_finished() => self.finish(),

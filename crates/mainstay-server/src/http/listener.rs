@@ -166,6 +166,58 @@ where
     }
 }
 
+/// Serves connections that somebody else accepted and knows.
+pub struct Known {
+    host: Arc<Host>,
+    tasks: Tasks,
+}
+
+impl Known {
+    /// A door for such connections; it closes with `shutdown`.
+    pub fn new(bounds: &Bounds, shutdown: CancellationToken) -> Known {
+        let tasks = Tasks::default();
+        let host = Arc::new(Host {
+            builder: builder(bounds, tasks.clone()),
+            tls: None,
+            head_time: bounds.head_time,
+            counters: Counters::new(bounds.connections),
+            soft: shutdown,
+        });
+        Known { host, tasks }
+    }
+
+    /// Serves `stream`, which came from `peer`; false if there is no room.
+    pub fn serve<T, S>(&self, stream: T, peer: SocketAddr, service: S) -> bool
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let Ok(slot) = self.host.counters.slots.clone().try_acquire_owned() else {
+            self.host.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        let guest = Guest { host: self.host.clone(), peer, service };
+        let open = Open::new(self.host.counters.clone());
+        self.tasks.spawn(async move {
+            guest.serve(stream).await;
+            drop((open, slot));
+        });
+        true
+    }
+
+    /// Ends what is still open after `drain`.
+    pub async fn close(&self, drain: Duration) {
+        if timeout(drain, self.tasks.wait()).await.is_err() {
+            self.tasks.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
 fn builder(bounds: &Bounds, tasks: Tasks) -> auto::Builder<Tasks> {
     let mut builder = auto::Builder::new(tasks);
     builder

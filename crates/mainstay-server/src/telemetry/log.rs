@@ -6,7 +6,7 @@ use super::record::Closing;
 use super::scribe::Scribe;
 use super::{Names, format_request, words};
 use crate::setup::LogFormat;
-use mainstay_core::fact::{CreditFact, Fact, Verdict};
+use mainstay_core::fact::{CreditFact, Fact, SiteFact, Verdict};
 use std::io::IsTerminal;
 use tracing::Level;
 
@@ -43,6 +43,23 @@ impl Log {
     pub fn dropped(&self) -> usize {
         self.scribe.desk().dropped()
     }
+}
+
+/// Whether an operator who watches would want to see it: it is about a site, or about the service,
+/// and not one request's usual way.
+pub(super) fn is_notable(fact: &Fact) -> bool {
+    !matches!(
+        fact,
+        Fact::Closed { .. }
+            | Fact::Arrived { .. }
+            | Fact::AttemptStarted { .. }
+            | Fact::FirstToken { .. }
+            | Fact::Miscounted { .. }
+            | Fact::AttemptWhole { .. }
+            | Fact::AttemptLeft { .. }
+            | Fact::AttemptFailed { .. }
+            | Fact::Waiting { .. }
+    )
 }
 
 /// Writes the line of a fact, if it deserves one.
@@ -101,6 +118,58 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
             let request = words::request(fact).map(format_request);
             let text = words::sentence(names, fact);
             tracing::warn!(fact = words::kind(fact), request, "{text}");
+        }
+    }
+}
+
+/// Writes the line of a site's fact, if it deserves one.
+pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
+    let of = |target| names.target(target).1;
+    match fact {
+        SiteFact::Silent { epoch, wait } => tracing::info!(
+            fact = "silent",
+            epoch,
+            "takes over, and grants nothing for {} ms: older grants may still be in use",
+            wait.as_millis()
+        ),
+        SiteFact::RampMoved { target, from, to, why } => {
+            tracing::info!(fact = "ramp_moved", model = of(*target), from, to, "{why}");
+        }
+        SiteFact::CapacityMoved { target, from, to } => tracing::info!(
+            fact = "capacity_moved",
+            model = of(*target),
+            from = from.as_f64(),
+            to = to.as_f64(),
+            "what the site can carry changed"
+        ),
+        SiteFact::Drift { from, thousandths, is_closed } => tracing::warn!(
+            fact = "drift",
+            gateway = from.0,
+            thousandths,
+            is_closed,
+            "its clock and ours run apart"
+        ),
+        SiteFact::Offered { from, to } => {
+            tracing::info!(fact = "offered", ?from, ?to, "an order changed what is taken");
+        }
+        SiteFact::OrderIgnored { id } => tracing::warn!(
+            fact = "order_ignored",
+            author = id.author,
+            seq = id.seq,
+            "ignored here: too little would stay in service"
+        ),
+        SiteFact::Refused { work, reason, .. } | SiteFact::HandedBack { work, reason, .. } => {
+            let request = format_request(work.attempt.request);
+            tracing::debug!(fact = "refused", request, ?reason, "not taken in");
+        }
+        SiteFact::Shed { work, waited, .. } => {
+            let request = format_request(work.attempt.request);
+            let waited_ms = waited.as_millis() as u64;
+            tracing::debug!(fact = "shed", request, waited_ms, "waited too long");
+        }
+        SiteFact::MovedInside { work, worker } => {
+            let request = format_request(work.attempt.request);
+            tracing::info!(fact = "moved_inside", request, worker = worker.0, "lost by a worker");
         }
     }
 }

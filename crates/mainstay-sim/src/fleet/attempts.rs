@@ -18,13 +18,11 @@ use mainstay_core::gateway::joint::Standing;
 use mainstay_core::gateway::latency::{Histogram, Patience};
 use mainstay_core::gateway::request::Report;
 use mainstay_core::gateway::{Event, FLOWING, Start};
-use mainstay_core::message::Open;
+use mainstay_core::message::{BEAT, Open};
 use mainstay_core::names::{GatewayId, Work};
 use mainstay_core::site;
 use mainstay_core::time::{Duration, Time};
 
-/// A site says so often that it is at work on an attempt.
-const BEAT: Duration = Duration::from_millis(500);
 /// Where a provider cuts streams: after so many tokens.
 const CUT_AFTER: u32 = 50;
 

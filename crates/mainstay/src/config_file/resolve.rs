@@ -1,8 +1,11 @@
 //! From the file to what the server needs: every name resolved, every file looked at, every bound
 //! checked. All that is wrong is found in one pass.
 
+mod check;
+mod dns;
 mod door;
 mod models;
+mod node;
 mod people;
 mod sites;
 
@@ -11,8 +14,9 @@ use super::source::Source;
 use super::{File, Site};
 use crate::catalog::Catalog;
 use crate::environment::{Environment, base_url_env};
-use mainstay_core::config::Config;
-use mainstay_server::setup::Setup;
+use mainstay_core::config::{Config, Fleet};
+use mainstay_core::names::GatewayId;
+use mainstay_server::setup::{Node, Setup};
 use std::path::{Path, PathBuf};
 
 /// A configuration that is ready to start.
@@ -80,6 +84,9 @@ pub fn resolve(
     let listen = desk.listen();
     let (limits, bounds, drain) = desk.limits();
     let log = desk.log();
+    desk.check(&tiers);
+    let dns = desk.dns(&listen.dns);
+    let node = desk.node(&sites, listen.link);
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
@@ -94,13 +101,23 @@ pub fn resolve(
         families: plan.families,
         tiers,
         limits,
-        fleet: Default::default(),
+        fleet: fleet(node.as_ref()),
     };
     // Without keys all callers are of one class. The highest, so that no share is kept from them
     // for callers who cannot exist.
     let anonymous_tier = 0;
-    let setup = Setup { listen, core, upstreams, keys, anonymous_tier, bounds, drain, log };
+    let setup =
+        Setup { listen, core, upstreams, keys, anonymous_tier, bounds, drain, log, dns, node };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
+}
+
+/// This gateway among those that the file lists.
+fn fleet(node: Option<&Node>) -> Fleet {
+    let alone = Fleet::default();
+    let Some(node) = node.filter(|node| node.roles.gateway) else { return alone };
+    let me = node.gateways.iter().position(|name| name == node.identity.name());
+    let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+    Fleet { me: GatewayId(me.map_or(0, number)), gateways: number(node.gateways.len()), ..alone }
 }
 
 /// What the parts of resolving share.

@@ -4,8 +4,10 @@
 //! Reading stops only where nothing can follow: text that is no TOML, or a value of the wrong
 //! type. Unknown keys are all found in one walk.
 
+use super::check::Check;
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
+use super::{dns, node};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use std::ops::Range;
@@ -177,10 +179,19 @@ impl<'t> Source<'t> {
         self.walk::<Listen>(root, "listen", unknown);
         self.walk::<Limits>(root, "limits", unknown);
         self.walk::<Log>(root, "log", unknown);
+        self.walk::<Check>(root, "check", unknown);
         self.walk::<Model>(root, "model", unknown);
         self.walk::<Tier>(root, "tier", unknown);
         self.walk::<Key>(root, "key", unknown);
         self.walk::<Site>(root, "site", unknown);
+        self.walk::<node::Node>(root, "node", unknown);
+        self.walk::<node::Gateway>(root, "gateway", unknown);
+        self.walk::<dns::Dns>(root, "dns", unknown);
+        for dns in tables(root.get("dns")) {
+            self.walk_at::<dns::Target>(dns.get("target"), "dns.target", unknown);
+            self.walk_at::<dns::Region>(dns.get("region"), "dns.region", unknown);
+            self.walk_at::<dns::Host>(dns.get("host"), "dns.host", unknown);
+        }
         for site in tables(root.get("site")) {
             for (name, path) in [("engine", "site.engine"), ("models", "site.models")] {
                 for table in tables(site.get(name)) {
@@ -199,8 +210,17 @@ impl<'t> Source<'t> {
         name: &str,
         unknown: &mut Vec<Problem>,
     ) {
-        for table in tables(root.get(name)) {
-            self.unknown_in::<T>(table, name, unknown);
+        self.walk_at::<T>(root.get(name), name, unknown);
+    }
+
+    fn walk_at<T: for<'de> Deserialize<'de>>(
+        &self,
+        value: Option<&Spanned<DeValue<'_>>>,
+        path: &str,
+        unknown: &mut Vec<Problem>,
+    ) {
+        for table in tables(value) {
+            self.unknown_in::<T>(table, path, unknown);
         }
     }
 
@@ -265,6 +285,10 @@ fn plain_words(message: &str) -> String {
         ("expected a sequence", "expected a list in brackets"),
         ("unknown variant", "unknown value"),
         ("expected struct Engine", "expected { model = \"builtin\" }"),
+        (
+            "data did not match any variant of untagged enum Peak",
+            "expected a share such as 0.6, or { free = 10 } in requests a second",
+        ),
         ("expected struct SiteModel", "expected { name = \"…\", window = … }"),
     ] {
         words = words.replace(from, to);

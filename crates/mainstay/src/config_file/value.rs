@@ -20,6 +20,31 @@ pub struct Wait(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub usize);
 
+/// The time that `text` says, in the same units.
+pub fn time(text: &str) -> Option<Duration> {
+    number(text.trim(), &TIMES).map(Duration::from_micros)
+}
+
+/// One text, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(untagged, expecting = "expected a text in quotes, or a list of them")]
+pub enum OneOrMore {
+    /// `"a"`
+    One(String),
+    /// `["a", "b"]`
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        match self {
+            OneOrMore::One(one) => std::slice::from_ref(one),
+            OneOrMore::More(more) => more,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Wait {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Wait, D::Error> {
         let text = written(from)?;

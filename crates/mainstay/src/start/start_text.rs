@@ -37,7 +37,14 @@ pub fn text(resolved: &Resolved, api: SocketAddr) -> String {
 pub fn listening(resolved: &Resolved) -> String {
     let listen = &resolved.setup.listen;
     let scheme = if listen.tls.is_some() { "https" } else { "http" };
-    format!("listening api={scheme}://{} admin=http://{}", listen.api, listen.admin)
+    let mut line = format!("listening api={scheme}://{} admin=http://{}", listen.api, listen.admin);
+    for address in listen.dns.iter().filter(|_| resolved.setup.dns.is_some()) {
+        let _ = write!(line, " dns={address}");
+    }
+    if let Some(link) = listen.link {
+        let _ = write!(line, " link=https://{link}");
+    }
+    line
 }
 
 fn sites(resolved: &Resolved, text: &mut String) {

@@ -4,11 +4,11 @@
 //! chunk is rewritten: what the client already has is held back, ids stay the first ones. Finish
 //! reasons and usage are kept until the whole answer is settled.
 
-use super::super::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
-use super::super::dialect::plain::Plain;
-use super::super::dialect::request::{Call, text_tokens};
-use super::super::dialect::shape;
 use super::piece::{Mismatch, feed, new_delta};
+use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
+use crate::dialect::plain::Plain;
+use crate::dialect::request::{Call, text_tokens};
+use crate::dialect::shape;
 use bytes::Bytes;
 use mainstay_core::fact::{How, Rung};
 use mainstay_core::gateway::joint::{Joint, Relayed, Standing, standing};

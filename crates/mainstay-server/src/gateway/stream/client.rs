@@ -3,8 +3,8 @@
 //! A status line is a promise, so it goes out with the first token, not before; a client that
 //! waits long gets comments under a status of 200 and, should everything fail, an error event.
 
-use super::super::dialect::assemble::Assembly;
-use super::super::dialect::event::{Chunk, Endpoint};
+use crate::dialect::assemble::Assembly;
+use crate::dialect::event::{Chunk, Endpoint};
 use crate::error;
 use crate::http::{BodySender, Left, ResponseBody, channel};
 use bytes::{BufMut, Bytes, BytesMut};

@@ -1,6 +1,6 @@
 //! What of one piece of an attempt is new to the client, and how it is written.
 
-use super::super::dialect::event::{Delta, Finish, ToolDelta};
+use crate::dialect::event::{Delta, Finish, ToolDelta};
 use mainstay_core::gateway::joint::{Fed, Joint};
 use serde_json::{Map, Value, json};
 

@@ -62,7 +62,16 @@ impl Resolver<'_> {
                 None
             }
         };
-        Listen { api, admin, tls }
+        let dns = listen.dns.iter().flat_map(|dns| dns.all());
+        let dns = dns.map(|text| self.address("listen.dns", text)).collect();
+        let link = listen.link.as_deref().map(|text| self.address("listen.link", text));
+        for (key, other) in [("listen.api", api), ("listen.admin", admin)] {
+            if link.is_some_and(|link| link == other && link.port() != 0) {
+                let what = format!("{other} is {key} already; give the link its own port");
+                self.wrong("listen.link", what);
+            }
+        }
+        Listen { api, admin, tls, dns, link }
     }
 
     fn address(&mut self, key: &str, text: &str) -> SocketAddr {

@@ -5,8 +5,8 @@ use crate::catalog::{self, Offer};
 use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
-use mainstay_server::gateway::dialect::Dialect;
-use mainstay_server::setup::{EngineModel, Http2, Provider, Secret, Upstream};
+use mainstay_server::dialect::Dialect;
+use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Made {
     pub fn dialect(&self) -> Option<&Arc<Dialect>> {
         match &self.upstream {
             Upstream::Provider(provider) => Some(&provider.dialect),
-            Upstream::Engine(_) => None,
+            Upstream::Engine(_) | Upstream::Node(_) => None,
         }
     }
 }
@@ -47,13 +47,18 @@ impl Resolver<'_> {
                 let what = "0 would keep the site from ever answering; leave it out if unknown";
                 self.wrong(&format!("{path}.capacity"), what);
             }
-            made.push(match &file.engine {
-                Some(engine) => {
+            made.push(match (&file.node, &file.engine) {
+                (Some(_), _) => self.ours(&path, name, file),
+                (None, Some(engine)) => {
                     let model = engine.model.clone().unwrap_or_else(|| String::from("builtin"));
                     self.engine(&path, name, file, &model)
                 }
-                None => self.provider(&path, name, file),
+                (None, None) => self.provider(&path, name, file),
             });
+            if file.node.is_none() && file.node_name.is_some() {
+                let what = "names the node of a site of ours; add node = \"https://host:port\"";
+                self.wrong(&format!("{path}.node_name"), what);
+            }
         }
         made
     }
@@ -82,16 +87,7 @@ impl Resolver<'_> {
             let what = "an embedded engine has none; take this line or `engine` away";
             self.wrong(&format!("{path}.{key}"), what);
         }
-        let key = format!("{path}.engine.model");
-        let (engine, offer) = if model == "builtin" {
-            (EngineModel::Builtin, embedded(model, None, false))
-        } else {
-            let directory = self.path(model);
-            self.check_weights(&key, &directory);
-            let called = directory.file_name().unwrap_or_default().to_string_lossy();
-            let window = window_of(&directory);
-            (EngineModel::Directory(directory.clone()), embedded(&called, window, true))
-        };
+        let (engine, offer) = self.engine_model(path, model);
         let offer = match file.models.iter().find(|each| each.name.as_ref() == Some(&offer.name)) {
             Some(amendment) => catalog::amended(offer, amendment),
             None => offer,
@@ -113,6 +109,45 @@ impl Resolver<'_> {
             origin: Origin { why, fate: file.fate.clone() },
             chat: Some(offer.name.clone()),
             offers: vec![offer],
+        }
+    }
+
+    /// What an embedded engine runs, and what it offers.
+    pub(super) fn engine_model(&mut self, path: &str, model: &str) -> (EngineModel, Offer) {
+        if model == "builtin" {
+            return (EngineModel::Builtin, embedded(model, None, false));
+        }
+        let directory = self.path(model);
+        self.check_weights(&format!("{path}.engine.model"), &directory);
+        let called = directory.file_name().unwrap_or_default().to_string_lossy();
+        let offer = embedded(&called, window_of(&directory), true);
+        (EngineModel::Directory(directory.clone()), offer)
+    }
+
+    /// A site that one of our nodes controls. What it has, only the file knows.
+    fn ours(&mut self, path: &str, name: String, file: &Site) -> Made {
+        let node = self.node_site(path, &name, file);
+        // Something must stand here until the problem is reported; it is never used.
+        let node = node.unwrap_or_else(NodeSite::nowhere);
+        if file.models.is_empty() {
+            self.wrong(path, "has no models; add models = [{ name = \"…\" }]");
+        }
+        let dialect = Dialect::builtin("openai").expect("openai is built in");
+        let offers = self.offers(path, file, &dialect);
+        Made {
+            core: config::Site {
+                name,
+                capacity: file.capacity,
+                kind: SiteKind::Node,
+                auth_strikes: 1,
+            },
+            origin: Origin {
+                why: format!("node {}, https://{}", node.name, node.address),
+                fate: file.fate.clone(),
+            },
+            upstream: Upstream::Node(node),
+            chat: None,
+            offers,
         }
     }
 

@@ -1,5 +1,8 @@
 //! What can be wrong, and what is said about it.
 
+mod dns;
+mod nodes;
+
 use super::*;
 use crate::config_file::source::Override;
 use mainstay_core::config::{Continuation, Limits};
@@ -47,8 +50,9 @@ fn example_uncommented() -> String {
         let word = key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         (word && !rest.is_empty()).then_some(())
     };
+    let is_table = |line: &str| line.starts_with('[') && line.ends_with(']');
     let uncomment = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if is_key(rest).is_some() => rest.to_string(),
+        Some(rest) if is_key(rest).is_some() || is_table(rest) => rest.to_string(),
         _ => line.to_string(),
     };
     EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")

@@ -1,0 +1,165 @@
+//! A site of ours as gateways reach it: takes their attempts in, has workers answer them, and
+//! tells them what was decided.
+//!
+//! Nothing is decided here: the site's machine in core says what is let in, what waits, and which
+//! worker gets it.
+
+pub mod controller;
+mod relay;
+mod reply;
+
+use crate::attempt;
+use crate::dialect::event::Endpoint;
+use crate::dialect::request::Call;
+use crate::error;
+use crate::handover::{self, Offered};
+use crate::http::{BodyError, ResponseBody, read_body};
+use crate::setup::Bounds;
+use controller::Controller;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use mainstay_core::cost::{CostRate, Price};
+use mainstay_core::gateway::refusal::Refusal;
+use mainstay_core::message::{Open, Refuse};
+use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, Work, WorkerId};
+use mainstay_core::site::{Event, WorkerState};
+use relay::Relay;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+/// A worker of the site.
+pub struct Worker {
+    /// How it is reached.
+    pub site: attempt::Site,
+    /// The model it serves.
+    pub target: TargetId,
+    /// That model's name there.
+    pub model: String,
+    /// What it can carry.
+    pub capacity: CostRate,
+    /// Answers it can have open at once.
+    pub streams: u32,
+}
+
+/// The site's door for gateways.
+pub struct Node {
+    /// Who decides.
+    pub controller: Arc<Controller>,
+    /// By `WorkerId`.
+    pub workers: Vec<Worker>,
+    /// Names of tiers, the highest first.
+    pub tiers: Vec<String>,
+    /// What work costs.
+    pub price: Price,
+    /// Bounds on what a gateway may send.
+    pub bounds: Bounds,
+    /// The tasks of attempts.
+    pub tasks: TaskTracker,
+}
+
+impl Node {
+    /// Tells the machine which workers there are.
+    pub fn begin(&self) {
+        for (at, worker) in self.workers.iter().enumerate() {
+            let state = WorkerState::Up {
+                target: worker.target,
+                capacity: worker.capacity,
+                streams: worker.streams,
+                cold: false,
+            };
+            let worker = WorkerId(u16::try_from(at).unwrap_or(u16::MAX));
+            self.controller.tell(Event::Worker { worker, state });
+        }
+    }
+
+    /// Answers one attempt of the gateway `from`.
+    pub async fn serve(
+        self: Arc<Self>,
+        from: GatewayId,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let path = request.uri().path().trim_end_matches('/').to_owned();
+        let Some(endpoint) = Endpoint::at(&path).filter(|_| request.method() == Method::POST)
+        else {
+            let what = format!("a site answers no {} {path}", request.method());
+            return error::response(&error::of_caller(404, "unknown_url", what));
+        };
+        let offered = match Offered::read(request.headers()) {
+            Ok(offered) => offered,
+            Err(what) => return error::response(&error::of_caller(400, "invalid_request", what)),
+        };
+        let attempt = offered.attempt;
+        let call = match read_body(request, &self.bounds).await {
+            Ok(body) => Call::parse(endpoint, body),
+            Err(BodyError::TooLarge) => return wrong("the body is larger than this site takes"),
+            Err(_) => return wrong("the body could not be read"),
+        };
+        let call = match call {
+            Ok(call) => call,
+            Err(invalid) => return wrong(&invalid.message),
+        };
+        let Some(open) = self.open(from, &offered, &call) else {
+            return not_mine(attempt, "this site has no such model or tier");
+        };
+        let (head, answer) = oneshot::channel();
+        let relay = Relay::new(self.clone(), open, call, head);
+        self.tasks.spawn(relay.run());
+        match answer.await {
+            Ok(response) => response,
+            // Only a panic in the relay leaves a gateway without an answer.
+            Err(_) => error::response(&Refusal {
+                status: 500,
+                kind: "transient".into(),
+                ..error::of_caller(500, "internal_error", "an internal error stopped this attempt")
+            }),
+        }
+    }
+
+    /// What the machine is told; `None` if the model or the tier is not ours.
+    fn open(&self, from: GatewayId, offered: &Offered, call: &Call) -> Option<Open> {
+        let target = self.workers.iter().find(|worker| worker.model == call.model)?.target;
+        let tier = self.tiers.iter().position(|name| *name == offered.tier)?;
+        Some(Open {
+            work: Work { from, attempt: offered.attempt },
+            target,
+            tier: TierId(u8::try_from(tier).ok()?),
+            cost: offered.cost,
+            credited: offered.credited,
+            moving: offered.moving,
+            left: offered.left,
+            tenant: offered.tenant,
+            session: offered.session,
+            labels: offered.labels,
+            prompt: offered.prompt,
+            output: offered.output,
+            elsewhere: offered.elsewhere,
+        })
+    }
+}
+
+fn wrong(what: &str) -> Response<ResponseBody> {
+    let refusal = error::of_caller(400, "invalid_request", what);
+    error::response(&Refusal { kind: "client_fault/invalid".into(), ..refusal })
+}
+
+fn not_mine(attempt: AttemptId, what: &str) -> Response<ResponseBody> {
+    refused(&Refuse::not_mine(attempt), 421, what)
+}
+
+/// The response to an attempt that was not taken in.
+fn refused(refuse: &Refuse, status: u16, what: &str) -> Response<ResponseBody> {
+    let mut response = error::response(&Refusal {
+        status,
+        kind: "overload".into(),
+        retry_after: Some(refuse.retry_after),
+        ..error::of_caller(status, &handover::handing_back(refuse), what)
+    });
+    if let Some(value) = handover::refuse(refuse) {
+        response.headers_mut().insert(handover::REFUSE, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

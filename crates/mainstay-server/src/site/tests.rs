@@ -1,0 +1,258 @@
+//! Attempts of a gateway at a site, over a real connection; the engine is played.
+
+use super::controller::Controller;
+use super::{Node, Worker};
+use crate::attempt::{Account, Attempt, Item, Question, Site};
+use crate::dialect::Dialect;
+use crate::dialect::event::Endpoint;
+use crate::dialect::request::Call;
+use crate::embedded::{Desk, Finish, Message, Said};
+use crate::http::{Arrivals, Counters, Front, serve};
+use crate::setup::Bounds;
+use crate::telemetry::{Names, Telemetry};
+use crate::upstream::{Origin, OriginOptions};
+use bytes::Bytes;
+use hyper::service::service_fn;
+use mainstay_core::config::{Pool, SiteConfig, Tier};
+use mainstay_core::cost::{CostRate, CostUnits, Price};
+use mainstay_core::fact::How;
+use mainstay_core::gateway::Start;
+use mainstay_core::gateway::latency::Patience;
+use mainstay_core::lease::Terms;
+use mainstay_core::message::{Open, Reason};
+use mainstay_core::names::{
+    AttemptId, ErrorClass, Failure, GatewayId, RequestId, SiteId, TargetId, TierId, Work,
+};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What is said of each order goes back this way.
+type Orders = mpsc::UnboundedReceiver<mpsc::Sender<Said>>;
+
+const TARGET: TargetId = TargetId(0);
+
+fn config() -> SiteConfig {
+    let pool = Pool {
+        target: TARGET,
+        labels: 0,
+        median: CostUnits::whole(1),
+        promise: Duration::from_secs(2),
+    };
+    SiteConfig {
+        site: SiteId(0),
+        pools: vec![pool],
+        tiers: vec![Tier { name: "pro".into(), floor: 0.5 }],
+        patience: vec![Duration::from_secs(5)],
+        gateways: 2,
+        credit: Terms::CREDIT,
+        overcommit: 5,
+        slack: 25,
+        standby: 10,
+        service: Default::default(),
+    }
+}
+
+/// A site whose workers' orders come out of the returned ends, and a gateway's way to it.
+async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
+    let telemetry = Arc::new(Telemetry::new(Names::default()));
+    let controller = Controller::new(config(), None, telemetry, Box::new(|_, _| {}));
+    let (sender, orders) = mpsc::unbounded_channel();
+    let open = |_| {
+        let (desk, taken) = Desk::open();
+        let sender = sender.clone();
+        // It ends with the site.
+        std::thread::spawn(move || {
+            while let Ok(Message::Order(job)) = taken.recv() {
+                let _ = sender.send(job.reply);
+            }
+        });
+        desk
+    };
+    let desks: Vec<Desk> = (0..workers).map(open).collect();
+    let worker = |desk: Desk| Worker {
+        site: Site::Engine(desk),
+        target: TARGET,
+        model: "m".into(),
+        capacity: CostRate::whole(100),
+        streams: 8,
+    };
+    let bounds = bounds();
+    let node = Arc::new(Node {
+        controller: Arc::new(controller),
+        workers: desks.into_iter().map(worker).collect(),
+        tiers: vec!["pro".into()],
+        price: Price::default(),
+        bounds: bounds.clone(),
+        tasks: TaskTracker::new(),
+    });
+    node.begin();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let front = Front {
+        arrivals: Arrivals::Listener(listener),
+        tls: None,
+        bounds,
+        drain: Duration::ZERO,
+        counters: Counters::new(16),
+    };
+    let door = node.clone();
+    let service = service_fn(move |request| {
+        let node = door.clone();
+        async move { Ok::<_, Infallible>(node.serve(GatewayId(1), request).await) }
+    });
+    tokio::spawn(serve(front, service, CancellationToken::new()));
+    let base = format!("http://{address}/v1");
+    let account = Account {
+        dialect: Dialect::builtin("mainstay").unwrap(),
+        origin: Origin::new(&base, OriginOptions::default()).unwrap(),
+        base,
+        key: None,
+        stream: true,
+        roster: Default::default(),
+    };
+    (node, orders, Site::Node(Arc::new(account)))
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        body: 1 << 20,
+        head: 1 << 16,
+        head_time: Duration::from_secs(5),
+        body_time: Duration::from_secs(5),
+        connections: 16,
+    }
+}
+
+fn start(model: &str, tier: u8) -> Start {
+    let attempt = AttemptId { request: RequestId(7), number: 1 };
+    Start {
+        attempt,
+        target: TARGET,
+        site: SiteId(0),
+        model: model.into(),
+        how: How::First,
+        patience: Patience::NONE,
+        only_choice: None,
+        open: Some(Open {
+            work: Work { from: GatewayId(1), attempt },
+            target: TARGET,
+            tier: TierId(tier),
+            cost: CostUnits::whole(1),
+            credited: false,
+            moving: false,
+            left: Duration::from_secs(60),
+            tenant: 1,
+            session: 1,
+            labels: 0,
+            prompt: 10,
+            output: 10,
+            elsewhere: false,
+        }),
+    }
+}
+
+fn attempt(site: &Site, start: &Start, tier: &str) -> Attempt {
+    let body = Bytes::from_static(
+        br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
+    );
+    let call = Arc::new(Call::parse(Endpoint::Chat, body).unwrap());
+    let question = Question { call: &call, start, relayed: None, stream: true, tier };
+    Attempt::open(site, &question)
+}
+
+async fn text(attempt: &mut Attempt) -> String {
+    loop {
+        match attempt.next().await {
+            Item::Beat => {}
+            Item::Chunk(chunk) => return chunk.deltas.iter().map(|d| d.content.as_str()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_is_acknowledged_answered_and_counted() {
+    let (node, mut orders, site) = site(1).await;
+    let mut attempt = attempt(&site, &start("m", 0), "pro");
+    assert!(matches!(attempt.next().await, Item::Ack(ack) if !ack.queued));
+    let reply = orders.recv().await.unwrap();
+    reply.send(Said::By("m".into())).await.unwrap();
+    // Nothing but signs of life until the worker speaks.
+    assert!(matches!(attempt.next().await, Item::Beat));
+    reply.send(Said::Text(0, "hello".into())).await.unwrap();
+    assert_eq!(text(&mut attempt).await, "hello");
+    reply.send(Said::End(0, Finish::Stop, Some(Default::default()))).await.unwrap();
+    assert_eq!(text(&mut attempt).await, "");
+    drop(reply);
+    assert!(matches!(attempt.next().await, Item::End));
+    let standing =
+        node.controller.read(|site| site.standing(node.controller.clock().now(), TARGET));
+    assert_eq!(standing.unwrap().running, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_said_to_be_so() {
+    let (_node, _orders, site) = site(1).await;
+    for (model, tier) in [("other", "pro"), ("m", "free")] {
+        match attempt(&site, &start(model, 0), tier).next().await {
+            Item::Refused(refuse) => assert_eq!(refuse.reason, Reason::NotMine),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_worker_an_attempt_is_refused_at_once() {
+    let (_node, _orders, site) = site(0).await;
+    assert!(matches!(attempt(&site, &start("m", 0), "pro").next().await, Item::Refused(_)));
+}
+
+#[tokio::test]
+async fn a_worker_lost_before_the_first_token_is_followed_by_another() {
+    let (_node, mut orders, site) = site(2).await;
+    let mut attempt = attempt(&site, &start("m", 0), "pro");
+    assert!(matches!(attempt.next().await, Item::Ack(_)));
+    let reply = orders.recv().await.unwrap();
+    let failure = Failure::ours(ErrorClass::Transient, "broke");
+    reply.send(Said::Failed(failure)).await.unwrap();
+    let reply = orders.recv().await.unwrap();
+    reply.send(Said::Text(0, "from the other".into())).await.unwrap();
+    assert_eq!(text(&mut attempt).await, "from the other");
+}
+
+#[tokio::test]
+async fn a_worker_lost_after_the_first_token_breaks_the_answer_for_the_gateway_to_resume() {
+    let (_node, mut orders, site) = site(1).await;
+    let mut attempt = attempt(&site, &start("m", 0), "pro");
+    assert!(matches!(attempt.next().await, Item::Ack(_)));
+    let reply = orders.recv().await.unwrap();
+    reply.send(Said::Text(0, "begun".into())).await.unwrap();
+    assert_eq!(text(&mut attempt).await, "begun");
+    let failure = Failure::ours(ErrorClass::Transient, "broke");
+    reply.send(Said::Failed(failure)).await.unwrap();
+    match attempt.next().await {
+        Item::Broken(fault) => assert_eq!(fault.failure.class, ErrorClass::Transient),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_frees_the_worker() {
+    let (node, mut orders, site) = site(1).await;
+    let mut attempt = attempt(&site, &start("m", 0), "pro");
+    assert!(matches!(attempt.next().await, Item::Ack(_)));
+    let reply = orders.recv().await.unwrap();
+    drop(attempt);
+    reply.closed().await;
+    let now = node.controller.clock().now();
+    // The engine is let go of before the machine is told, in the same step.
+    node.tasks.close();
+    node.tasks.wait().await;
+    let standing = node.controller.read(|site| site.standing(now, TARGET));
+    assert_eq!(standing.unwrap().running, 0);
+}

@@ -1,0 +1,327 @@
+//! This node among others: who they are, where they are reached, and whether its certificate is
+//! one that they will take.
+
+use super::Resolver;
+use super::sites::Made;
+use crate::config_file::Site;
+use crate::config_file::node::Role;
+use crate::config_file::problem::hint;
+use mainstay_server::link::identity::ENDS_SOON;
+use mainstay_server::link::{Identity, NodeName, Peer};
+use mainstay_server::setup::{Node, NodeSite, Roles, Upstream, Workers};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What an embedded engine is taken to do where nobody said: answers at once, and tokens a second
+/// of all of them, as a small model writes on two cores.
+const STREAMS: u32 = 16;
+const TOKENS_PER_SECOND: u32 = 200;
+/// Nodes a policy may list; their positions are 16 bits wide, and a digest names each.
+const GATEWAYS_MAX: usize = 4096;
+
+impl Resolver<'_> {
+    /// This node, if it is one of several.
+    pub(super) fn node(&mut self, sites: &[Made], listen: Option<SocketAddr>) -> Option<Node> {
+        let file = self.file.node.clone();
+        let gateways = self.gateways();
+        let Some(name) = &file.name else {
+            self.nothing_of_nodes(sites);
+            return None;
+        };
+        let name = match NodeName::new(name) {
+            Ok(name) => name,
+            Err(what) => {
+                self.wrong("node.name", what);
+                return None;
+            }
+        };
+        let identity = self.identity(&name);
+        let roles = self.roles(&name, &gateways);
+        let site = self.own_site(&name, roles, sites);
+        let peers = self.peers((&name, roles), &gateways, sites);
+        let is_named = gateways.iter().any(|peer| peer.name == name && peer.address.is_some());
+        if is_named && listen.is_none() {
+            let what = "others reach this node by its `link`; add listen.link = \"IP:PORT\"";
+            self.wrong("node.name", what);
+        }
+        let data_dir = file.data_dir.as_ref().map(|text| self.directory("node.data_dir", text));
+        let alone = vec![name];
+        let gateways: Vec<NodeName> = gateways.into_iter().map(|peer| peer.name).collect();
+        let gateways = if gateways.is_empty() && roles.gateway { alone } else { gateways };
+        Some(Node { identity: identity?, roles, site, gateways, peers, data_dir })
+    }
+
+    /// What only a node can have.
+    fn nothing_of_nodes(&mut self, sites: &[Made]) {
+        let add = "add name to [node]; `mainstay node init --name NAME` prints the lines";
+        let file = self.file.node.clone();
+        for (key, there) in [
+            ("node.ca_file", file.ca_file.is_some()),
+            ("node.cert_file", file.cert_file.is_some()),
+            ("node.key_file", file.key_file.is_some()),
+            ("node.data_dir", file.data_dir.is_some()),
+            ("node.roles", file.roles.is_some()),
+            ("node.site", file.site.is_some()),
+            ("listen.link", self.file.listen.link.is_some()),
+            ("gateway", !self.file.gateway.is_empty()),
+        ] {
+            if there {
+                self.wrong(key, format!("means nothing without a name of this node; {add}"));
+            }
+        }
+        let is_node = |made: &Made| matches!(made.upstream, Upstream::Node(_));
+        if let Some(at) = sites.iter().position(is_node) {
+            let what = format!("is reached with this node's certificate; {add}");
+            self.wrong(&format!("site.{at}.node"), what);
+        }
+    }
+
+    /// The gateways, each with where it is reached.
+    fn gateways(&mut self) -> Vec<Peer> {
+        let files = self.file.gateway.clone();
+        let mut gateways: Vec<Peer> = Vec::new();
+        for (at, file) in files.iter().enumerate() {
+            let path = format!("gateway.{at}");
+            let address = file.link.as_ref();
+            let address = address.and_then(|text| self.node_url(&format!("{path}.link"), text));
+            let Some(name) = &file.name else {
+                self.wrong(&path, "has no name; add name = \"…\"");
+                continue;
+            };
+            match NodeName::new(name) {
+                Ok(name) if gateways.iter().any(|other| other.name == name) => {
+                    let what = format!("`{name}` is there twice; give each node its own name");
+                    self.wrong(&format!("{path}.name"), what);
+                }
+                Ok(name) => gateways.push(Peer { name, address }),
+                Err(what) => self.wrong(&format!("{path}.name"), what),
+            }
+        }
+        if gateways.len() > GATEWAYS_MAX {
+            let what = format!("{} are too many; at most {GATEWAYS_MAX}", gateways.len());
+            self.wrong("gateway", what);
+        }
+        gateways
+    }
+
+    /// `host:port` of `https://host:port`.
+    pub(super) fn node_url(&mut self, key: &str, text: &str) -> Option<String> {
+        let write = "write it like https://10.0.0.2:8443";
+        let Some(rest) = text.strip_prefix("https://") else {
+            let what = match text.starts_with("http://") {
+                true => format!("`{text}` is not encrypted, and nodes only speak TLS; {write}"),
+                false => format!("`{text}` is no address of a node; {write}"),
+            };
+            self.wrong(key, what);
+            return None;
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        let parts = rest.rsplit_once(':');
+        let parts = parts.filter(|(host, _)| !host.is_empty() && rest.chars().all(plain));
+        match parts.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(port)) if port > 0 => Some(rest.to_string()),
+            _ => {
+                self.wrong(key, format!("`{text}` has no host and port alone; {write}"));
+                None
+            }
+        }
+    }
+
+    fn identity(&mut self, name: &NodeName) -> Option<Identity> {
+        let file = self.file.node.clone();
+        let files = [
+            ("ca_file", file.ca_file, "CERTIFICATE-----"),
+            ("cert_file", file.cert_file, "CERTIFICATE-----"),
+            ("key_file", file.key_file, "PRIVATE KEY-----"),
+        ];
+        let before = self.problems.len();
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for (key, text, block) in files {
+            match text {
+                Some(text) => paths.push(self.pem(&format!("node.{key}"), &text, block)),
+                None => {
+                    let what = format!(
+                        "has no {key}; `mainstay node init --name {name}` makes the files and \
+                         prints the lines"
+                    );
+                    self.wrong("node.name", what);
+                }
+            }
+        }
+        let [authority, certificate, key] = paths.as_slice() else { return None };
+        if self.problems.len() > before {
+            return None;
+        }
+        match Identity::load(name, authority, (certificate, key)) {
+            Ok(identity) => {
+                if let Err(what) = identity.check(ENDS_SOON) {
+                    self.warn("node.cert_file", format!("within 30 days, {what}"));
+                }
+                Some(identity)
+            }
+            Err(what) => {
+                self.wrong("node.cert_file", what);
+                None
+            }
+        }
+    }
+
+    fn roles(&mut self, name: &NodeName, gateways: &[Peer]) -> Roles {
+        let file = self.file.node.clone();
+        let has = |role: Role| file.roles.as_ref().is_none_or(|roles| roles.contains(&role));
+        let mut roles = Roles {
+            gateway: has(Role::Gateway),
+            site: has(Role::Site),
+            worker: has(Role::Worker),
+            policy: has(Role::Policy),
+            status: has(Role::Status),
+        };
+        if file.roles.as_ref().is_some_and(Vec::is_empty) {
+            self.wrong("node.roles", "leaves nothing to do; name some, or take the line away");
+        }
+        let known = gateways.iter().map(|peer| peer.name.as_str());
+        if roles.gateway && !gateways.is_empty() && !known.clone().any(|each| each == name.as_str())
+        {
+            let what = format!(
+                "`{name}` is not among the gateways ({}); add a [[gateway]] with this name, or \
+                 leave `gateway` out of node.roles",
+                hint(name.as_str(), known)
+            );
+            self.wrong("node.name", what);
+        }
+        if file.roles.is_some() && roles.site && file.site.is_none() {
+            let what = "has the role `site` and no site; add site = \"…\" to [node], or leave the \
+                        role out";
+            self.wrong("node.roles", what);
+        }
+        if !roles.site && file.site.is_some() {
+            let what = "needs the role `site`; add it to node.roles, or take this line away";
+            self.wrong("node.site", what);
+        }
+        // By default a node has all the roles that it can have.
+        roles.site &= file.site.is_some();
+        roles
+    }
+
+    /// Position of the site that this node controls.
+    fn own_site(&mut self, name: &NodeName, roles: Roles, sites: &[Made]) -> Option<usize> {
+        let wanted = self.file.node.site.clone().filter(|_| roles.site)?;
+        let Some(at) = sites.iter().position(|site| site.core.name == wanted) else {
+            let hint = hint(&wanted, sites.iter().map(|site| site.core.name.as_str()));
+            self.wrong("node.site", format!("no site `{wanted}`; {hint}"));
+            return None;
+        };
+        match &sites.get(at)?.upstream {
+            Upstream::Node(site) if site.name == *name => Some(at),
+            Upstream::Node(site) => {
+                let what = format!(
+                    "site `{wanted}` is controlled by node `{}`; name this node so, or set \
+                     node_name = \"{name}\" at the site",
+                    site.name
+                );
+                self.wrong("node.site", what);
+                None
+            }
+            Upstream::Provider(_) | Upstream::Engine(_) => {
+                let what = format!(
+                    "site `{wanted}` is no site of ours; add node = \"https://host:port\" to it"
+                );
+                self.wrong("node.site", what);
+                None
+            }
+        }
+    }
+
+    /// Whom this node talks to: gateways, and where it is one itself, the nodes of sites.
+    fn peers(
+        &mut self,
+        (name, roles): (&NodeName, Roles),
+        gateways: &[Peer],
+        sites: &[Made],
+    ) -> Vec<Peer> {
+        let mut peers: Vec<Peer> = gateways.to_vec();
+        for (at, made) in sites.iter().enumerate() {
+            let Upstream::Node(NodeSite { name: theirs, address, .. }) = &made.upstream else {
+                continue;
+            };
+            match peers.iter_mut().find(|peer| peer.name == *theirs) {
+                None if roles.gateway => {
+                    peers.push(Peer { name: theirs.clone(), address: Some(address.clone()) });
+                }
+                None => {}
+                Some(peer) => match &peer.address {
+                    None => peer.address = Some(address.clone()),
+                    Some(other) if other == address => {}
+                    Some(other) => {
+                        let what = format!(
+                            "`{theirs}` is at {address} here and at {other} elsewhere; a node \
+                             has one address"
+                        );
+                        self.wrong(&format!("site.{at}.node"), what);
+                    }
+                },
+            }
+        }
+        peers.retain(|peer| peer.name != *name);
+        peers
+    }
+
+    /// A directory that exists, or can be made later.
+    fn directory(&mut self, key: &str, text: &str) -> PathBuf {
+        let path = self.path(text);
+        if path.exists() && !path.is_dir() {
+            self.wrong(key, format!("{} is no directory; name another", path.display()));
+        }
+        path
+    }
+
+    /// What a site of ours computes with; its own node needs to know.
+    fn workers(&mut self, path: &str, file: &Site) -> Option<Workers> {
+        let name = file.engine.as_ref()?.model.clone().unwrap_or_else(|| "builtin".into());
+        let (model, _) = self.engine_model(path, &name);
+        if file.tokens_per_second == Some(0) {
+            let what = "0 would keep the site from ever answering; leave it out if unknown";
+            self.wrong(&format!("{path}.tokens_per_second"), what);
+        }
+        Some(Workers {
+            model,
+            streams: file.capacity.unwrap_or(STREAMS),
+            tokens_per_second: file.tokens_per_second.unwrap_or(TOKENS_PER_SECOND),
+        })
+    }
+
+    /// The node of ours that controls a site.
+    pub(super) fn node_site(&mut self, path: &str, name: &str, file: &Site) -> Option<NodeSite> {
+        let foreign = [
+            ("provider", file.provider.is_some()),
+            ("base_url", file.base_url.is_some()),
+            ("key", file.key.is_some()),
+            ("key_env", file.key_env.is_some()),
+            ("key_file", file.key_file.is_some()),
+            ("ca_file", file.ca_file.is_some()),
+            ("resolver", file.resolver.is_some()),
+            ("http2", file.http2.is_some()),
+        ];
+        for (key, _) in foreign.iter().filter(|(_, there)| *there) {
+            let what = "a site of ours has none; take this line or `node` away";
+            self.wrong(&format!("{path}.{key}"), what);
+        }
+        let address = file.node.as_ref();
+        let address = address.and_then(|text| self.node_url(&format!("{path}.node"), text));
+        let wanted = file.node_name.as_deref().unwrap_or(name);
+        let workers = self.workers(path, file);
+        match NodeName::new(wanted) {
+            Ok(name) => Some(NodeSite { name, address: address?, workers }),
+            Err(what) if file.node_name.is_some() => {
+                self.wrong(&format!("{path}.node_name"), what);
+                None
+            }
+            Err(_) => {
+                let what = "the site's name is none a node can have; add node_name = \"…\"";
+                self.wrong(&format!("{path}.node"), what);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A scenario's faults as things that can be done to processes.
+
+use super::fleet;
+use mainstay_sim::scenario::read::{File, With};
+use mainstay_sim::scenario::{Bench, FaultKind, Loss, Process, Scenario, Which};
+use std::path::Path;
+use std::time::Duration;
+
+/// Something to do at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// When, since the load began.
+    pub at: Duration,
+    /// What.
+    pub act: Act,
+    /// To which processes.
+    pub nodes: Vec<String>,
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Killed at once.
+    Kill,
+    /// Started again.
+    Start,
+    /// Stopped where it stands.
+    Stop,
+    /// Let go on.
+    Go,
+    /// Slowed down so many times.
+    Slow(u32),
+}
+
+impl Step {
+    /// In words.
+    pub fn words(&self) -> String {
+        let what = match self.act {
+            Act::Kill => "kill -9".to_owned(),
+            Act::Start => "start".to_owned(),
+            Act::Stop => "stop (accepts, never answers)".to_owned(),
+            Act::Go => "go on".to_owned(),
+            Act::Slow(factor) => format!("{factor} times slower"),
+        };
+        format!("{}: {what}", self.nodes.join(", "))
+    }
+}
+
+/// The scenario in `path` on the demo's bench, and its steps.
+///
+/// # Errors
+/// What is wrong in the file, or cannot be done to processes.
+pub fn read(path: &Path, bench: &Bench) -> Result<(Scenario, Vec<Step>), Vec<String>> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![format!("{shown} cannot be read: {error}; mend --script")])?;
+    let lines = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let file = File::parse(&shown, &text).map_err(lines)?;
+    let scenario = file.scenario(With::Other(bench)).map_err(lines)?;
+    let (mut steps, mut wrong) = (Vec::new(), Vec::new());
+    for fault in &scenario.faults {
+        let done = |act: Act, nodes: Vec<String>, undone: Act| {
+            let first = Step { at: fault.at, act, nodes: nodes.clone() };
+            let second = fault.until.map(|at| Step { at, act: undone, nodes });
+            [Some(first), second].into_iter().flatten().collect::<Vec<_>>()
+        };
+        let sites =
+            |which: &Which| names(which, bench.sites.len(), |at| fleet::site_name(at as u8));
+        let gateways = |which: &Which| {
+            names(which, usize::from(bench.gateways), |at| format!("gw-{}", at + 1))
+        };
+        match &fault.kind {
+            FaultKind::SiteDown { sites: which, how: Loss::Refuse, .. } => {
+                steps.extend(done(Act::Kill, sites(which), Act::Start));
+            }
+            FaultKind::SiteDown { sites: which, how: Loss::Blackhole, .. } => {
+                steps.extend(done(Act::Stop, sites(which), Act::Go));
+            }
+            FaultKind::Slow { sites: which, share, factor } if *share >= 1.0 => {
+                let factor = factor.round().clamp(1.0, 100.0) as u32;
+                steps.extend(done(Act::Slow(factor), sites(which), Act::Go));
+            }
+            FaultKind::GatewayCrash { gateways: which, restart } => {
+                let nodes = gateways(which);
+                steps.push(Step { at: fault.at, act: Act::Kill, nodes: nodes.clone() });
+                steps.push(Step { at: fault.at + *restart, act: Act::Start, nodes });
+            }
+            FaultKind::CrashAll { what: Process::Gateways, restart } => {
+                let nodes = gateways(&Which::All);
+                steps.push(Step { at: fault.at, act: Act::Kill, nodes: nodes.clone() });
+                steps.push(Step { at: fault.at + *restart, act: Act::Start, nodes });
+            }
+            _ => wrong.push(format!(
+                "{shown}:{}: this fault cannot be done to processes; use site-down, slow, \
+                 gateway-crash or crash-all of gateways",
+                fault.line
+            )),
+        }
+    }
+    steps.sort_by_key(|step| step.at);
+    if wrong.is_empty() { Ok((scenario, steps)) } else { Err(wrong) }
+}
+
+fn names(which: &Which, count: usize, name: impl Fn(usize) -> String) -> Vec<String> {
+    match which {
+        Which::All => (0..count).map(name).collect(),
+        Which::These(these) => these.iter().map(|at| name(usize::from(*at))).collect(),
+    }
+}

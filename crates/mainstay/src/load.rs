@@ -1,0 +1,105 @@
+//! Open-loop load: requests come when they come, whatever becomes of the ones before, from clients
+//! with good and bad manners. Each answer is judged as its reader would, and counted by tier.
+//!
+//! Bounded in time, in number and in requests open at once. The prompts are made up here, and
+//! neither they nor answers are kept beyond the comparison with each other.
+
+pub mod client;
+pub mod plan;
+pub mod tally;
+
+use crate::command_line::{Load, WRONG};
+use crate::stdout::say;
+use client::{Door, User};
+use mainstay_core::rng::Rng;
+use plan::Plan;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tally::{Outcome, Tally, Verdict};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+/// How long the last answers may take once no more are asked for.
+const TAIL: Duration = Duration::from_secs(120);
+
+/// Sends the load that `options` asks for, and tells what came of it.
+pub fn load(options: &Load) -> ExitCode {
+    let plan = match Plan::of(options) {
+        Ok(plan) => plan,
+        Err(lines) => {
+            lines.iter().for_each(|line| eprintln!("mainstay: {line}"));
+            return ExitCode::from(WRONG);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mainstay: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = match runtime.block_on(run(plan, std::io::stderr().is_terminal())) {
+        Ok(outcome) => outcome,
+        Err(why) => {
+            eprintln!("mainstay: {why}");
+            return ExitCode::from(WRONG);
+        }
+    };
+    match options.json {
+        true => say(&format!("{}\n", outcome.json())),
+        false => say(&outcome.table()),
+    }
+    match outcome.is_sound() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Sends the load of `plan`; with `progress`, tells on stderr how it stands.
+///
+/// # Errors
+/// An address that cannot be one.
+pub async fn run(plan: Plan, progress: bool) -> Result<Outcome, String> {
+    let door = Arc::new(Door::open(&plan)?);
+    let tally = Arc::new(Tally::new(plan.classes.iter().map(|class| class.name.clone()).collect()));
+    let room = Arc::new(Semaphore::new(plan.open_max));
+    let began = Instant::now();
+    let mut users = JoinSet::new();
+    let mut rng = Rng::new(plan.seed);
+    let mut told = began;
+    for due in plan.arrivals() {
+        sleep_until(began + due.at).await;
+        let (class, second) = (plan.class(&mut rng), began.elapsed().as_secs() as usize);
+        let user = User::new(&plan, class, &due, rng.bits());
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            tally.count(class, second, Verdict::NotSent, None);
+            continue;
+        };
+        let (door, count) = (door.clone(), tally.clone());
+        users.spawn(async move {
+            let told = user.ask(&door).await;
+            count.count(class, second, told.verdict, Some(told.times));
+            drop(permit);
+        });
+        while users.try_join_next().is_some() {}
+        if progress && told.elapsed() >= Duration::from_secs(1) {
+            told = Instant::now();
+            eprint!("\r\x1b[K{}", tally.line(began.elapsed()));
+        }
+    }
+    // Whose library would come again after the end does not.
+    door.over.cancel();
+    let all = async { while users.join_next().await.is_some() {} };
+    // Whoever still waits then is counted as failed.
+    let is_late = tokio::time::timeout(TAIL, all).await.is_err();
+    if progress {
+        eprint!("\r\x1b[K");
+    }
+    door.close().await;
+    let unfinished = if is_late { users.len() } else { 0 };
+    Ok(tally.outcome(began.elapsed(), unfinished))
+}

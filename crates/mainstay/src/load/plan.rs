@@ -1,0 +1,261 @@
+//! What is sent: when, for whom, how long, and with what manners.
+
+use crate::command_line::Load;
+use crate::config_file::value::time;
+use mainstay_core::rng::Rng;
+use mainstay_sim::workload::{self, Options};
+use std::time::Duration;
+
+/// Words of a prompt are tokens, near enough.
+const TOKENS_MAX: u32 = 200_000;
+/// Most requests of one run: what a person may start by a slip of the finger ends.
+const REQUESTS_MAX: usize = 10_000_000;
+
+/// A load.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it goes, each an address of the same service: the next is tried where one is gone.
+    pub urls: Vec<String>,
+    /// A file of more certificate authorities.
+    pub ca_file: Option<std::path::PathBuf>,
+    /// The model that is asked for.
+    pub model: String,
+    /// Who asks.
+    pub classes: Vec<Class>,
+    /// When, and how much.
+    pub source: Source,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// How clients behave.
+    pub manners: Manners,
+    /// Different prompts; answers to the same one are compared.
+    pub prompts: u32,
+    /// Requests open at once.
+    pub open_max: usize,
+    /// Repeats the run.
+    pub seed: u64,
+}
+
+/// A tier's clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// Its name in the outcome.
+    pub name: String,
+    /// The key they carry.
+    pub key: Option<String>,
+    /// Their part of all requests.
+    pub share: f64,
+}
+
+/// When requests come.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// By chance, so many a second, all of one size.
+    Chance { rate: f64, prompt: u32, output: u32 },
+    /// As a trace has them.
+    Trace(Vec<Due>),
+}
+
+/// One request to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Since the start.
+    pub at: Duration,
+    /// Tokens of its prompt.
+    pub prompt: u32,
+    /// Most output tokens.
+    pub output: u32,
+}
+
+/// How clients behave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Manners {
+    /// They wait so long for a first token,
+    pub patience: Duration,
+    /// and for each further one.
+    pub gap: Duration,
+    /// Their library asks so often again.
+    pub retries: u32,
+    /// This part of them reads slowly.
+    pub slow: f64,
+    /// This part of them leaves in the middle.
+    pub hang_up: f64,
+    /// Whether they read an answer as it comes.
+    pub stream: bool,
+}
+
+impl Plan {
+    /// The load that `options` asks for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn of(options: &Load) -> Result<Plan, Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut wait = |name: &str, text: &str| {
+            time(text).unwrap_or_else(|| {
+                wrong.push(format!("--{name} {text}: write a time like 500ms, 30s or 2m"));
+                Duration::ZERO
+            })
+        };
+        let lasts = wait("for", &options.lasts);
+        let manners = Manners {
+            patience: wait("patience", &options.patience),
+            gap: wait("gap", &options.gap),
+            retries: options.retries,
+            slow: options.slow,
+            hang_up: options.hang_up,
+            stream: !options.plain,
+        };
+        for (name, share) in [("slow", options.slow), ("hang-up", options.hang_up)] {
+            if !(0.0..=1.0).contains(&share) {
+                wrong.push(format!("--{name} {share}: give a share from 0 to 1"));
+            }
+        }
+        if !(options.rate > 0.0 && options.rate <= 100_000.0) {
+            wrong.push(format!("--rate {}: give requests a second, up to 100000", options.rate));
+        }
+        if lasts.is_zero() {
+            wrong.push("--for 0s: give it time".into());
+        }
+        if options.rate * lasts.as_secs_f64() > REQUESTS_MAX as f64 {
+            wrong.push(format!("more than {REQUESTS_MAX} requests: lower --rate or --for"));
+        }
+        let classes = classes(&options.tiers).unwrap_or_else(|why| {
+            wrong.push(why);
+            Vec::new()
+        });
+        let source = match &options.trace {
+            None => Source::Chance {
+                rate: options.rate,
+                prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
+                output: options.max_tokens,
+            },
+            Some(name) => match trace(name, options, lasts) {
+                Ok(dues) => Source::Trace(dues),
+                Err(why) => {
+                    wrong.push(why);
+                    Source::Trace(Vec::new())
+                }
+            },
+        };
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Plan {
+            urls: options.urls.clone(),
+            ca_file: options.ca_file.clone(),
+            model: options.model.clone(),
+            classes,
+            source,
+            lasts,
+            manners,
+            prompts: options.prompts.max(1),
+            open_max: options.open_max.max(1) as usize,
+            seed: options.seed,
+        })
+    }
+
+    /// The requests, in the order of their times.
+    pub fn arrivals(&self) -> Box<dyn Iterator<Item = Due> + Send> {
+        match &self.source {
+            Source::Trace(dues) => Box::new(dues.clone().into_iter()),
+            Source::Chance { rate, prompt, output } => {
+                let (rate, prompt, output, lasts) = (*rate, *prompt, *output, self.lasts);
+                let mut rng = Rng::new(self.seed ^ 1);
+                let mut at = 0.0;
+                let next = move || {
+                    at -= (1.0 - rng.unit()).ln() / rate;
+                    let due = Due { at: Duration::from_secs_f64(at), prompt, output };
+                    (due.at < lasts).then_some(due)
+                };
+                Box::new(std::iter::from_fn(next).take(REQUESTS_MAX))
+            }
+        }
+    }
+
+    /// Who asks next: the position of a class.
+    pub fn class(&self, rng: &mut Rng) -> usize {
+        let whole: f64 = self.classes.iter().map(|class| class.share).sum();
+        let mut point = rng.unit() * whole;
+        let here = |class: &Class| {
+            point -= class.share;
+            point < 0.0
+        };
+        self.classes.iter().position(here).unwrap_or(self.classes.len() - 1)
+    }
+}
+
+/// `NAME=KEY` or `NAME=KEY@SHARE`, once for each tier.
+fn classes(written: &[String]) -> Result<Vec<Class>, String> {
+    if written.is_empty() {
+        return Ok(vec![Class { name: "anonymous".into(), key: None, share: 1.0 }]);
+    }
+    let read = |text: &String| {
+        let wrong = || format!("--tier {text}: write NAME=KEY or NAME=KEY@SHARE");
+        let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
+        let (key, share) = match rest.rsplit_once('@') {
+            Some((key, share)) => (key, share.parse().map_err(|_| wrong())?),
+            None => (rest, 1.0),
+        };
+        let key = (!key.is_empty()).then(|| key.to_owned());
+        if name.is_empty() || !(share > 0.0 && share < 1e9) {
+            return Err(wrong());
+        }
+        Ok(Class { name: name.to_owned(), key, share })
+    };
+    written.iter().map(read).collect()
+}
+
+fn trace(name: &str, options: &Load, lasts: Duration) -> Result<Vec<Due>, String> {
+    let speed = options.speed;
+    if !(speed > 0.0 && speed <= 1e6) {
+        return Err(format!("--speed {speed}: give how many times as fast the trace is played"));
+    }
+    let how = Options { seed: options.seed, speed, rate: options.rate, ..Options::default() };
+    let arrivals = workload::open(name, &how).map_err(|problem| problem.to_string())?;
+    let within = arrivals.take_while(|arrival| arrival.at < lasts).take(REQUESTS_MAX);
+    let dues: Vec<Due> = within
+        .map(|arrival| Due {
+            at: arrival.at,
+            prompt: arrival.prompt.clamp(1, TOKENS_MAX),
+            output: arrival.output.max(1),
+        })
+        .collect();
+    match dues.is_empty() {
+        true => Err(format!("--trace {name}: no request within --for")),
+        false => Ok(dues),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_are_written_with_keys_and_shares() {
+        let classes = classes(&["pro=sk-a@3".into(), "free=@1".into()]).unwrap();
+        assert_eq!((classes[0].key.as_deref(), classes[0].share), (Some("sk-a"), 3.0));
+        assert_eq!((classes[1].key.as_deref(), classes[1].share), (None, 1.0));
+        for wrong in ["pro", "=x", "pro=k@0", "pro=k@x"] {
+            assert!(super::classes(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn requests_by_chance_come_as_often_as_asked_and_the_same_again_with_the_same_seed() {
+        let options = Load { rate: 100.0, lasts: "60s".into(), ..Load::default() };
+        let plan = Plan::of(&options).unwrap();
+        let dues: Vec<Due> = plan.arrivals().collect();
+        assert!((5_700..6_300).contains(&dues.len()), "{}", dues.len());
+        assert_eq!(dues, plan.arrivals().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let options = Load { rate: -1.0, lasts: "60".into(), slow: 2.0, ..Load::default() };
+        let wrong = Plan::of(&options).unwrap_err();
+        assert!(wrong.iter().any(|line| line.starts_with("--rate")), "{wrong:?}");
+        assert!(wrong.iter().any(|line| line.starts_with("--for 60")), "{wrong:?}");
+        assert!(wrong.iter().any(|line| line.starts_with("--slow")), "{wrong:?}");
+    }
+}
