@@ -113,6 +113,8 @@ pub struct Others {
     pub gateways: Vec<NodeName>,
     /// Who controls which site of ours.
     pub sites: BTreeMap<u16, NodeName>,
+    /// What a digest says of policy and orders.
+    pub complete: Box<dyn Fn(Digest) -> Digest + Send + Sync>,
 }
 
 impl Others {
@@ -121,6 +123,7 @@ impl Others {
         let (to, message) = match letter {
             Letter::Site(site, report) => (self.sites.get(&site.0), Message::Report(report)),
             Letter::Gateway(to, digest) => {
+                let digest = (self.complete)(digest);
                 (self.gateways.get(usize::from(to.0)), Message::Digest(digest))
             }
         };

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod handover;
 pub mod http;
 pub mod link;
+pub mod policy;
 pub mod run;
 pub mod setup;
 pub mod site;

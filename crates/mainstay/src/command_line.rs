@@ -1,9 +1,13 @@
 //! The command line: what can be asked, and the exit codes 0 done, 1 failed or no, 2 wrong command
 //! line or configuration.
 
+mod fleet;
+
+use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{check, demo, explain, faults, keys, load, node, simulate, start, top};
 use clap::{Args, Parser, Subcommand};
+pub use fleet::{Demo, Given, Load, Top};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +44,53 @@ enum Command {
     Explain(Explain),
     /// A fleet on this machine, a steady load, and things to kill
     Demo(Demo),
+    /// No new work at a site; what runs there is finished, or moves
+    Drain {
+        /// The site
+        site: String,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// End an order
+    Undrain {
+        /// Its name, from `mainstay orders`
+        order: String,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// No new work at a site; what runs there moves at once
+    Kill {
+        /// The site
+        site: String,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Not more than this much of a site
+    Cap {
+        /// The site
+        site: String,
+        /// From 0 to 100
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: u8,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Nothing changes by itself at a site, or at all of them
+    Freeze {
+        /// The site, or all
+        site: String,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// List the orders in force
+    Orders {
+        /// Any node's admin listener
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        admin: String,
+        /// One JSON document on stdout
+        #[arg(long)]
+        json: bool,
+    },
     /// Watch a running gateway: sites, tiers, and what is decided
     Top(Top),
     /// Audit the configuration: what each loss would do to you, and the line to change
@@ -185,172 +236,6 @@ pub struct Simulate {
     pub load: f64,
 }
 
-/// As many processes of a kind as a key can name.
-fn few() -> clap::builder::RangedI64ValueParser<u8> {
-    clap::value_parser!(u8).range(1..=9)
-}
-
-/// Options of `mainstay demo`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "\
-Examples:
-  mainstay demo                               three sites, two gateways; keys kill and mend them
-  mainstay demo --script scenarios/demo/site-lost.toml
-                                              the same outage, predicted and real, side by side
-
-Every process listens on loopback only, and ends with the demo.
-Exit codes: 0 all good, or refused with a date; 1 some requests failed; 2 the script is wrong.")]
-pub struct Demo {
-    /// A scenario whose faults are done to the processes, instead of keys
-    #[arg(long, value_name = "FILE")]
-    pub script: Option<PathBuf>,
-    /// Sites, each with the embedded engine
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = few())]
-    pub sites: u8,
-    /// Gateways
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = few())]
-    pub gateways: u8,
-    /// Requests a second
-    #[arg(long, value_name = "N", default_value_t = 4.0)]
-    pub rate: f64,
-    /// How long; without a script until you quit
-    #[arg(long = "for", value_name = "TIME")]
-    pub lasts: Option<String>,
-    /// Tokens of a prompt, about
-    #[arg(long, value_name = "N", default_value_t = 40)]
-    pub prompt_tokens: u32,
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_tokens: u32,
-    /// Tokens a second that a site is taken to write
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    pub tokens_per_second: u32,
-    /// Answers a site can have open at once
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub streams: u32,
-    /// Keep configuration, certificates and logs in this directory
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// One JSON document on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Options of `mainstay top`.
-#[derive(Args, Debug)]
-pub struct Top {
-    /// The running server's admin listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
-    pub admin: String,
-    /// Print one look and end, as without a terminal
-    #[arg(long)]
-    pub once: bool,
-    /// Print one look as one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Options of `mainstay load`.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "\
-Examples:
-  mainstay load --rate 5 --for 30s
-  mainstay load --url http://10.0.0.1:8080 --url http://10.0.0.2:8080 \\
-      --tier pro=$PRO_KEY@30 --tier free=$FREE_KEY@70 --rate 50 --for 5m --json
-  mainstay load --trace azure-conv --speed 0.1 --for 10m
-
-An answer is good if its first token comes within --patience and no later gap exceeds --gap.
-Exit codes: 0 all good, or refused with a date; 1 some failed; 2 the command line is wrong.")]
-pub struct Load {
-    /// Address of the service; several are several doors to the same one
-    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub urls: Vec<String>,
-    /// More certificate authorities to trust (PEM)
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// The model that is asked for
-    #[arg(long, value_name = "NAME", default_value = "chat")]
-    pub model: String,
-    /// A tier's clients, their key and their part of all requests; once for each
-    #[arg(long = "tier", value_name = "NAME=KEY[@SHARE]")]
-    pub tiers: Vec<String>,
-    /// Requests a second, which come by chance
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
-    pub rate: f64,
-    /// How long requests are sent
-    #[arg(long = "for", value_name = "TIME", default_value = "30s")]
-    pub lasts: String,
-    /// Play the arrivals and lengths of a trace instead: conversation, azure-conv, a file, …
-    #[arg(long, value_name = "NAME")]
-    pub trace: Option<String>,
-    /// How many times as fast the trace is played
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "trace")]
-    pub speed: f64,
-    /// Tokens of a prompt, about
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub prompt_tokens: u32,
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_tokens: u32,
-    /// Different prompts; answers to the same one are compared
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub prompts: u32,
-    /// How long a client waits for the first token
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub patience: String,
-    /// And for each further one
-    #[arg(long, value_name = "TIME", default_value = "5s")]
-    pub gap: String,
-    /// How often a client's library asks again
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub retries: u32,
-    /// Share of clients that read slowly
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub slow: f64,
-    /// Share of clients that leave in the middle
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub hang_up: f64,
-    /// Ask for whole answers instead of streams
-    #[arg(long)]
-    pub plain: bool,
-    /// Requests open at once; more are not sent, and counted
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    pub open_max: u32,
-    /// Repeats the same arrivals
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// One JSON document on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl Default for Load {
-    fn default() -> Load {
-        Load {
-            urls: vec![String::from("http://127.0.0.1:8080")],
-            ca_file: None,
-            model: String::from("chat"),
-            tiers: Vec::new(),
-            rate: 1.0,
-            lasts: String::from("30s"),
-            trace: None,
-            speed: 1.0,
-            prompt_tokens: 50,
-            max_tokens: 64,
-            prompts: 16,
-            patience: String::from("10s"),
-            gap: String::from("5s"),
-            retries: 2,
-            slow: 0.0,
-            hang_up: 0.0,
-            plain: false,
-            open_max: 2000,
-            seed: 1,
-            json: false,
-        }
-    }
-}
-
 /// Who decides in a simulated run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Decider {
@@ -474,6 +359,16 @@ pub fn main() -> ExitCode {
         Some(Command::Check(options)) => check::check(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Load(options)) => load::load(&options),
+        Some(Command::Drain { site, given }) => orders::give(&What::Drain(site), &given),
+        Some(Command::Undrain { order, given }) => orders::give(&What::Undrain(order), &given),
+        Some(Command::Kill { site, given }) => orders::give(&What::Kill(site), &given),
+        Some(Command::Cap { site, percent, given }) => {
+            orders::give(&What::Cap(site, percent), &given)
+        }
+        Some(Command::Freeze { site, given }) => {
+            orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
+        }
+        Some(Command::Orders { admin, json }) => orders::list(&admin, json),
         Some(Command::Top(options)) => top::top(&options),
         Some(Command::Demo(options)) => demo::demo(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),

@@ -12,6 +12,7 @@ pub mod faults;
 pub mod keys;
 pub mod load;
 pub mod node;
+pub mod orders;
 pub mod simulate;
 pub mod start;
 pub mod stdout;

@@ -11,7 +11,7 @@ use crate::worker::Worker;
 use hyper::service::service_fn;
 use mainstay_core::config::SiteConfig;
 use mainstay_core::cost::CostRate;
-use mainstay_core::message::Report;
+use mainstay_core::message::{Order, Report};
 use mainstay_core::names::{GatewayId, SiteId};
 use mainstay_core::site::Event;
 use std::convert::Infallible;
@@ -87,6 +87,11 @@ impl Home {
     /// A gateway tells what it wants.
     pub(super) fn report(&self, from: GatewayId, report: Report) {
         self.node.controller.tell(Event::Report { from, report });
+    }
+
+    /// A gateway tells the whole set of orders.
+    pub(super) fn orders(&self, orders: Vec<Order>) {
+        self.node.controller.tell(Event::Orders(orders));
     }
 
     /// Lets running answers finish for so long.

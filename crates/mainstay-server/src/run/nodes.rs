@@ -4,20 +4,31 @@ use super::home::Home;
 use crate::admin::Builder;
 use crate::drive::{Drive, Others};
 use crate::link::{Inbox, Link, Message, NodeName, Plan, Settings};
+use crate::policy::{Desk, Outside, Wanted, format_order, parse_order, store};
 use crate::setup::Setup;
+use bytes::Bytes;
+use mainstay_core::config::PolicyConfig;
 use mainstay_core::gateway::Event;
-use mainstay_core::names::GatewayId;
-use serde_json::json;
+use mainstay_core::message::{Order, Verb};
+use mainstay_core::names::{GatewayId, SiteId};
+use mainstay_core::policy;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The other nodes, as this process reaches them.
 pub(super) struct Nodes {
     link: Link,
     reader: JoinHandle<()>,
     home: Option<Arc<Home>>,
+    desk: Arc<Desk>,
+    /// Names of sites by position.
+    sites: Vec<String>,
+    stop: CancellationToken,
 }
 
 impl Nodes {
@@ -38,25 +49,40 @@ impl Nodes {
         let (link, inbox, requests) = Link::start(plan, listener);
         let home = Home::open(setup, (drive, url), &link, requests)?.map(Arc::new);
         let gateways = node.gateways.clone();
+        let desk = Arc::new(desk(setup, drive, (&link, &sites, home.clone()))?);
         if node.roles.gateway {
-            drive.join(Others { link: link.clone(), gateways: gateways.clone(), sites });
+            let completing = desk.clone();
+            let complete = Box::new(move |digest| completing.complete(digest));
+            drive.join(Others { link: link.clone(), gateways: gateways.clone(), sites, complete });
         }
-        let reader = tokio::spawn(read(inbox, drive.clone(), (gateways, home.clone())));
-        Ok(Some(Nodes { link, reader, home }))
+        let stop = CancellationToken::new();
+        let (timer, ended) = (desk.clone(), stop.clone());
+        tokio::spawn(async move { timer.run(ended).await });
+        let hearers = (desk.clone(), home.clone(), link.clone());
+        let reader = tokio::spawn(read(inbox, drive.clone(), gateways, hearers));
+        let sites = setup.core.sites.iter().map(|site| site.name.clone()).collect();
+        Ok(Some(Nodes { link, reader, home, desk, sites, stop }))
     }
 
     /// Shows the operator how the other nodes stand.
     pub(super) fn shown(&self, admin: Builder) -> Builder {
         let (lines, page) = (self.link.clone(), self.link.clone());
-        admin.metrics(move || lines.exposition()).show(
-            "/-/nodes",
-            "the other nodes",
-            move || json!({ "nodes": page.peers() }),
-        )
+        let (known, given) = (self.desk.clone(), self.desk.clone());
+        let (names, sites) = (self.sites.clone(), self.sites.clone());
+        let list = move || {
+            let shown = |order: &Order| store::shown(order, &names);
+            json!({ "orders": known.in_force().iter().map(shown).collect::<Vec<_>>() })
+        };
+        admin
+            .metrics(move || lines.exposition())
+            .show("/-/nodes", "the other nodes", move || json!({ "nodes": page.peers() }))
+            .show("/-/orders", "operators' orders in force", list)
+            .change("/-/order", "give an order", move |body| order(&given, &sites, &body))
     }
 
     /// Leaves the other nodes.
     pub(super) async fn leave(self, drain: Duration) {
+        self.stop.cancel();
         self.reader.abort();
         let _ = self.reader.await;
         if let Some(home) = self.home.and_then(Arc::into_inner) {
@@ -66,17 +92,109 @@ impl Nodes {
     }
 }
 
+/// Where orders are given, kept and passed on.
+fn desk(
+    setup: &Setup,
+    drive: &Arc<Drive>,
+    (link, sites, home): (&Link, &BTreeMap<u16, NodeName>, Option<Arc<Home>>),
+) -> Result<Desk, String> {
+    let node = setup.node.as_ref().ok_or("no node")?;
+    let fleet = &setup.core.fleet;
+    let config = PolicyConfig {
+        me: fleet.me,
+        gateways: u16::try_from(node.gateways.len()).unwrap_or(u16::MAX),
+        service: fleet.service.clone(),
+        ..PolicyConfig::default()
+    };
+    let names = setup.core.sites.iter().map(|site| site.name.clone()).collect();
+    let kept = node.data_dir.as_ref().map(|directory| store::Store::open(directory, names));
+    let (link, gateway) = (link.clone(), drive.clone());
+    let (gateways, sites) = (node.gateways.clone(), sites.clone());
+    let carrier = move |said| match said {
+        Outside::InForce(orders) => gateway.tell(Event::Orders(orders)),
+        Outside::Sites(orders) => {
+            if let Some(home) = &home {
+                home.orders(orders.clone());
+            }
+            for node in sites.values() {
+                link.send(node, Message::Orders(orders.clone()));
+            }
+        }
+        Outside::Forward(to, order) => {
+            if let Some(to) = gateways.get(usize::from(to.0)) {
+                link.send(to, Message::Order(order));
+            }
+        }
+        Outside::Fetch(from) => {
+            if let Some(from) = gateways.get(usize::from(from.0)) {
+                // Whichever set it has: the hash only told that it is another.
+                link.send(from, Message::Fetch(0));
+            }
+        }
+    };
+    Desk::open(config, (drive.clock(), kept.transpose()?), Box::new(carrier))
+}
+
+/// An operator gives an order at this node.
+fn order(desk: &Desk, sites: &[String], body: &Bytes) -> Result<Value, String> {
+    let asked: Value = serde_json::from_slice(body).map_err(|error| format!("no JSON: {error}"))?;
+    let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
+    let site = match asked["site"].as_str() {
+        None => None,
+        Some(name) => {
+            let at = sites.iter().position(|site| site == name);
+            let known = || format!("no site `{name}`; there are {}", sites.join(", "));
+            Some(SiteId(u16::try_from(at.ok_or_else(known)?).unwrap_or(u16::MAX)))
+        }
+    };
+    let percent = || asked["percent"].as_u64().and_then(|percent| u8::try_from(percent).ok());
+    let verb = match asked["verb"].as_str().unwrap_or_default() {
+        "drain" => Verb::Drain,
+        "kill" => Verb::Kill,
+        "freeze" => Verb::Freeze,
+        "cap" => Verb::Cap(percent().ok_or("a cap needs `percent`, from 0 to 100")?),
+        "undrain" => {
+            let id = parse_order(&text("ends"));
+            Verb::End(id.ok_or("`ends` names no order; mainstay orders lists them")?)
+        }
+        other => return Err(format!("no order `{other}`; drain, undrain, kill, cap, freeze")),
+    };
+    let wanted = Wanted {
+        author: text("author"),
+        verb,
+        site,
+        reason: text("reason"),
+        life: Duration::from_secs(asked["life_s"].as_u64().unwrap_or(0)),
+        confirmed: asked["confirm"].as_bool().unwrap_or(false),
+    };
+    desk.command(wanted).map(|id| json!({ "id": format_order(id) }))
+}
+
 /// Tells the machine what the other nodes say.
 async fn read(
     mut inbox: Inbox,
     drive: Arc<Drive>,
-    (gateways, home): (Vec<NodeName>, Option<Arc<Home>>),
+    gateways: Vec<NodeName>,
+    (desk, home, link): (Arc<Desk>, Option<Arc<Home>>, Link),
 ) {
     loop {
         let (peer, message) = inbox.recv().await;
         match message {
             Message::Grant(grant) => drive.tell(Event::Grant(grant)),
-            Message::Digest(digest) => drive.tell(Event::Digest(digest)),
+            Message::Digest(digest) => {
+                desk.tell(policy::Event::Digest(digest.clone()));
+                drive.tell(Event::Digest(digest));
+            }
+            Message::Order(order) => drop(desk.tell(policy::Event::Order(order))),
+            Message::Orders(orders) => {
+                if let Some(home) = &home {
+                    home.orders(orders.clone());
+                }
+                desk.tell(policy::Event::Orders(orders));
+            }
+            Message::Fetch(_) => {
+                link.send(&peer, Message::Orders(desk.orders()));
+            }
             Message::Report(report) => {
                 let from = gateways.iter().position(|name| *name == peer);
                 let from = from.and_then(|at| u16::try_from(at).ok()).map(GatewayId);
@@ -85,10 +203,7 @@ async fn read(
                 }
             }
             // For machines that do not run in this process.
-            Message::Order(_)
-            | Message::Orders(_)
-            | Message::Fetch(_)
-            | Message::QuotaReport(_)
+            Message::QuotaReport(_)
             | Message::QuotaGrant(_)
             | Message::Poll
             | Message::Snapshot(_) => {}

@@ -14,7 +14,8 @@ use super::source::Source;
 use super::{File, Site};
 use crate::catalog::Catalog;
 use crate::environment::{Environment, base_url_env};
-use mainstay_core::config::{Config, Fleet};
+use mainstay_core::config::{Config, Fleet, Service, Site as CoreSite};
+use mainstay_core::cost::CostRate;
 use mainstay_core::names::GatewayId;
 use mainstay_server::setup::{Node, Setup};
 use std::path::{Path, PathBuf};
@@ -91,9 +92,10 @@ pub fn resolve(
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
     }
-    let (core, rest): (Vec<_>, Vec<_>) =
+    let (core, rest): (Vec<CoreSite>, Vec<_>) =
         sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
     let (upstreams, origins) = rest.into_iter().unzip();
+    let fleet = fleet(node.as_ref(), core.len());
     let core = Config {
         sites: core,
         targets: plan.targets,
@@ -101,7 +103,7 @@ pub fn resolve(
         families: plan.families,
         tiers,
         limits,
-        fleet: fleet(node.as_ref()),
+        fleet,
     };
     // Without keys all callers are of one class. The highest, so that no share is kept from them
     // for callers who cannot exist.
@@ -112,8 +114,11 @@ pub fn resolve(
 }
 
 /// This gateway among those that the file lists.
-fn fleet(node: Option<&Node>) -> Fleet {
-    let alone = Fleet::default();
+fn fleet(node: Option<&Node>, sites: usize) -> Fleet {
+    // Nobody knows yet what each carries, so all count alike.
+    let sites = vec![CostRate::ZERO; sites];
+    let service = Service { sites, ..Service::default() };
+    let alone = Fleet { service, ..Fleet::default() };
     let Some(node) = node.filter(|node| node.roles.gateway) else { return alone };
     let me = node.gateways.iter().position(|name| name == node.identity.name());
     let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);

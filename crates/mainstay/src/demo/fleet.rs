@@ -167,7 +167,7 @@ impl Fleet {
             );
         }
         let sites = || self.nodes.iter().filter(|node| !node.is_gateway);
-        for site in sites().filter(|site| node.is_gateway || site.name == node.name) {
+        for site in sites() {
             let _ = write!(
                 text,
                 "\n[[site]]\nname = \"{}\"\nnode = \"https://{}\"\nnode_name = \"{}\"\n\
@@ -176,7 +176,7 @@ impl Fleet {
                 site.link,
                 node_name(&site.name)
             );
-            if !node.is_gateway {
+            if site.name == node.name {
                 let _ = write!(
                     text,
                     "engine = {{ model = \"builtin\" }}\ncapacity = {}\ntokens_per_second = {}\n",
@@ -184,10 +184,8 @@ impl Fleet {
                 );
             }
         }
-        let served: Vec<String> = sites()
-            .filter(|site| node.is_gateway || site.name == node.name)
-            .map(|site| format!("\"{}/builtin\"", site.name))
-            .collect();
+        let served: Vec<String> =
+            sites().map(|site| format!("\"{}/builtin\"", site.name)).collect();
         let _ = write!(
             text,
             "\n[[model]]\nname = \"chat\"\nserved_by = [{}]\n\n{}",
