@@ -36,7 +36,8 @@ pub fn give(what: &What, given: &Given) -> ExitCode {
         What::Freeze(site) => ("freeze", site.as_ref(), None, None),
         What::Undrain(id) => ("undrain", None, None, Some(id)),
     };
-    let author = given.author.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default();
+    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+    let author = given.author.clone().or_else(user).unwrap_or_else(|| String::from("operator"));
     let order = json!({
         "verb": verb, "site": site, "percent": percent, "ends": ends, "reason": given.reason,
         "life_s": life.as_secs(), "author": author, "confirm": given.confirm,

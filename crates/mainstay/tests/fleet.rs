@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 use std::io::Write;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs `mainstay demo` with a script of these faults, and returns what was measured.
 fn demo(faults: &str, lasts: &str) -> Value {
@@ -46,6 +48,63 @@ fn a_site_killed_and_another_that_stands_still_cost_no_request() {
     assert!(ended(&measured, "good") * 100 >= all * 95, "{measured}");
     assert_eq!(measured["measured"]["unfinished"], 0, "{measured}");
     assert!(measured["predicted"]["goodput_ratio"]["pro"].is_number(), "{measured}");
+}
+
+/// What `mainstay` says to these arguments.
+fn mainstay(arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(arguments).output();
+    let output = output.expect("the program runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The admin listener that a node's file names.
+fn admin(directory: &Path, node: &str) -> Option<String> {
+    let text = std::fs::read_to_string(directory.join(node).join("mainstay.toml")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("admin = \""))?.to_owned();
+    Some(format!("http://{}", line.trim_end_matches('"')))
+}
+
+/// Asks until the answer is right; a machine that is busy takes its time.
+fn until(what: &str, mut is_right: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_right() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_order_at_one_gateway_reaches_the_other_and_ends_everywhere() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["demo", "--json", "--rate", "1", "--for", "10m", "--dir"])
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let ready = |node: &str| {
+        let at = admin(directory.path(), node);
+        at.is_some_and(|at| mainstay(&["top", "--once", "--admin", &at]).1.contains("C/builtin"))
+    };
+    until("both gateways start", || ready("gw-1") && ready("gw-2"));
+    let [first, second] = ["gw-1", "gw-2"].map(|node| admin(directory.path(), node).expect(node));
+    let (is_taken, said) = mainstay(&["kill", "A", "--reason", "a test", "--admin", &first]);
+    assert!(is_taken, "{said}");
+    let told = |what: &str| mainstay(&["orders", "--admin", &second]).1.contains(what);
+    until("the other gateway knows", || told("kill A"));
+    let (is_taken, said) = mainstay(&["drain", "B", "--reason", "x", "--admin", &second]);
+    assert!(!is_taken && said.contains("--confirm"), "{said}");
+    let id = mainstay(&["orders", "--admin", &second]).1;
+    let id = id.split_whitespace().next().expect("an order").to_owned();
+    let (is_taken, said) = mainstay(&["undrain", &id, "--reason", "done", "--admin", &second]);
+    assert!(is_taken, "{said}");
+    until("it ends at the first", || {
+        mainstay(&["orders", "--admin", &first]).1.contains("no orders")
+    });
+    demo.kill().expect("it runs until it is ended");
+    demo.wait().expect("it ends");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub struct Given {
     /// How long it lasts, at most a day
     #[arg(long = "for", value_name = "TIME", default_value = "1h")]
     pub lasts: String,
-    /// Who gives it [default: the USER of the environment]
+    /// Who gives it [default: the USER of the environment, or `operator`]
     #[arg(long, value_name = "NAME")]
     pub author: Option<String>,
     /// It is meant, though it takes more than 34 % of the capacity out
