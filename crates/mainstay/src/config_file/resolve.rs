@@ -88,6 +88,7 @@ pub fn resolve(
     desk.check(&tiers);
     let dns = desk.dns(&listen.dns);
     let node = desk.node(&sites, listen.link);
+    let dns = desk.dns_of_nodes(dns, node.as_ref());
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);

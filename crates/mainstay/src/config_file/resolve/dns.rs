@@ -6,10 +6,13 @@ use crate::config_file::problem::hint;
 use mainstay_server::gateway::dns::locate::{Network, Table};
 use mainstay_server::gateway::dns::name::Name;
 use mainstay_server::gateway::dns::{Settings, Target};
+use mainstay_server::setup::Node;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+/// In a node's directory: the last set that names were answered with.
+const KEPT: &str = "dns-answers";
 /// How long an answer may be kept: a client whose gateway died comes back within this.
 const TTL: Duration = Duration::from_secs(20);
 /// Longest that anything may be kept: beyond a day a move is no move any more.
@@ -23,6 +26,32 @@ const NAMES_MAX: usize = 1000;
 const SERVERS_MAX: usize = 13;
 
 impl Resolver<'_> {
+    /// Names are answered with the gateways of the fleet: targets stand in their order, and the set
+    /// is kept in the node's directory unless a file is named.
+    pub(super) fn dns_of_nodes(
+        &mut self,
+        dns: Option<Settings>,
+        node: Option<&Node>,
+    ) -> Option<Settings> {
+        let mut dns = dns?;
+        let Some(node) = node.filter(|_| !self.file.gateway.is_empty()) else { return Some(dns) };
+        if dns.kept.is_none() {
+            dns.kept = node.data_dir.as_ref().map(|directory| directory.join(KEPT));
+        }
+        let names: Vec<String> = node.gateways.iter().map(ToString::to_string).collect();
+        match dns.for_gateways(&names) {
+            Ok(dns) => Some(dns),
+            Err(at) => {
+                let what = format!(
+                    "is not among the gateways ({}); add a [[gateway]] of this name, or mend it",
+                    names.join(", ")
+                );
+                self.wrong(&format!("dns.target.{at}.gateway"), what);
+                None
+            }
+        }
+    }
+
     /// The settings, if anybody listens for questions on `listen`.
     pub(super) fn dns(&mut self, listen: &[SocketAddr]) -> Option<Settings> {
         let file = self.file.dns.clone();

@@ -181,3 +181,24 @@ fn a_site_of_ours_has_models_and_nothing_of_a_provider() {
     let lines = at(root.path(), &two).expect_err("two addresses");
     assert!(lines.contains("`b` is at 10.0.0.3:8443 here and at 10.0.0.2:8443"), "{lines}");
 }
+
+#[test]
+fn names_are_answered_with_the_gateways_in_their_order() {
+    let root = fleet();
+    let names = "[dns]\nnames = [\"api.example.com\"]\nns = [\"ns1.example.com\"]\n\
+                 contact = \"hostmaster@example.com\"\n";
+    let target = |name: &str, address: &str| {
+        format!("[[dns.target]]\ngateway = \"{name}\"\naddresses = [\"{address}\"]\n")
+    };
+    let (a, b) = (target("a", "203.0.113.1"), target("b", "203.0.113.2"));
+    let listen = "[listen]\ndns = \"127.0.0.1:5353\"\n";
+    let text = format!("{listen}{A}data_dir = \"kept\"\n{GATEWAYS}{SITE}{names}{a}{b}");
+    let dns = at(root.path(), &text).expect("right").setup.dns.expect("names");
+    let order: Vec<&str> = dns.targets.iter().map(|target| target.gateway.as_str()).collect();
+    assert_eq!(order, ["b", "a"]);
+    assert_eq!(dns.kept, Some(root.path().join("kept/dns-answers")));
+    let stranger = target("c", "203.0.113.3");
+    let text = format!("{listen}{A}{GATEWAYS}{SITE}{names}{b}{stranger}");
+    let wrong = at(root.path(), &text).expect_err("c is no gateway");
+    assert!(wrong.contains("dns.target.gateway: is not among the gateways (b, a)"), "{wrong}");
+}
