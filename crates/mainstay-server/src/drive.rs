@@ -79,6 +79,8 @@ pub async fn at_deadlines(
     }
 }
 
+/// Lateness is measured so often.
+const LAG_EVERY: Duration = Duration::from_millis(100);
 /// See `Clock::new`.
 const CLOCK_START: Duration = Duration::from_secs(86_400);
 
@@ -256,6 +258,20 @@ impl Drive {
         };
         let tick = || self.tell(Event::Tick);
         at_deadlines((self.clock, &self.wake), next, tick, shutdown).await;
+    }
+
+    /// Tells the machine how late this process runs, until `shutdown`: one that stood still must
+    /// not take its own silence for that of others.
+    pub async fn watch_lag(&self, shutdown: CancellationToken) {
+        loop {
+            let before = Instant::now();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(LAG_EVERY) => {}
+            }
+            self.tell(Event::Lag(before.elapsed().saturating_sub(LAG_EVERY)));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

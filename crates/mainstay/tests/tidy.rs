@@ -36,7 +36,7 @@ const EMPTY_NAMES: [&str; 9] =
 const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("attempt/roster.rs", "how long a list of names may take"),
     ("dialect", "what headers and wire formats can mean"),
-    ("drive.rs", "where a process's clock starts"),
+    ("drive.rs", "where a process's clock starts, and how often its lateness is measured"),
     ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("http", "how long clients' connections last"),

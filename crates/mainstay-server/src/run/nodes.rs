@@ -56,6 +56,10 @@ impl Nodes {
             drive.join(Others { link: link.clone(), gateways: gateways.clone(), sites, complete });
         }
         let stop = CancellationToken::new();
+        if node.roles.gateway {
+            let (lagging, ended) = (drive.clone(), stop.clone());
+            tokio::spawn(async move { lagging.watch_lag(ended).await });
+        }
         let (timer, ended) = (desk.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
         let hearers = (desk.clone(), home.clone(), link.clone());
