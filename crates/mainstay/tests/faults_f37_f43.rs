@@ -217,7 +217,8 @@ async fn f40_after_a_second_99_percent_of_new_requests_avoid_a_refusing_site() {
             task.await.expect("whole");
         }
         let late = counted_at(&bed.gateway, "primary").await - before;
-        assert!((3.0..=10.0).contains(&before), "{before} attempts in the first second");
+        // Three strikes that span 300 ms, at a hundred requests a second.
+        assert!((3.0..=40.0).contains(&before), "{before} attempts in the first second");
         // A hundredth of 300, and the one that the second began with.
         assert!(late <= 4.0, "{late} attempts after the first second");
     }
