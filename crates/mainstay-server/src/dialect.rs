@@ -30,6 +30,8 @@ pub use evidence::{ErrorShape, Mark, Place};
 pub use retry_after::retry_after;
 pub use rule::{Rule, StatusPattern, fits};
 
+pub use builtin::of_nodes;
+
 use mainstay_core::names::ErrorClass;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};

@@ -11,7 +11,7 @@ mod view;
 use crate::admin::{Admin, Builder, Ready};
 use crate::attempt::roster::Roster;
 use crate::attempt::{Account, Site};
-use crate::dialect::Dialect;
+use crate::dialect;
 use crate::drive::Drive;
 use crate::embedded::Desk;
 use crate::gateway::dns::publish::Publisher;
@@ -253,7 +253,7 @@ fn node_account(setup: &Setup, site: &NodeSite) -> Result<Account, String> {
     };
     let base = format!("https://{}/v1", site.address);
     Ok(Account {
-        dialect: Dialect::builtin("mainstay").ok_or("no dialect for it")?,
+        dialect: dialect::of_nodes(),
         origin: Origin::new(&base, options)?,
         base,
         key: None,

@@ -32,7 +32,7 @@ mod users;
 
 use crate::calendar::Calendar;
 use crate::outcome::{Run, Timeline};
-use crate::scenario::{Scenario, Workload};
+use crate::scenario::{FaultKind, Scenario, Workload};
 use crate::workload::{self, Arrival, Options};
 use crate::world::START;
 use attempts::Attempt;
@@ -54,6 +54,7 @@ use plan::Plan;
 use slab::{Key, Slab};
 use std::collections::BTreeSet;
 use std::iter::Peekable;
+use std::ops::Range;
 
 /// After the scenario's end nobody asks any more; what is open may take its deadline and this.
 const DRAIN: Duration = Duration::from_secs(11 * 60);
@@ -368,11 +369,24 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Seconds in which a gateway's own loop stands still.
+    fn lagging(&self) -> Vec<Range<usize>> {
+        let lags = self.scenario.faults.iter().filter_map(|fault| match fault.kind {
+            FaultKind::LoopLag { .. } => {
+                let until = fault.until.unwrap_or(self.scenario.duration);
+                Some(fault.at.as_secs() as usize..until.as_secs() as usize + 1)
+            }
+            _ => None,
+        });
+        lags.collect()
+    }
+
     fn finish(mut self) -> Played {
         self.leaks();
         let floors: Vec<f64> = self.scenario.bench.tiers.iter().map(|tier| tier.floor).collect();
         let gateways = self.gateways.iter().filter(|gateway| gateway.front.is_some()).count();
-        let shed = floors::floors(&self.ledger.timeline, &floors, gateways as u16);
+        let lagging = self.lagging();
+        let shed = floors::floors(&self.ledger.timeline, &floors, (gateways as u16, &lagging));
         self.checks.violations.extend(shed);
         let policy = match self.policy {
             PolicyKind::Mainstay => "mainstay",

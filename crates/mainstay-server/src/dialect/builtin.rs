@@ -9,7 +9,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 15] = files![
+const FILES: [(&str, &str); 14] = files![
     "deepseek",
     "moonshot",
     "qianfan",
@@ -23,7 +23,6 @@ const FILES: [(&str, &str); 15] = files![
     "sglang",
     "llamacpp",
     "ollama",
-    "mainstay",
     "generic"
 ];
 
@@ -34,8 +33,8 @@ static ALL: LazyLock<Vec<Arc<Dialect>>> = LazyLock::new(|| {
 
 impl Dialect {
     /// Names of the dialects that are compiled in.
-    pub const NAMES: [&str; 15] = {
-        let mut names = [""; 15];
+    pub const NAMES: [&str; 14] = {
+        let mut names = [""; 14];
         let mut at = 0;
         while at < names.len() {
             names[at] = FILES[at].0;
@@ -48,6 +47,15 @@ impl Dialect {
     pub fn builtin(name: &str) -> Option<Arc<Dialect>> {
         ALL.iter().find(|dialect| dialect.name == name).cloned()
     }
+}
+
+/// How a site of ours speaks through its node: no provider's, so no name for a configuration.
+pub fn of_nodes() -> Arc<Dialect> {
+    static OURS: LazyLock<Arc<Dialect>> = LazyLock::new(|| {
+        let text = include_str!("../../dialects/mainstay.toml");
+        Arc::new(Dialect::parse("mainstay", text).expect("a built-in dialect"))
+    });
+    OURS.clone()
 }
 
 /// What every dialect falls back on.

@@ -3,7 +3,6 @@
 use super::controller::Controller;
 use super::{Node, Worker};
 use crate::attempt::{Account, Attempt, Item, Question, Site};
-use crate::dialect::Dialect;
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::Call;
 use crate::embedded::{Desk, Finish, Message, Said};
@@ -108,7 +107,7 @@ async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
     tokio::spawn(serve(front, service, CancellationToken::new()));
     let base = format!("http://{address}/v1");
     let account = Account {
-        dialect: Dialect::builtin("mainstay").unwrap(),
+        dialect: crate::dialect::of_nodes(),
         origin: Origin::new(&base, OriginOptions::default()).unwrap(),
         base,
         key: None,
@@ -255,4 +254,19 @@ async fn a_gateway_that_leaves_frees_the_worker() {
     node.tasks.wait().await;
     let standing = node.controller.read(|site| site.standing(now, TARGET));
     assert_eq!(standing.unwrap().running, 0);
+}
+
+#[test]
+fn every_class_of_error_comes_through_as_it_went() {
+    let ours = crate::dialect::of_nodes();
+    for rule in &ours.class {
+        let body =
+            format!(r#"{{"error":{{"type":"{}","code":"x","message":"m"}}}}"#, rule.is.word());
+        let headers = http::HeaderMap::new();
+        for status in [400, 421, 503] {
+            let reply = crate::dialect::Reply { status, headers: &headers, body: body.as_bytes() };
+            assert_eq!(ours.classify(&reply).class, rule.is, "{body}");
+        }
+    }
+    assert_eq!(ours.class.len(), 14);
 }
