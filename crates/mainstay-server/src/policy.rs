@@ -1,8 +1,9 @@
-//! Operators' orders: runs this process's policy machine as far as orders go, keeps them on disk, and
-//! writes down who gave which.
+//! Operators' orders: runs this process's policy machine as far as orders go, keeps them on disk,
+//! and writes down who gave which.
 //!
-//! Nothing central is needed: an order given at any gateway reaches the others over the link, each keeps
-//! it with what is left of its life, and each judges by itself what may be taken out of service.
+//! Nothing central is needed: an order given at any gateway reaches the others over the link, each
+//! keeps it with what is left of its life, and each judges by itself what may be taken out of
+//! service.
 
 pub mod store;
 

@@ -70,6 +70,7 @@ fn until(what: &str, mut is_right: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_right() {
         assert!(Instant::now() < deadline, "{what}");
+        // waits for: the processes of a fleet, which tell nobody when they are done.
         std::thread::sleep(Duration::from_millis(50));
     }
 }

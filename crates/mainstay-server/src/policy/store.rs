@@ -1,5 +1,5 @@
-//! Orders on disk, and the log of who gave which: each line holds the hash of the one before, so that
-//! a line that was changed or taken out is seen.
+//! Orders on disk, and the log of who gave which: each line holds the hash of the one before, so
+//! that a line that was changed or taken out is seen.
 
 use super::{format_order, parse_order};
 use mainstay_core::message::{Order, Verb};
