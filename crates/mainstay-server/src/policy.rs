@@ -69,6 +69,8 @@ struct Shared {
     store: Option<Store>,
     /// The last number given to an order here.
     seq: u32,
+    /// The node at which they are given: two may count alike.
+    node: String,
     alarm: Option<Time>,
 }
 
@@ -79,18 +81,21 @@ impl Desk {
     /// What is wrong with what was kept, and how to mend it.
     pub fn open(
         config: PolicyConfig,
-        (clock, store): (Clock, Option<Store>),
+        (clock, store, node): (Clock, Option<Store>, String),
         carrier: Carrier,
     ) -> Result<Desk, String> {
         let (orders, ago) = match &store {
             Some(store) => store.read()?,
             None => Default::default(),
         };
+        // Above any that was kept: a process may start anew within the second.
+        let kept = orders.iter().map(|order: &Order| order.id.seq).max().unwrap_or(0);
+        let seq = unix_seconds().max(kept);
         let disk = Disk { orders, ..Disk::default() };
         let seed = RandomState::new().hash_one("policy");
         let mut actions = Vec::new();
         let machine = Policy::boot(config, Saved { disk, ago }, clock.now(), seed, &mut actions);
-        let shared = Shared { machine, store, seq: unix_seconds(), alarm: None };
+        let shared = Shared { machine, store, seq, node, alarm: None };
         let desk = Desk { clock, shared: Mutex::new(shared), wake: Notify::new(), carrier };
         desk.carry(actions);
         Ok(desk)
@@ -102,12 +107,11 @@ impl Desk {
     /// See there.
     pub fn command(&self, wanted: Wanted) -> Result<OrderId, String> {
         let Wanted { author, verb, site, reason, life, confirmed } = wanted;
-        let seq = {
+        let id = {
             let mut shared = self.lock();
             shared.seq = unix_seconds().max(shared.seq.saturating_add(1));
-            shared.seq
+            OrderId { author: hash(&format!("{author}@{}", shared.node)), seq: shared.seq }
         };
-        let id = OrderId { author: hash(&author), seq };
         let order = Order { id, authority: 0, verb, site, reason, left: life };
         let facts = self.tell(Event::Command { order, confirmed });
         let refused = facts.into_iter().find_map(|fact| match fact {

@@ -15,7 +15,7 @@ fn desk(directory: Option<&Path>) -> (Desk, Arc<Mutex<Vec<Outside>>>) {
     let said = Arc::new(Mutex::new(Vec::new()));
     let out = said.clone();
     let carrier: Carrier = Box::new(move |outside| out.lock().unwrap().push(outside));
-    (Desk::open(config, (Clock::new(), store), carrier).unwrap(), said)
+    (Desk::open(config, (Clock::new(), store, String::from("n")), carrier).unwrap(), said)
 }
 
 fn drain(site: u16) -> Wanted {

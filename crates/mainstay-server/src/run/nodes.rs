@@ -136,7 +136,8 @@ fn desk(
             }
         }
     };
-    Desk::open(config, (drive.clock(), kept.transpose()?), Box::new(carrier))
+    let name = node.identity.name().to_string();
+    Desk::open(config, (drive.clock(), kept.transpose()?, name), Box::new(carrier))
 }
 
 /// An operator gives an order at this node.
