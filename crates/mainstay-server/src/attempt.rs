@@ -399,7 +399,7 @@ fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
         Err(failure) => return Source::Stillborn(Some(failure)),
     };
     let Outgoing { path, body, headers, .. } = written;
-    let mut headers = head(account, headers);
+    let mut headers = head(&account.dialect, account.key.as_ref(), headers);
     let open = start.open.as_ref().and_then(|open| handover::offer(open, question.tier));
     headers.extend(open.map(|value| (handover::OPEN, value)));
     let origin = account.origin.clone();
@@ -417,17 +417,18 @@ fn provider(account: &Arc<Account>, question: &Question<'_>) -> Source {
     }))
 }
 
-/// The headers of a request to `account`: those `written` by the dialect, and our key.
-pub(super) fn head(
-    account: &Account,
-    written: Vec<(String, String)>,
+/// The headers of a request in `dialect`: those `written`, and our key.
+pub fn head(
+    dialect: &Dialect,
+    key: Option<&Secret>,
+    written: impl IntoIterator<Item = (String, String)>,
 ) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers: Vec<(HeaderName, HeaderValue)> = written
         .into_iter()
         .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
         .collect();
-    let Some(key) = &account.key else { return headers };
-    let (name, value) = match &account.dialect.auth {
+    let Some(key) = key else { return headers };
+    let (name, value) = match &dialect.auth {
         Auth::Header(name) => (name.parse().ok(), HeaderValue::from_str(key.reveal())),
         Auth::Bearer | Auth::None => {
             (Some(AUTHORIZATION), HeaderValue::from_str(&format!("Bearer {}", key.reveal())))

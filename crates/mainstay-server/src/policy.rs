@@ -148,11 +148,6 @@ impl Desk {
         self.lock().machine.in_force(self.clock.now())
     }
 
-    /// Hash of the set.
-    pub fn hash(&self) -> u64 {
-        self.lock().machine.standing(self.clock.now()).orders
-    }
-
     /// Fills in what a digest says of policy.
     pub fn complete(&self, digest: Digest) -> Digest {
         let standing = self.lock().machine.standing(self.clock.now());

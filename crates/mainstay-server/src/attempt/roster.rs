@@ -56,7 +56,7 @@ pub(crate) fn suggest(account: &Arc<Account>, drive: &Arc<Drive>, start: &Start)
 
 /// The names on offer; `None` if the site does not say.
 async fn names(account: &Account) -> Option<Vec<String>> {
-    let headers = head(account, Vec::new());
+    let headers = head(&account.dialect, account.key.as_ref(), Vec::new());
     let (method, body) = (Method::GET, Bytes::new());
     let mut reply =
         account.origin.send(Outbound { path: "/models", method, headers, body }).await.ok()?;

@@ -12,10 +12,11 @@ use super::finding::{Finding, Severity, listed};
 use super::scene::Scene;
 use crate::config_file::problem::nearest;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
 use http::{Method, StatusCode};
 use mainstay_core::names::ErrorClass;
-use mainstay_server::dialect::{Auth, Reply, Wire};
+use mainstay_server::attempt::head;
+use mainstay_server::dialect::{Reply, Wire};
 use mainstay_server::setup::{self, Provider};
 use mainstay_server::upstream::{Http2, Origin, OriginOptions, Outbound, ReplyBody};
 use name::Found;
@@ -162,7 +163,9 @@ async fn models(provider: &Provider, probed: &mut Probed) {
         Wire::Chat | Wire::Responses => "/models",
     };
     let (method, body) = (Method::GET, Bytes::new());
-    let outbound = Outbound { path, method, headers: head(provider), body };
+    let dialect = &provider.dialect;
+    let headers = head(dialect, provider.key.as_ref(), dialect.headers.clone());
+    let outbound = Outbound { path, method, headers, body };
     match origin.send(outbound).await {
         Err(error) => {
             probed.outcome = Outcome::Unreachable;
@@ -208,25 +211,6 @@ fn entry(entry: &Value) -> Option<(String, Option<u32>)> {
     let name = entry.get("id")?.as_str()?.to_string();
     let window = WINDOWS.iter().find_map(|key| entry.get(*key)?.as_u64());
     Some((name, window.and_then(|window| u32::try_from(window).ok()).filter(|window| *window > 0)))
-}
-
-/// The headers of the question: the dialect's own, and our key.
-fn head(provider: &Provider) -> Vec<(HeaderName, HeaderValue)> {
-    let fixed = provider.dialect.headers.iter();
-    let fixed = fixed.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
-    let mut headers: Vec<(HeaderName, HeaderValue)> = fixed.collect();
-    let Some(key) = &provider.key else { return headers };
-    let (name, value) = match &provider.dialect.auth {
-        Auth::Header(name) => (name.parse().ok(), HeaderValue::from_str(key.reveal())),
-        Auth::Bearer | Auth::None => {
-            (Some(AUTHORIZATION), HeaderValue::from_str(&format!("Bearer {}", key.reveal())))
-        }
-    };
-    if let (Some(name), Ok(mut value)) = (name, value) {
-        value.set_sensitive(true);
-        headers.push((name, value));
-    }
-    headers
 }
 
 fn learn(headers: &HeaderMap, probed: &mut Probed) {
