@@ -59,7 +59,9 @@ pub async fn run(
     let mut workers = open_workers(&setup, &drive)?;
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
-    let doors = open_doors(&setup, &house, &workers)?;
+    // A node that is no gateway takes no clients.
+    let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
+    let doors = if is_gateway { open_doors(&setup, &house, &workers)? } else { Vec::new() };
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({
@@ -67,6 +69,9 @@ pub async fn run(
         async move { drive.run(last).await }
     });
     let serving = async {
+        if doors.is_empty() {
+            house.stop.cancelled().await;
+        }
         for door in doors {
             door.closed().await;
         }
@@ -152,6 +157,10 @@ fn open_doors(
 /// Accepts for all doors and hands each connection to the next one in turn: left to themselves,
 /// one door accepts a whole burst. One that has too much waiting is passed over.
 async fn porter(api: TcpListener, doors: Vec<door::Hand>, stop: CancellationToken) {
+    if doors.is_empty() {
+        drop(api);
+        return;
+    }
     for turn in 0usize.. {
         let accepted = tokio::select! {
             biased;

@@ -283,8 +283,10 @@ impl Fleet {
     pub fn greeting(&self) -> String {
         let mut text = String::new();
         for node in &self.nodes {
-            let what = if node.is_gateway { "gateway" } else { "site" };
-            let _ = writeln!(text, "  {what:<8} {:<6} http://{}", node.name, node.api);
+            let _ = match node.is_gateway {
+                true => writeln!(text, "  gateway  {:<6} http://{}", node.name, node.api),
+                false => writeln!(text, "  site     {:<6} admin http://{}", node.name, node.admin),
+            };
         }
         if let (Some((tier, key)), Some(url)) = (self.keys.first(), self.addresses().first()) {
             let body = r#"{"model":"chat","messages":[{"role":"user","content":"hi"}]}"#;

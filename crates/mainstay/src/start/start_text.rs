@@ -28,16 +28,27 @@ pub fn text(resolved: &Resolved, api: SocketAddr) -> String {
         let head = if at == 0 { "survives" } else { "" };
         let _ = writeln!(text, "{head:<10}{}", survives(resolved, model));
     }
+    if !is_gateway(resolved) {
+        text.push_str("\nThis node takes no clients: gateways reach it by its link.\n\n");
+        return text;
+    }
     let _ = writeln!(text, "\nOpenAI-compatible API at {}", url(resolved, api));
     let _ = writeln!(text, "Try it:\n\n  {}\n", curl(resolved, api));
     text
+}
+
+fn is_gateway(resolved: &Resolved) -> bool {
+    resolved.setup.node.as_ref().is_none_or(|node| node.roles.gateway)
 }
 
 /// The line for machines: where the listeners are, with real ports.
 pub fn listening(resolved: &Resolved) -> String {
     let listen = &resolved.setup.listen;
     let scheme = if listen.tls.is_some() { "https" } else { "http" };
-    let mut line = format!("listening api={scheme}://{} admin=http://{}", listen.api, listen.admin);
+    let mut line = match is_gateway(resolved) {
+        true => format!("listening api={scheme}://{} admin=http://{}", listen.api, listen.admin),
+        false => format!("listening admin=http://{}", listen.admin),
+    };
     for address in listen.dns.iter().filter(|_| resolved.setup.dns.is_some()) {
         let _ = write!(line, " dns={address}");
     }
