@@ -72,6 +72,8 @@ pub enum Event {
     },
     /// All orders that a gateway knows, those that end others among them.
     Orders(Vec<Order>),
+    /// The controller's process is on its way out: it drains, whatever orders say.
+    Leave,
     /// A deadline passed.
     Tick,
 }
@@ -156,6 +158,8 @@ pub struct Site {
     /// Orders told as ignored.
     ignored: Vec<OrderId>,
     offer: Offer,
+    /// The process is on its way out.
+    leaves: bool,
     /// Hundredths of the capacity that orders leave.
     cap: u8,
     is_frozen: bool,
@@ -226,6 +230,7 @@ impl Site {
             orders: Orders::default(),
             ignored: Vec::new(),
             offer: Offer::Open,
+            leaves: false,
             cap: 100,
             is_frozen: false,
             grace: None,
@@ -252,6 +257,7 @@ impl Site {
             Event::Lost(work) => self.lost(now, work, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
             Event::Orders(set) => self.hear_orders(now, set, actions),
+            Event::Leave => self.depart(now, actions),
             Event::Tick => {}
         }
     }

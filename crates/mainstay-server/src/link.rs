@@ -11,6 +11,9 @@
 //! connection, are counted and have no effect. Positions are translated by name. Clocks are never
 //! compared. This file carries messages and decides nothing about them.
 //!
+//! A gateway and the site it uses may be one process: what it says to itself takes neither socket
+//! nor certificate, and otherwise the same way, with the same rules and bounds.
+//!
 //! ```text
 //! let (link, mut inbox, requests) = Link::start(plan, Some(listener));
 //! link.send(&peer, Message::Report(report));           // queued, or false: nobody there
@@ -46,17 +49,19 @@ pub use name::NodeName;
 use crate::tasks::Tasks;
 use desk::Desk;
 use serde::Serialize;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-use tokio_rustls::server::TlsStream;
 
 /// The version of messages that this build speaks. It also speaks the one before.
 pub const VERSION: u16 = 1;
 /// Connections with requests that may wait to be taken up.
 const REQUESTS_WAITING: usize = 256;
+/// What may be on its way within the process, each way: as much as a kernel holds unsent.
+const WITHIN_BYTES: usize = 64 * 1024;
 /// Messages that may wait, for each peer and direction: two for each of a hundred models, a
 /// thousand quotas, a set of orders, and as much again.
 const WAITING_MAX: usize = 4096;
@@ -123,18 +128,22 @@ impl Default for Settings {
     }
 }
 
-/// A connection that another node opened to send requests.
-#[derive(Debug)]
+/// A connection that a node opened to send requests.
 pub struct RequestConnection {
     /// The connection, after its handshake.
-    pub stream: TlsStream<TcpStream>,
-    /// Who opened it, by its certificate; the policy named it when it did.
+    pub stream: Box<dyn Stream>,
+    /// Who opened it, by its certificate; the policy named it when it did. Or this node itself.
     pub peer: NodeName,
     /// From where.
     pub address: SocketAddr,
     /// Whether HTTP/2 was agreed on; else HTTP/1.1.
     pub http2: bool,
 }
+
+/// Bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// How a peer stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -198,10 +207,11 @@ impl Link {
     ) -> (Link, Inbox, mpsc::Receiver<RequestConnection>) {
         let Plan { identity, book, peers, settings } = plan;
         let (requests, handed) = mpsc::channel(REQUESTS_WAITING);
+        let desk = Mutex::new(Desk::new(identity.name().clone(), WAITING_MAX));
         let shared = Arc::new(Shared {
             identity,
             settings,
-            desk: Mutex::new(Desk::new(Book::default(), WAITING_MAX)),
+            desk,
             counters: Counters::default(),
             arrived: Notify::new(),
             requests,
@@ -217,8 +227,7 @@ impl Link {
 
     /// Another policy is in force: other names, other peers. What waits is dropped, since it
     /// speaks of positions as they were; peers that are not named any more are cut.
-    pub fn adopt(&self, book: Book, mut peers: Vec<Peer>) {
-        peers.retain(|peer| peer.name != *self.shared.identity.name());
+    pub fn adopt(&self, book: Book, peers: Vec<Peer>) {
         let errands = self.shared.desk().adopt(book, peers);
         for errand in errands {
             self.shared.tasks.spawn(dial::dial(errand, self.shared.clone()));
@@ -228,7 +237,27 @@ impl Link {
     /// Sends `message` to `to` as soon as the connection takes it, unless a newer one about the
     /// same comes before. False if there is no connection: nothing waits for one.
     pub fn send(&self, to: &NodeName, message: Message) -> bool {
-        self.shared.desk().send(to, message, &self.shared.counters)
+        let is_taken = self.shared.desk().send(to, message, &self.shared.counters);
+        if is_taken && to == self.shared.identity.name() {
+            self.shared.arrived.notify_one();
+        }
+        is_taken
+    }
+
+    /// A connection for requests to the site that this node itself controls. It reaches that site
+    /// as one of another node would, within the process.
+    ///
+    /// # Errors
+    /// If there is no room for it, or nobody to take it.
+    pub fn within(&self) -> Result<DuplexStream, Refused> {
+        let (near, far) = duplex(WITHIN_BYTES);
+        let peer = self.shared.identity.name().clone();
+        let address = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+        let connection = RequestConnection { stream: Box::new(far), peer, address, http2: false };
+        let handed = self.shared.requests.try_send(connection);
+        handed.map_err(|_| Refused::NoRoom)?;
+        self.shared.counters.request_connection();
+        Ok(near)
     }
 
     /// How the peers stand, by name.

@@ -19,6 +19,7 @@ use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
 use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
+use crate::link::Link;
 use crate::setup::{Http2, Listeners, NodeSite, Provider, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
@@ -61,7 +62,11 @@ pub async fn run(
     let house = house(&setup, &drive)?;
     // A node that is no gateway takes no clients.
     let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
-    let doors = if is_gateway { open_doors(&setup, &house, &workers)? } else { Vec::new() };
+    let link = nodes.as_ref().map(Nodes::link);
+    let doors = match is_gateway {
+        true => open_doors(&setup, &house, (&workers, link))?,
+        false => Vec::new(),
+    };
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({
@@ -85,6 +90,7 @@ pub async fn run(
     let ending = async {
         shutdown.await;
         house.draining.store(true, Ordering::Relaxed);
+        nodes.iter().for_each(Nodes::drain);
         house.stop.cancel();
     };
     tokio::join!(porter, serving, operator, ending);
@@ -97,7 +103,7 @@ pub async fn run(
         names.stop();
     }
     if let Some(nodes) = nodes {
-        let _ = tokio::time::timeout(CUT_TIME, nodes.leave(setup.drain)).await;
+        let _ = tokio::time::timeout(setup.drain + CUT_TIME, nodes.leave(setup.drain)).await;
     }
     Ok(())
 }
@@ -140,12 +146,12 @@ fn house(setup: &Setup, drive: &Arc<Drive>) -> Result<Arc<House>, String> {
 fn open_doors(
     setup: &Setup,
     house: &Arc<House>,
-    workers: &[Option<Worker>],
+    within: (&[Option<Worker>], Option<&Link>),
 ) -> Result<Vec<Door>, String> {
     let number = std::thread::available_parallelism().map_or(1, usize::from);
     let open = |number: usize| {
         let sites = Arc::new(Sites {
-            sites: open_sites(setup, workers)?,
+            sites: open_sites(setup, within)?,
             names: setup.core.sites.iter().map(|site| site.name.clone()).collect(),
             drive: house.drive.clone(),
         });
@@ -193,8 +199,12 @@ fn open_workers(setup: &Setup, drive: &Arc<Drive>) -> Result<Vec<Option<Worker>>
     named.map(open).collect()
 }
 
-/// The sites as one door reaches them: its own connections, the shared engines.
-fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, String> {
+/// The sites as one door reaches them: its own connections, the shared engines, and by `link` the
+/// site that this node controls.
+fn open_sites(
+    setup: &Setup,
+    (workers, link): (&[Option<Worker>], Option<&Link>),
+) -> Result<Vec<Site>, String> {
     let desks = workers.iter().map(|worker| worker.as_ref().map(Worker::desk));
     let named = setup.core.sites.iter().zip(&setup.upstreams).zip(desks);
     let open = |((site, upstream), desk): (
@@ -207,7 +217,7 @@ fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, St
                 .map_err(|error| format!("site {}: {error}", site.name)),
             (Upstream::Engine(_), Some(desk)) => Ok(Site::Engine(desk)),
             (Upstream::Engine(_), None) => Err(format!("site {}: no engine", site.name)),
-            (Upstream::Node(node), _) => node_account(setup, node)
+            (Upstream::Node(node), _) => node_account(setup, node, link)
                 .map(|account| Site::Node(Arc::new(account)))
                 .map_err(|error| format!("site {}: {error}", site.name)),
         }
@@ -250,14 +260,16 @@ fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
 }
 
 /// A site of ours, as its node is reached: with certificates on both sides, and one connection
-/// for each answer, so that one that stalls holds up no other.
-fn node_account(setup: &Setup, site: &NodeSite) -> Result<Account, String> {
+/// for each answer, so that one that stalls holds up no other. That of this node itself is reached
+/// within the process.
+fn node_account(setup: &Setup, site: &NodeSite, link: Option<&Link>) -> Result<Account, String> {
     let identity = setup.node.as_ref().map(|node| node.identity.clone());
     let identity = identity.ok_or("its node is reached with a certificate; add [node]")?;
+    let within = link.filter(|_| site.name == *identity.name()).cloned();
     let options = OriginOptions {
         connect_limit: setup.core.limits.connect,
         http2: upstream::Http2::Never,
-        node: Some(NodeOrigin { identity, name: site.name.clone() }),
+        node: Some(NodeOrigin { identity, name: site.name.clone(), within }),
         ..OriginOptions::default()
     };
     let base = format!("https://{}/v1", site.address);

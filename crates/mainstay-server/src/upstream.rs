@@ -15,7 +15,7 @@ mod tls;
 pub use body::ReplyBody;
 pub use fault::{SendError, Sent};
 
-use crate::link::{Identity, NodeName};
+use crate::link::{Identity, Link, NodeName};
 use crate::tasks::Tasks;
 use bytes::Bytes;
 use connect::{Door, Opened, Turn};
@@ -39,7 +39,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(5);
 const UNSENT_MAX: u32 = 3;
 
 /// How an origin is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OriginOptions {
     /// More certificate authorities to trust (a PEM file).
     pub ca_file: Option<PathBuf>,
@@ -55,12 +55,14 @@ pub struct OriginOptions {
 }
 
 /// A node of ours as an origin.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NodeOrigin {
     /// Who this node is.
     pub identity: Identity,
     /// Whom its certificate must be made out to, whatever its address is.
     pub name: NodeName,
+    /// It is this node itself: it is reached within the process, without certificates.
+    pub within: Option<Link>,
 }
 
 impl Default for OriginOptions {
@@ -149,12 +151,13 @@ impl Origin {
                 return Err(format!("{base_url} is a node's address; write it with https://"));
             }
         };
-        let node = options.node.as_ref().map(|node| node.name.in_certificate());
+        let certificate = options.node.as_ref().map(|node| node.name.in_certificate());
         let tasks = Tasks::default();
         let names = Arc::new(Names::new(&address.host, address.port, options.resolver));
         let pool = Arc::new(Pool::default());
         let door = Door {
-            certificate: node.unwrap_or_else(|| address.host.clone()),
+            certificate: certificate.unwrap_or_else(|| address.host.clone()),
+            within: options.node.and_then(|node| node.within),
             tls,
             http2: options.http2,
             limit: options.connect_limit,

@@ -31,6 +31,12 @@ impl Site {
         }
     }
 
+    /// The process is on its way out. Others must not be asked: they cannot keep it.
+    pub(super) fn depart(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.leaves = true;
+        self.obey(now, actions);
+    }
+
     fn obey(&mut self, now: Time, actions: &mut Vec<Action>) {
         let in_force = self.orders.in_force(now);
         let judged = judge(in_force, &self.config.service, self.config.credit.mutants);
@@ -55,6 +61,9 @@ impl Site {
                 Verb::Freeze if is_here || order.site.is_none() => is_frozen = true,
                 Verb::Kill | Verb::Drain | Verb::Cap(_) | Verb::Freeze | Verb::End(_) => {}
             }
+        }
+        if self.leaves && offer == Offer::Open {
+            offer = Offer::Draining;
         }
         (self.cap, self.is_frozen) = (cap, is_frozen);
         let from = core::mem::replace(&mut self.offer, offer);

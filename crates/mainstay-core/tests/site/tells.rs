@@ -264,6 +264,19 @@ fn a_drained_site_takes_nothing_new_and_hands_back_what_runs_after_the_grace() {
 }
 
 #[test]
+fn a_site_on_its_way_out_drains_whatever_orders_say() {
+    let mut site = one_worker(10);
+    tell(&mut site, 10, Event::Open(open(1)));
+    let (from, to) = (Offer::Open, Offer::Draining);
+    assert_eq!(facts(&tell(&mut site, 20, Event::Leave)), [&SiteFact::Offered { from, to }]);
+    assert_eq!(refusals(&tell(&mut site, 30, Event::Open(open(2)))), [Reason::Draining]);
+    assert_eq!(granted(&tell(&mut site, 40, report(1, 5))), CostRate::ZERO);
+    tell(&mut site, 50, order(1, Verb::Drain));
+    tell(&mut site, 60, end(1));
+    assert_eq!(site.offer(), Offer::Draining, "no order opens it again");
+}
+
+#[test]
 fn a_killed_site_hands_everything_back_and_returns_by_ramp() {
     let mut site = one_worker(1);
     tell(&mut site, 10, Event::Open(open(1)));

@@ -102,7 +102,7 @@ impl Guest {
         }
         let http2 = protocol == REQUESTS[0];
         let (peer, address) = (name, self.address);
-        let connection = RequestConnection { stream, peer, address, http2 };
+        let connection = RequestConnection { stream: Box::new(stream), peer, address, http2 };
         self.shared.requests.try_send(connection).map_err(|_| Refused::NoRoom)?;
         self.shared.counters.request_connection();
         Ok(())

@@ -1,10 +1,12 @@
 //! Who the peers are, which connection each has, and what waits to be sent or read.
 //!
 //! There is one connection to a peer, the newest; what waits is bounded, and the newest word on a
-//! matter takes the place of older ones. For a peer that is not there nothing waits at all.
+//! matter takes the place of older ones. For a peer that is not there nothing waits at all. What
+//! this node says to itself, a gateway to the site beside it, waits like what others say.
 
 use super::book::{Book, Foreign, Translation};
 use super::counters::{Counters, End, Lost, Refused};
+use super::ear;
 use super::message::{About, Message};
 use super::name::NodeName;
 use super::newest::{Newest, Put};
@@ -22,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) book: Arc<Book>,
+    me: NodeName,
+    /// What this node's positions are called by itself: the same rules hold for its own words.
+    own: Tongue,
+    /// The peers, and this node, which is always there and never on the list of peers.
     stations: BTreeMap<NodeName, Station>,
     /// Who was read last, so that no peer's messages wait for another's flood.
     turn: Option<NodeName>,
@@ -86,15 +92,21 @@ pub(super) struct Errand {
 }
 
 impl Desk {
-    pub(super) fn new(book: Book, waiting_max: usize) -> Desk {
-        let (stations, turn) = Default::default();
-        Desk { book: Arc::new(book), stations, turn, connections: 0, waiting_max }
+    pub(super) fn new(me: NodeName, waiting_max: usize) -> Desk {
+        let station = Station::new(Peer { name: me.clone(), address: None }, waiting_max);
+        station.live.send_replace(Some(0));
+        let (book, own, turn) = Default::default();
+        let stations = [(me.clone(), station)].into();
+        Desk { book, me, own, stations, turn, connections: 0, waiting_max }
     }
 
     /// Takes in who the peers are now; returns whom to dial from now on.
-    pub(super) fn adopt(&mut self, book: Book, peers: Vec<Peer>) -> Vec<Errand> {
+    pub(super) fn adopt(&mut self, book: Book, mut peers: Vec<Peer>) -> Vec<Errand> {
+        self.own.learn(book.clone());
         self.book = Arc::new(book);
-        let named = |name: &NodeName| peers.iter().any(|peer| peer.name == *name);
+        peers.retain(|peer| peer.name != self.me);
+        let named =
+            |name: &NodeName| *name == self.me || peers.iter().any(|peer| peer.name == *name);
         let left: Vec<NodeName> = self.stations.keys().filter(|n| !named(n)).cloned().collect();
         for station in left.iter().filter_map(|name| self.stations.remove(name)) {
             station.gone.cancel();
@@ -178,6 +190,9 @@ impl Desk {
 
     /// Puts `message` where the connection to `to` finds it.
     pub(super) fn send(&mut self, to: &NodeName, message: Message, counters: &Counters) -> bool {
+        if *to == self.me {
+            return self.keep(message, counters);
+        }
         let station = self.stations.get_mut(to).filter(|station| station.seat.is_some());
         let Some(station) = station else {
             counters.lost(Lost::NoPeer, 1);
@@ -219,23 +234,17 @@ impl Desk {
     ) -> bool {
         let ours = self.book.clone();
         let Some(station) = self.station(seat) else { return false };
-        let translated =
-            tongue.translation(&ours).map(|made| made.translate(message, &seat.peer, &ours));
-        match translated {
-            Some(Ok((message, nameless))) => {
-                counters.lost(Lost::NoName, nameless);
-                note(station.inbox.put(message.about(), message), counters);
-                true
-            }
-            Some(Err(Foreign::NoName)) | None => {
-                counters.lost(Lost::NoName, 1);
-                false
-            }
-            Some(Err(Foreign::NotTheirs)) => {
-                counters.lost(Lost::NotTheirs, 1);
-                false
-            }
+        station.receive(message, (tongue, &ours), counters)
+    }
+
+    /// Puts what this node says to itself where its reader finds it, by the same rules.
+    fn keep(&mut self, message: Message, counters: &Counters) -> bool {
+        let Some(station) = self.stations.get_mut(&self.me) else { return false };
+        if !ear::may_say(message.kind(), &self.me, &self.book) {
+            counters.lost(Lost::NotTheirs, 1);
+            return false;
         }
+        station.receive(message, (&mut self.own, &self.book), counters)
     }
 
     /// The next message for us: each peer's turn comes.
@@ -266,7 +275,8 @@ impl Desk {
     }
 
     pub(super) fn status(&self) -> Vec<Status> {
-        self.stations.values().map(Station::status).collect()
+        let others = self.stations.values().filter(|station| station.peer.name != self.me);
+        others.map(Station::status).collect()
     }
 
     /// The peer's station, if this is its connection still.
@@ -298,6 +308,31 @@ impl Station {
     fn errand(&self) -> Errand {
         let (name, gone) = (self.peer.name.clone(), self.gone.clone());
         Errand { name, live: self.live.subscribe(), gone }
+    }
+
+    /// Takes in a message of this peer, in the words of `tongue`; true if there is one to read.
+    fn receive(
+        &mut self,
+        message: Message,
+        (tongue, ours): (&mut Tongue, &Arc<Book>),
+        counters: &Counters,
+    ) -> bool {
+        let made = tongue.translation(ours);
+        match made.map(|made| made.translate(message, &self.peer.name, ours)) {
+            Some(Ok((message, nameless))) => {
+                counters.lost(Lost::NoName, nameless);
+                note(self.inbox.put(message.about(), message), counters);
+                true
+            }
+            Some(Err(Foreign::NoName)) | None => {
+                counters.lost(Lost::NoName, 1);
+                false
+            }
+            Some(Err(Foreign::NotTheirs)) => {
+                counters.lost(Lost::NotTheirs, 1);
+                false
+            }
+        }
     }
 
     fn wake(&self) {

@@ -65,7 +65,7 @@ pub(super) fn hear(
 }
 
 /// Whether `peer` has the part in which one says this, by the policy of `book`.
-fn may_say(kind: Kind, peer: &NodeName, book: &Book) -> bool {
+pub(super) fn may_say(kind: Kind, peer: &NodeName, book: &Book) -> bool {
     match kind {
         Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant => {
             book.gateway(peer).is_some()

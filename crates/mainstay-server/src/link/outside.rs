@@ -32,7 +32,7 @@ fn connection(bytes: &[u8]) -> Result<(), Nonsense> {
     let peer = NodeName::new("peer").map_err(|_| Nonsense::Unexpected)?;
     let book = policy(&peer);
     let counters = Counters::default();
-    let mut desk = Desk::new(Book::default(), 8);
+    let mut desk = Desk::new(NodeName::nobody(), 8);
     desk.adopt(book.clone(), vec![Peer { name: peer.clone(), address: None }]);
     let mut incoming = Incoming::default();
     let mut rest = bytes;

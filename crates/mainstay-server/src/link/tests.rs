@@ -1,7 +1,9 @@
-//! Nodes that are joined by real sockets, and peers that do what no peer should.
+//! Nodes that are joined by real sockets, one that speaks to itself, and peers that do what no peer
+//! should.
 
 mod bench;
 mod codec;
 mod hostile;
 mod joined;
+mod myself;
 mod requests;

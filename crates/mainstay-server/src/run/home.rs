@@ -18,7 +18,8 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,7 @@ const EPOCH: &str = "site-epoch";
 /// The site of this node.
 pub(super) struct Home {
     node: Arc<Node>,
-    worker: Worker,
+    worker: Mutex<Worker>,
     known: Arc<Known>,
     stop: CancellationToken,
 }
@@ -81,7 +82,7 @@ impl Home {
         let (timer, ended) = (node.controller.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
         tokio::spawn(serve(node.clone(), known.clone(), ours.gateways.clone(), requests));
-        Ok(Some(Home { node, worker, known, stop }))
+        Ok(Some(Home { node, worker: Mutex::new(worker), known, stop }))
     }
 
     /// A gateway tells what it wants.
@@ -94,11 +95,20 @@ impl Home {
         self.node.controller.tell(Event::Orders(orders));
     }
 
+    /// Takes nothing new from now on.
+    pub(super) fn drain(&self) {
+        self.node.controller.tell(Event::Leave);
+    }
+
     /// Lets running answers finish for so long.
-    pub(super) async fn close(mut self, drain: Duration) {
+    pub(super) async fn close(&self, drain: Duration) {
+        self.drain();
+        self.node.tasks.close();
+        let _ = timeout(drain, self.node.tasks.wait()).await;
+        // Connections without an answer on them close at once.
         self.stop.cancel();
-        self.known.close(drain).await;
-        self.worker.shutdown().await;
+        self.known.close(super::CUT_TIME).await;
+        self.worker.lock().await.shutdown().await;
     }
 }
 

@@ -84,14 +84,24 @@ impl Nodes {
             .change("/-/order", "give an order", move |body| order(&given, &sites, &body))
     }
 
-    /// Leaves the other nodes.
+    /// How they are reached, and the site that this node controls.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The site that this node controls takes nothing new from now on.
+    pub(super) fn drain(&self) {
+        self.home.iter().for_each(|home| home.drain());
+    }
+
+    /// Leaves the other nodes, after running answers had so long to finish.
     pub(super) async fn leave(self, drain: Duration) {
+        if let Some(home) = &self.home {
+            home.close(drain).await;
+        }
         self.stop.cancel();
         self.reader.abort();
         let _ = self.reader.await;
-        if let Some(home) = self.home.and_then(Arc::into_inner) {
-            home.close(drain).await;
-        }
         self.link.shutdown().await;
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
             "its clock and ours run apart"
         ),
         SiteFact::Offered { from, to } => {
-            tracing::info!(fact = "offered", ?from, ?to, "an order changed what is taken");
+            tracing::info!(fact = "offered", ?from, ?to, "what the site takes changed");
         }
         SiteFact::OrderIgnored { id } => tracing::warn!(
             fact = "order_ignored",

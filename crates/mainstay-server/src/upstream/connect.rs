@@ -4,6 +4,7 @@ use super::fault::{self, SendError};
 use super::pool::{Many, One, Pool};
 use super::resolve::Names;
 use super::{HEAD_MAX, HEADERS_MAX, Http2, tls};
+use crate::link::Link;
 use crate::tasks::Tasks;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -50,6 +51,8 @@ pub(super) enum Opened {
 pub(super) struct Door {
     /// Whom the certificate must be made out to.
     pub(super) certificate: String,
+    /// It is this process itself.
+    pub(super) within: Option<Link>,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) http2: Http2,
     pub(super) limit: Duration,
@@ -88,6 +91,10 @@ impl Door {
     }
 
     async fn open_new(&self, deadline: Instant) -> Result<Opened, SendError> {
+        if let Some(link) = &self.within {
+            let no_room = |_| SendError::dead("the site of this process takes no connection");
+            return self.speak(Wire::Within(link.within().map_err(no_room)?), false).await;
+        }
         let late = |what: &str| SendError::dead(format!("{what} within {:?}", self.limit));
         let addresses = timeout_at(deadline, self.names.addresses())
             .await
@@ -225,6 +232,7 @@ impl Traffic {
 enum Wire {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Within(DuplexStream),
 }
 
 struct Counted {
@@ -251,6 +259,7 @@ impl AsyncRead for Counted {
         let result = match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
             Wire::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+            Wire::Within(pipe) => Pin::new(pipe).poll_read(cx, buffer),
         };
         let came = buffer.filled().len() - before;
         self.traffic.read.fetch_add(came as u64, Ordering::AcqRel);
@@ -267,6 +276,7 @@ impl AsyncWrite for Counted {
         let result = match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Wire::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Wire::Within(pipe) => Pin::new(pipe).poll_write(cx, bytes),
         };
         self.count_write(result)
     }
@@ -279,6 +289,7 @@ impl AsyncWrite for Counted {
         let result = match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Wire::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+            Wire::Within(pipe) => Pin::new(pipe).poll_write_vectored(cx, slices),
         };
         self.count_write(result)
     }
@@ -291,6 +302,7 @@ impl AsyncWrite for Counted {
         match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Wire::Within(pipe) => Pin::new(pipe).poll_flush(cx),
         }
     }
 
@@ -298,6 +310,7 @@ impl AsyncWrite for Counted {
         match &mut self.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Wire::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Wire::Within(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }
 }

@@ -18,18 +18,19 @@ fn origin(
     to: &Node,
     http2: Http2,
 ) -> Origin {
-    let node = NodeOrigin { identity: authority.identity(from), name: node(expected) };
+    let node =
+        NodeOrigin { identity: authority.identity(from), name: node(expected), within: None };
     let options = OriginOptions { node: Some(node), http2, ..OriginOptions::default() };
     Origin::new(&format!("https://{}", to.address), options).unwrap()
 }
 
-fn get() -> Outbound<'static> {
+pub fn get() -> Outbound<'static> {
     let (headers, body) = Default::default();
     Outbound { path: "/v1/models", method: Method::GET, headers, body }
 }
 
 /// Answers one connection with the name of its peer.
-async fn answer(node: &mut Node) -> bool {
+pub async fn answer(node: &mut Node) -> bool {
     let connection = soon("a connection", node.requests.recv()).await.unwrap();
     let (peer, http2) = (connection.peer.to_string(), connection.http2);
     tokio::spawn(async move {
@@ -80,7 +81,7 @@ async fn a_stranger_s_requests_are_not_taken() {
 #[test]
 fn a_node_is_never_reached_without_tls() {
     let authority = Authority::new();
-    let node = NodeOrigin { identity: authority.identity("a"), name: node("b") };
+    let node = NodeOrigin { identity: authority.identity("a"), name: node("b"), within: None };
     let options = OriginOptions { node: Some(node), ..OriginOptions::default() };
     let error = Origin::new("http://10.0.0.1:8443", options).unwrap_err();
     assert!(error.contains("https://"), "{error}");

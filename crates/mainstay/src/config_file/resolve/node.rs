@@ -36,8 +36,11 @@ impl Resolver<'_> {
             }
         };
         let identity = self.identity(&name);
-        let roles = self.roles(&name, &gateways);
+        let mut roles = self.roles(&name, &gateways);
         let site = self.own_site(&name, roles, sites);
+        self.others_sites(&name, site, sites);
+        // By default a node has all the roles that it can have.
+        roles.site &= site.is_some();
         let peers = self.peers((&name, roles), &gateways, sites);
         let is_named = gateways.iter().any(|peer| peer.name == name && peer.address.is_some());
         if is_named && listen.is_none() {
@@ -170,7 +173,7 @@ impl Resolver<'_> {
     fn roles(&mut self, name: &NodeName, gateways: &[Peer]) -> Roles {
         let file = self.file.node.clone();
         let has = |role: Role| file.roles.as_ref().is_none_or(|roles| roles.contains(&role));
-        let mut roles = Roles {
+        let roles = Roles {
             gateway: has(Role::Gateway),
             site: has(Role::Site),
             worker: has(Role::Worker),
@@ -190,30 +193,34 @@ impl Resolver<'_> {
             );
             self.wrong("node.name", what);
         }
-        if file.roles.is_some() && roles.site && file.site.is_none() {
-            let what = "has the role `site` and no site; add site = \"…\" to [node], or leave the \
-                        role out";
-            self.wrong("node.roles", what);
-        }
         if !roles.site && file.site.is_some() {
             let what = "needs the role `site`; add it to node.roles, or take this line away";
             self.wrong("node.site", what);
         }
-        // By default a node has all the roles that it can have.
-        roles.site &= file.site.is_some();
         roles
     }
 
-    /// Position of the site that this node controls.
+    /// Position of the site that this node controls: the one it names, else the one that names it.
     fn own_site(&mut self, name: &NodeName, roles: Roles, sites: &[Made]) -> Option<usize> {
-        let wanted = self.file.node.site.clone().filter(|_| roles.site)?;
+        if !roles.site {
+            return None;
+        }
+        let Some(wanted) = self.file.node.site.clone() else {
+            let found = sites.iter().position(|site| is_of(site, name));
+            if found.is_none() && self.file.node.roles.is_some() {
+                let what = "has the role `site` and no site; add site = \"…\" to [node], or leave \
+                            the role out";
+                self.wrong("node.roles", what);
+            }
+            return self.computes(found?, sites);
+        };
         let Some(at) = sites.iter().position(|site| site.core.name == wanted) else {
             let hint = hint(&wanted, sites.iter().map(|site| site.core.name.as_str()));
             self.wrong("node.site", format!("no site `{wanted}`; {hint}"));
             return None;
         };
         match &sites.get(at)?.upstream {
-            Upstream::Node(site) if site.name == *name => Some(at),
+            Upstream::Node(site) if site.name == *name => self.computes(at, sites),
             Upstream::Node(site) => {
                 let what = format!(
                     "site `{wanted}` is controlled by node `{}`; name this node so, or set \
@@ -230,6 +237,42 @@ impl Resolver<'_> {
                 self.wrong("node.site", what);
                 None
             }
+        }
+    }
+
+    /// The same position, after a problem if nothing computes at that site.
+    fn computes(&mut self, at: usize, sites: &[Made]) -> Option<usize> {
+        if let Some(Upstream::Node(NodeSite { workers: None, .. })) =
+            sites.get(at).map(|site| &site.upstream)
+        {
+            let what = "is controlled by this node, and nothing says what it computes with; add \
+                        engine = { model = \"builtin\" }";
+            self.wrong(&format!("site.{at}.node"), what);
+        }
+        Some(at)
+    }
+
+    /// A site that names this node and is not the one it controls would never answer.
+    fn others_sites(&mut self, name: &NodeName, own: Option<usize>, sites: &[Made]) {
+        let is_left = |(at, site): &(usize, &Made)| own != Some(*at) && is_of(site, name);
+        let left: Vec<usize> = sites.iter().enumerate().filter(is_left).map(|(at, _)| at).collect();
+        if own.is_none() && self.file.node.site.is_some() {
+            // What is wrong there was told.
+            return;
+        }
+        for at in left {
+            let what = match own.and_then(|own| sites.get(own)) {
+                Some(own) => format!(
+                    "names node `{name}`, which controls `{}`; a node controls one site, so set \
+                     node_name to another's, or site in [node] to this one",
+                    own.core.name
+                ),
+                None => format!(
+                    "names node `{name}`, which has not the role `site`; add it to node.roles, or \
+                     set node_name to another's"
+                ),
+            };
+            self.wrong(&format!("site.{at}.node"), what);
         }
     }
 
@@ -324,4 +367,9 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Whether the node `name` controls this site.
+fn is_of(site: &Made, name: &NodeName) -> bool {
+    matches!(&site.upstream, Upstream::Node(node) if node.name == *name)
 }

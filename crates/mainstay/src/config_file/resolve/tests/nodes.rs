@@ -66,13 +66,36 @@ fn a_node_of_a_site_talks_to_gateways_alone() {
     let text = format!(
         "{A}site = \"fra\"\nroles = [\"site\"]\n{SITE}[[site]]\nname = \"fra\"\nnode = \
          \"https://10.0.0.4:8443\"\nnode_name = \"a\"\nmodels = [{{ name = \"m\" }}]\n\
-         [[gateway]]\nname = \"b\"\nlink = \"https://10.0.0.2:8443\"\n"
+         engine = {{ model = \"builtin\" }}\n[[gateway]]\nname = \"b\"\nlink = \"https://10.0.0.2:8443\"\n"
     );
     let setup = at(root.path(), &text).expect("right").setup;
     let node = setup.node.expect("a node");
     assert_eq!((node.site, node.peers.len()), (Some(1), 1));
     assert!(node.roles.site && !node.roles.gateway);
     assert_eq!(setup.core.fleet.gateways, 1);
+}
+
+#[test]
+fn a_node_has_all_roles_and_controls_the_site_that_names_it() {
+    let root = fleet();
+    let own = "[[site]]\nname = \"fra\"\nnode = \"https://10.0.0.4:8443\"\nnode_name = \"a\"\n\
+               models = [{ name = \"m\" }]\nengine = { model = \"builtin\" }\n";
+    let setup = at(root.path(), &format!("{A}{SITE}{own}")).expect("right").setup;
+    let node = setup.node.as_ref().expect("a node");
+    assert!(node.roles.gateway && node.roles.site && node.roles.worker && node.roles.status);
+    assert_eq!((node.site, node.gateways.len(), node.peers.len()), (Some(1), 1, 1));
+    assert_eq!(node.book(&setup).home, Some(mainstay_core::names::SiteId(1)));
+    let told = "m.toml:11: site.1.node: is controlled by this node, and nothing says what it \
+                computes with; add engine = { model = \"builtin\" }";
+    let text = own.replace("engine = { model = \"builtin\" }\n", "");
+    wrong(root.path(), &format!("{A}{SITE}{text}"), &[told]);
+    let told = "m.toml:12: site.1.node: names node `a`, which has not the role `site`; add it to \
+                node.roles, or set node_name to another's";
+    wrong(root.path(), &format!("{A}roles = [\"gateway\"]\n{SITE}{own}"), &[told]);
+    let told = "m.toml:16: site.2.node: names node `a`, which controls `fra`; a node controls one \
+                site, so set node_name to another's, or site in [node] to this one";
+    let second = own.replace("fra", "ber");
+    wrong(root.path(), &format!("{A}{SITE}{own}{second}"), &[told]);
 }
 
 #[test]
