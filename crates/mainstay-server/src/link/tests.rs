@@ -2,6 +2,7 @@
 //! should.
 
 mod bench;
+mod bystander;
 mod codec;
 mod hostile;
 mod joined;

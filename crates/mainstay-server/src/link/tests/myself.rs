@@ -34,7 +34,9 @@ async fn what_a_node_says_to_itself_comes_without_a_socket() {
 async fn the_newest_word_to_oneself_takes_the_place_of_older_ones() {
     let mut a = alone(&Authority::new()).await;
     let me = a.name.clone();
-    (1..=100).for_each(|nonce| drop(a.link.send(&me, report(0, nonce))));
+    for nonce in 1..=100 {
+        assert!(a.link.send(&me, report(0, nonce)));
+    }
     assert_eq!(a.next().await.1, report(0, 100));
     assert_eq!(a.inbox.try_recv(), None);
     assert_eq!(a.link.counters().losses(Lost::Replaced), 99);
