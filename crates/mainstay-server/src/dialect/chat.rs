@@ -46,18 +46,14 @@ impl Stream {
         name: &[u8],
         data: &Bytes,
         out: &mut VecDeque<Event>,
-    ) {
+    ) -> Result<(), Failure> {
         if data.trim_ascii() == b"[DONE]" {
-            return out.push_back(Event::Done);
+            out.push_back(Event::Done);
+            return Ok(());
         }
-        if name == b"error" {
-            return out.push_back(Event::Failed(named_error(dialect, data)));
-        }
-        if !matches!(name, b"" | b"message") {
-            return out.push_back(Event::Life);
-        }
-        if let Err(failure) = self.read_chunk(dialect, data, out) {
-            out.push_back(Event::Failed(failure));
+        match name {
+            b"" | b"message" => self.read_chunk(dialect, data, out),
+            _ => Ok(()),
         }
     }
 
@@ -79,10 +75,7 @@ impl Stream {
         let number = raw.sequence.or(raw.seq).or(raw.sequence_number);
         match self.sequence.step(number)? {
             Step::Next => {}
-            Step::Repeated => {
-                out.push_back(Event::Life);
-                return Ok(());
-            }
+            Step::Repeated => return Ok(()),
         }
         let Some(choices) = raw.choices else {
             out.push_back(usage_alone(data, raw.usage));

@@ -44,25 +44,15 @@ impl Stream {
     pub(super) fn read(
         &mut self,
         dialect: &Dialect,
-        name: &[u8],
         data: &Bytes,
         out: &mut VecDeque<Event>,
-    ) {
-        if name == b"error" {
-            return out.push_back(Event::Failed(named_error(dialect, data)));
-        }
-        let before = out.len();
-        let read = match serde_json::from_slice::<Raw>(data) {
+    ) -> Result<(), Failure> {
+        match serde_json::from_slice::<Raw>(data) {
             Ok(raw) if raw.kind == "error" || raw.error.is_some() => {
                 Err(named_error(dialect, data))
             }
             Ok(raw) if is_object(data) => self.read_event(dialect, raw, out),
             Ok(_) | Err(_) => Err(poisoned("an event is not of the wire's shape")),
-        };
-        match read {
-            Err(failure) => out.push_back(Event::Failed(failure)),
-            Ok(()) if out.len() == before => out.push_back(Event::Life),
-            Ok(()) => {}
         }
     }
 

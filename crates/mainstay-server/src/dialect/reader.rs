@@ -121,12 +121,21 @@ impl Reader {
         }
     }
 
+    /// Reads one event. What is named an error is one on every wire, and what says nothing is a
+    /// sign of life.
     fn read(&mut self, name: &[u8], data: &Bytes) {
         let (dialect, ready) = (&*self.dialect, &mut self.ready);
-        match &mut self.wire {
+        let before = ready.len();
+        let read = match &mut self.wire {
+            _ if name == b"error" => Err(chat::named_error(dialect, data)),
             WireStream::Chat(stream) => stream.read(dialect, name, data, ready),
-            WireStream::Messages(stream) => stream.read(dialect, name, data, ready),
-            WireStream::Responses(stream) => stream.read(dialect, name, data, ready),
+            WireStream::Messages(stream) => stream.read(dialect, data, ready),
+            WireStream::Responses(stream) => stream.read(dialect, data, ready),
+        };
+        match read {
+            Err(failure) => ready.push_back(Event::Failed(failure)),
+            Ok(()) if ready.len() == before => ready.push_back(Event::Life),
+            Ok(()) => {}
         }
     }
 

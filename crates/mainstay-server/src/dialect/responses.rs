@@ -35,28 +35,19 @@ impl Stream {
     pub(super) fn read(
         &mut self,
         dialect: &Dialect,
-        name: &[u8],
         data: &Bytes,
         out: &mut VecDeque<Event>,
-    ) {
+    ) -> Result<(), Failure> {
         if data.trim_ascii() == b"[DONE]" {
-            return out.push_back(Event::Done);
+            out.push_back(Event::Done);
+            return Ok(());
         }
-        if name == b"error" {
-            return out.push_back(Event::Failed(named_error(dialect, data)));
-        }
-        let before = out.len();
-        let read = match std::str::from_utf8(data).map(serde_json::from_str::<Raw<'_>>) {
+        match std::str::from_utf8(data).map(serde_json::from_str::<Raw<'_>>) {
             Ok(Ok(raw)) if raw.kind == "error" || (raw.kind.is_empty() && raw.error.is_some()) => {
                 Err(named_error(dialect, data))
             }
             Ok(Ok(raw)) if is_object(data) => self.read_event(dialect, raw, out),
             Ok(Ok(_) | Err(_)) | Err(_) => Err(poisoned("an event is not of the wire's shape")),
-        };
-        match read {
-            Err(failure) => out.push_back(Event::Failed(failure)),
-            Ok(()) if out.len() == before => out.push_back(Event::Life),
-            Ok(()) => {}
         }
     }
 

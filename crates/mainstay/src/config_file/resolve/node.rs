@@ -336,20 +336,7 @@ impl Resolver<'_> {
 
     /// The node of ours that controls a site.
     pub(super) fn node_site(&mut self, path: &str, name: &str, file: &Site) -> Option<NodeSite> {
-        let foreign = [
-            ("provider", file.provider.is_some()),
-            ("base_url", file.base_url.is_some()),
-            ("key", file.key.is_some()),
-            ("key_env", file.key_env.is_some()),
-            ("key_file", file.key_file.is_some()),
-            ("ca_file", file.ca_file.is_some()),
-            ("resolver", file.resolver.is_some()),
-            ("http2", file.http2.is_some()),
-        ];
-        for (key, _) in foreign.iter().filter(|(_, there)| *there) {
-            let what = "a site of ours has none; take this line or `node` away";
-            self.wrong(&format!("{path}.{key}"), what);
-        }
+        self.no_provider(path, file, "a site of ours has none; take this line or `node` away");
         let address = file.node.as_ref();
         let address = address.and_then(|text| self.node_url(&format!("{path}.node"), text));
         let wanted = file.node_name.as_deref().unwrap_or(name);

@@ -76,17 +76,8 @@ impl Resolver<'_> {
     }
 
     fn engine(&mut self, path: &str, name: String, file: &Site, model: &str) -> Made {
-        let foreign = [
-            ("provider", file.provider.is_some()),
-            ("base_url", file.base_url.is_some()),
-            ("key", file.key.is_some()),
-            ("key_env", file.key_env.is_some()),
-            ("key_file", file.key_file.is_some()),
-        ];
-        for (key, _) in foreign.iter().filter(|(_, there)| *there) {
-            let what = "an embedded engine has none; take this line or `engine` away";
-            self.wrong(&format!("{path}.{key}"), what);
-        }
+        let what = "an embedded engine has none; take this line or `engine` away";
+        self.no_provider(path, file, what);
         let (engine, offer) = self.engine_model(path, model);
         let offer = match file.models.iter().find(|each| each.name.as_ref() == Some(&offer.name)) {
             Some(amendment) => catalog::amended(offer, amendment),
@@ -109,6 +100,23 @@ impl Resolver<'_> {
             origin: Origin { why, fate: file.fate.clone() },
             chat: Some(offer.name.clone()),
             offers: vec![offer],
+        }
+    }
+
+    /// Keys that only a provider has.
+    pub(super) fn no_provider(&mut self, path: &str, file: &Site, what: &str) {
+        let foreign = [
+            ("provider", file.provider.is_some()),
+            ("base_url", file.base_url.is_some()),
+            ("key", file.key.is_some()),
+            ("key_env", file.key_env.is_some()),
+            ("key_file", file.key_file.is_some()),
+            ("ca_file", file.ca_file.is_some()),
+            ("resolver", file.resolver.is_some()),
+            ("http2", file.http2.is_some()),
+        ];
+        for (key, _) in foreign.iter().filter(|(_, there)| *there) {
+            self.wrong(&format!("{path}.{key}"), what);
         }
     }
 
