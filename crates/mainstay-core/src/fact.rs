@@ -2,10 +2,12 @@
 //! simulation.
 
 mod credit;
+mod drill;
 mod policy;
 mod site;
 
 pub use credit::CreditFact;
+pub use drill::DrillFact;
 pub use policy::{BootWhy, Harm, NotTaken, OrderRefusal, PolicyFact, Turn};
 pub use site::SiteFact;
 
@@ -58,6 +60,8 @@ pub enum Fact {
     RetriesExhausted { request: RequestId, tier: TierId },
     /// Something about sites of ours and their credit.
     Credit(CreditFact),
+    /// Something about a drill.
+    Drill(DrillFact),
 }
 
 /// What an attempt is to its request.

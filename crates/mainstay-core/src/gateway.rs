@@ -9,6 +9,8 @@ pub mod catalog;
 mod choose;
 pub mod credit;
 pub mod doubt;
+pub mod drill;
+mod drilling;
 mod evidence;
 mod fit;
 pub mod health;
@@ -36,6 +38,7 @@ pub mod view;
 pub mod watch;
 
 use crate::config::Config;
+use crate::drill::Breakage;
 use crate::fact::{Fact, How, Outcome};
 use crate::message::{Ack, Digest, Grant, Open, Order, OrderId, Refuse, Report as Wanted};
 use crate::mutant::Mutant;
@@ -94,6 +97,10 @@ pub enum Event {
     Lag(Duration),
     /// Another policy is in force.
     Adopt(Box<Config>),
+    /// Somebody wants a drill,
+    Drill(crate::drill::Plan),
+    /// or that the one of this name ends.
+    StopDrill(u64),
     /// A deadline passed.
     Tick,
 }
@@ -148,6 +155,8 @@ pub struct Start {
     pub only_choice: Option<u32>,
     /// What a site of ours is told; `None` for a provider and the embedded engine.
     pub open: Option<Open>,
+    /// It is broken on purpose.
+    pub broken: Option<Breakage>,
 }
 
 /// How a request ends for its client.
@@ -192,6 +201,8 @@ pub struct Gateway {
     orders: Vec<Order>,
     /// Orders told as ignored.
     ignored: BTreeSet<OrderId>,
+    /// The drill under way, or the last one.
+    drill: Option<Box<drill::Drill>>,
     /// Models that stand in the configuration; more were learned from what clients named.
     listed: usize,
     rng: Rng,
@@ -227,6 +238,7 @@ impl Gateway {
             ordered: Vec::new(),
             orders: Vec::new(),
             ignored: BTreeSet::new(),
+            drill: None,
             listed,
             rng,
         }
@@ -252,11 +264,14 @@ impl Gateway {
             }
             Event::Lag(late) => self.hearsay.doubt.lag(now, late),
             Event::Adopt(config) => self.adopt(now, *config, actions),
+            Event::Drill(plan) => self.begin_drill(now, plan, actions),
+            Event::StopDrill(id) => self.stop_drill(now, id, actions),
             Event::Tick => {}
         }
         self.report(now, actions);
         self.tell_peers(now, actions);
         self.pass_deadlines(now, actions);
+        self.watch_drill(now, actions);
     }
 
     /// When to call again, and what for.
@@ -265,7 +280,9 @@ impl Gateway {
         let report = self.has_nodes.then_some((self.next_report, "a report to sites of ours"));
         let digest = (self.hearsay.deadline(), "a digest or a probe");
         let digest = self.is_fleet.then_some(digest);
-        [request, report, digest].into_iter().flatten().min()
+        let drill = self.drill.as_ref().and_then(|drill| drill.deadline());
+        let drill = drill.map(|at| (at, "a drill begins or ends"));
+        [request, report, digest, drill].into_iter().flatten().min()
     }
 
     /// What the machine decides by.
@@ -354,6 +371,9 @@ impl Gateway {
         let Some(life) = self.lives.remove(&request) else { return };
         let after = now.since(life.arrived);
         self.hearsay.ended(now, outcome);
+        if let Some(drill) = &mut self.drill {
+            drill.closed(now, &life, outcome);
+        }
         if self.config.fleet.credit.mutants.removes(Mutant::OutcomeByBoth) {
             self.lives.insert(request, life.clone());
         }

@@ -12,6 +12,7 @@ pub mod time;
 pub mod config;
 pub mod cost;
 pub mod drift;
+pub mod drill;
 pub mod fact;
 pub mod in_service;
 pub mod lease;

@@ -67,7 +67,10 @@ impl Admin {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path().to_owned();
-        if let Some((_, _, change)) = self.inner.changes.iter().find(|(p, _, _)| *p == path) {
+        let is_shown = self.inner.shows.iter().any(|(p, _, _)| *p == path);
+        let is_read = is_shown && request.method() != Method::POST;
+        let mut changes = self.inner.changes.iter();
+        if let Some((_, _, change)) = changes.find(|(p, _, _)| *p == path && !is_read) {
             if request.method() != Method::POST {
                 return not_allowed("POST");
             }

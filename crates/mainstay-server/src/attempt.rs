@@ -3,6 +3,7 @@
 //! It decides nothing. It can be dropped at any moment, which closes the connection or stops the
 //! engine's work within a step.
 
+mod drill;
 pub mod engine;
 pub mod roster;
 
@@ -123,12 +124,16 @@ impl Site {
 }
 
 /// An attempt under way.
-pub struct Attempt(Source);
+pub struct Attempt {
+    source: Source,
+    /// What a drill does to it.
+    breaking: Option<drill::Breaking>,
+}
 
 enum Source {
     Provider(Box<Exchange>),
     Engine(engine::Answer),
-    /// It could not even be written down.
+    /// It could not even be written down, or is not asked.
     Stillborn(Option<Failure>),
 }
 
@@ -162,18 +167,41 @@ enum Phase {
 impl Attempt {
     /// Opens an attempt. Nothing is sent before the first `next`.
     pub fn open(site: &Site, question: &Question<'_>) -> Attempt {
-        match site {
-            Site::Provider(account) | Site::Node(account) => Attempt(provider(account, question)),
-            Site::Engine(desk) => Attempt(match engine::Answer::begin(desk, order(question)) {
-                Ok(answer) => Source::Engine(answer),
-                Err(failure) => Source::Stillborn(Some(failure)),
-            }),
+        match question.start.broken {
+            Some(breakage) => drill::open(site, question, breakage),
+            None => Attempt { source: drill::real(site, question), breaking: None },
         }
     }
 
     /// What it tells next. May be dropped and called again.
     pub async fn next(&mut self) -> Item {
-        match &mut self.0 {
+        match &mut self.breaking {
+            Some(breaking) => breaking.next(&mut self.source).await,
+            None => self.source.next().await,
+        }
+    }
+
+    /// What it tells next without waiting, if anything.
+    pub fn ready(&mut self) -> Option<Item> {
+        match &mut self.breaking {
+            Some(breaking) => breaking.ready(&mut self.source),
+            None => self.source.ready(),
+        }
+    }
+
+    /// Everything wanted has come: the connection may be kept if the rest comes at once.
+    pub fn finish(self) {
+        if let Source::Provider(exchange) = self.source
+            && let Phase::Stream(_, body) | Phase::Whole(body, _) = exchange.phase
+        {
+            body.finish();
+        }
+    }
+}
+
+impl Source {
+    async fn next(&mut self) -> Item {
+        match self {
             Source::Stillborn(failure) => match failure.take() {
                 Some(failure) => Item::Broken(Fault::of(failure, Sent::Nothing)),
                 None => Item::End,
@@ -187,9 +215,8 @@ impl Attempt {
         }
     }
 
-    /// What it tells next without waiting, if anything.
-    pub fn ready(&mut self) -> Option<Item> {
-        match &mut self.0 {
+    fn ready(&mut self) -> Option<Item> {
+        match self {
             Source::Provider(exchange) => match &mut exchange.phase {
                 Phase::Stream(reader, _) => {
                     reader.next().map(told).map(|item| exchange.of_node(item))
@@ -197,15 +224,6 @@ impl Attempt {
                 _ => None,
             },
             Source::Engine(_) | Source::Stillborn(_) => None,
-        }
-    }
-
-    /// Everything wanted has come: the connection may be kept if the rest comes at once.
-    pub fn finish(self) {
-        if let Source::Provider(exchange) = self.0
-            && let Phase::Stream(_, body) | Phase::Whole(body, _) = exchange.phase
-        {
-            body.finish();
         }
     }
 }

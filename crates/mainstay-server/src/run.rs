@@ -4,6 +4,7 @@
 //! embedded engine and the operator's door exist once.
 
 mod door;
+mod drill;
 mod home;
 mod nodes;
 mod view;
@@ -85,6 +86,7 @@ pub async fn run(
     };
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
+    let admin = drill::shown(admin, &drive);
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin)).build();
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let ending = async {

@@ -4,6 +4,7 @@
 //! prompt, a completion or a key, and nothing here can hold up a request: metrics are atomics, log
 //! lines go to another thread and are dropped and counted when it cannot keep up.
 
+pub mod drills;
 pub mod log;
 mod metrics;
 mod record;

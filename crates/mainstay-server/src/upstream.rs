@@ -13,7 +13,7 @@ mod resolve;
 mod tls;
 
 pub use body::ReplyBody;
-pub use fault::{SendError, Sent};
+pub use fault::{SendError, Sent, cut_off, refused};
 
 use crate::link::{Identity, Link, NodeName};
 use crate::tasks::Tasks;

@@ -217,5 +217,6 @@ pub fn name(fact: &Fact) -> &'static str {
         Fact::ContinuationOff { .. } => "ContinuationOff",
         Fact::RetriesExhausted { .. } => "RetriesExhausted",
         Fact::Credit(_) => "Credit",
+        Fact::Drill(_) => "Drill",
     }
 }

@@ -25,7 +25,7 @@ use crate::environment::Environment;
 use crate::stdout::say;
 use audit::Audit;
 use finding::Severity;
-use forecast::Forecast;
+use forecast::{Forecast, Load};
 use probe::Probed;
 use scene::Scene;
 use std::io::{IsTerminal, Write};
@@ -56,42 +56,48 @@ impl Report<'_, '_> {
 
 /// Audits a configuration.
 pub fn check(options: &Check) -> ExitCode {
-    let environment = Environment::of_process();
-    let overrides = environment.overrides();
-    let text = match options.config.as_deref().map(std::fs::read_to_string).transpose() {
-        Ok(text) => text.unwrap_or_default(),
-        Err(error) => {
-            let path = options.config.as_deref().unwrap_or(Path::new("")).display();
-            eprintln!("mainstay: {path}: cannot be read: {error}; mend the path after --config");
-            return ExitCode::from(WRONG);
+    let looked = with_scene(options.config.as_deref(), |scene, name| {
+        let report = report(scene, name, options);
+        match options.json {
+            true => say(&(text::json(&report) + "\n")),
+            false => say(&text::text(&report, text::Paint::of_stdout())),
         }
-    };
-    let file = options.config.as_ref().map(|path| path.display().to_string());
-    let read = Source::parse(file.as_deref().unwrap_or_default(), &text, &overrides)
-        .map_err(|problem| vec![problem]);
-    let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let source = match read {
-        Ok(source) => source,
-        Err(problems) => return refused(&problems),
-    };
-    let scene = match Scene::read(&source, &environment, base) {
-        Ok(scene) => scene,
-        Err(problems) => return refused(&problems),
-    };
-    let name = file.as_deref().unwrap_or("environment");
-    let report = report(&scene, name, options);
-    match options.json {
-        true => say(&(text::json(&report) + "\n")),
-        false => say(&text::text(&report, text::Paint::of_stdout())),
+        report.holds()
+    });
+    match looked {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(lines) => {
+            lines.iter().for_each(|line| eprintln!("mainstay: {line}"));
+            ExitCode::from(WRONG)
+        }
     }
-    if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn refused(problems: &[Problem]) -> ExitCode {
-    for problem in problems {
-        eprintln!("mainstay: {problem}");
-    }
-    ExitCode::from(WRONG)
+/// Lets `look` look at a configuration, or at what the environment makes one of, and at its name.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn with_scene<R>(
+    config: Option<&Path>,
+    look: impl FnOnce(&Scene<'_>, &str) -> R,
+) -> Result<R, Vec<String>> {
+    let environment = Environment::of_process();
+    let overrides = environment.overrides();
+    let file = config.map(|path| path.display().to_string());
+    let text = config.map(std::fs::read_to_string).transpose().map_err(|error| {
+        let path = file.as_deref().unwrap_or_default();
+        vec![format!("{path}: cannot be read: {error}; mend the path after --config")]
+    })?;
+    let text = text.unwrap_or_default();
+    let lines = |problems: Vec<Problem>| -> Vec<String> {
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let source = Source::parse(file.as_deref().unwrap_or_default(), &text, &overrides)
+        .map_err(|problem| vec![problem.to_string()])?;
+    let base = config.and_then(Path::parent).unwrap_or(Path::new(""));
+    let scene = Scene::read(&source, &environment, base).map_err(lines)?;
+    Ok(look(&scene, file.as_deref().unwrap_or("environment")))
 }
 
 /// Finds out what the options ask for.
@@ -108,7 +114,7 @@ pub fn report<'s, 'a>(scene: &'s Scene<'a>, name: &'s str, options: &Check) -> R
         let progress = |done: usize, total: usize| {
             watch(is_watched, &format!("playing losses: {done} of {total} runs"));
         };
-        forecast::play(scene, (&audit.losses, &audit.groups), &progress)
+        forecast::play(scene, (&audit.losses, &audit.groups), &Load::of(scene), &progress)
     });
     if is_watched {
         eprint!("\r{:40}\r", "");

@@ -1,12 +1,16 @@
 //! The command line: what can be asked, and the exit codes 0 done, 1 failed or no, 2 wrong command
 //! line or configuration.
 
+mod drill;
 mod fleet;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
-use crate::{check, demo, explain, faults, keys, load, node, simulate, start, top};
+use crate::{
+    check, demo, drill as drills, explain, faults, keys, load, node, simulate, start, top,
+};
 use clap::{Args, Parser, Subcommand};
+pub use drill::{Drill, DrillFault};
 pub use fleet::{Demo, Given, Load, Top};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,6 +99,8 @@ enum Command {
     Top(Top),
     /// Audit the configuration: what each loss would do to you, and the line to change
     Check(Check),
+    /// Break a site on purpose for part of the traffic, within bounds, and report what came of it
+    Drill(Drill),
     /// Rehearse outages: the real decisions, in virtual time, with a verdict
     Simulate(Simulate),
     /// Send requests as clients do, good and bad ones, and judge every answer
@@ -357,6 +363,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(options)) => start::serve(&options),
         Some(Command::Explain(options)) => explain::explain(&options),
         Some(Command::Check(options)) => check::check(&options),
+        Some(Command::Drill(options)) => drills::drill(&options),
         Some(Command::Simulate(options)) => simulate::simulate(&options),
         Some(Command::Load(options)) => load::load(&options),
         Some(Command::Drain { site, given }) => orders::give(&What::Drain(site), &given),

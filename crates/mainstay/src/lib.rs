@@ -6,6 +6,7 @@ pub mod check;
 pub mod command_line;
 pub mod config_file;
 pub mod demo;
+pub mod drill;
 pub mod environment;
 pub mod explain;
 pub mod faults;

@@ -92,7 +92,8 @@ pub fn list(admin: &str, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn message(body: &str) -> String {
+/// What an admin listener says is wrong.
+pub fn message(body: &str) -> String {
     let told: Value = serde_json::from_str(body).unwrap_or_default();
     let found = told["error"]["message"].as_str().or_else(|| told["error"].as_str());
     found.map_or_else(|| body.trim().to_owned(), str::to_owned)

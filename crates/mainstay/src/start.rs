@@ -204,7 +204,7 @@ fn end_with_parent() {
 }
 
 /// Done at SIGTERM or SIGINT, which are heard from now on.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(crate) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::cost::CostRate;
+use crate::drill::End;
 use crate::fact::{CreditFact, Fact, Outcome};
 use crate::gateway::hearsay::Hearsay;
 use crate::gateway::placement::Targets;
@@ -133,6 +134,7 @@ impl Gateway {
     /// Another policy is in force. What is known of a target stays with its site's and model's
     /// names; requests whose model or running target is gone end.
     pub(super) fn adopt(&mut self, now: Time, config: Config, actions: &mut Vec<Action>) {
+        self.end_drill(now, End::Policy, actions);
         let old = core::mem::replace(&mut self.config, config);
         let mut targets = Targets::new(&self.config);
         let moved: Vec<Option<TargetId>> =

@@ -172,6 +172,8 @@ pub struct Life {
     pub arrived: Time,
     /// When it must have ended.
     pub deadline: Time,
+    /// How long it waited for its first token, if one came.
+    pub first_token: Option<Duration>,
     /// Attempts so far.
     pub attempts: u8,
     /// Of those, resumes.

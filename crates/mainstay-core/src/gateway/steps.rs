@@ -47,6 +47,7 @@ impl Gateway {
             ask,
             arrived: now,
             deadline,
+            first_token: None,
             attempts: 0,
             resumes: 0,
             returned: false,
@@ -62,6 +63,9 @@ impl Gateway {
             state,
             planned: None,
         };
+        if let Some(drill) = &mut self.drill {
+            drill.arrived(now, tier);
+        }
         self.lives.insert(request, life);
         self.count_home(request);
         if is_shed {
@@ -85,6 +89,9 @@ impl Gateway {
         let is_first = !core::mem::replace(&mut running.has_token, true);
         let target = running.target;
         if is_first {
+            if let Some(life) = self.lives.get_mut(&attempt.request) {
+                life.first_token.get_or_insert(now.since(life.arrived));
+            }
             self.targets.get_mut(target).latency.first_token(after);
             self.learn_served(now, target);
             actions.push(Action::Fact(Fact::FirstToken { attempt, target, after }));
@@ -305,7 +312,9 @@ impl Gateway {
         }
         actions.push(Action::Fact(Fact::AttemptStarted { attempt, target, how, relayed }));
         let open = self.pay(now, attempt, target, &mut patience);
-        let start = Start { attempt, target, site, model, how, patience, only_choice, open };
+        let broken = self.break_on_purpose(now, attempt, target, actions);
+        let start =
+            Start { attempt, target, site, model, how, patience, only_choice, open, broken };
         actions.push(Action::Start(start));
         self.plan(request);
     }

@@ -136,6 +136,7 @@ impl Relay {
             patience: Patience::NONE,
             only_choice: None,
             open: None,
+            broken: None,
         };
         let question =
             Question { call: &self.call, start: &start, relayed: None, stream: true, tier: "" };

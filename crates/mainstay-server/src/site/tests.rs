@@ -152,6 +152,7 @@ fn start(model: &str, tier: u8) -> Start {
             output: 10,
             elsewhere: false,
         }),
+        broken: None,
     }
 }
 

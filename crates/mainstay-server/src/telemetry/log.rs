@@ -6,7 +6,7 @@ use super::record::Closing;
 use super::scribe::Scribe;
 use super::{Names, format_request, words};
 use crate::setup::LogFormat;
-use mainstay_core::fact::{CreditFact, Fact, SiteFact, Verdict};
+use mainstay_core::fact::{CreditFact, DrillFact, Fact, SiteFact, Verdict};
 use std::io::IsTerminal;
 use tracing::Level;
 
@@ -59,6 +59,7 @@ pub(super) fn is_notable(fact: &Fact) -> bool {
             | Fact::AttemptLeft { .. }
             | Fact::AttemptFailed { .. }
             | Fact::Waiting { .. }
+            | Fact::Drill(DrillFact::Broke { .. })
     )
 }
 
@@ -71,7 +72,8 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
         | Fact::FirstToken { .. }
         | Fact::Miscounted { .. }
         | Fact::AttemptWhole { .. }
-        | Fact::AttemptLeft { .. } => {
+        | Fact::AttemptLeft { .. }
+        | Fact::Drill(DrillFact::Broke { .. }) => {
             if tracing::enabled!(Level::DEBUG) {
                 let request = words::request(fact).map(format_request);
                 let text = words::sentence(names, fact);
@@ -114,6 +116,14 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
             | CreditFact::OrderIgnored { .. }
             | CreditFact::PanicBegan { .. }
             | CreditFact::SheddingBegan { .. },
+        )
+        // Whoever is woken meanwhile must find out at once that it is a drill.
+        | Fact::Drill(
+            DrillFact::Refused { .. }
+            | DrillFact::Accepted { .. }
+            | DrillFact::Began { .. }
+            | DrillFact::Capped { .. }
+            | DrillFact::Ended { .. },
         ) => {
             let request = words::request(fact).map(format_request);
             let text = words::sentence(names, fact);

@@ -1,7 +1,7 @@
 //! Facts in words.
 
-use super::Names;
-use mainstay_core::fact::{CreditFact, Fact, How, Outcome, Rung, Verdict, Why};
+use super::{Names, drills};
+use mainstay_core::fact::{CreditFact, DrillFact, Fact, How, Outcome, Rung, Verdict, Why};
 use mainstay_core::names::{AttemptId, RequestId, TargetId, TierId};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ pub(super) fn request(fact: &Fact) -> Option<RequestId> {
         | Fact::AttemptWhole { attempt, .. }
         | Fact::Miscounted { attempt, .. }
         | Fact::AttemptFailed { attempt, .. }
-        | Fact::AttemptLeft { attempt, .. } => Some(attempt.request),
+        | Fact::AttemptLeft { attempt, .. }
+        | Fact::Drill(DrillFact::Broke { attempt, .. }) => Some(attempt.request),
         Fact::Health { .. }
         | Fact::Paused { .. }
         | Fact::Limited { .. }
@@ -25,7 +26,8 @@ pub(super) fn request(fact: &Fact) -> Option<RequestId> {
         | Fact::Unparked { .. }
         | Fact::Learned { .. }
         | Fact::ContinuationOff { .. }
-        | Fact::Credit(_) => None,
+        | Fact::Credit(_)
+        | Fact::Drill(_) => None,
     }
 }
 
@@ -50,6 +52,7 @@ pub(super) fn kind(fact: &Fact) -> &'static str {
         Fact::ContinuationOff { .. } => "continuation_off",
         Fact::RetriesExhausted { .. } => "retries_exhausted",
         Fact::Credit(fact) => credit_kind(fact),
+        Fact::Drill(fact) => drills::kind(fact),
     }
 }
 
@@ -136,6 +139,7 @@ fn of_target(names: &Names, fact: &Fact) -> String {
         ),
         Fact::ContinuationOff { target } => format!("{} does not continue answers", at(target)),
         Fact::Credit(fact) => of_credit(names, fact),
+        Fact::Drill(fact) => drills::sentence(names, fact),
         other => kind(other).to_owned(),
     }
 }

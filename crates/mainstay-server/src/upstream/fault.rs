@@ -47,6 +47,16 @@ impl SendError {
     }
 }
 
+/// What a site that is not there comes to.
+pub fn refused() -> SendError {
+    of_connect(&io::ErrorKind::ConnectionRefused.into())
+}
+
+/// What a connection that ends too early comes to.
+pub fn cut_off() -> SendError {
+    transient(Sent::Maybe, "connection closed before the end")
+}
+
 /// A failure to open a TCP connection. Running out of our own descriptors or ports says nothing
 /// about the site, so it is overload, which health ignores.
 pub(super) fn of_connect(error: &io::Error) -> SendError {
@@ -84,7 +94,7 @@ pub(super) fn of_exchange(error: &hyper::Error, sent: Sent) -> SendError {
         }
         return transient(sent, format!("connection lost: {}", cause.kind()));
     }
-    transient(sent, "connection closed before the end")
+    SendError { sent, ..cut_off() }
 }
 
 fn of_http2(error: &h2::Error, sent: Sent) -> SendError {

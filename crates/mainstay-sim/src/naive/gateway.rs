@@ -121,6 +121,8 @@ impl NaiveGateway {
             | Event::Orders(_)
             | Event::Probed { .. }
             | Event::Lag(_)
+            | Event::Drill(_)
+            | Event::StopDrill(_)
             | Event::Tick => {}
         }
         self.pass_checks(now, actions);
@@ -207,7 +209,9 @@ impl NaiveGateway {
         let is_node = self.config.sites[usize::from(site.0)].is_node();
         let open = is_node.then_some(open);
         let only_choice = None;
-        let start = Start { attempt, target, site, model, how, patience, only_choice, open };
+        let broken = None;
+        let start =
+            Start { attempt, target, site, model, how, patience, only_choice, open, broken };
         actions.push(Action::Start(start));
     }
 

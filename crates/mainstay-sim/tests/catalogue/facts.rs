@@ -18,6 +18,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("Fact::Miscounted", "only the text of a reply can be counted: tests/faults, gateway_facts"),
     ("Fact::Learned", "a provider says in its reply what is too long for it: gateway_facts"),
     ("Fact::ContinuationOff", "only the text of a provider's reply shows it: gateway_facts"),
+    ("Fact::Drill", "people give it to a running gateway: gateway_drill"),
     ("PolicyFact::NothingToRun", "disks are whole when a process boots: policy/tests"),
 ];
 

@@ -38,7 +38,7 @@ const LOST_AT: Duration = Duration::from_secs(60);
 const LOST_FOR: Duration = Duration::from_secs(120);
 /// Answers that are under way when a site goes are told as a cut, not as the outage: the share
 /// served is counted from so long after it.
-const SETTLED: Duration = Duration::from_secs(10);
+pub const SETTLED: Duration = Duration::from_secs(10);
 /// Luck differs between runs.
 const SEEDS: u64 = 3;
 /// More runs than this take longer than anybody waits for an answer; fewer seeds are played then.
@@ -74,17 +74,42 @@ pub struct Cell {
     pub left: f64,
 }
 
-/// Plays what can be played.
+/// What is asked, and of what.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Tiers that ask, what they are called, and how much: requests a second, or shares.
+    pub rates: Vec<(usize, String, f64)>,
+    /// All of it, as a share of what the sites of a model carry.
+    pub level: Option<f64>,
+    /// The open answers that a site is counted with, and whether anybody said so.
+    pub capacities: BTreeMap<usize, (f64, bool)>,
+    /// How often a client asks again, where it is not as usual.
+    pub retries: Option<u32>,
+}
+
+impl Load {
+    /// The peak, as the file has it.
+    pub fn of(scene: &Scene<'_>) -> Load {
+        let level = match &scene.file.check.peak {
+            Some(Peak::Share(share)) => Some(*share),
+            Some(Peak::ByTier(_)) => None,
+            None => Some(PEAK),
+        };
+        Load { rates: rates(scene), level, capacities: capacities(scene), retries: None }
+    }
+}
+
+/// Plays what can be played under `load`.
 pub fn play(
     scene: &Scene<'_>,
     (losses, groups): (&[Loss], &[Group]),
+    load: &Load,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Forecast {
-    let rates = rates(scene);
     let tiers: Vec<(usize, String)> =
-        rates.iter().map(|(at, name, _)| (*at, name.clone())).collect();
+        load.rates.iter().map(|(at, name, _)| (*at, name.clone())).collect();
     let stages: Vec<Option<Stage>> =
-        groups.iter().map(|group| Stage::new(scene, group, &rates)).collect();
+        groups.iter().map(|group| Stage::new(scene, group, load)).collect();
     let mut plots: Vec<(usize, usize, Scenario)> = Vec::new();
     for (at, (group, stage)) in groups.iter().zip(&stages).enumerate() {
         for (which, left) in group.left.iter().enumerate() {
@@ -216,11 +241,12 @@ struct Stage {
     /// Position in the configuration of each site of the bench, and the targets played there.
     sites: Vec<(usize, BTreeSet<u16>)>,
     level: f64,
+    retries: Option<u32>,
 }
 
 impl Stage {
-    fn new(scene: &Scene<'_>, group: &Group, rates: &[(usize, String, f64)]) -> Option<Stage> {
-        let capacities = capacities(scene);
+    fn new(scene: &Scene<'_>, group: &Group, load: &Load) -> Option<Stage> {
+        let capacities = &load.capacities;
         let at = *group.models.first()?;
         let model = &scene.core().models[at];
         let mut sites: Vec<(usize, BTreeSet<u16>, bool)> = Vec::new();
@@ -257,18 +283,15 @@ impl Stage {
             sites: made.collect(),
             gateways,
             round_trip: Vec::new(),
-            tiers: classes(scene, rates),
+            tiers: classes(scene, &load.rates),
             scale: 1.0,
         };
         bench.lay_out(gateways);
-        let level = match &scene.file.check.peak {
-            Some(Peak::Share(share)) => *share,
-            Some(Peak::ByTier(rates)) => rates.values().sum::<f64>() / bench.capacity(),
-            None => PEAK,
-        };
+        let asked = || load.rates.iter().map(|(_, _, rate)| rate).sum::<f64>();
+        let level = load.level.unwrap_or_else(|| asked() / bench.capacity());
         bench.scale = (level * bench.capacity() / PLAYED).max(1.0);
         let sites = sites.into_iter().map(|(place, targets, _)| (place, targets)).collect();
-        Some(Stage { bench, sites, level })
+        Some(Stage { bench, sites, level, retries: load.retries })
     }
 
     /// Positions in the bench of the sites that go, with all that is played there.
@@ -293,6 +316,7 @@ impl Stage {
         let file = File::parse("check", STORY).ok()?;
         let mut story = file.scenario(With::Other(&self.bench)).ok()?;
         story.load.level = self.level;
+        story.clients.retries = self.retries.unwrap_or(story.clients.retries);
         let sites = Which::These(self.gone(loss));
         story.faults.push(Fault {
             at: LOST_AT,

@@ -1,0 +1,248 @@
+//! Drills on real processes: each way to break a site is felt as if it were real and heals, and a
+//! drill does no more harm than it may.
+
+mod bed;
+
+use bed::client::{Ask, get_json};
+use bed::gateway::Gateway;
+use bed::{FALLBACK, PRIMARY, whole};
+use mainstay::faults::{self, Options, Profile, Running};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+/// A gateway in front of two equals, and the fault server that plays them.
+struct Pair {
+    faults: Running,
+    gateway: Gateway,
+}
+
+impl Pair {
+    /// Equals that answer as these models of the fault server do.
+    async fn of(primary: &str, fallback: &str) -> Pair {
+        let options = Options { profile: Profile::Fast, ..Options::default() };
+        let faults = faults::serve(options).await.expect("start the fault server");
+        let url = &faults.addresses.url;
+        let site = |name: &str, scope: &str| {
+            format!(
+                "[[site]]\nname = \"{name}\"\nprovider = \"openai\"\n\
+                 base_url = \"{url}/s/{scope}/v1\"\nkey = \"sk-{scope}\"\n\n"
+            )
+        };
+        let config = format!(
+            "[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
+             [limits]\nprofile = \"fast\"\n\n{}{}[[model]]\nname = \"chat\"\n\
+             served_by = [\"primary/{primary}\", \"fallback/{fallback}\"]\n",
+            site("primary", PRIMARY),
+            site("fallback", FALLBACK),
+        );
+        let gateway = Gateway::start(&config).await;
+        Pair { faults, gateway }
+    }
+
+    /// `mainstay drill` at the primary with these further arguments.
+    fn drill(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_mainstay"))
+            .args(["drill", "--json", "--site", "primary", "--before", "0s"])
+            .args(["--admin", &self.gateway.admin])
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program runs")
+    }
+
+    /// The same under a load of ten requests a second until it ends.
+    async fn drilled(&self, arguments: &[&str]) -> (Output, Vec<bed::client::Reply>) {
+        let drill = self.drill(arguments);
+        let mut asked = tokio::task::JoinSet::new();
+        let url = format!("{}/v1", self.gateway.api);
+        let output = drill.wait_with_output();
+        tokio::pin!(output);
+        let mut pace = tokio::time::interval(Duration::from_millis(100));
+        let output = loop {
+            tokio::select! {
+                output = &mut output => break output.expect("it ends"),
+                _ = pace.tick() => {
+                    let url = url.clone();
+                    asked.spawn(async move { Ask::chat("chat", "a drill").stream().send(&url).await });
+                }
+            }
+        };
+        (output, asked.join_all().await)
+    }
+
+    /// What the gateway says of its drill.
+    async fn state(&self) -> Value {
+        get_json(&format!("{}/-/drill", self.gateway.admin)).await.json()
+    }
+
+    /// Looks until the state is right.
+    async fn until(&self, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let state = self.state().await;
+            if is_right(&state) {
+                return state;
+            }
+            assert!(Instant::now() < deadline, "{what}: {state}");
+            // waits for: a gateway, which tells nobody by itself
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn json(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A whole drill of this fault: it breaks attempts, no client loses anything, and the site heals.
+async fn breaks_and_heals(fault: &str, more: &[&str]) -> Value {
+    let pair = Pair::of("ok", "ok").await;
+    let arguments = ["--fault", fault, "--percent", "100", "--blast-cap", "100", "--for", "2s"];
+    let (output, replies) = pair.drilled(&[&arguments, more].concat()).await;
+    let told = json(&output);
+    assert!(told["broken"].as_u64() > Some(0), "{told}");
+    assert!(told["well_after_s"].is_number(), "{told}");
+    assert!(replies.len() > 20, "{}", replies.len());
+    for reply in &replies {
+        whole(reply, "a drill");
+    }
+    let explained = told["gateways"][0]["facts"].as_array().expect("facts");
+    let has = |kind: &str| explained.iter().any(|told| told["fact"] == kind);
+    assert!(has("drill_began") && has("drill_ended"), "{told}");
+    // The site never heard of what was refused, and is asked again afterwards.
+    assert!(!pair.faults.log(PRIMARY).is_empty());
+    told
+}
+
+/// Decisions about health that the gateway told.
+fn health(told: &Value) -> Vec<String> {
+    let facts = told["gateways"][0]["facts"].as_array().expect("facts").iter();
+    let health = facts.filter(|fact| fact["fact"] == "health");
+    health.map(|fact| fact["text"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_site_that_is_down_is_left_and_used_again() {
+    let told = breaks_and_heals("down", &[]).await;
+    assert!(health(&told).iter().any(|text| text.contains("from up to suspect")), "{told}");
+}
+
+#[tokio::test]
+async fn a_black_hole_is_left_and_used_again() {
+    breaks_and_heals("blackhole", &[]).await;
+}
+
+#[tokio::test]
+async fn a_slow_site_costs_time_and_nothing_else() {
+    breaks_and_heals("slow", &["--factor", "4"]).await;
+}
+
+#[tokio::test]
+async fn a_site_that_only_says_503_is_full_and_not_dead() {
+    let told = breaks_and_heals("errors", &[]).await;
+    assert!(health(&told).is_empty(), "overload never feeds health: {told}");
+}
+
+#[tokio::test]
+async fn streams_that_are_cut_go_on_elsewhere() {
+    breaks_and_heals("cut", &["--after-tokens", "7"]).await;
+}
+
+#[tokio::test]
+async fn what_would_break_too_much_is_refused_with_the_remedy() {
+    let pair = Pair::of("ok", "ok").await;
+    let down = ["--fault", "down", "--percent", "100"];
+    let output = pair.drill(&down).wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("--blast-cap 50"), "{}", said(&output));
+    let unknown = ["--fault", "down", "--site", "primary2"];
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["drill", "--admin", &pair.gateway.admin])
+        .args(unknown)
+        .env_clear()
+        .output()
+        .await
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("primary, fallback"), "{}", said(&output));
+    for wrong in [["--floor", "free"], ["--for", "2"], ["--percent", "0"]] {
+        let arguments = [["--fault", "down"], wrong].concat();
+        let output = pair.drill(&arguments).wait_with_output().await.expect("it ends");
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", said(&output));
+    }
+    assert_eq!(pair.state().await["phase"], "none");
+}
+
+#[tokio::test]
+async fn the_only_site_of_a_model_is_not_broken() {
+    let options = Options { profile: Profile::Fast, ..Options::default() };
+    let faults = faults::serve(options).await.expect("start the fault server");
+    let config = format!(
+        "[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[[site]]\n\
+         name = \"primary\"\nprovider = \"openai\"\nbase_url = \"{}/s/p/v1\"\nkey = \"sk-p\"\n\n\
+         [[model]]\nname = \"chat\"\nserved_by = [\"primary/ok\"]\n",
+        faults.addresses.url
+    );
+    let pair = Pair { gateway: Gateway::start(&config).await, faults };
+    let drill = pair.drill(&["--fault", "down", "--blast-cap", "100"]);
+    let output = drill.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("nobody else answers chat"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn it_stops_by_itself_when_a_tier_falls_below_its_floor() {
+    let pair = Pair::of("ok", FULL).await;
+    let arguments =
+        ["--fault", "down", "--percent", "100", "--blast-cap", "100", "--for", "60s", "--floor"];
+    let (output, _) = pair.drilled(&[&arguments[..], &["pro=90"]].concat()).await;
+    let told = json(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(told["held"], false, "{told}");
+    let ended = &told["gateways"][0]["ended"];
+    assert_eq!(ended["why"], "floor", "{told}");
+    assert!(ended["at_s"].as_f64() < Some(60.0), "{told}");
+}
+
+/// Refuses everything for want of room.
+const FULL: &str = "f04";
+
+#[tokio::test]
+async fn there_is_one_at_a_time_and_it_ends_by_itself_when_its_command_is_killed() {
+    let pair = Pair::of("ok", "ok").await;
+    let arguments = ["--fault", "slow", "--blast-cap", "100", "--for", "6s"];
+    let mut first = pair.drill(&arguments);
+    pair.until("it begins", |state| state["phase"] == "during").await;
+    let output = pair.drill(&arguments).wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("another drill is under way"), "{}", said(&output));
+    first.kill().await.expect("it runs until it is killed");
+    let state = pair.until("it ends by itself", |state| state["phase"] == "after").await;
+    assert_ne!(state["ended"]["why"], "stopped", "{state}");
+}
+
+#[tokio::test]
+async fn who_interrupts_the_command_stops_it() {
+    let pair = Pair::of("ok", "ok").await;
+    let drill = pair.drill(&["--fault", "down", "--blast-cap", "100", "--for", "5m"]);
+    pair.until("it begins", |state| state["phase"] == "during").await;
+    let id = drill.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    kill_process(id.expect("it runs"), Signal::INT).expect("it can be told");
+    let output = drill.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let told = json(&output);
+    assert_eq!(told["gateways"][0]["ended"]["why"], "stopped", "{told}");
+    assert_eq!(pair.state().await["phase"], "after");
+}
