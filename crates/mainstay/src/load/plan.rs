@@ -10,6 +10,9 @@ use std::time::Duration;
 const TOKENS_MAX: u32 = 200_000;
 /// Most requests of one run: what a person may start by a slip of the finger ends.
 const REQUESTS_MAX: usize = 10_000_000;
+/// Answers that are kept open begin over this time: those of one size would else all end at once,
+/// again and again.
+pub const SPREAD: Duration = Duration::from_secs(5);
 
 /// A load.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct Plan {
     pub open_max: usize,
     /// Repeats the run.
     pub seed: u64,
+    /// Whether what became of each request is kept, to be looked at by whoever broke something.
+    pub records: bool,
 }
 
 /// A tier's clients.
@@ -52,6 +57,9 @@ pub struct Class {
 pub enum Source {
     /// By chance, so many a second, all of one size.
     Chance { rate: f64, prompt: u32, output: u32 },
+    /// So many are open at once: whoever has an answer asks for the next. The first ones come over
+    /// `spread`.
+    Kept { open: u32, spread: Duration, prompt: u32, output: u32 },
     /// As a trace has them.
     Trace(Vec<Due>),
 }
@@ -125,6 +133,12 @@ impl Plan {
             Vec::new()
         });
         let source = match &options.trace {
+            None if options.keep > 0 => Source::Kept {
+                open: options.keep,
+                spread: SPREAD,
+                prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
+                output: options.max_tokens,
+            },
             None => Source::Chance {
                 rate: options.rate,
                 prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
@@ -152,13 +166,32 @@ impl Plan {
             prompts: options.prompts.max(1),
             open_max: options.open_max.max(1) as usize,
             seed: options.seed,
+            records: false,
         })
+    }
+
+    /// Whether one whose answer ended then asks for the next.
+    pub fn asks_again(&self, at: Duration) -> bool {
+        matches!(self.source, Source::Kept { .. }) && at < self.lasts
+    }
+
+    /// How long answers are kept open.
+    pub fn kept(&self) -> Duration {
+        if matches!(self.source, Source::Kept { .. }) { self.lasts } else { Duration::ZERO }
+    }
+
+    /// When the requests come that none before leads to: of those that are kept open the first.
+    fn first(&self) -> Vec<Due> {
+        let Source::Kept { open, spread, prompt, output } = self.source else { return Vec::new() };
+        let due = |number| Due { at: spread * number / open.max(1), prompt, output };
+        (0..open).map(due).collect()
     }
 
     /// The requests, in the order of their times.
     pub fn arrivals(&self) -> Box<dyn Iterator<Item = Due> + Send> {
         match &self.source {
             Source::Trace(dues) => Box::new(dues.clone().into_iter()),
+            Source::Kept { .. } => Box::new(self.first().into_iter()),
             Source::Chance { rate, prompt, output } => {
                 let (rate, prompt, output, lasts) = (*rate, *prompt, *output, self.lasts);
                 let mut rng = Rng::new(self.seed ^ 1);
