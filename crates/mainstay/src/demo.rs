@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// A machine that is busy starts five processes within this time.
 const START: Duration = Duration::from_secs(60);
+/// Different questions: few, so that soon each answer can be compared with one before it.
+const PROMPTS: u32 = 4;
 /// The load goes on for so long after the last step of a script.
 const AFTER: Duration = Duration::from_secs(30);
 /// Tiers and their parts of all requests, as on the standard bench.
@@ -227,7 +229,7 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
             hang_up: 0.0,
             stream: true,
         },
-        prompts: 16,
+        prompts: PROMPTS,
         open_max: 500,
         seed: 1,
         records: false,

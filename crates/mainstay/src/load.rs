@@ -20,8 +20,10 @@ use std::time::Duration;
 use tally::{Asked, Outcome, Tally, Times, Verdict};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+/// Who has no whole answer asks again after this time, more or less.
+const LOOKS: Duration = Duration::from_secs(4);
 /// How long the last answers may take once no more are asked for.
 const TAIL: Duration = Duration::from_secs(120);
 
@@ -84,15 +86,19 @@ pub async fn run(plan: Plan, began: Instant, progress: bool) -> Result<Outcome, 
         };
         let (plan, door, count) = (plan.clone(), door.clone(), tally.clone());
         let mut rng = Rng::new(rng.bits());
+        let fine = [Verdict::Good, Verdict::Left];
         users.spawn(async move {
             let (mut user, mut class, mut at) = (user, class, at);
             loop {
                 let told = user.ask(&door).await;
+                let verdict = told.verdict;
                 count.count(Asked { class, at, ended: began.elapsed() }, told);
-                at = began.elapsed();
-                if !plan.asks_again(at) {
-                    break;
+                if !fine.contains(&verdict) {
+                    // A person looks at what broke before they ask again.
+                    sleep(LOOKS.mul_f64(2.0 * rng.unit())).await;
                 }
+                at = began.elapsed();
+                let Some(due) = plan.next(at, &mut rng) else { break };
                 class = plan.class(&mut rng);
                 user = User::new(&plan, class, &due, rng.bits());
             }

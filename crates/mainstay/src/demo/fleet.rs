@@ -186,11 +186,13 @@ impl Fleet {
             let _ = write!(
                 text,
                 "\n[[site]]\nname = \"{}\"\nnode = \"https://{}\"\nnode_name = \"{}\"\n\
-                 models = [{{ name = \"{}\" }}]\n",
+                 models = [{{ name = \"{}\", continue = {} }}]\n",
                 site.name,
                 site.link,
                 node_name(&site.name),
-                options.engine
+                options.engine,
+                // The built-in model cannot go on with what another began.
+                options.engine != "builtin"
             );
             if site.name == node.name {
                 let _ = write!(
