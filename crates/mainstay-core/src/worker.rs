@@ -25,3 +25,8 @@ pub const CHOICES_MAX: u32 = 32;
 /// A prompt of more bytes than this for each token of the window is too long whatever it says;
 /// tokenising it would only take time from others.
 pub const TOKEN_BYTES_MAX: usize = 64;
+/// The rehearsal model's step of time. Far shorter than between two tokens of any model, so that a
+/// process that runs only part of the time is slowed by as much; long enough to cost nothing.
+pub const TURN: Duration = Duration::from_millis(2);
+/// Answers that the rehearsal model writes at once: some hundred bytes each.
+pub const REHEARSED_MAX: usize = 4096;

@@ -441,6 +441,21 @@ fn a_move_that_a_site_refused_is_made_elsewhere_within_three_attempts() {
 }
 
 #[test]
+fn a_move_without_credit_is_tried_at_each_other_site() {
+    let mut rig = Rig::new();
+    let (first, _) = rig.arrive(FREE, 1);
+    rig.breaks(&first, 40);
+    let (second, open) = rig.latest();
+    assert!(open.moving && !open.credited);
+    rig.refuses(&second, Reason::Overloaded, false);
+    let (third, open) = rig.latest();
+    assert!(open.moving && !open.credited);
+    let mut targets = vec![first.target, second.target, third.target];
+    targets.sort_unstable();
+    assert_eq!(targets, [TargetId(0), TargetId(1), TargetId(2)]);
+}
+
+#[test]
 fn a_site_whose_clock_runs_off_is_not_trusted_with_credit() {
     let mut rig = Rig::new();
     for _ in 0..130 {

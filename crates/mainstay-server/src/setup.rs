@@ -209,6 +209,8 @@ pub enum EngineModel {
     Builtin,
     /// A directory of safetensors, tokenizer.json and config.json.
     Directory(PathBuf),
+    /// None: numbers at a steady pace, a token of each answer every so often.
+    Rehearsal(Duration),
 }
 
 /// A caller.

@@ -7,6 +7,7 @@
 mod engine_thread;
 mod loading;
 mod prompt;
+pub mod rehearsal;
 mod request;
 mod slots;
 mod status_answer;
@@ -14,12 +15,14 @@ mod truth;
 mod words;
 
 use crate::drive::Drive;
-use crate::embedded::Desk;
+use crate::embedded::{Desk, Message};
 use crate::setup::EngineModel;
 use engine_thread::{EngineThread, Surroundings};
 use loading::{Loader, Loading};
+use rehearsal::Rehearsal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 
 /// The engine's thread, for its owner.
@@ -32,6 +35,9 @@ pub struct Worker {
 impl Worker {
     /// Starts the thread. `url` is where the API listens, without a path.
     pub fn start(model: &EngineModel, drive: &Arc<Drive>, url: String) -> Result<Worker, String> {
+        if let EngineModel::Rehearsal(gap) = *model {
+            return Worker::thread(move |inbox, stop| Rehearsal::new(inbox, stop, gap).run());
+        }
         let drive = drive.clone();
         let outlook =
             move |asked: &str| drive.read(|gateway| gateway.outlook(drive.clock().now(), asked));
@@ -45,12 +51,21 @@ impl Worker {
     }
 
     fn spawn(around: Surroundings, loader: Loader) -> Result<Worker, String> {
+        Worker::thread(move |inbox, stop| {
+            EngineThread::new(inbox, stop, Loading::new(loader), around).run();
+        })
+    }
+
+    /// A thread that takes orders and does `work`.
+    fn thread(
+        work: impl FnOnce(Receiver<Message>, Arc<AtomicBool>) + Send + 'static,
+    ) -> Result<Worker, String> {
         let (desk, inbox) = Desk::open();
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = EngineThread::new(inbox, stop.clone(), Loading::new(loader), around);
+        let seen = stop.clone();
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
             lower_priority();
-            thread.run();
+            work(inbox, seen);
         });
         let thread =
             thread.map_err(|error| format!("cannot start the engine's thread: {error}"))?;
@@ -76,6 +91,7 @@ impl Worker {
 fn name(model: &EngineModel) -> String {
     match model {
         EngineModel::Builtin => "builtin".to_owned(),
+        EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
         EngineModel::Directory(directory) => {
             directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
         }

@@ -141,7 +141,8 @@ pub struct SiteModel {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Engine {
-    /// `builtin`, or a directory with `config.json`, `tokenizer.json` and `*.safetensors`.
+    /// `builtin`, a directory with `config.json`, `tokenizer.json` and `*.safetensors`, or
+    /// `rehearsal`, which writes numbers at a steady pace.
     pub model: Option<String>,
 }
 

@@ -5,13 +5,15 @@
 //! the simulator predicted stands beside what happened.
 
 pub mod fleet;
+mod judge;
 pub mod predict;
 pub mod script;
 mod show;
+mod space;
 
 use crate::command_line::{Demo, WRONG};
 use crate::config_file::value::time;
-use crate::load::plan::{Class, Manners, Plan, Source};
+use crate::load::plan::{Class, Manners, Plan, SPREAD, Source};
 use crate::load::tally::Outcome;
 use crate::stdout::say;
 use fleet::Fleet;
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// A machine that is busy starts five processes within this time.
 const START: Duration = Duration::from_secs(60);
+/// Different questions: few, so that soon each answer can be compared with one before it.
+const PROMPTS: u32 = 4;
 /// The load goes on for so long after the last step of a script.
 const AFTER: Duration = Duration::from_secs(30);
 /// Tiers and their parts of all requests, as on the standard bench.
@@ -29,6 +33,12 @@ const TIERS: [(&str, f64); 3] = [("enterprise", 10.0), ("pro", 30.0), ("free", 6
 
 /// Starts the fleet and breaks it.
 pub fn demo(options: &Demo) -> ExitCode {
+    if options.namespaces && !space::is_inside() {
+        return space::enter().unwrap_or_else(|why| {
+            eprintln!("mainstay: {why}");
+            ExitCode::from(WRONG)
+        });
+    }
     let story = match Story::of(options) {
         Ok(story) => story,
         Err(lines) => {
@@ -36,7 +46,11 @@ pub fn demo(options: &Demo) -> ExitCode {
             return ExitCode::from(WRONG);
         }
     };
-    match play(options, &story) {
+    let done = match options.runs {
+        Some(runs) => repeat(options, &story, runs),
+        None => play(options, &story),
+    };
+    match done {
         Ok(code) => code,
         Err(why) => {
             eprintln!("mainstay: {why}");
@@ -71,25 +85,80 @@ impl Story {
         let bench = predict::bench(options);
         let (mut scenario, steps) = script::read(path, &bench)?;
         // As much as is really asked, whatever the file says.
-        scenario.load.level = options.rate / bench.capacity();
+        scenario.load.level = predict::rate(options) / bench.capacity();
         let last = steps.last().map_or(Duration::ZERO, |step| step.at);
         let lasts = lasts.or(Some(last + AFTER));
         Ok(Story { steps, scenario: Some(scenario), lasts })
     }
 }
 
-fn play(options: &Demo, story: &Story) -> Result<ExitCode, String> {
+/// Plays the story so often, and judges each run.
+fn repeat(options: &Demo, story: &Story, runs: u16) -> Result<ExitCode, String> {
+    let mut all = Vec::new();
+    for number in 1..=runs {
+        let fleet = start(options)?;
+        let runtime = runtime()?;
+        let began = Instant::now();
+        let load = runtime.spawn(crate::load::run(
+            Plan { records: true, seed: number.into(), ..plan(options, &fleet, story.lasts) },
+            began.into(),
+            false,
+        ));
+        let done = script(&fleet, story, began)?;
+        let outcome = runtime.block_on(load).map_err(|error| format!("the load broke: {error}"));
+        let outcome = outcome??;
+        let faults = judge::faults(&done, story.lasts.unwrap_or_default());
+        let gateways = fleet.nodes().iter().filter(|node| node.is_gateway);
+        let gateways: Vec<String> = gateways.map(|node| node.name.clone()).collect();
+        let run = judge::Run::of(&outcome, &faults, &gateways);
+        eprintln!("run {number}: {}", run.json());
+        all.push(run);
+    }
+    match options.json {
+        true => {
+            let runs: Vec<_> = all.iter().map(judge::Run::json).collect();
+            say(&format!("{}\n", serde_json::json!({ "runs": runs })));
+        }
+        false => say(&judge::table(&all)),
+    }
+    let is_sound = all.iter().all(|run| run.lost == 0 && run.silent == 0);
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A fleet that takes requests.
+fn start(options: &Demo) -> Result<Fleet, String> {
     let fleet = Fleet::lay_out(options)?;
     eprintln!("starting {} processes; their files are in {}", fleet.len(), fleet.directory());
     fleet.start_all()?;
     fleet.wait_ready(START)?;
+    Ok(fleet)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build().map_err(|error| format!("cannot start: {error}"))
+}
+
+/// Does the steps at their times; each with when it was really done.
+fn script(fleet: &Fleet, story: &Story, began: Instant) -> Result<Vec<(Step, Duration)>, String> {
+    let mut done = Vec::new();
+    for step in &story.steps {
+        std::thread::sleep(step.at.saturating_sub(began.elapsed()));
+        let at = began.elapsed();
+        eprintln!("{:>6.1} s  {}", at.as_secs_f64(), step.words());
+        act(fleet, step)?;
+        done.push((step.clone(), at));
+    }
+    Ok(done)
+}
+
+fn play(options: &Demo, story: &Story) -> Result<ExitCode, String> {
+    let fleet = start(options)?;
     eprint!("{}", fleet.greeting());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = runtime()?;
     let plan = plan(options, &fleet, story.lasts);
-    let load = runtime.spawn(crate::load::run(plan, false));
+    let began = Instant::now();
+    let load = runtime.spawn(crate::load::run(plan, began.into(), false));
     let is_watched = story.steps.is_empty()
         && !options.json
         && std::io::stdout().is_terminal()
@@ -100,12 +169,7 @@ fn play(options: &Demo, story: &Story) -> Result<ExitCode, String> {
         load.abort();
         return Ok(ExitCode::SUCCESS);
     }
-    let began = Instant::now();
-    for step in &story.steps {
-        std::thread::sleep(step.at.saturating_sub(began.elapsed()));
-        eprintln!("{:>6.1} s  {}", began.elapsed().as_secs_f64(), step.words());
-        act(&fleet, step)?;
-    }
+    script(&fleet, story, began)?;
     let outcome = runtime.block_on(load).map_err(|error| format!("the load broke: {error}"))??;
     tell(options, story, &outcome);
     Ok(if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -113,6 +177,9 @@ fn play(options: &Demo, story: &Story) -> Result<ExitCode, String> {
 
 /// Does what a step says.
 pub fn act(fleet: &Fleet, step: &Step) -> Result<(), String> {
+    if let (Act::Deafen | Act::Join, [name, other]) = (step.act, step.nodes.as_slice()) {
+        return fleet.deafen((name, other), step.act == Act::Deafen);
+    }
     for node in &step.nodes {
         match step.act {
             Act::Kill => fleet.kill(node)?,
@@ -120,6 +187,8 @@ pub fn act(fleet: &Fleet, step: &Step) -> Result<(), String> {
             Act::Stop => fleet.pause(node)?,
             Act::Go => fleet.resume(node)?,
             Act::Slow(factor) => fleet.slow(node, factor)?,
+            Act::Cut | Act::Deafen => fleet.cut(node, true)?,
+            Act::Join => fleet.cut(node, false)?,
         }
     }
     Ok(())
@@ -138,10 +207,18 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
         ca_file: None,
         model: String::from("chat"),
         classes: fleet.keys().iter().map(class).collect(),
-        source: Source::Chance {
-            rate: options.rate,
-            prompt: options.prompt_tokens,
-            output: options.max_tokens,
+        source: match options.keep {
+            0 => Source::Chance {
+                rate: options.rate,
+                prompt: options.prompt_tokens,
+                output: options.max_tokens,
+            },
+            open => Source::Kept {
+                open,
+                spread: SPREAD,
+                prompt: options.prompt_tokens,
+                output: options.max_tokens,
+            },
         },
         lasts: lasts.unwrap_or(DAY),
         manners: Manners {
@@ -152,9 +229,10 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
             hang_up: 0.0,
             stream: true,
         },
-        prompts: 16,
+        prompts: PROMPTS,
         open_max: 500,
         seed: 1,
+        records: false,
     }
 }
 

@@ -10,18 +10,20 @@ pub mod tally;
 
 use crate::command_line::{Load, WRONG};
 use crate::stdout::say;
-use client::{Door, User};
+use client::{Door, Told, User};
 use mainstay_core::rng::Rng;
 use plan::Plan;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tally::{Outcome, Tally, Verdict};
+use tally::{Asked, Outcome, Tally, Times, Verdict};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+/// Who has no whole answer asks again after this time, more or less.
+const LOOKS: Duration = Duration::from_secs(4);
 /// How long the last answers may take once no more are asked for.
 const TAIL: Duration = Duration::from_secs(120);
 
@@ -42,7 +44,8 @@ pub fn load(options: &Load) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = match runtime.block_on(run(plan, std::io::stderr().is_terminal())) {
+    let progress = std::io::stderr().is_terminal();
+    let outcome = match runtime.block_on(async { run(plan, Instant::now(), progress).await }) {
         Ok(outcome) => outcome,
         Err(why) => {
             eprintln!("mainstay: {why}");
@@ -59,30 +62,46 @@ pub fn load(options: &Load) -> ExitCode {
     }
 }
 
-/// Sends the load of `plan`; with `progress`, tells on stderr how it stands.
+/// Sends the load of `plan` from `began` on; with `progress`, tells on stderr how it stands.
 ///
 /// # Errors
 /// An address that cannot be one.
-pub async fn run(plan: Plan, progress: bool) -> Result<Outcome, String> {
+pub async fn run(plan: Plan, began: Instant, progress: bool) -> Result<Outcome, String> {
     let door = Arc::new(Door::open(&plan)?);
-    let tally = Arc::new(Tally::new(plan.classes.iter().map(|class| class.name.clone()).collect()));
+    let names = plan.classes.iter().map(|class| class.name.clone()).collect();
+    let tally = Arc::new(Tally::new(names, plan.records));
     let room = Arc::new(Semaphore::new(plan.open_max));
-    let began = Instant::now();
+    let plan = Arc::new(plan);
     let mut users = JoinSet::new();
     let mut rng = Rng::new(plan.seed);
     let mut told = began;
     for due in plan.arrivals() {
         sleep_until(began + due.at).await;
-        let (class, second) = (plan.class(&mut rng), began.elapsed().as_secs() as usize);
+        let (class, at) = (plan.class(&mut rng), began.elapsed());
         let user = User::new(&plan, class, &due, rng.bits());
         let Ok(permit) = room.clone().try_acquire_owned() else {
-            tally.count(class, second, Verdict::NotSent, None);
+            let told = Told { verdict: Verdict::NotSent, times: Times::default() };
+            tally.count(Asked { class, at, ended: at }, told);
             continue;
         };
-        let (door, count) = (door.clone(), tally.clone());
+        let (plan, door, count) = (plan.clone(), door.clone(), tally.clone());
+        let mut rng = Rng::new(rng.bits());
+        let fine = [Verdict::Good, Verdict::Left];
         users.spawn(async move {
-            let told = user.ask(&door).await;
-            count.count(class, second, told.verdict, Some(told.times));
+            let (mut user, mut class, mut at) = (user, class, at);
+            loop {
+                let told = user.ask(&door).await;
+                let verdict = told.verdict;
+                count.count(Asked { class, at, ended: began.elapsed() }, told);
+                if !fine.contains(&verdict) {
+                    // A person looks at what broke before they ask again.
+                    sleep(LOOKS.mul_f64(2.0 * rng.unit())).await;
+                }
+                at = began.elapsed();
+                let Some(due) = plan.next(at, &mut rng) else { break };
+                class = plan.class(&mut rng);
+                user = User::new(&plan, class, &due, rng.bits());
+            }
             drop(permit);
         });
         while users.try_join_next().is_some() {}
@@ -91,6 +110,7 @@ pub async fn run(plan: Plan, progress: bool) -> Result<Outcome, String> {
             eprint!("\r\x1b[K{}", tally.line(began.elapsed()));
         }
     }
+    sleep_until(began + plan.kept()).await;
     // Whose library would come again after the end does not.
     door.over.cancel();
     let all = async { while users.join_next().await.is_some() {} };

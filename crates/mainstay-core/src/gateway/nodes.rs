@@ -163,11 +163,15 @@ impl Gateway {
         let target = running.target;
         let Some(life) = self.lives.get_mut(&attempt.request) else { return };
         let (tier, labels) = (life.ask.tier, life.ask.labels);
-        if matches!(running.how, How::Resume(_)) {
+        let is_move = matches!(running.how, How::Resume(_));
+        if is_move {
             // Nothing was resumed: that takes one of its attempts, not its move.
             life.resumes = life.resumes.saturating_sub(1);
         }
-        life.paid_only = matches!(refuse.reason, Reason::Overloaded | Reason::TooLate);
+        // Sites rank a move before first attempts of its tier, credit or not: that one is full for
+        // it says nothing of the next, and its reader waits in the middle of a sentence.
+        life.paid_only =
+            matches!(refuse.reason, Reason::Overloaded | Reason::TooLate) && !is_move;
         let standing = life.standing.clone();
         let terms = self.config.fleet.credit;
         let known = self.targets.get_mut(target);
@@ -225,7 +229,7 @@ impl Gateway {
         let is_up = known.health.verdict() == Verdict::Up;
         let is_open = self.config.fleet.credit.mutants.removes(Mutant::PanicOpensAdmission);
         let credited = known.held.spend(now, life.ask.cost, tier) || (is_open && !is_up);
-        life.paid_only |= !credited;
+        life.paid_only |= !credited && !life.standing.relayed;
         let srtt = known.held.srtt();
         // Who is judged already is waited for no longer in doubt: the client's patience runs.
         let doubt = if is_up { self.hearsay.doubt.factor(now) } else { 1 };

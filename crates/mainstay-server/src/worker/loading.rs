@@ -40,6 +40,7 @@ pub fn loader(model: EngineModel) -> Loader {
         let loaded = match &model {
             EngineModel::Builtin => Engine::from_files(builtin::files(), Settings::default()),
             EngineModel::Directory(directory) => Engine::load(directory, Settings::default()),
+            EngineModel::Rehearsal(_) => return Err("there is nothing to load".into()),
         };
         loaded.map_err(|error| error.to_string())
     })

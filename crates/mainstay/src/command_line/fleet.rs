@@ -54,6 +54,9 @@ pub struct Demo {
     /// Requests a second
     #[arg(long, value_name = "N", default_value_t = 4.0)]
     pub rate: f64,
+    /// Keep so many answers open instead: whoever has one asks for the next
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "rate")]
+    pub keep: u32,
     /// How long; without a script until you quit
     #[arg(long = "for", value_name = "TIME")]
     pub lasts: Option<String>,
@@ -69,6 +72,17 @@ pub struct Demo {
     /// Answers a site can have open at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub streams: u32,
+    /// What sites compute with: `builtin`, or `rehearsal`, which writes numbers at a steady pace
+    #[arg(long, value_name = "MODEL", default_value = "builtin",
+          value_parser = ["builtin", "rehearsal"])]
+    pub engine: String,
+    /// Play the script so often, each time with a fresh fleet, and judge what each fault cost
+    #[arg(long, value_name = "N", requires = "script",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub runs: Option<u16>,
+    /// Give each process a network of its own, whose links a script can cut
+    #[arg(long, requires = "script")]
+    pub namespaces: bool,
     /// Keep configuration, certificates and logs in this directory
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -118,6 +132,9 @@ pub struct Load {
     /// Requests a second, which come by chance
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub rate: f64,
+    /// Keep so many answers open instead: whoever has one asks for the next
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["rate", "trace"])]
+    pub keep: u32,
     /// How long requests are sent
     #[arg(long = "for", value_name = "TIME", default_value = "30s")]
     pub lasts: String,
@@ -173,6 +190,7 @@ impl Default for Load {
             model: String::from("chat"),
             tiers: Vec::new(),
             rate: 1.0,
+            keep: 0,
             lasts: String::from("30s"),
             trace: None,
             speed: 1.0,

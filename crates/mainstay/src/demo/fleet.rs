@@ -3,6 +3,7 @@
 //! Each is this very program with a configuration file of its own. A node ends with its parent: it
 //! reads a pipe that nobody writes to, and the pipe's end is its end.
 
+use super::space;
 use crate::admin_client::get;
 use crate::command_line::{Demo, InitNode};
 use crate::keys;
@@ -25,6 +26,8 @@ const ASK: Duration = Duration::from_millis(50);
 /// The fleet.
 pub struct Fleet {
     directory: Directory,
+    /// Whether each has a network of its own.
+    has_networks: bool,
     nodes: Vec<Node>,
     keys: Vec<(String, String)>,
 }
@@ -37,6 +40,8 @@ enum Directory {
 
 /// One process.
 pub struct Node {
+    /// Its position.
+    number: u8,
     /// Its name.
     pub name: String,
     /// Whether it is a gateway; else a site.
@@ -107,14 +112,23 @@ impl Fleet {
                 json: false,
             };
             node::make(&init)?;
+            let number = at as u8;
             let mut address = || ports.next().ok_or("no port");
+            let [api, admin, link] = match options.namespaces {
+                true => {
+                    space::make(&name, number, is_gateway)?;
+                    space::addresses(number, is_gateway)
+                }
+                false => [address()?, address()?, address()?],
+            };
             nodes.push(Node {
+                number,
                 config: root.join(&name).join("mainstay.toml"),
                 name,
                 is_gateway,
-                api: address()?,
-                admin: address()?,
-                link: address()?,
+                api,
+                admin,
+                link,
                 running: Mutex::default(),
             });
         }
@@ -129,7 +143,8 @@ impl Fleet {
             );
             known.push((tier.to_owned(), key));
         }
-        let fleet = Fleet { directory, nodes, keys: known };
+        let has_networks = options.namespaces;
+        let fleet = Fleet { directory, has_networks, nodes, keys: known };
         for node in &fleet.nodes {
             let text = fleet.config(node, &root, &lines, options);
             std::fs::write(&node.config, text)
@@ -171,21 +186,24 @@ impl Fleet {
             let _ = write!(
                 text,
                 "\n[[site]]\nname = \"{}\"\nnode = \"https://{}\"\nnode_name = \"{}\"\n\
-                 models = [{{ name = \"builtin\" }}]\n",
+                 models = [{{ name = \"{}\", continue = {} }}]\n",
                 site.name,
                 site.link,
-                node_name(&site.name)
+                node_name(&site.name),
+                options.engine,
+                // The built-in model cannot go on with what another began.
+                options.engine != "builtin"
             );
             if site.name == node.name {
                 let _ = write!(
                     text,
-                    "engine = {{ model = \"builtin\" }}\ncapacity = {}\ntokens_per_second = {}\n",
-                    options.streams, options.tokens_per_second
+                    "engine = {{ model = \"{}\" }}\ncapacity = {}\ntokens_per_second = {}\n",
+                    options.engine, options.streams, options.tokens_per_second
                 );
             }
         }
         let served: Vec<String> =
-            sites().map(|site| format!("\"{}/builtin\"", site.name)).collect();
+            sites().map(|site| format!("\"{}/{}\"", site.name, options.engine)).collect();
         let _ = write!(
             text,
             "\n[[model]]\nname = \"chat\"\nserved_by = [{}]\n\n{}",
@@ -315,7 +333,11 @@ impl Fleet {
         let log = log.map_err(|error| told("write the log of", error))?;
         let again = log.try_clone().map_err(|error| told("write the log of", error))?;
         let program = std::env::current_exe().map_err(|error| told("start", error))?;
-        let child = Command::new(program)
+        let mut command = match self.has_networks {
+            true => space::command(name, &program),
+            false => Command::new(program),
+        };
+        let child = command
             .args(["serve", "--with-parent", "--config"])
             .arg(&node.config)
             .stdin(Stdio::piped())
@@ -358,6 +380,29 @@ impl Fleet {
         running.signal(Signal::CONT);
         running.state = State::Up;
         Ok(())
+    }
+
+    /// Cuts a process off from the fleet, or joins it again.
+    ///
+    /// # Errors
+    /// If there is none, or it has no network of its own.
+    pub fn cut(&self, name: &str, is_cut: bool) -> Result<(), String> {
+        self.networks()?;
+        space::cut(self.node(name)?.number, is_cut)
+    }
+
+    /// Lets nothing come to `name` from `other` any more, or lets it again.
+    ///
+    /// # Errors
+    /// If one is not there, or they have no networks of their own.
+    pub fn deafen(&self, (name, other): (&str, &str), is_cut: bool) -> Result<(), String> {
+        self.networks()?;
+        space::deafen(&self.node(other)?.name, self.node(name)?.number, is_cut)
+    }
+
+    fn networks(&self) -> Result<(), String> {
+        let what = "only a process with a network of its own can be cut off; add --namespaces";
+        if self.has_networks { Ok(()) } else { Err(what.to_owned()) }
     }
 
     /// Makes a process so many times as slow, by letting it run only that part of the time.

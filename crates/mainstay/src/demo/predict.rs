@@ -42,6 +42,16 @@ pub fn bench(options: &Demo) -> Bench {
     }
 }
 
+/// Requests a second that are asked; of answers that are kept open as many as end.
+pub fn rate(options: &Demo) -> f64 {
+    if options.keep == 0 {
+        return options.rate;
+    }
+    // A site writes each answer at the same pace, as the rehearsal model does.
+    let pace = f64::from(options.tokens_per_second) / f64::from(options.streams.max(1));
+    f64::from(options.keep) * pace / f64::from(options.max_tokens.max(1))
+}
+
 /// What the simulator says.
 pub struct Prediction {
     /// Names of the tiers.

@@ -2,7 +2,7 @@
 
 use super::fleet;
 use mainstay_sim::scenario::read::{File, With};
-use mainstay_sim::scenario::{Bench, FaultKind, Loss, Process, Scenario, Which};
+use mainstay_sim::scenario::{Bench, Direction, FaultKind, Loss, Process, Scenario, Which};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +30,12 @@ pub enum Act {
     Go,
     /// Slowed down so many times.
     Slow(u32),
+    /// Cut off from the whole fleet, not from its clients.
+    Cut,
+    /// It hears nothing of the second any more, which still hears of it.
+    Deafen,
+    /// Joined again.
+    Join,
 }
 
 impl Step {
@@ -41,6 +47,9 @@ impl Step {
             Act::Stop => "stop (accepts, never answers)".to_owned(),
             Act::Go => "go on".to_owned(),
             Act::Slow(factor) => format!("{factor} times slower"),
+            Act::Cut => "cut off from the fleet".to_owned(),
+            Act::Deafen => "nothing comes back from the second".to_owned(),
+            Act::Join => "joined again".to_owned(),
         };
         format!("{}: {what}", self.nodes.join(", "))
     }
@@ -90,15 +99,39 @@ pub fn read(path: &Path, bench: &Bench) -> Result<(Scenario, Vec<Step>), Vec<Str
                 steps.push(Step { at: fault.at, act: Act::Kill, nodes: nodes.clone() });
                 steps.push(Step { at: fault.at + *restart, act: Act::Start, nodes });
             }
+            FaultKind::Partition { groups } if alone(groups).is_some() => {
+                let nodes = gateways(&Which::These(alone(groups).unwrap_or_default()));
+                steps.extend(done(Act::Cut, nodes, Act::Join));
+            }
+            FaultKind::Link { gateways: from, sites: to, effect, direction, .. }
+                if effect.loss >= 1.0 && *direction == Direction::ToGateway =>
+            {
+                for (gateway, site) in pairs(&gateways(from), &sites(to)) {
+                    steps.extend(done(Act::Deafen, vec![gateway, site], Act::Join));
+                }
+            }
             _ => wrong.push(format!(
                 "{shown}:{}: this fault cannot be done to processes; use site-down, slow, \
-                 gateway-crash or crash-all of gateways",
+                 gateway-crash, crash-all of gateways, or with --namespaces a partition of \
+                 single gateways, or a link with loss = 1 and direction = \"to-gateway\"",
                 fault.line
             )),
         }
     }
     steps.sort_by_key(|step| step.at);
     if wrong.is_empty() { Ok((scenario, steps)) } else { Err(wrong) }
+}
+
+/// The gateways that are cut off, if each is alone on its side.
+fn alone(groups: &[(Vec<u16>, Vec<u16>)]) -> Option<Vec<u16>> {
+    let (cut, rest): (Vec<_>, Vec<_>) = groups.iter().partition(|(_, sites)| sites.is_empty());
+    let cut: Vec<u16> = cut.into_iter().flat_map(|(gateways, _)| gateways.clone()).collect();
+    (rest.len() == 1 && !cut.is_empty()).then_some(cut)
+}
+
+fn pairs(from: &[String], to: &[String]) -> Vec<(String, String)> {
+    let each = |from: &String| to.iter().map(|to| (from.clone(), to.clone())).collect::<Vec<_>>();
+    from.iter().flat_map(each).collect()
 }
 
 fn names(which: &Which, count: usize, name: impl Fn(usize) -> String) -> Vec<String> {

@@ -25,6 +25,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const SLOW: Duration = Duration::from_millis(200);
 /// Which header tells the attempts a gateway made.
 const ATTEMPTS: &str = "x-mainstay-attempts";
+/// And which the site that answers.
+const SITE: &str = "x-mainstay-site";
 
 /// The addresses of the service, and what is known of its answers.
 pub struct Door {
@@ -37,7 +39,7 @@ pub struct Door {
 }
 
 /// What became of a user.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Told {
     /// In one word.
     pub verdict: Verdict,
@@ -135,7 +137,7 @@ impl User {
 
     /// Asks until there is an answer or the library gives up.
     pub async fn ask(mut self, door: &Door) -> Told {
-        let mut times = Times::default();
+        let (mut times, began) = (Times::default(), Instant::now());
         let mut at = self.rng.below(door.origins.len() as u64) as usize;
         for number in 0..=self.manners.retries {
             let mut ended = self.once(door, at, &mut times).await;
@@ -147,6 +149,7 @@ impl User {
                 at = (at + 1) % door.origins.len();
                 ended = self.once(door, at, &mut times).await;
             }
+            times.waited = times.first_at.map(|first| first - began);
             let is_last = number == self.manners.retries;
             let (verdict, wait, may_retry) = match ended {
                 Try::Good => return Told { verdict: Verdict::Good, times },
@@ -176,6 +179,7 @@ impl User {
 
     async fn once(&mut self, door: &Door, at: usize, times: &mut Times) -> Try {
         let started = Instant::now();
+        times.door = at;
         let patience = started + self.manners.patience;
         let request = Outbound {
             path: "/v1/chat/completions",
@@ -194,11 +198,9 @@ impl User {
         if reply.status != StatusCode::OK {
             return Try::Refused(reply.status, retry_after(&reply.headers));
         }
-        times.attempts = reply
-            .headers
-            .get(ATTEMPTS)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .unwrap_or(1);
+        let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
+        times.attempts = header(ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(1);
+        times.site = header(SITE).map(str::to_owned);
         match self.manners.stream {
             true => self.read(door, reply, started, times).await,
             false => self.read_whole(reply, started, times).await,
@@ -212,6 +214,7 @@ impl User {
                 Err(_) => return Try::Lost(Verdict::Impatient),
                 Ok(Some(Ok(_))) => {
                     times.first_token.get_or_insert(started.elapsed());
+                    times.first_at.get_or_insert_with(Instant::now);
                 }
                 Ok(Some(Err(_))) => return Try::Lost(Verdict::Lost),
                 Ok(None) => return Try::Good,
@@ -238,7 +241,10 @@ impl User {
                         let now = Instant::now();
                         let gap = now - last;
                         match seen.pieces {
-                            1 => times.first_token = Some(gap),
+                            1 => {
+                                times.first_token = Some(gap);
+                                times.first_at = Some(now);
+                            }
                             _ => {
                                 times.gap_max = times.gap_max.max(gap);
                                 times.gaps += gap;

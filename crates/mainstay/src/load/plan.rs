@@ -10,6 +10,12 @@ use std::time::Duration;
 const TOKENS_MAX: u32 = 200_000;
 /// Most requests of one run: what a person may start by a slip of the finger ends.
 const REQUESTS_MAX: usize = 10_000_000;
+/// Answers that are kept open are of so many lengths, from half to one and a half of what was asked
+/// for: of one length they would come and go together. Few, so that answers can be compared.
+const LENGTHS: u32 = 9;
+/// Answers that are kept open begin over this time: those of one size would else all end at once,
+/// again and again.
+pub const SPREAD: Duration = Duration::from_secs(5);
 
 /// A load.
 #[derive(Clone, Debug)]
@@ -34,6 +40,8 @@ pub struct Plan {
     pub open_max: usize,
     /// Repeats the run.
     pub seed: u64,
+    /// Whether what became of each request is kept, to be looked at by whoever broke something.
+    pub records: bool,
 }
 
 /// A tier's clients.
@@ -52,6 +60,9 @@ pub struct Class {
 pub enum Source {
     /// By chance, so many a second, all of one size.
     Chance { rate: f64, prompt: u32, output: u32 },
+    /// So many are open at once: whoever has an answer asks for the next. The first ones come over
+    /// `spread`.
+    Kept { open: u32, spread: Duration, prompt: u32, output: u32 },
     /// As a trace has them.
     Trace(Vec<Due>),
 }
@@ -125,6 +136,12 @@ impl Plan {
             Vec::new()
         });
         let source = match &options.trace {
+            None if options.keep > 0 => Source::Kept {
+                open: options.keep,
+                spread: SPREAD,
+                prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
+                output: options.max_tokens,
+            },
             None => Source::Chance {
                 rate: options.rate,
                 prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
@@ -152,13 +169,37 @@ impl Plan {
             prompts: options.prompts.max(1),
             open_max: options.open_max.max(1) as usize,
             seed: options.seed,
+            records: false,
         })
+    }
+
+    /// What one whose answer ended asks for next, if it does.
+    pub fn next(&self, at: Duration, rng: &mut Rng) -> Option<Due> {
+        let Source::Kept { prompt, output, .. } = self.source else { return None };
+        (at < self.lasts).then(|| Due { at, prompt, output: one_of(LENGTHS, output, rng) })
+    }
+
+    /// How long answers are kept open.
+    pub fn kept(&self) -> Duration {
+        if matches!(self.source, Source::Kept { .. }) { self.lasts } else { Duration::ZERO }
+    }
+
+    /// When the requests come that none before leads to: of those that are kept open the first.
+    fn first(&self) -> Vec<Due> {
+        let Source::Kept { open, spread, prompt, output } = self.source else { return Vec::new() };
+        let mut rng = Rng::new(self.seed ^ 2);
+        let mut due = |number| {
+            let output = one_of(LENGTHS, output, &mut rng);
+            Due { at: spread * number / open.max(1), prompt, output }
+        };
+        (0..open).map(&mut due).collect()
     }
 
     /// The requests, in the order of their times.
     pub fn arrivals(&self) -> Box<dyn Iterator<Item = Due> + Send> {
         match &self.source {
             Source::Trace(dues) => Box::new(dues.clone().into_iter()),
+            Source::Kept { .. } => Box::new(self.first().into_iter()),
             Source::Chance { rate, prompt, output } => {
                 let (rate, prompt, output, lasts) = (*rate, *prompt, *output, self.lasts);
                 let mut rng = Rng::new(self.seed ^ 1);
@@ -183,6 +224,12 @@ impl Plan {
         };
         self.classes.iter().position(here).unwrap_or(self.classes.len() - 1)
     }
+}
+
+/// One of so many lengths around `output`, which is their mean.
+fn one_of(lengths: u32, output: u32, rng: &mut Rng) -> u32 {
+    let step = rng.below(u64::from(lengths)) as u32;
+    (output / 2 + output * step / (lengths - 1).max(1)).max(1)
 }
 
 /// `NAME=KEY` or `NAME=KEY@SHARE`, once for each tier.
@@ -248,6 +295,21 @@ mod tests {
         let dues: Vec<Due> = plan.arrivals().collect();
         assert!((5_700..6_300).contains(&dues.len()), "{}", dues.len());
         assert_eq!(dues, plan.arrivals().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn answers_that_are_kept_open_are_of_few_lengths_around_the_one_asked_for() {
+        let options = Load { keep: 20, lasts: "60s".into(), ..Load::default() };
+        let plan = Plan::of(&options).unwrap();
+        assert_eq!(plan.arrivals().count(), 20);
+        let mut rng = Rng::new(1);
+        let next = |_| plan.next(Duration::ZERO, &mut rng).map(|due| due.output);
+        let outputs: Vec<u32> = (0..9000).filter_map(next).collect();
+        let mean = outputs.iter().sum::<u32>() / 9000;
+        assert!((62..=66).contains(&mean), "{mean}");
+        let known: std::collections::BTreeSet<u32> = outputs.into_iter().collect();
+        assert_eq!((known.len(), known.first(), known.last()), (9, Some(&32), Some(&96)));
+        assert_eq!(plan.next(Duration::from_secs(60), &mut Rng::new(1)), None);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What became of each request, by tier and by second, and how it is told.
 
+use super::client::Told;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +65,7 @@ impl Verdict {
 }
 
 /// When what came to a request.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Times {
     /// From the start of the try that answered to its first token.
     pub first_token: Option<Duration>,
@@ -79,6 +81,36 @@ pub struct Times {
     pub attempts: u32,
     /// The text is another than what the same question got before.
     pub differs: bool,
+    /// When the first token came,
+    pub first_at: Option<Instant>,
+    /// and how long that was from the first try.
+    pub waited: Option<Duration>,
+    /// Position of the address that was tried last,
+    pub door: usize,
+    /// and the site whose answer began.
+    pub site: Option<String>,
+}
+
+/// Who asked, when, and when it was over, since the load began.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Position of the tier.
+    pub class: usize,
+    /// When.
+    pub at: Duration,
+    /// When it was over.
+    pub ended: Duration,
+}
+
+/// What became of one request.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Who asked, and when.
+    pub asked: Asked,
+    /// In one word.
+    pub verdict: Verdict,
+    /// When what came.
+    pub times: Times,
 }
 
 /// Counts while the load runs.
@@ -87,6 +119,8 @@ pub struct Tally(Mutex<Counts>);
 struct Counts {
     tiers: Vec<Tier>,
     seconds: Vec<Second>,
+    /// Each request, if they are to be kept.
+    records: Option<Vec<Record>>,
 }
 
 /// One tier's requests.
@@ -132,18 +166,22 @@ pub struct Outcome {
     pub took: Duration,
     /// Requests that had no end when the load was ended.
     pub unfinished: usize,
+    /// Each request, if they were to be kept, in the order of their ends.
+    pub records: Vec<Record>,
 }
 
 impl Tally {
-    /// A tally for tiers of these names.
-    pub fn new(names: Vec<String>) -> Tally {
+    /// A tally for tiers of these names; `records`: each request is kept.
+    pub fn new(names: Vec<String>, records: bool) -> Tally {
         let tier = |name| Tier { name, ..Tier::default() };
         let tiers = names.into_iter().map(tier).collect();
-        Tally(Mutex::new(Counts { tiers, seconds: Vec::new() }))
+        let records = records.then(Vec::new);
+        Tally(Mutex::new(Counts { tiers, seconds: Vec::new(), records }))
     }
 
-    /// A request of `tier` that came in `second` ended.
-    pub fn count(&self, tier: usize, second: usize, verdict: Verdict, times: Option<Times>) {
+    /// A request ended.
+    pub fn count(&self, asked: Asked, Told { verdict, times }: Told) {
+        let second = asked.at.as_secs() as usize;
         let mut counts = self.lock();
         if counts.seconds.len() <= second {
             counts.seconds.resize(second + 1, Second::default());
@@ -152,23 +190,18 @@ impl Tally {
         at.offered += 1;
         at.good += u32::from(verdict == Verdict::Good);
         at.shed += u32::from(verdict == Verdict::Shed);
-        let tier = &mut counts.tiers[tier];
+        let tier = &mut counts.tiers[asked.class];
         match tier.verdicts.iter_mut().find(|(known, _)| *known == verdict) {
             Some((_, count)) => *count += 1,
             None => tier.verdicts.push((verdict, 1)),
         }
-        let Some(times) = times else { return };
         tier.retries += u64::from(times.retries);
-        if verdict != Verdict::Good {
-            return;
+        if verdict == Verdict::Good {
+            tier.good(&times);
         }
-        tier.first_tokens.extend(times.first_token.map(millis));
-        if times.pieces > 0 {
-            tier.gaps.push(millis(times.gaps) / f64::from(times.pieces));
+        if let Some(records) = &mut counts.records {
+            records.push(Record { asked, verdict, times });
         }
-        tier.gap_max = tier.gap_max.max(millis(times.gap_max));
-        tier.moved += u64::from(times.attempts > 1);
-        tier.differing += u64::from(times.differs);
     }
 
     /// How it stands, in one line.
@@ -193,7 +226,8 @@ impl Tally {
             tier.first_tokens.sort_by(f64::total_cmp);
             tier.gaps.sort_by(f64::total_cmp);
         }
-        Outcome { tiers, seconds: counts.seconds.clone(), took, unfinished }
+        let records = counts.records.clone().unwrap_or_default();
+        Outcome { tiers, seconds: counts.seconds.clone(), took, unfinished, records }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -202,6 +236,17 @@ impl Tally {
 }
 
 impl Tier {
+    /// A good one more.
+    fn good(&mut self, times: &Times) {
+        self.first_tokens.extend(times.first_token.map(millis));
+        if times.pieces > 0 {
+            self.gaps.push(millis(times.gaps) / f64::from(times.pieces));
+        }
+        self.gap_max = self.gap_max.max(millis(times.gap_max));
+        self.moved += u64::from(times.attempts > 1);
+        self.differing += u64::from(times.differs);
+    }
+
     /// Requests that ended so.
     pub fn count(&self, verdict: Verdict) -> u64 {
         self.verdicts.iter().find(|(known, _)| *known == verdict).map_or(0, |(_, count)| *count)
@@ -333,16 +378,22 @@ mod tests {
 
     #[test]
     fn outcomes_are_counted_by_tier_and_second() {
-        let tally = Tally::new(vec!["pro".into(), "free".into()]);
-        let times = Times { first_token: Some(Duration::from_millis(80)), ..Times::default() };
-        tally.count(0, 2, Verdict::Good, Some(times));
-        tally.count(0, 2, Verdict::Left, None);
-        tally.count(1, 0, Verdict::Shed, None);
-        tally.count(1, 1, Verdict::Cut, None);
+        let tally = Tally::new(vec!["pro".into(), "free".into()], true);
+        let first_token = Some(Duration::from_millis(80));
+        let count = |class, second, verdict| {
+            let at = Duration::from_secs(second);
+            let times = Times { first_token, ..Times::default() };
+            tally.count(Asked { class, at, ended: at }, Told { verdict, times });
+        };
+        count(0, 2, Verdict::Good);
+        count(0, 2, Verdict::Left);
+        count(1, 0, Verdict::Shed);
+        count(1, 1, Verdict::Cut);
         let outcome = tally.outcome(Duration::from_secs(3), 0);
         assert_eq!(outcome.seconds[2], Second { offered: 2, good: 1, shed: 0 });
         assert_eq!((outcome.tiers[0].goodput(), outcome.tiers[0].failed()), (1.0, 0));
         assert_eq!((outcome.tiers[1].goodput(), outcome.tiers[1].failed()), (0.0, 1));
+        assert_eq!(outcome.records.len(), 4);
         assert!(!outcome.is_sound() && outcome.table().contains("1 cut"));
         assert_eq!(outcome.json()["by_tier"]["pro"]["ttft_ms"]["p99"], 80.0);
     }

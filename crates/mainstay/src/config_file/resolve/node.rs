@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 /// What an embedded engine is taken to do where nobody said: answers at once, and tokens a second
 /// of all of them, as a small model writes on two cores.
-const STREAMS: u32 = 16;
-const TOKENS_PER_SECOND: u32 = 200;
+pub(super) const STREAMS: u32 = 16;
+pub(super) const TOKENS_PER_SECOND: u32 = 200;
 /// Nodes a policy may list; their positions are 16 bits wide, and a digest names each.
 const GATEWAYS_MAX: usize = 4096;
 
@@ -322,7 +322,7 @@ impl Resolver<'_> {
     /// What a site of ours computes with; its own node needs to know.
     fn workers(&mut self, path: &str, file: &Site) -> Option<Workers> {
         let name = file.engine.as_ref()?.model.clone().unwrap_or_else(|| "builtin".into());
-        let (model, _) = self.engine_model(path, &name);
+        let (model, _) = self.engine_model(path, &name, file);
         if file.tokens_per_second == Some(0) {
             let what = "0 would keep the site from ever answering; leave it out if unknown";
             self.wrong(&format!("{path}.tokens_per_second"), what);

@@ -1,5 +1,6 @@
 //! The sites: which dialect, where, with which key, and what their models can do.
 
+use super::node::{STREAMS, TOKENS_PER_SECOND};
 use super::{Origin, Resolver};
 use crate::catalog::{self, Offer};
 use crate::config_file::problem::hint;
@@ -7,9 +8,11 @@ use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
+use mainstay_server::worker::rehearsal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A site, made from its part of the file.
 pub(super) struct Made {
@@ -78,13 +81,14 @@ impl Resolver<'_> {
     fn engine(&mut self, path: &str, name: String, file: &Site, model: &str) -> Made {
         let what = "an embedded engine has none; take this line or `engine` away";
         self.no_provider(path, file, what);
-        let (engine, offer) = self.engine_model(path, model);
+        let (engine, offer) = self.engine_model(path, model, file);
         let offer = match file.models.iter().find(|each| each.name.as_ref() == Some(&offer.name)) {
             Some(amendment) => catalog::amended(offer, amendment),
             None => offer,
         };
         let why = match &engine {
             EngineModel::Builtin => String::from("embedded engine, needs no network"),
+            EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
             EngineModel::Directory(directory) => {
                 format!("embedded engine, {}", directory.display())
             }
@@ -121,9 +125,17 @@ impl Resolver<'_> {
     }
 
     /// What an embedded engine runs, and what it offers.
-    pub(super) fn engine_model(&mut self, path: &str, model: &str) -> (EngineModel, Offer) {
+    pub(super) fn engine_model(
+        &mut self,
+        path: &str,
+        model: &str,
+        file: &Site,
+    ) -> (EngineModel, Offer) {
         if model == "builtin" {
             return (EngineModel::Builtin, embedded(model, None, false));
+        }
+        if model == rehearsal::NAME {
+            return (EngineModel::Rehearsal(pace(file)), embedded(model, None, true));
         }
         let directory = self.path(model);
         self.check_weights(&format!("{path}.engine.model"), &directory);
@@ -368,6 +380,13 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// From one token of a rehearsed answer to the next: each of all answers gets the same part.
+fn pace(file: &Site) -> Duration {
+    let streams = file.capacity.unwrap_or(STREAMS).max(1);
+    let together = file.tokens_per_second.unwrap_or(TOKENS_PER_SECOND).max(1);
+    Duration::from_secs_f64(f64::from(streams) / f64::from(together))
 }
 
 /// What the embedded engine offers: text, for chats and as raw completions. It cannot be held to

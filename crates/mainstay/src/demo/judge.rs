@@ -1,0 +1,312 @@
+//! What a fault cost: how long new requests were held up, what became of those that had not begun
+//! and of the answers under way, and whether any reader was given less than they were told.
+
+use super::script::{Act, Step};
+use crate::load::tally::{Outcome, Record, Verdict};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// New requests are answered as before when so many of a hundred are.
+const AS_BEFORE: usize = 99;
+/// Answered as before: its first token took at most so many times as long as the slowest of a
+/// hundred did before the fault,
+const SLOWER: u32 = 2;
+/// or less than this: shorter is how busy the machine is.
+const NOTHING: Duration = Duration::from_millis(500);
+/// An answer goes on within this time, or its reader has noticed.
+const RESUMED: Duration = Duration::from_secs(2);
+
+/// A fault that was done.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// What.
+    pub step: Step,
+    /// When it was really done, since the load began,
+    pub at: Duration,
+    /// and when it was over, or the load was.
+    pub until: Duration,
+}
+
+/// What one fault cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Requests that came while it lasted.
+    pub asked: usize,
+    /// Of these, not answered as before.
+    pub held_up: usize,
+    /// From the fault until new requests were answered as before; `None`: not while it lasted.
+    pub back: Option<Duration>,
+    /// Requests that failed without a token.
+    pub lost: usize,
+    /// Requests that were shed.
+    pub shed: usize,
+    /// Answers that were under way where it struck.
+    pub open: usize,
+    /// Of these, whole and without a pause longer than two seconds,
+    pub resumed: usize,
+    /// and ended by an error or a cut, for all to see.
+    pub broken: usize,
+    /// The longest pause of those that are whole.
+    pub pause: Duration,
+}
+
+/// What a run cost.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its faults, in words, and their costs.
+    pub faults: Vec<(String, Cost)>,
+    /// Answers that were whole by their own words, and had a token missing or doubled.
+    pub silent: u64,
+    /// Requests that failed at any time without a token.
+    pub lost: usize,
+    /// All requests.
+    pub asked: usize,
+}
+
+/// The faults among `steps`, which were done at these times; the load lasted so long.
+pub fn faults(steps: &[(Step, Duration)], lasts: Duration) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (at, (step, done)) in steps.iter().enumerate() {
+        if matches!(step.act, Act::Start | Act::Go | Act::Join) {
+            continue;
+        }
+        let after = steps[at + 1..].iter().find(|(other, _)| other.nodes == step.nodes);
+        let until = after.map_or(lasts, |(_, until)| *until);
+        faults.push(Fault { step: step.clone(), at: *done, until });
+    }
+    faults
+}
+
+impl Run {
+    /// What `faults` cost by `outcome`; `gateways` are the names behind the doors.
+    pub fn of(outcome: &Outcome, faults: &[Fault], gateways: &[String]) -> Run {
+        let records = &outcome.records;
+        let cost = |fault: &Fault| (fault.step.words(), cost(records, fault, gateways));
+        Run {
+            faults: faults.iter().map(cost).collect(),
+            silent: outcome.tiers.iter().map(|tier| tier.differing).sum(),
+            lost: records.iter().filter(|record| is_lost(record)).count() + outcome.unfinished,
+            asked: records.len(),
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let faults: Vec<Value> = self.faults.iter().map(|(words, cost)| cost.json(words)).collect();
+        json!({
+            "requests": self.asked,
+            "lost": self.lost,
+            "silent_losses": self.silent,
+            "faults": faults,
+        })
+    }
+}
+
+impl Cost {
+    fn json(&self, words: &str) -> Value {
+        json!({
+            "fault": words,
+            "requests": self.asked,
+            "held_up": self.held_up,
+            "back_s": self.back.map(|back| back.as_secs_f64()),
+            "lost": self.lost,
+            "shed": self.shed,
+            "streams": self.open,
+            "resumed_within_2_s": self.resumed,
+            "broken": self.broken,
+            "pause_max_s": self.pause.as_secs_f64(),
+        })
+    }
+}
+
+fn cost(records: &[Record], fault: &Fault, gateways: &[String]) -> Cost {
+    let mut before: Vec<Duration> = records
+        .iter()
+        .filter(|record| record.asked.at < fault.at && record.verdict == Verdict::Good)
+        .filter_map(|record| record.times.waited)
+        .collect();
+    before.sort_unstable();
+    let usual = before.get((before.len() * AS_BEFORE / 100).min(before.len().max(1) - 1));
+    let limit = usual.map_or(NOTHING, |usual| (*usual * SLOWER).max(NOTHING));
+    let during = |record: &&Record| (fault.at..fault.until).contains(&record.asked.at);
+    let during: Vec<&Record> = records.iter().filter(during).collect();
+    let mut late: Vec<Duration> = during.iter().filter_map(|record| held_up(record, limit)).collect();
+    late.sort_unstable();
+    let mut cost = Cost { asked: during.len(), held_up: late.len(), ..Cost::default() };
+    cost.back = back(&during, &late, fault);
+    cost.lost = during.iter().filter(|record| is_lost(record)).count();
+    cost.shed = during.iter().filter(|record| record.verdict == Verdict::Shed).count();
+    for record in records.iter().filter(|record| was_open(record, fault, gateways)) {
+        cost.open += 1;
+        match record.verdict {
+            Verdict::Good if record.times.gap_max <= RESUMED => cost.resumed += 1,
+            Verdict::Good | Verdict::Left => {}
+            _ => cost.broken += 1,
+        }
+        if record.verdict == Verdict::Good {
+            cost.pause = cost.pause.max(record.times.gap_max);
+        }
+    }
+    cost
+}
+
+/// When a request that was not answered as before had its first token, or its end without one.
+fn held_up(record: &Record, limit: Duration) -> Option<Duration> {
+    let first = record.times.waited.filter(|_| record.verdict == Verdict::Good);
+    match first {
+        Some(waited) if waited <= limit => None,
+        Some(waited) => Some(record.asked.at + waited),
+        None if record.verdict == Verdict::Left => None,
+        None => Some(record.asked.ended),
+    }
+}
+
+/// From when on all but one in a hundred of those that came were answered as before. Late ones are
+/// waited for: back is when the last of them has its first token.
+fn back(during: &[&Record], late: &[Duration], fault: &Fault) -> Option<Duration> {
+    for (at, from) in [fault.at].iter().chain(late).enumerate() {
+        let rest = during.iter().filter(|record| record.asked.at >= *from).count();
+        if (late.len() - at) * 100 <= rest * (100 - AS_BEFORE) {
+            return (*from < fault.until).then(|| from.saturating_sub(fault.at));
+        }
+    }
+    // The last of all came late, and after it nobody asked.
+    None
+}
+
+/// It failed, and had not begun.
+fn is_lost(record: &Record) -> bool {
+    let fine = [Verdict::Good, Verdict::Shed, Verdict::Left];
+    !fine.contains(&record.verdict) && record.times.waited.is_none()
+}
+
+/// Whether its answer was under way where the fault struck.
+fn was_open(record: &Record, fault: &Fault, gateways: &[String]) -> bool {
+    let Some(waited) = record.times.waited else { return false };
+    let open = record.asked.at + waited..record.asked.ended;
+    let place = record.times.site.as_ref();
+    let door = gateways.get(record.times.door);
+    let is_there = |node: &String| Some(node) == place || Some(node) == door;
+    open.contains(&fault.at) && fault.step.nodes.iter().any(is_there)
+}
+
+/// All runs in one table.
+pub fn table(runs: &[Run]) -> String {
+    let mut text = format!(
+        "{:<32} {:>5} {:>8} {:>8} {:>9} {:>6} {:>6} {:>8} {:>10} {:>7}\n",
+        "fault", "runs", "back p50", "p99", "requests", "lost", "shed", "streams", "within 2 s",
+        "broken"
+    );
+    let count = runs.iter().map(|run| run.faults.len()).max().unwrap_or_default();
+    for at in 0..count {
+        let all: Vec<&(String, Cost)> = runs.iter().filter_map(|run| run.faults.get(at)).collect();
+        let Some((words, _)) = all.first() else { continue };
+        let mut backs: Vec<Option<Duration>> = all.iter().map(|(_, cost)| cost.back).collect();
+        backs.sort_by_key(|back| back.unwrap_or(Duration::MAX));
+        let quantile = |share: f64| {
+            let rank = (share * backs.len() as f64).ceil() as usize;
+            let back = backs.get(rank.max(1) - 1).copied().flatten();
+            back.map_or_else(|| "never".to_owned(), |back| format!("{:.2} s", back.as_secs_f64()))
+        };
+        let sum = |of: fn(&Cost) -> usize| all.iter().map(|(_, cost)| of(cost)).sum::<usize>();
+        let open = sum(|cost| cost.open);
+        let _ = writeln!(
+            text,
+            "{:<32} {:>5} {:>8} {:>8} {:>9} {:>6} {:>6} {:>8} {:>9.2}% {:>7}",
+            words,
+            all.len(),
+            quantile(0.5),
+            quantile(0.99),
+            sum(|cost| cost.asked),
+            sum(|cost| cost.lost),
+            sum(|cost| cost.shed),
+            open,
+            100.0 * sum(|cost| cost.resumed) as f64 / open.max(1) as f64,
+            sum(|cost| cost.broken),
+        );
+    }
+    let silent: u64 = runs.iter().map(|run| run.silent).sum();
+    let lost: usize = runs.iter().map(|run| run.lost).sum();
+    let asked: usize = runs.iter().map(|run| run.asked).sum();
+    let _ = writeln!(
+        text,
+        "{asked} requests in all: {lost} lost before they began, {silent} answers whole by their \
+         own words with a token missing or doubled"
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::tally::{Asked, Times};
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Asked at `at`, first token after `waited`, over two seconds later.
+    fn record(at: u64, waited: Option<u64>, verdict: Verdict) -> Record {
+        let times = Times {
+            waited: waited.map(ms),
+            site: Some("A".into()),
+            gap_max: ms(100),
+            ..Times::default()
+        };
+        let ended = ms(at + waited.unwrap_or(10) + 2000);
+        Record { asked: Asked { class: 0, at: ms(at), ended }, verdict, times }
+    }
+
+    fn fault() -> Fault {
+        let step = Step { at: ms(10_000), act: Act::Kill, nodes: vec!["A".into()] };
+        Fault { step, at: ms(10_000), until: ms(30_000) }
+    }
+
+    fn steady() -> Vec<Record> {
+        (0..300).map(|at| record(at * 100, Some(120), Verdict::Good)).collect()
+    }
+
+    #[test]
+    fn a_fault_that_holds_nobody_up_is_over_at_once() {
+        let cost = cost(&steady(), &fault(), &[]);
+        assert_eq!((cost.asked, cost.held_up, cost.back), (200, 0, Some(ms(0))));
+        assert_eq!((cost.open, cost.resumed, cost.broken), (20, 20, 0));
+    }
+
+    #[test]
+    fn the_outage_ends_with_the_first_token_of_the_last_that_was_held_up() {
+        let mut records = steady();
+        for at in 100..110 {
+            records[at].times.waited = Some(ms(900));
+        }
+        assert_eq!(cost(&records, &fault(), &[]).back, Some(ms(8 * 100 + 900)));
+        // One in a hundred later is no outage.
+        records[250].times.waited = Some(ms(900));
+        assert_eq!(cost(&records, &fault(), &[]).back, Some(ms(9 * 100 + 900)));
+        // Half of all, to the end, is one that does not end.
+        for at in (100..300).step_by(2) {
+            records[at].times.waited = Some(ms(5000));
+        }
+        assert_eq!(cost(&records, &fault(), &[]).back, None);
+    }
+
+    #[test]
+    fn what_failed_without_a_token_is_lost_and_with_some_broken() {
+        let mut records = steady();
+        records[120] = record(12_000, None, Verdict::Unreachable);
+        records[99] = record(9_900, Some(50), Verdict::Cut);
+        let cost = cost(&records, &fault(), &[]);
+        assert_eq!((cost.lost, cost.broken, cost.open - cost.resumed), (1, 1, 1));
+        let gateways = [String::from("gw-1")];
+        assert_eq!(super::cost(&records, &fault(), &gateways), cost);
+    }
+
+    #[test]
+    fn faults_last_until_they_are_undone() {
+        let step = |act, at| (Step { at: ms(at), act, nodes: vec!["A".into()] }, ms(at));
+        let faults = faults(&[step(Act::Kill, 5), step(Act::Start, 9), step(Act::Stop, 12)], ms(20));
+        let spans: Vec<_> = faults.iter().map(|fault| (fault.at, fault.until)).collect();
+        assert_eq!(spans, [(ms(5), ms(9)), (ms(12), ms(20))]);
+    }
+}
