@@ -53,7 +53,7 @@ impl Nodes {
         if node.roles.gateway {
             let completing = desk.clone();
             let complete = Box::new(move |digest| completing.complete(digest));
-            drive.join(Others { link: link.clone(), gateways: gateways.clone(), sites, complete });
+            drive.join(Others { link: link.clone(), complete });
         }
         let stop = CancellationToken::new();
         if node.roles.gateway {
@@ -87,6 +87,20 @@ impl Nodes {
     /// How they are reached, and the site that this node controls.
     pub(super) fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Whether the site that this node controls can go on under `setup`; why it cannot.
+    pub(super) fn may_adopt(&self, setup: &Setup) -> Result<(), String> {
+        self.home.as_ref().map_or(Ok(()), |home| home.may_adopt(setup))
+    }
+
+    /// Another configuration comes into force at this moment: other positions, other peers.
+    pub(super) fn relocate(&self, setup: &Setup) {
+        let Some(node) = &setup.node else { return };
+        self.link.adopt(node.book(setup), node.peers.clone());
+        if let Some(home) = &self.home {
+            home.adopt(setup);
+        }
     }
 
     /// The site that this node controls takes nothing new from now on.
@@ -193,12 +207,14 @@ async fn read(
     (desk, home, link): (Arc<Desk>, Option<Arc<Home>>, Link),
 ) {
     loop {
+        // What comes speaks of positions as they were when it came.
+        let places = drive.places();
         let (peer, message) = inbox.recv().await;
         match message {
-            Message::Grant(grant) => drive.tell(Event::Grant(grant)),
+            Message::Grant(grant) => drive.tell_of(&places, Event::Grant(grant)),
             Message::Digest(digest) => {
                 desk.tell(policy::Event::Digest(digest.clone()));
-                drive.tell(Event::Digest(digest));
+                drive.tell_of(&places, Event::Digest(digest));
             }
             Message::Order(order) => drop(desk.tell(policy::Event::Order(order))),
             Message::Orders(orders) => {
