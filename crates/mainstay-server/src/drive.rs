@@ -10,9 +10,9 @@ use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
-use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
+use mainstay_core::gateway::{Action, Close, Event, Gateway, Probe, Start};
 use mainstay_core::message::{Digest, Report};
-use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
 use std::collections::{BTreeMap, HashMap};
@@ -105,6 +105,8 @@ pub struct Drive {
     names: OnceLock<Arc<Publisher>>,
     /// The other nodes, if there are any.
     others: OnceLock<Others>,
+    /// Who sends probes, if anybody does.
+    prober: OnceLock<mpsc::Sender<(TargetId, Probe)>>,
 }
 
 /// The other nodes, by the positions that the machine knows them by.
@@ -158,6 +160,7 @@ struct Said {
     /// The newest set for names, and its number.
     answers: Option<(u64, Set)>,
     letters: Vec<Letter>,
+    probes: Vec<(TargetId, Probe)>,
 }
 
 impl Drive {
@@ -172,8 +175,8 @@ impl Drive {
             sets: 0,
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
-        let (names, others) = Default::default();
-        Drive { clock, shared, wake, telemetry, names, others }
+        let (names, others, prober) = Default::default();
+        Drive { clock, shared, wake, telemetry, names, others, prober }
     }
 
     /// Names are answered by `names` from now on, which begins with the set it has.
@@ -181,6 +184,12 @@ impl Drive {
         self.lock().gateway.keep_answers(names.set());
         // Said once, when the process starts.
         let _ = self.names.set(names);
+    }
+
+    /// Probes go to `prober` from now on.
+    pub fn probe_by(&self, prober: mpsc::Sender<(TargetId, Probe)>) {
+        // Said once, when the process starts.
+        let _ = self.prober.set(prober);
     }
 
     /// The machine reaches the other nodes by `others` from now on.
@@ -241,6 +250,12 @@ impl Drive {
         }
         if let Some(others) = self.others.get() {
             said.letters.into_iter().for_each(|letter| others.send(letter));
+        }
+        if let Some(prober) = self.prober.get() {
+            for probe in said.probes {
+                // What finds no room is ordered again at its pace.
+                let _ = prober.try_send(probe);
+            }
         }
     }
 
@@ -310,7 +325,7 @@ impl Shared {
             }
             Action::Report { site, report } => said.letters.push(Letter::Site(site, report)),
             Action::Digest { to, digest } => said.letters.push(Letter::Gateway(to, digest)),
-            Action::Probe { .. } => {}
+            Action::Probe { target, probe } => said.probes.push((target, probe)),
         }
     }
 }

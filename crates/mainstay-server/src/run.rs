@@ -17,6 +17,7 @@ use crate::embedded::Desk;
 use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
+use crate::gateway::probe::Prober;
 use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::link::Link;
@@ -67,6 +68,9 @@ pub async fn run(
         true => open_doors(&setup, &house, (&workers, link))?,
         false => Vec::new(),
     };
+    if is_gateway {
+        Prober::begin(&drive, open_sites(&setup, (&workers, link))?, last.clone());
+    }
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({

@@ -7,6 +7,7 @@
 use super::record::Closing;
 use super::{Names, words};
 use mainstay_core::fact::{Fact, Verdict};
+use mainstay_core::gateway::Probe;
 use mainstay_core::names::{ModelId, TargetId, TierId};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -51,6 +52,15 @@ const RESULTS: [&str; 16] = [
     "dead/model",
     "poisoned_stream",
 ];
+/// What a probe can end as. Overload says nothing.
+const PROBED: [(Probe, &str, Option<bool>, &str); 6] = [
+    (Probe::Shallow, "shallow", Some(true), "good"),
+    (Probe::Shallow, "shallow", Some(false), "bad"),
+    (Probe::Shallow, "shallow", None, "nothing"),
+    (Probe::Token, "token", Some(true), "good"),
+    (Probe::Token, "token", Some(false), "bad"),
+    (Probe::Token, "token", None, "nothing"),
+];
 const VERDICTS: [Verdict; 4] = [Verdict::Up, Verdict::Suspect, Verdict::Down, Verdict::Probation];
 
 /// Which way tokens went.
@@ -68,6 +78,8 @@ pub(super) struct Metrics {
     attempts: Slots,
     resumes: Slots,
     tokens: Slots,
+    probes: Slots,
+    probe_tokens: Slots,
     inflight: Gauge,
     retry_budget: Ratio,
     site_state: Vec<[Gauge; VERDICTS.len()]>,
@@ -102,6 +114,18 @@ impl Metrics {
             ),
             resumes: Slots::new(&mut registry, "stream_resumes", "Answers resumed, by result", 2),
             tokens: Slots::new(&mut registry, "tokens", "Tokens of clients' answers", 2),
+            probes: Slots::new(
+                &mut registry,
+                "probes",
+                "Probes ended, by what they said",
+                PROBED.len() * names.targets.len(),
+            ),
+            probe_tokens: Slots::new(
+                &mut registry,
+                "probe_tokens",
+                "Tokens that probes took",
+                2 * names.targets.len(),
+            ),
             inflight,
             retry_budget,
             site_state: site_state(&mut registry, names),
@@ -180,6 +204,47 @@ impl Metrics {
             Direction::Output => (1, "output"),
         };
         self.tokens.add(slot, count, || vec![("direction", word.to_owned())]);
+    }
+
+    pub(super) fn probed(
+        &self,
+        names: &Names,
+        target: TargetId,
+        (probe, good): (Probe, Option<bool>),
+    ) {
+        let is_it = |of: &(Probe, &str, Option<bool>, &str)| (of.0, of.2) == (probe, good);
+        let which = PROBED.iter().position(is_it).unwrap_or(0);
+        let (_, depth, _, result) = PROBED[which];
+        self.probes.add(usize::from(target.0) * PROBED.len() + which, 1, || {
+            let (site, model) = names.target(target);
+            vec![
+                ("site", site.to_owned()),
+                ("model", model.to_owned()),
+                ("probe", depth.to_owned()),
+                ("result", result.to_owned()),
+            ]
+        });
+    }
+
+    pub(super) fn probe_tokens(
+        &self,
+        names: &Names,
+        target: TargetId,
+        (input, output): (u64, u64),
+    ) {
+        for (way, word, count) in [(0, "input", input), (1, "output", output)] {
+            if count == 0 {
+                continue;
+            }
+            self.probe_tokens.add(usize::from(target.0) * 2 + way, count, || {
+                let (site, model) = names.target(target);
+                vec![
+                    ("site", site.to_owned()),
+                    ("model", model.to_owned()),
+                    ("direction", word.to_owned()),
+                ]
+            });
+        }
     }
 
     pub(super) fn retry_budget(&self, ratio: f64) {
