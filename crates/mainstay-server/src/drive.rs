@@ -11,9 +11,9 @@ use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
-use mainstay_core::gateway::{Action, Close, Event, Gateway, Start};
+use mainstay_core::gateway::{Action, Close, Event, Gateway, Probe, Start};
 use mainstay_core::message::{Digest, Report};
-use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
 use std::collections::HashMap;
@@ -108,6 +108,8 @@ pub struct Drive {
     names: OnceLock<Arc<Publisher>>,
     /// The other nodes, if there are any.
     others: OnceLock<Others>,
+    /// Who sends probes, if anybody does.
+    prober: OnceLock<mpsc::Sender<(TargetId, Probe)>>,
 }
 
 /// The other nodes. Who is at which position, the places in force tell.
@@ -161,6 +163,7 @@ struct Said {
     /// The newest set for names, and its number.
     answers: Option<(u64, Set)>,
     letters: Vec<Letter>,
+    probes: Vec<(TargetId, Probe)>,
 }
 
 impl Drive {
@@ -176,8 +179,9 @@ impl Drive {
             sets: 0,
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
-        let (names, others) = Default::default();
-        Drive { clock, shared, turn: RwLock::default(), wake, telemetry, names, others }
+        let (names, others, prober) = Default::default();
+        let turn = RwLock::default();
+        Drive { clock, shared, turn, wake, telemetry, names, others, prober }
     }
 
     /// What positions lead to from now on, before the first request comes.
@@ -208,6 +212,12 @@ impl Drive {
         self.lock().gateway.keep_answers(names.set());
         // Said once, when the process starts.
         let _ = self.names.set(names);
+    }
+
+    /// Probes go to `prober` from now on.
+    pub fn probe_by(&self, prober: mpsc::Sender<(TargetId, Probe)>) {
+        // Said once, when the process starts.
+        let _ = self.prober.set(prober);
     }
 
     /// The machine reaches the other nodes by `others` from now on.
@@ -299,6 +309,12 @@ impl Drive {
         if let (Some(others), Some(places)) = (self.others.get(), said.places) {
             said.letters.into_iter().for_each(|letter| others.send(&places, letter));
         }
+        if let Some(prober) = self.prober.get() {
+            for probe in said.probes {
+                // What finds no room is ordered again at its pace.
+                let _ = prober.try_send(probe);
+            }
+        }
     }
 
     /// Looks at the machine.
@@ -367,7 +383,7 @@ impl Shared {
             }
             Action::Report { site, report } => said.letters.push(Letter::Site(site, report)),
             Action::Digest { to, digest } => said.letters.push(Letter::Gateway(to, digest)),
-            Action::Probe { .. } => {}
+            Action::Probe { target, probe } => said.probes.push((target, probe)),
         }
     }
 }

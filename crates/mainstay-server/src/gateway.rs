@@ -3,4 +3,5 @@
 pub mod auth;
 pub mod dns;
 pub mod openai;
+pub mod probe;
 pub mod stream;

@@ -8,7 +8,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_core::cost::CostUnits;
 use mainstay_core::message::{Ack, Open, Reason, Refuse};
-use mainstay_core::names::{AttemptId, RequestId};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, TargetId, TierId, Work};
 use std::time::Duration;
 
 /// With the attempt goes what it is.
@@ -22,33 +22,13 @@ const HANDED_BACK: &str = "handed_back/";
 /// Longer values of these headers are not read.
 const VALUE_MAX: usize = 1024;
 
-/// An attempt as a gateway hands it over: `Open` without positions.
+/// An attempt as a gateway hands it over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
-    /// Which attempt of that gateway.
-    pub attempt: AttemptId,
     /// Its tier's name.
     pub tier: String,
-    /// What it is predicted to cost.
-    pub cost: CostUnits,
-    /// Whether it is paid for.
-    pub credited: bool,
-    /// Whether it goes on with an answer begun elsewhere.
-    pub moving: bool,
-    /// Time left.
-    pub left: Duration,
-    /// Whose.
-    pub tenant: u32,
-    /// Hash of its session.
-    pub session: u64,
-    /// What the site must have.
-    pub labels: u64,
-    /// Tokens of the prompt, about.
-    pub prompt: u32,
-    /// Most output tokens.
-    pub output: u32,
-    /// Whether others may have room.
-    pub elsewhere: bool,
+    /// Everything else. Target and tier are for the reader to fill in, who knows the positions.
+    pub open: Open,
 }
 
 /// The header that goes with `open`.
@@ -73,11 +53,11 @@ pub fn offer(open: &Open, tier: &str) -> Option<HeaderValue> {
 }
 
 impl Offered {
-    /// What came with an attempt.
+    /// What came with an attempt of `from`.
     ///
     /// # Errors
     /// What is missing or wrong, for the gateway's operator.
-    pub fn read(headers: &HeaderMap) -> Result<Offered, String> {
+    pub fn read(headers: &HeaderMap, from: GatewayId) -> Result<Offered, String> {
         let words = Words::of(headers, &OPEN).ok_or("the header x-mainstay-open is missing")?;
         let number = |key: &str| {
             let found = words.get(key).and_then(|word| word.parse::<u64>().ok());
@@ -93,9 +73,10 @@ impl Offered {
             number: u8::try_from(number("number")?).map_err(|_| "x-mainstay-open: number")?,
         };
         let tier = words.get("tier").ok_or("x-mainstay-open: no tier")?.to_owned();
-        Ok(Offered {
-            attempt,
-            tier,
+        let open = Open {
+            work: Work { from, attempt },
+            target: TargetId(u16::MAX),
+            tier: TierId(u8::MAX),
             cost: CostUnits(number("cost")?),
             credited: words.has("credited"),
             moving: words.has("moving"),
@@ -106,7 +87,8 @@ impl Offered {
             prompt: small("prompt")?,
             output: small("output")?,
             elsewhere: words.has("elsewhere"),
-        })
+        };
+        Ok(Offered { tier, open })
     }
 }
 
@@ -195,7 +177,6 @@ impl<'a> Words<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_core::names::{GatewayId, TargetId, TierId, Work};
 
     const ATTEMPT: AttemptId = AttemptId { request: RequestId(0xabc), number: 2 };
 
@@ -226,18 +207,17 @@ mod tests {
     #[test]
     fn an_attempt_is_offered_and_read() {
         let headers = with(OPEN, offer(&open(), "pro").unwrap());
-        let read = Offered::read(&headers).unwrap();
-        assert_eq!((read.attempt, read.tier.as_str()), (ATTEMPT, "pro"));
-        assert_eq!((read.cost, read.session, read.labels), (CostUnits(1500), u64::MAX, 3));
-        assert_eq!((read.credited, read.moving, read.elsewhere), (true, false, true));
-        assert_eq!(read.left, Duration::from_millis(59_500));
+        let read = Offered::read(&headers, GatewayId(1)).unwrap();
+        let (target, tier) = (TargetId(4), TierId(1));
+        assert_eq!((read.tier.as_str(), Open { target, tier, ..read.open }), ("pro", open()));
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let headers = with(OPEN, HeaderValue::from_static("number=1, tier=\"pro\", news=5"));
-        assert!(Offered::read(&headers).unwrap_err().contains("request"));
-        assert!(Offered::read(&HeaderMap::new()).unwrap_err().contains("missing"));
+        let wrong = |headers| Offered::read(headers, GatewayId(1)).unwrap_err();
+        assert!(wrong(&headers).contains("request"));
+        assert!(wrong(&HeaderMap::new()).contains("missing"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::drive::Drive;
 use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
+use crate::gateway::probe::Prober;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::setup::{Listeners, Reader, Setup};
 use crate::telemetry::log::Log;
@@ -67,11 +68,15 @@ pub async fn run(
     let plot = Plot {
         drive: drive.clone(),
         url: url(&setup),
-        doors: if is_gateway { number } else { 0 },
+        // And one for probes.
+        doors: if is_gateway { number + 1 } else { 0 },
         link: nodes.as_ref().map(|nodes| nodes.link().clone()),
     };
     drive.settle(Arc::new(build::places(&setup, &plot, None)?));
-    let doors = open_doors(plot.doors, &house)?;
+    let doors = open_doors(plot.doors.saturating_sub(1), &house)?;
+    if is_gateway {
+        Prober::begin(&drive, last.clone());
+    }
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({

@@ -13,20 +13,23 @@ use crate::dialect::event::Endpoint;
 use crate::dialect::request::Call;
 use crate::error;
 use crate::handover::{self, Offered};
-use crate::http::{BodyError, ResponseBody, read_body};
+use crate::http::{BodyError, ResponseBody, json, read_body};
 use crate::setup::Bounds;
 use controller::Controller;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mainstay_core::cost::{CostRate, Price};
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::message::{Open, Refuse};
-use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, Work, WorkerId};
+use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, WorkerId};
 use mainstay_core::site::{Event, WorkerState};
 use relay::Relay;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
+
+/// Where gateways ask whether the site lives, below `/v1`.
+pub const HEALTH: &str = "/health";
 
 /// A worker of the site.
 pub struct Worker {
@@ -80,16 +83,21 @@ impl Node {
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let path = request.uri().path().trim_end_matches('/').to_owned();
+        if path.strip_prefix("/v1") == Some(HEALTH) && request.method() == Method::GET {
+            // Whoever holds the machine up holds this up.
+            let epoch = self.controller.read(|site| site.epoch());
+            return json(StatusCode::OK, &serde_json::json!({ "epoch": epoch }));
+        }
         let Some(endpoint) = Endpoint::at(&path).filter(|_| request.method() == Method::POST)
         else {
             let what = format!("a site answers no {} {path}", request.method());
             return error::response(&error::of_caller(404, "unknown_url", what));
         };
-        let offered = match Offered::read(request.headers()) {
+        let offered = match Offered::read(request.headers(), from) {
             Ok(offered) => offered,
             Err(what) => return error::response(&error::of_caller(400, "invalid_request", what)),
         };
-        let attempt = offered.attempt;
+        let attempt = offered.open.work.attempt;
         let call = match read_body(request, &self.bounds).await {
             Ok(body) => Call::parse(endpoint, body),
             Err(BodyError::TooLarge) => return wrong("the body is larger than this site takes"),
@@ -99,7 +107,7 @@ impl Node {
             Ok(call) => call,
             Err(invalid) => return wrong(&invalid.message),
         };
-        let Some(open) = self.open(from, &offered, &call) else {
+        let Some(open) = self.open(&offered, &call) else {
             return not_mine(attempt, "this site has no such model or tier");
         };
         let (head, answer) = oneshot::channel();
@@ -117,24 +125,10 @@ impl Node {
     }
 
     /// What the machine is told; `None` if the model or the tier is not ours.
-    fn open(&self, from: GatewayId, offered: &Offered, call: &Call) -> Option<Open> {
+    fn open(&self, offered: &Offered, call: &Call) -> Option<Open> {
         let target = self.workers.iter().find(|worker| worker.model == call.model)?.target;
         let tier = self.tiers.iter().position(|name| *name == offered.tier)?;
-        Some(Open {
-            work: Work { from, attempt: offered.attempt },
-            target,
-            tier: TierId(u8::try_from(tier).ok()?),
-            cost: offered.cost,
-            credited: offered.credited,
-            moving: offered.moving,
-            left: offered.left,
-            tenant: offered.tenant,
-            session: offered.session,
-            labels: offered.labels,
-            prompt: offered.prompt,
-            output: offered.output,
-            elsewhere: offered.elsewhere,
-        })
+        Some(Open { target, tier: TierId(u8::try_from(tier).ok()?), ..offered.open })
     }
 }
 
@@ -162,4 +156,4 @@ fn refused(refuse: &Refuse, status: u16, what: &str) -> Response<ResponseBody> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

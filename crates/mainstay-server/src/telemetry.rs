@@ -13,8 +13,10 @@ mod words;
 
 pub use metrics::Direction;
 
+use crate::dialect::event::Usage;
 use mainstay_core::config::Config;
 use mainstay_core::fact::{Fact, SiteFact};
+use mainstay_core::gateway::Probe;
 use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
 use mainstay_core::time::Time;
 use metrics::{Found, Metrics};
@@ -185,6 +187,15 @@ impl Telemetry {
     /// Tokens a client was charged for.
     pub fn tokens(&self, direction: Direction, count: u64) {
         self.metrics.tokens(direction, count);
+    }
+
+    /// A probe of `target` ended: what it said of it, if anything, and the tokens it took, which no
+    /// client is charged for.
+    pub fn probed(&self, target: TargetId, found: (Probe, Option<bool>), usage: Usage) {
+        let named = self.named();
+        let under = (&named.names, &named.found);
+        self.metrics.probed(under, target, found);
+        self.metrics.probe_tokens(under, target, (usage.prompt, usage.completion));
     }
 
     /// The share of the retry budget that is left, 0 to 1.

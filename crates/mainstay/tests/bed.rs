@@ -12,6 +12,8 @@
 pub mod client;
 #[path = "bed/gateway.rs"]
 pub mod gateway;
+#[path = "bed/nodes.rs"]
+pub mod nodes;
 #[path = "bed/rows.rs"]
 pub mod rows;
 

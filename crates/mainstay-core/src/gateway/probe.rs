@@ -9,10 +9,16 @@
 //!
 //! Call `due` at `deadline` with how each target stands, send what it returns, and call `ended` for
 //! each result, own or told by a digest. Parked targets are probed by real requests elsewhere.
+//!
+//! Whoever sends probes asks here how: `patience`, `start`, and what an end `says`. Overload says
+//! nothing: a full site must not look dead.
 
 use crate::config::{Config, SiteKind};
-use crate::gateway::Probe;
-use crate::names::{GatewayId, TargetId};
+use crate::fact::How;
+use crate::gateway::latency::Patience;
+use crate::gateway::{Probe, Start};
+use crate::message::{Open, Reason};
+use crate::names::{AttemptId, ErrorClass, GatewayId, RequestId, Scope, TargetId, TierId, Work};
 use crate::rng::mix;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -26,6 +32,14 @@ const STAND_IN: Duration = Duration::from_secs(2);
 const FLEET: Duration = Duration::from_secs(15);
 /// How much later the next gateway in line takes its turn: within this a digest has told it.
 const LATER: Duration = Duration::from_secs(4);
+/// A health endpoint answers at once: the next probe is due then. A connection that took longer is
+/// not given up before this, so that the next probe finds it.
+const SHALLOW_WAIT: (Duration, Duration) = (SHALLOW, Duration::from_secs(3));
+/// A site of ours says twice a second that it is at work: silence of three beats and the way is
+/// silence. Nobody waits longer than for the next probe.
+const TOKEN_WAIT: (Duration, Duration) = (Duration::from_secs(2), TOKEN);
+/// Tokens that a token probe's prompt is taken to have, its frame included.
+const PROMPT: u32 = 32;
 /// Turns are told apart for so many gateways; beyond, two may coincide.
 const LINE: u64 = 8;
 
@@ -114,6 +128,77 @@ impl Probes {
     /// When to ask again.
     pub fn deadline(&self) -> Option<Time> {
         self.plans.iter().map(|plan| plan.shallow.min(plan.token)).min()
+    }
+}
+
+/// How long a probe of this target waits for any sign, and for its end. Without a sign it failed;
+/// without an end, but with signs, it says nothing: the site is at work.
+pub fn patience(probe: Probe, is_ours: bool) -> (Duration, Duration) {
+    match (probe, is_ours) {
+        (Probe::Shallow, _) => SHALLOW_WAIT,
+        (Probe::Token, true) => TOKEN_WAIT,
+        // A provider says nothing before its first token.
+        (Probe::Token, false) => (TOKEN, TOKEN),
+    }
+}
+
+/// A probe as an attempt: one token, unpaid, in the lowest tier, and handed back rather than queued.
+/// `None` if there is no such target.
+pub fn start(config: &Config, target: TargetId, request: RequestId) -> Option<Start> {
+    let found = config.targets.get(usize::from(target.0))?;
+    let attempt = AttemptId { request, number: 1 };
+    let is_ours = config.sites.get(usize::from(found.site.0))?.is_node();
+    let open = Open {
+        work: Work { from: config.fleet.me, attempt },
+        target,
+        tier: TierId(config.tiers.len().saturating_sub(1) as u8),
+        cost: config.fleet.price.of(PROMPT.into(), 1),
+        credited: false,
+        moving: false,
+        left: patience(Probe::Token, is_ours).1,
+        tenant: 0,
+        session: 0,
+        labels: found.labels,
+        prompt: PROMPT,
+        output: 1,
+        elsewhere: true,
+    };
+    Some(Start {
+        attempt,
+        target,
+        site: found.site,
+        model: found.model.clone(),
+        how: How::First,
+        patience: Patience::NONE,
+        only_choice: None,
+        open: is_ours.then_some(open),
+    })
+}
+
+/// What a probe says of its target that ended in a failure of `class`; `None`: nothing. For a
+/// health endpoint any answer will do that is none of a site in trouble.
+pub fn says(probe: Probe, class: ErrorClass) -> Option<bool> {
+    match class {
+        ErrorClass::Transient | ErrorClass::Dead(Scope::Site) | ErrorClass::PoisonedStream => {
+            Some(false)
+        }
+        ErrorClass::ThrottleAccount | ErrorClass::ThrottleBurst | ErrorClass::Overload => None,
+        _ if probe == Probe::Shallow => Some(true),
+        // It answers, and has not the model.
+        ErrorClass::Dead(Scope::Model) => Some(false),
+        ErrorClass::OurAuth
+        | ErrorClass::OurBilling
+        | ErrorClass::ClientFault(_)
+        | ErrorClass::Policy => None,
+    }
+}
+
+/// What a site of ours says by not taking a probe in.
+pub fn refused(reason: Reason) -> Option<bool> {
+    match reason {
+        Reason::Overloaded | Reason::TooLate | Reason::Draining => None,
+        // Nothing there can serve this model.
+        Reason::NoWorker | Reason::NotMine => Some(false),
     }
 }
 
@@ -269,6 +354,41 @@ mod tests {
             tokens += due.iter().filter(|it| it.1 == Probe::Token && it.0.0 == 0).count();
         }
         assert!((8..=11).contains(&tokens), "{tokens} in twenty seconds");
+    }
+
+    #[test]
+    fn overload_says_nothing_and_silence_says_no() {
+        for probe in [Probe::Shallow, Probe::Token] {
+            for full in [ErrorClass::Overload, ErrorClass::ThrottleBurst] {
+                assert_eq!(says(probe, full), None);
+            }
+            for dead in [ErrorClass::Dead(Scope::Site), ErrorClass::Transient] {
+                assert_eq!(says(probe, dead), Some(false));
+            }
+        }
+        assert_eq!(says(Probe::Shallow, ErrorClass::OurAuth), Some(true), "it answers");
+        assert_eq!(says(Probe::Token, ErrorClass::OurAuth), None, "no token was asked for");
+        assert_eq!(says(Probe::Token, ErrorClass::Dead(Scope::Model)), Some(false));
+        for full in [Reason::Overloaded, Reason::TooLate, Reason::Draining] {
+            assert_eq!(refused(full), None);
+        }
+        assert_eq!(refused(Reason::NoWorker), Some(false));
+    }
+
+    #[test]
+    fn a_probe_asks_a_site_of_ours_for_one_token_that_it_may_refuse() {
+        let config = config(3, 4);
+        let start = |target| super::start(&config, TargetId(target), RequestId(7));
+        let ours = start(0).expect("a target");
+        let open = ours.open.expect("it is ours");
+        assert_eq!((open.output, open.credited, open.elsewhere), (1, false, true));
+        assert_eq!((open.work.from, open.work.attempt), (GatewayId(3), ours.attempt));
+        assert!(start(1).expect("a target").open.is_none(), "a provider is told nothing");
+        assert!(start(2).is_none());
+        for is_ours in [true, false] {
+            let (sign, all) = patience(Probe::Token, is_ours);
+            assert!(sign <= all && all <= TOKEN, "the next one is due then");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct Plot {
     pub(super) drive: Arc<Drive>,
     /// Where a client on this machine reaches the API, without a path.
     pub(super) url: String,
-    /// Doors, each with connections of its own.
+    /// Doors, each with connections of its own; the last is for probes.
     pub(super) doors: usize,
     /// How other nodes are reached, and the site that this one controls.
     pub(super) link: Option<Link>,

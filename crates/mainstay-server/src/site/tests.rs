@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// What is said of each order goes back this way.
-type Orders = mpsc::UnboundedReceiver<mpsc::Sender<Said>>;
+pub(crate) type Orders = mpsc::UnboundedReceiver<mpsc::Sender<Said>>;
 
 const TARGET: TargetId = TargetId(0);
 
@@ -57,7 +57,7 @@ fn config() -> SiteConfig {
 }
 
 /// A site whose workers' orders come out of the returned ends, and a gateway's way to it.
-async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
+pub(crate) async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
     let telemetry = Arc::new(Telemetry::new(Names::default()));
     let controller = Controller::new(config(), None, telemetry, Box::new(|_, _| {}));
     let (sender, orders) = mpsc::unbounded_channel();

@@ -7,6 +7,7 @@
 use super::record::Closing;
 use super::{Names, words};
 use mainstay_core::fact::{Fact, Verdict};
+use mainstay_core::gateway::Probe;
 use mainstay_core::names::{ModelId, TargetId, TierId};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -51,6 +52,15 @@ const RESULTS: [&str; 16] = [
     "dead/model",
     "poisoned_stream",
 ];
+/// What a probe can end as. Overload says nothing.
+const PROBED: [(Probe, &str, Option<bool>, &str); 6] = [
+    (Probe::Shallow, "shallow", Some(true), "good"),
+    (Probe::Shallow, "shallow", Some(false), "bad"),
+    (Probe::Shallow, "shallow", None, "nothing"),
+    (Probe::Token, "token", Some(true), "good"),
+    (Probe::Token, "token", Some(false), "bad"),
+    (Probe::Token, "token", None, "nothing"),
+];
 const VERDICTS: [Verdict; 4] = [Verdict::Up, Verdict::Suspect, Verdict::Down, Verdict::Probation];
 
 /// Which way tokens went.
@@ -66,6 +76,8 @@ pub enum Direction {
 pub(super) struct Found {
     requests: Slots,
     attempts: Slots,
+    probes: Slots,
+    probe_tokens: Slots,
     site_state: Vec<[Gauge; VERDICTS.len()]>,
 }
 
@@ -77,7 +89,7 @@ fn slots(count: usize) -> Slots {
 }
 
 /// A configuration's names and series.
-type Under<'a> = (&'a Arc<Names>, &'a Found);
+pub(super) type Under<'a> = (&'a Arc<Names>, &'a Found);
 
 pub(super) struct Metrics {
     registry: Registry,
@@ -87,6 +99,8 @@ pub(super) struct Metrics {
     tokens: Counts,
     /// Of the last two: they are the same whatever is configured.
     always: [Slots; 2],
+    probes: Counts,
+    probe_tokens: Counts,
     inflight: Gauge,
     retry_budget: Ratio,
     /// One gauge per target and verdict, 1 for the one that holds.
@@ -112,6 +126,8 @@ impl Metrics {
             resumes: counts(&mut registry, "stream_resumes", "Answers resumed, by result"),
             tokens: counts(&mut registry, "tokens", "Tokens of clients' answers"),
             always: [slots(2), slots(2)],
+            probes: counts(&mut registry, "probes", "Probes ended, by what they said"),
+            probe_tokens: counts(&mut registry, "probe_tokens", "Tokens that probes took"),
             inflight,
             retry_budget,
             site_state: add(
@@ -156,6 +172,8 @@ impl Metrics {
         Found {
             requests: slots(OUTCOMES.len() * names.tiers.len() * names.models.len()),
             attempts: slots(RESULTS.len() * names.targets.len()),
+            probes: slots(PROBED.len() * names.targets.len()),
+            probe_tokens: slots(2 * names.targets.len()),
             site_state: (0..names.targets.len()).map(state).collect(),
         }
     }
@@ -240,6 +258,49 @@ impl Metrics {
         };
         let labels = || vec![("direction", word.to_owned())];
         self.tokens.add(&self.always[1], (slot, count), labels);
+    }
+
+    pub(super) fn probed(
+        &self,
+        (names, found): Under<'_>,
+        target: TargetId,
+        (probe, good): (Probe, Option<bool>),
+    ) {
+        let is_it = |of: &(Probe, &str, Option<bool>, &str)| (of.0, of.2) == (probe, good);
+        let which = PROBED.iter().position(is_it).unwrap_or(0);
+        let (_, depth, _, result) = PROBED[which];
+        let slot = usize::from(target.0) * PROBED.len() + which;
+        self.probes.add(&found.probes, (slot, 1), || {
+            let (site, model) = names.target(target);
+            vec![
+                ("site", site.to_owned()),
+                ("model", model.to_owned()),
+                ("probe", depth.to_owned()),
+                ("result", result.to_owned()),
+            ]
+        });
+    }
+
+    pub(super) fn probe_tokens(
+        &self,
+        (names, found): Under<'_>,
+        target: TargetId,
+        (input, output): (u64, u64),
+    ) {
+        for (way, word, count) in [(0, "input", input), (1, "output", output)] {
+            if count == 0 {
+                continue;
+            }
+            let slot = usize::from(target.0) * 2 + way;
+            self.probe_tokens.add(&found.probe_tokens, (slot, count), || {
+                let (site, model) = names.target(target);
+                vec![
+                    ("site", site.to_owned()),
+                    ("model", model.to_owned()),
+                    ("direction", word.to_owned()),
+                ]
+            });
+        }
     }
 
     pub(super) fn retry_budget(&self, ratio: f64) {
