@@ -152,6 +152,7 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
             hang_up: 0.0,
             stream: true,
         },
+        stop: None,
         prompts: 16,
         open_max: 500,
         seed: 1,
