@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Does `mainstay check` forecast what a drill then measures?
 
-Starts the demo fleet (three sites, two gateways) for each load, breaks site A for all that goes there,
-and prints what was forecast for the loss of that site at the load that the gateways saw beside what
-they counted, by tier, with the difference in points.
+Lays out the demo's fleet (three sites, two gateways) as processes on this machine and, for each load,
+breaks site A for all that goes there. Prints what is forecast for the loss of that site at the load that
+the gateways saw beside what they counted, by tier, with the difference in points.
 
-    cargo build --release
-    bench/drill.py                        loads of about 50, 75 and 110 % of the fleet
-    bench/drill.py --load 0.6 --for 60s   another one, shorter
+    cargo build --release && bench/drill.py
+    bench/drill.py --load 0.6 --for 60s           another load, shorter
 
-The limit must be what the sites are configured to carry and not this machine: with few tokens a second
-(`--tokens-per-second`) two cores are enough. Exit code 1 if a difference is above `--within`.
+What limits must be what the sites are configured to carry, and not this machine. So a request may write
+a thousand tokens, which is what it counts for, and asks to end before its first space, which is what it
+costs the machine. Clients do not ask again: gateways would count each try as a request. Exit code 1 if a
+difference is above `--within`.
 """
 
 import argparse
@@ -18,78 +19,156 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
-# What a request costs in cost units: thousandths for a token of the prompt, ten for one of the answer.
-PROMPT, OUTPUT = 0.001, 0.010
-SITES, GATEWAYS = 3, 2
+SITES, GATEWAYS = ["A", "B", "C"], ["gw-1", "gw-2"]
+# Tiers and their shares of all requests, as on the standard bench.
+TIERS = {"enterprise": 10, "pro": 30, "free": 60}
 
 
-def admin(directory, node):
-    text = (directory / node / "mainstay.toml").read_text()
-    return "http://" + re.search(r'^admin = "(.*)"', text, re.M).group(1)
+def ports(count):
+    """Free ports, held together so that no two are alike."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return found
 
 
-def ask(url):
-    with urllib.request.urlopen(url, timeout=10) as reply:
-        return json.load(reply)
+class Fleet:
+    """The processes, from their files to their end."""
+
+    def __init__(self, options, directory):
+        self.options, self.directory, self.running = options, directory, []
+        names = SITES + GATEWAYS
+        free = iter(ports(3 * len(names)))
+        self.ports = {name: [next(free) for _ in range(3)] for name in names}
+        for name in names:
+            command = [options.mainstay, "node", "init", "--name", host(name), "--json"]
+            command += ["--dir", str(directory / name)]
+            if name != names[0]:
+                command += ["--ca", str(directory / names[0])]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        self.keys, lines = {}, ""
+        for tier in TIERS:
+            command = [options.mainstay, "keys", "create", "--name", tier, "--tier", tier]
+            made = subprocess.run(command, check=True, capture_output=True, text=True)
+            self.keys[tier] = re.search(r"sk-\S+|ms-\S+", made.stderr).group(0)
+            lines += made.stdout + "\n"
+        for name in names:
+            self.file(name).write_text(self.config(name, lines))
+
+    def file(self, name):
+        return self.directory / name / "mainstay.toml"
+
+    def config(self, name, keys):
+        api, admin, link = self.ports[name]
+        own = self.directory / name
+        roles = '"gateway"' if name in GATEWAYS else '"site", "worker"'
+        text = f"""[listen]
+api = "127.0.0.1:{api}"
+admin = "127.0.0.1:{admin}"
+link = "127.0.0.1:{link}"
+
+[node]
+name = "{host(name)}"
+ca_file = "{own}/ca.pem"
+cert_file = "{own}/node.pem"
+key_file = "{own}/node.key"
+data_dir = "{own}/data"
+roles = [{roles}]
+"""
+        if name in SITES:
+            text += f'site = "{name}"\n'
+        for gateway in GATEWAYS:
+            text += f'\n[[gateway]]\nname = "{gateway}"\n'
+            text += f'link = "https://127.0.0.1:{self.ports[gateway][2]}"\n'
+        for site in SITES:
+            text += f'\n[[site]]\nname = "{site}"\nnode_name = "{host(site)}"\n'
+            text += f'node = "https://127.0.0.1:{self.ports[site][2]}"\n'
+            text += 'models = [{ name = "builtin" }]\n'
+            if site == name:
+                text += 'engine = { model = "builtin" }\n'
+                text += f"capacity = {self.options.streams}\n"
+                text += f"tokens_per_second = {self.options.tokens_per_second}\n"
+        served = ", ".join(f'"{site}/builtin"' for site in SITES)
+        text += f'\n[[model]]\nname = "chat"\nserved_by = [{served}]\n\n'
+        return text + (keys if name in GATEWAYS else "")
+
+    def start(self):
+        for name in SITES + GATEWAYS:
+            log = open(self.directory / f"{name}.log", "w")
+            command = [self.options.mainstay, "serve", "--config", str(self.file(name))]
+            self.running.append(subprocess.Popen(command, stdout=log, stderr=log))
+        deadline = time.monotonic() + 60
+        while not all(self.is_ready(url) for url in self.admins()):
+            if time.monotonic() > deadline:
+                sys.exit(f"the fleet does not start; see {self.directory}")
+            time.sleep(0.2)
+
+    def is_ready(self, url):
+        """Whether this gateway was told by every site what it carries."""
+        try:
+            with urllib.request.urlopen(f"{url}/view", timeout=10) as reply:
+                targets = json.load(reply)["targets"]
+        except OSError:
+            return False
+        return sum(target["capacity"] > 0 for target in targets) == len(SITES)
+
+    def admins(self):
+        return [f"http://127.0.0.1:{self.ports[name][1]}" for name in GATEWAYS]
+
+    def load(self, rate):
+        command = [self.options.mainstay, "load", "--for", "1h", "--rate", f"{rate:.3f}"]
+        command += ["--retries", "0", "--stop", " ", "--prompt-tokens", "5"]
+        command += ["--max-tokens", str(self.options.max_tokens)]
+        for name in GATEWAYS:
+            command += ["--url", f"http://127.0.0.1:{self.ports[name][0]}"]
+        for tier, share in TIERS.items():
+            command += ["--tier", f"{tier}={self.keys[tier]}@{share}"]
+        quiet = subprocess.DEVNULL
+        self.running.append(subprocess.Popen(command, stdout=quiet, stderr=quiet))
+
+    def drill(self):
+        options = self.options
+        command = [options.mainstay, "drill", "--json", "--site", "A", "--percent", "100"]
+        command += ["--fault", options.fault, "--for", options.lasts, "--before", options.before]
+        command += ["--config", str(self.file("gw-1"))]
+        # It is to last: how little is left of the lower tiers is what is asked here.
+        for tier in TIERS:
+            command += ["--floor", f"{tier}=0"]
+        for url in self.admins():
+            command += ["--admin", url]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE).stdout)
+
+    def end(self):
+        for process in self.running:
+            process.kill()
+        for process in self.running:
+            process.wait()
 
 
-def capacity(admins):
-    """Cost units a second of all sites, once both gateways know them; else nothing."""
-    try:
-        targets = [ask(f"{url}/view")["targets"] for url in admins]
-    except OSError:
-        return None
-    if any(len([t for t in all if t["capacity"] > 0]) < SITES for all in targets):
-        return None
-    return sum(t["capacity"] for t in targets[0])
-
-
-def demo(options, directory, rate):
-    command = [options.mainstay, "demo", "--json", "--dir", str(directory), "--rate", f"{rate:.3f}"]
-    command += ["--for", "30m", "--prompt-tokens", str(options.prompt_tokens)]
-    command += ["--max-tokens", str(options.max_tokens)]
-    command += ["--tokens-per-second", str(options.tokens_per_second)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def host(name):
+    return f"site-{name.lower()}" if name in SITES else name
 
 
 def run(options, load):
     """The drill's report under a load that is this share of what the fleet carries."""
-    carries = SITES * options.tokens_per_second * OUTPUT
-    cost = options.prompt_tokens * PROMPT + options.max_tokens * OUTPUT
+    rate = load * len(SITES) * options.tokens_per_second / options.max_tokens
     with tempfile.TemporaryDirectory() as directory:
-        directory = pathlib.Path(directory)
-        fleet = demo(options, directory, load * carries / cost)
+        fleet = Fleet(options, pathlib.Path(directory))
         try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    admins = [admin(directory, f"gw-{at + 1}") for at in range(GATEWAYS)]
-                    if capacity(admins):
-                        break
-                except (OSError, AttributeError):
-                    pass
-                if time.monotonic() > deadline or fleet.poll() is not None:
-                    sys.exit("the fleet does not start")
-                time.sleep(0.2)
+            fleet.start()
+            fleet.load(rate)
             time.sleep(options.settle)
-            command = [options.mainstay, "drill", "--json", "--site", "A", "--percent", "100"]
-            command += ["--fault", options.fault, "--for", options.lasts, "--before", options.before]
-            command += ["--config", str(directory / "gw-1" / "mainstay.toml")]
-            # It is to last: how little is left of the lower tiers is what is asked here.
-            command += ["--floor", "enterprise=0", "--floor", "pro=0", "--floor", "free=0"]
-            for url in admins:
-                command += ["--admin", url]
-            told = subprocess.run(command, stdout=subprocess.PIPE)
-            return json.loads(told.stdout)
+            return fleet.drill()
         finally:
-            fleet.terminate()
-            fleet.wait()
+            fleet.end()
 
 
 def main():
@@ -102,9 +181,9 @@ def main():
     parser.add_argument("--for", dest="lasts", default="2m")
     parser.add_argument("--before", default="10s")
     parser.add_argument("--settle", type=float, default=10, help="seconds before the drill")
-    parser.add_argument("--tokens-per-second", type=int, default=200)
-    parser.add_argument("--prompt-tokens", type=int, default=40)
-    parser.add_argument("--max-tokens", type=int, default=16)
+    parser.add_argument("--tokens-per-second", type=int, default=8000, help="of a site")
+    parser.add_argument("--streams", type=int, default=64, help="open answers of a site")
+    parser.add_argument("--max-tokens", type=int, default=1000, help="of a request")
     parser.add_argument("--within", type=float, default=5.0, help="points")
     parser.add_argument("--json", help="keep the reports in this file")
     options = parser.parse_args()

@@ -229,7 +229,12 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
             hang_up: 0.0,
             stream: true,
         },
+<<<<<<< HEAD
         prompts: PROMPTS,
+=======
+        stop: None,
+        prompts: 16,
+>>>>>>> drill
         open_max: 500,
         seed: 1,
         records: false,

@@ -4,6 +4,7 @@
 //! again if it comes back. Requests are counted by the second in which they came, and each with its
 //! one end, so that what was offered and what became of it belong together.
 
+use crate::cost::CostUnits;
 use crate::drill::{Breakage, End, Plan};
 use crate::fact::Outcome;
 use crate::gateway::latency::Histogram;
@@ -78,6 +79,8 @@ pub struct Second {
     pub shed: u32,
     /// and failed, too late, or answered too late. Those that left count nowhere.
     pub failed: u32,
+    /// What all that came was predicted to cost.
+    pub cost: CostUnits,
 }
 
 /// What ended lately, by second.
@@ -209,9 +212,10 @@ impl Drill {
     }
 
     /// A request came.
-    pub fn arrived(&mut self, now: Time, tier: TierId) {
+    pub fn arrived(&mut self, now: Time, tier: TierId, cost: CostUnits) {
         if let Some(second) = self.second(now, tier) {
             second.asked += 1;
+            second.cost += cost;
         }
     }
 

@@ -64,7 +64,7 @@ impl Gateway {
             planned: None,
         };
         if let Some(drill) = &mut self.drill {
-            drill.arrived(now, tier);
+            drill.arrived(now, tier, life.ask.cost);
         }
         self.lives.insert(request, life);
         self.count_home(request);

@@ -166,7 +166,7 @@ fn told(drive: &Drive, drill: &Drill, now: Time) -> Value {
         "attempts": attempts,
         "broken": broken,
         "tiers": tiers,
-        "seconds": { "columns": ["asked", "good", "shed", "failed"], "rows": seconds },
+        "seconds": { "columns": ["asked", "good", "shed", "failed", "cost_milli"], "rows": seconds },
         "facts": facts,
     })
 }
@@ -186,5 +186,5 @@ fn tier(tally: &Tally) -> Value {
 }
 
 fn counts(second: &Second) -> Value {
-    json!([second.asked, second.good, second.shed, second.failed])
+    json!([second.asked, second.good, second.shed, second.failed, second.cost.0])
 }

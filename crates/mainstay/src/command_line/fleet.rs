@@ -150,6 +150,9 @@ pub struct Load {
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_tokens: u32,
+    /// Ask that answers end before this text, however many tokens are allowed
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Option<String>,
     /// Different prompts; answers to the same one are compared
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub prompts: u32,
@@ -196,6 +199,7 @@ impl Default for Load {
             speed: 1.0,
             prompt_tokens: 50,
             max_tokens: 64,
+            stop: None,
             prompts: 16,
             patience: String::from("10s"),
             gap: String::from("5s"),

@@ -19,6 +19,8 @@ pub struct Sum {
     pub shed: u64,
     /// failed or late.
     pub failed: u64,
+    /// What they were predicted to cost, in thousandths of a cost unit.
+    pub cost: u64,
 }
 
 /// One tier.
@@ -48,11 +50,12 @@ pub struct Figures {
 }
 
 impl Sum {
-    fn add(&mut self, row: &[u64; 4]) {
+    fn add(&mut self, row: &[u64; 5]) {
         self.asked += row[0];
         self.good += row[1];
         self.shed += row[2];
         self.failed += row[3];
+        self.cost += row[4];
     }
 
     /// Of what ended.
@@ -71,6 +74,7 @@ impl Figures {
             good: a.good + b.good,
             shed: a.shed + b.shed,
             failed: a.failed + b.failed,
+            cost: a.cost + b.cost,
         }
     }
 }
@@ -127,12 +131,19 @@ pub fn figures(gateways: &[Known]) -> Vec<Figures> {
     all
 }
 
-/// What was asked of what, by many looks.
+/// Cost units a second that a tier asked for while it lasted and had settled.
+pub fn demand(gateways: &[Known]) -> Vec<(String, f64)> {
+    /// Thousandths of a unit.
+    const UNIT: f64 = 1000.0;
+    let lasted = gateways.iter().map(bounds).map(|(_, settled, end)| (end - settled).max(0.0));
+    let lasted = lasted.fold(0.0, f64::max).max(1.0);
+    let all = figures(gateways);
+    all.into_iter().map(|tier| (tier.name, tier.during.cost as f64 / UNIT / lasted)).collect()
+}
+
+/// What the sites had, by many looks.
 #[derive(Clone, Debug, Default)]
 pub struct Load {
-    looks: f64,
-    /// Cost units a second, by tier, while it lasted and had settled.
-    demand: BTreeMap<String, f64>,
     /// Cost units a second that a site carries, the most that any gateway was told.
     pub capacity: BTreeMap<String, f64>,
     looks_before: f64,
@@ -144,16 +155,7 @@ impl Load {
     /// Takes a look in.
     pub fn look(&mut self, gateways: &[Known]) {
         let Some(first) = gateways.first() else { return };
-        let (_, settled, _) = bounds(first);
         let phase = first.state.phase.as_str();
-        if phase == "during" && first.state.since_s >= settled {
-            self.looks += 1.0;
-            for demand in gateways.iter().flat_map(|known| &known.view.demand) {
-                for (tier, asked) in &demand.cu_per_second {
-                    *self.demand.entry(tier.clone()).or_default() += asked;
-                }
-            }
-        }
         if phase == "before" {
             self.looks_before += 1.0;
         }
@@ -170,12 +172,6 @@ impl Load {
                 *most = most.max(carries);
             }
         }
-    }
-
-    /// Cost units a second, by tier.
-    pub fn demand(&self) -> Vec<(String, f64)> {
-        let looks = self.looks.max(1.0);
-        self.demand.iter().map(|(tier, sum)| (tier.clone(), sum / looks)).collect()
     }
 
     /// Open attempts at a site before anything was broken.
@@ -195,7 +191,7 @@ mod tests {
     fn requests_are_told_apart_by_when_they_came() {
         let mut state = State { before_s: 2.0, for_s: 30.0, ..State::default() };
         state.ended = Some(Ended { at_s: 32.0, ..Ended::default() });
-        state.seconds.rows = (0..40).map(|at| vec![[10, at / 4, 1, 0]]).collect();
+        state.seconds.rows = (0..40).map(|at| vec![[10, at / 4, 1, 0, 20]]).collect();
         state.tiers.insert("pro".into(), json!({ "attempts": 7, "broken": 3 }));
         state.floors.insert("pro".into(), json!(95));
         let known = Known { state, ..Known::default() };

@@ -1,6 +1,7 @@
 //! What `check` says of the loss of the drilled site, under the load that gateways saw.
 
 use super::Watched;
+use super::counts::demand;
 use crate::check::fate;
 use crate::check::forecast::{self, Load};
 use crate::check::scene::Scene;
@@ -8,7 +9,7 @@ use crate::check::survival::{self, Left};
 
 /// Answers that sites of ours have open together in the forecast, where what they carry is measured in
 /// cost units: only their shares matter.
-const OPEN: f64 = 300.0;
+const OPEN: f64 = 1000.0;
 
 /// A forecast.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,7 +66,7 @@ pub fn foretell(scene: &Scene<'_>, site: &str, watched: &Watched) -> Result<Fore
 fn load(scene: &Scene<'_>, watched: &Watched) -> (Load, Option<String>) {
     // Gateways count a client that comes again as another request.
     let mut load = Load { retries: Some(0), ..Load::of(scene) };
-    let demand = watched.load.demand();
+    let demand = demand(&watched.gateways);
     let place = |name: &str| scene.core().tiers.iter().position(|tier| tier.name == name);
     let rates = demand.iter().filter(|(_, rate)| *rate > 0.0);
     let mut rates: Vec<(usize, String, f64)> =

@@ -76,8 +76,8 @@ pub struct Ended {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Seconds {
-    /// By second and tier: asked, good, shed, failed.
-    pub rows: Vec<Vec<[u64; 4]>>,
+    /// By second and tier: asked, good, shed, failed, and their cost in thousandths of a unit.
+    pub rows: Vec<Vec<[u64; 5]>>,
 }
 
 /// A decision.

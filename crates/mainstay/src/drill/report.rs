@@ -305,7 +305,7 @@ impl Report {
         let sum = |sum: &super::counts::Sum| {
             json!({
                 "asked": sum.asked, "good": sum.good, "shed": sum.shed, "failed": sum.failed,
-                "good_ratio": sum.share(),
+                "good_ratio": sum.share(), "cost_units": sum.cost as f64 / 1000.0,
             })
         };
         let [before, during, after] =

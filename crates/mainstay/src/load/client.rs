@@ -109,13 +109,16 @@ impl User {
         let mut rng = Rng::new(seed);
         let prompt = rng.below(u64::from(plan.prompts)) as u32;
         let manners = plan.manners;
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "model": plan.model,
             "messages": [{ "role": "user", "content": text(prompt, due.prompt) }],
             "max_tokens": due.output,
             "temperature": 0,
             "stream": manners.stream,
         });
+        if let Some(stop) = &plan.stop {
+            body["stop"] = stop.as_str().into();
+        }
         let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let key = plan.classes[class].key.as_ref();
         headers.extend(key.and_then(|key| {

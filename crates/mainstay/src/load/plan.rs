@@ -34,6 +34,8 @@ pub struct Plan {
     pub lasts: Duration,
     /// How clients behave.
     pub manners: Manners,
+    /// What answers end before.
+    pub stop: Option<String>,
     /// Different prompts; answers to the same one are compared.
     pub prompts: u32,
     /// Requests open at once.
@@ -166,6 +168,7 @@ impl Plan {
             source,
             lasts,
             manners,
+            stop: options.stop.clone(),
             prompts: options.prompts.max(1),
             open_max: options.open_max.max(1) as usize,
             seed: options.seed,

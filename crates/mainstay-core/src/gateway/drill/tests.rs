@@ -114,7 +114,7 @@ fn what_came_is_what_became_of_it_by_the_second_of_its_coming() {
         for millis in 0..3000u64 {
             let tier = rng.below(2) as u8;
             let life = life(at(millis * 20), tier, SOON.filter(|_| rng.below(2) == 0));
-            drill.arrived(life.arrived, TierId(tier));
+            drill.arrived(life.arrived, TierId(tier), CostUnits::whole(1));
             lives.push(life);
         }
         drill.end(at(40_000), End::Stopped);
@@ -140,10 +140,10 @@ fn an_answer_whose_first_token_is_late_is_not_good() {
     let mut drill = Drill::new(at(0), plan(100, BLAST_CAP), 2);
     let late = Some(PROMISE + Duration::from_millis(1));
     for waited in [SOON, late] {
-        drill.arrived(at(7000), TierId(0));
+        drill.arrived(at(7000), TierId(0), CostUnits::whole(2));
         drill.closed(at(16_000), &life(at(7000), 0, waited), Outcome::Done);
     }
-    let second = Second { asked: 2, good: 1, shed: 0, failed: 1 };
+    let second = Second { asked: 2, good: 1, shed: 0, failed: 1, cost: CostUnits::whole(4) };
     assert_eq!(drill.seconds()[7][0], second);
 }
 
@@ -156,6 +156,6 @@ fn it_has_a_beginning_and_an_end_that_are_asked_for() {
     assert!(!drill.is_due(at(34_999)) && drill.is_due(at(35_000)));
     drill.end(at(35_000), End::Time);
     assert_eq!((drill.phase(at(35_000)), drill.deadline()), (Phase::After, None));
-    drill.arrived(at(35_000) + AFTER, TierId(0));
+    drill.arrived(at(35_000) + AFTER, TierId(0), CostUnits::whole(1));
     assert!(drill.seconds().is_empty(), "not for ever");
 }

@@ -144,7 +144,7 @@ async fn what_was_begun_at_sites_before_is_not_told() {
     let prober = prober(site);
     let sending = tokio::spawn(prober.clone().send((TARGET, Probe::Token)));
     let reply = orders.recv().await.unwrap();
-    prober.adopt(Vec::new());
+    prober.drive.settle(Arc::default());
     drop(reply);
     sending.await.unwrap();
     assert!(!prober.drive.telemetry().exposition().contains("mainstay_probes_total{"));
