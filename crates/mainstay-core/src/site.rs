@@ -6,6 +6,7 @@
 //! than it can carry.
 
 mod admission;
+pub mod calibration;
 mod grants;
 mod legs;
 mod limit;

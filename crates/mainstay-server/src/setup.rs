@@ -226,8 +226,9 @@ pub struct Workers {
     pub model: EngineModel,
     /// Answers at once.
     pub streams: u32,
-    /// Output tokens a second, of all answers together.
-    pub tokens_per_second: u32,
+    /// Output tokens a second, of all answers together, where the operator said; else they are
+    /// measured.
+    pub tokens_per_second: Option<u32>,
 }
 
 impl NodeSite {

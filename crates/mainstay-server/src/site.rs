@@ -64,10 +64,19 @@ pub struct Node {
 impl Node {
     /// Tells the machine which workers there are.
     pub fn begin(&self) {
+        self.tell_workers(|worker| worker.capacity);
+    }
+
+    /// Tells the machine what the workers carry, now that it was measured.
+    pub fn calibrated(&self, capacity: CostRate) {
+        self.tell_workers(|_| capacity);
+    }
+
+    fn tell_workers(&self, capacity: impl Fn(&Worker) -> CostRate) {
         for (at, worker) in self.workers.iter().enumerate() {
             let state = WorkerState::Up {
                 target: worker.target,
-                capacity: worker.capacity,
+                capacity: capacity(worker),
                 streams: worker.streams,
                 cold: false,
             };

@@ -89,8 +89,8 @@ pub struct Site {
     pub base_url: Option<String>,
     /// Concurrent requests the account allows. Unset: unknown, and learned.
     pub capacity: Option<u32>,
-    /// Output tokens a second that its workers write together; only its own node uses it. Set it to
-    /// what you measured: a site that promises too much is slow before it notices.
+    /// Output tokens a second that its workers write together; only its own node uses it. Unset:
+    /// measured when the node starts.
     pub tokens_per_second: Option<u32>,
     /// What it shares with other sites: what dies together, e.g. one payment card.
     pub fate: Vec<String>,

@@ -139,15 +139,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| format!("cannot start: {error}"))
 }
 
-/// Does the steps at their times; each with when it was really done.
-fn script(fleet: &Fleet, story: &Story, began: Instant) -> Result<Vec<(Step, Duration)>, String> {
+/// Does the steps at their times.
+fn script(fleet: &Fleet, story: &Story, began: Instant) -> Result<Vec<judge::Done>, String> {
     let mut done = Vec::new();
     for step in &story.steps {
         std::thread::sleep(step.at.saturating_sub(began.elapsed()));
+        let down = fleet.down_at_others(&step.nodes);
         let at = began.elapsed();
         eprintln!("{:>6.1} s  {}", at.as_secs_f64(), step.words());
         act(fleet, step)?;
-        done.push((step.clone(), at));
+        done.push(judge::Done { step: step.clone(), at, down });
     }
     Ok(done)
 }

@@ -170,8 +170,7 @@ impl Gateway {
         }
         // Sites rank a move before first attempts of its tier, credit or not: that one is full for
         // it says nothing of the next, and its reader waits in the middle of a sentence.
-        life.paid_only =
-            matches!(refuse.reason, Reason::Overloaded | Reason::TooLate) && !is_move;
+        life.paid_only = matches!(refuse.reason, Reason::Overloaded | Reason::TooLate) && !is_move;
         let standing = life.standing.clone();
         let terms = self.config.fleet.credit;
         let known = self.targets.get_mut(target);

@@ -7,13 +7,13 @@ use crate::link::{Link, Message, NodeName, RequestConnection};
 use crate::setup::{NodeSite, Setup, Upstream, Workers};
 use crate::site::controller::{Controller, Grants};
 use crate::site::{self, Node};
-use crate::worker::Worker;
+use crate::worker::{Worker, trial};
 use hyper::service::service_fn;
 use mainstay_core::config::SiteConfig;
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Order, Report};
 use mainstay_core::names::{GatewayId, SiteId};
-use mainstay_core::site::Event;
+use mainstay_core::site::{Event, calibration};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,11 +61,12 @@ impl Home {
         let worker = Worker::start(&workers.model, drive, url)
             .map_err(|error| format!("site {name}: {error}"))?;
         let price = setup.core.fleet.price;
+        let tokens = workers.tokens_per_second.unwrap_or(calibration::GUESS);
         let each = config.pools.iter().map(|pool| site::Worker {
             site: attempt::Site::Engine(worker.desk()),
             target: pool.target,
             model: setup.core.targets[usize::from(pool.target.0)].model.clone(),
-            capacity: CostRate(price.output.0 * u64::from(workers.tokens_per_second)),
+            capacity: CostRate(price.output.0 * u64::from(tokens)),
             streams: workers.streams,
         });
         let node = Arc::new(Node {
@@ -77,6 +78,14 @@ impl Home {
             tasks: TaskTracker::new(),
         });
         node.begin();
+        if workers.tokens_per_second.is_none() {
+            let node = node.clone();
+            trial::begin(&workers.model, move |trials| {
+                if let Some(capacity) = calibration::carries(trials, &node.price) {
+                    node.calibrated(capacity);
+                }
+            });
+        }
         let stop = CancellationToken::new();
         let known = Arc::new(Known::new(&setup.bounds, stop.clone()));
         let (timer, ended) = (node.controller.clone(), stop.clone());

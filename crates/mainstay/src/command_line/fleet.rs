@@ -66,9 +66,9 @@ pub struct Demo {
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_tokens: u32,
-    /// Tokens a second that a site is taken to write
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    pub tokens_per_second: u32,
+    /// Tokens a second that a site writes [default: as measured when it starts; to rehearse, 300]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tokens_per_second: Option<u32>,
     /// Answers a site can have open at once
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub streams: u32,

@@ -3,11 +3,12 @@
 //! Each is this very program with a configuration file of its own. A node ends with its parent: it
 //! reads a pipe that nobody writes to, and the pipe's end is its end.
 
-use super::space;
+use super::{predict, space};
 use crate::admin_client::get;
 use crate::command_line::{Demo, InitNode};
 use crate::keys;
 use crate::node;
+use crate::top::sample::View;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
 use std::fs::File;
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// The model that is compiled in.
+const BUILTIN: &str = "builtin";
 /// A slowed process runs and rests in turns of this length together.
 const TURN: Duration = Duration::from_millis(100);
 /// Between two questions whether a node is ready.
@@ -192,14 +195,18 @@ impl Fleet {
                 node_name(&site.name),
                 options.engine,
                 // The built-in model cannot go on with what another began.
-                options.engine != "builtin"
+                options.engine != BUILTIN
             );
             if site.name == node.name {
                 let _ = write!(
                     text,
-                    "engine = {{ model = \"{}\" }}\ncapacity = {}\ntokens_per_second = {}\n",
-                    options.engine, options.streams, options.tokens_per_second
+                    "engine = {{ model = \"{}\" }}\ncapacity = {}\n",
+                    options.engine, options.streams
                 );
+                let is_measured = options.tokens_per_second.is_none() && options.engine == BUILTIN;
+                if !is_measured {
+                    let _ = writeln!(text, "tokens_per_second = {}", predict::tokens(options));
+                }
             }
         }
         let served: Vec<String> =
@@ -292,9 +299,24 @@ impl Fleet {
             return !node.is_gateway;
         };
         // Credit has come from every site.
-        let view: crate::top::sample::View = serde_json::from_str(&view).unwrap_or_default();
+        let view: View = serde_json::from_str(&view).unwrap_or_default();
         let sites = self.nodes.iter().filter(|node| !node.is_gateway).count();
         view.targets.iter().filter(|target| target.capacity > 0.0).count() >= sites
+    }
+
+    /// Sites that are down for a gateway that runs and is not among `nodes`.
+    pub fn down_at_others(&self, nodes: &[String]) -> Vec<String> {
+        let mut down = Vec::new();
+        for node in self.nodes.iter().filter(|node| node.is_gateway && !nodes.contains(&node.name))
+        {
+            let told = get(&format!("http://{}", node.admin), "/view", "*/*");
+            let Ok((200, view)) = told else { continue };
+            let view: View = serde_json::from_str(&view).unwrap_or_default();
+            down.extend(view.targets.into_iter().filter(|t| t.state == "down").map(|t| t.site));
+        }
+        down.sort_unstable();
+        down.dedup();
+        down
     }
 
     /// What a person needs to speak to it.

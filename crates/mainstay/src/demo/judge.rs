@@ -4,6 +4,7 @@
 use super::script::{Act, Step};
 use crate::load::tally::{Outcome, Record, Verdict};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Fault {
     pub at: Duration,
     /// and when it was over, or the load was.
     pub until: Duration,
+    /// Sites that gateways which were not broken themselves held for dead just before that.
+    pub down: Vec<String>,
 }
 
 /// What one fault cost.
@@ -49,6 +52,22 @@ pub struct Cost {
     pub broken: usize,
     /// The longest pause of those that are whole.
     pub pause: Duration,
+    /// By gateway: what its clients got while it lasted.
+    pub doors: Vec<(String, Door)>,
+    /// Sites that gateways which were not broken themselves held for dead just before it was over.
+    pub down_at_others: Vec<String>,
+}
+
+/// What the clients of one gateway got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Door {
+    /// Requests whose last try was here,
+    pub asked: usize,
+    /// and good ones.
+    pub good: usize,
+    /// The most by which the share of a site in its answers moved from what it was before, in
+    /// thousandths.
+    pub moved: Option<u64>,
 }
 
 /// What a run cost.
@@ -64,16 +83,28 @@ pub struct Run {
     pub asked: usize,
 }
 
-/// The faults among `steps`, which were done at these times; the load lasted so long.
-pub fn faults(steps: &[(Step, Duration)], lasts: Duration) -> Vec<Fault> {
+/// A step that was done: when, and which sites whom it did not concern held for dead before it.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// What.
+    pub step: Step,
+    /// When.
+    pub at: Duration,
+    /// Sites that are down for gateways that the step does not name.
+    pub down: Vec<String>,
+}
+
+/// The faults among `steps`; the load lasted so long.
+pub fn faults(steps: &[Done], lasts: Duration) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (at, (step, done)) in steps.iter().enumerate() {
+    for (at, Done { step, at: done, .. }) in steps.iter().enumerate() {
         if matches!(step.act, Act::Start | Act::Go | Act::Join) {
             continue;
         }
-        let after = steps[at + 1..].iter().find(|(other, _)| other.nodes == step.nodes);
-        let until = after.map_or(lasts, |(_, until)| *until);
-        faults.push(Fault { step: step.clone(), at: *done, until });
+        let after = steps[at + 1..].iter().find(|other| other.step.nodes == step.nodes);
+        let until = after.map_or(lasts, |after| after.at);
+        let down = after.map(|after| after.down.clone()).unwrap_or_default();
+        faults.push(Fault { step: step.clone(), at: *done, until, down });
     }
     faults
 }
@@ -105,6 +136,12 @@ impl Run {
 
 impl Cost {
     fn json(&self, words: &str) -> Value {
+        let door = |(name, door): &(String, Door)| {
+            let moved = door.moved.map(|moved| moved as f64 / 1000.0);
+            let told = json!({ "requests": door.asked, "good": door.good, "share_moved": moved });
+            (name.clone(), told)
+        };
+        let doors: serde_json::Map<String, Value> = self.doors.iter().map(door).collect();
         json!({
             "fault": words,
             "requests": self.asked,
@@ -116,6 +153,8 @@ impl Cost {
             "resumed_within_2_s": self.resumed,
             "broken": self.broken,
             "pause_max_s": self.pause.as_secs_f64(),
+            "by_gateway": doors,
+            "down_at_others": self.down_at_others,
         })
     }
 }
@@ -131,12 +170,18 @@ fn cost(records: &[Record], fault: &Fault, gateways: &[String]) -> Cost {
     let limit = usual.map_or(NOTHING, |usual| (*usual * SLOWER).max(NOTHING));
     let during = |record: &&Record| (fault.at..fault.until).contains(&record.asked.at);
     let during: Vec<&Record> = records.iter().filter(during).collect();
-    let mut late: Vec<Duration> = during.iter().filter_map(|record| held_up(record, limit)).collect();
+    let mut late: Vec<Duration> =
+        during.iter().filter_map(|record| held_up(record, limit)).collect();
     late.sort_unstable();
     let mut cost = Cost { asked: during.len(), held_up: late.len(), ..Cost::default() };
     cost.back = back(&during, &late, fault);
     cost.lost = during.iter().filter(|record| is_lost(record)).count();
     cost.shed = during.iter().filter(|record| record.verdict == Verdict::Shed).count();
+    cost.down_at_others = fault.down.clone();
+    for (at, gateway) in gateways.iter().enumerate() {
+        let here: Vec<&Record> = records.iter().filter(|r| r.times.door == at).collect();
+        cost.doors.push((gateway.clone(), door(&here, fault)));
+    }
     for record in records.iter().filter(|record| was_open(record, fault, gateways)) {
         cost.open += 1;
         match record.verdict {
@@ -149,6 +194,33 @@ fn cost(records: &[Record], fault: &Fault, gateways: &[String]) -> Cost {
         }
     }
     cost
+}
+
+fn door(here: &[&Record], fault: &Fault) -> Door {
+    let span = fault.at..fault.until;
+    let during: Vec<&&Record> = here.iter().filter(|r| span.contains(&r.asked.at)).collect();
+    let is_good = |record: &&&&Record| record.verdict == Verdict::Good;
+    let good = during.iter().filter(is_good).count();
+    let before: Vec<&&Record> = here.iter().filter(|r| r.asked.at < fault.at).collect();
+    Door { asked: during.len(), good, moved: moved(&before, &during) }
+}
+
+/// By how many thousandths the share of the site moved that moved most.
+fn moved(before: &[&&Record], during: &[&&Record]) -> Option<u64> {
+    let sites = |all: &[&&Record]| {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for site in all.iter().filter_map(|record| record.times.site.clone()) {
+            *counts.entry(site).or_default() += 1;
+        }
+        counts
+    };
+    let (before, during) = (sites(before), sites(during));
+    let share = |counts: &BTreeMap<String, u64>, site: &String| {
+        let all: u64 = counts.values().sum();
+        counts.get(site).copied().unwrap_or_default() * 1000 / all.max(1)
+    };
+    let apart = |site: &String| share(&before, site).abs_diff(share(&during, site));
+    before.keys().chain(during.keys()).map(apart).max()
 }
 
 /// When a request that was not answered as before had its first token, or its end without one.
@@ -195,7 +267,15 @@ fn was_open(record: &Record, fault: &Fault, gateways: &[String]) -> bool {
 pub fn table(runs: &[Run]) -> String {
     let mut text = format!(
         "{:<32} {:>5} {:>8} {:>8} {:>9} {:>6} {:>6} {:>8} {:>10} {:>7}\n",
-        "fault", "runs", "back p50", "p99", "requests", "lost", "shed", "streams", "within 2 s",
+        "fault",
+        "runs",
+        "back p50",
+        "p99",
+        "requests",
+        "lost",
+        "shed",
+        "streams",
+        "within 2 s",
         "broken"
     );
     let count = runs.iter().map(|run| run.faults.len()).max().unwrap_or_default();
@@ -260,7 +340,7 @@ mod tests {
 
     fn fault() -> Fault {
         let step = Step { at: ms(10_000), act: Act::Kill, nodes: vec!["A".into()] };
-        Fault { step, at: ms(10_000), until: ms(30_000) }
+        Fault { step, at: ms(10_000), until: ms(30_000), down: Vec::new() }
     }
 
     fn steady() -> Vec<Record> {
@@ -299,13 +379,20 @@ mod tests {
         let cost = cost(&records, &fault(), &[]);
         assert_eq!((cost.lost, cost.broken, cost.open - cost.resumed), (1, 1, 1));
         let gateways = [String::from("gw-1")];
-        assert_eq!(super::cost(&records, &fault(), &gateways), cost);
+        let with = super::cost(&records, &fault(), &gateways);
+        assert_eq!((with.lost, with.broken), (1, 1));
+        let [(_, door)] = with.doors.as_slice() else { panic!("one gateway") };
+        assert_eq!((door.asked, door.good, door.moved), (200, 199, Some(0)));
     }
 
     #[test]
     fn faults_last_until_they_are_undone() {
-        let step = |act, at| (Step { at: ms(at), act, nodes: vec!["A".into()] }, ms(at));
-        let faults = faults(&[step(Act::Kill, 5), step(Act::Start, 9), step(Act::Stop, 12)], ms(20));
+        let step = |act, at| {
+            let step = Step { at: ms(at), act, nodes: vec!["A".into()] };
+            Done { step, at: ms(at), down: Vec::new() }
+        };
+        let faults =
+            faults(&[step(Act::Kill, 5), step(Act::Start, 9), step(Act::Stop, 12)], ms(20));
         let spans: Vec<_> = faults.iter().map(|fault| (fault.at, fault.until)).collect();
         assert_eq!(spans, [(ms(5), ms(9)), (ms(12), ms(20))]);
     }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
 
+/// Tokens a second that a site is taken to write where nobody said: a small model on a busy machine.
+const TOKENS: u32 = 300;
 /// Seeds that are played: their mean is told.
 const SEEDS: u64 = 5;
 /// Round trips on one machine.
@@ -23,7 +25,7 @@ const STAYS: usize = 10;
 /// The fleet as a bench.
 pub fn bench(options: &Demo) -> Bench {
     let sites = f64::from(options.sites.max(1));
-    let per_second = f64::from(options.tokens_per_second) / f64::from(options.max_tokens.max(1));
+    let per_second = f64::from(tokens(options)) / f64::from(options.max_tokens.max(1));
     let made = |at: u8| {
         let mut made = site(&site_name(at), 1.0 / sites);
         made.capacity = per_second;
@@ -42,13 +44,18 @@ pub fn bench(options: &Demo) -> Bench {
     }
 }
 
+/// Tokens a second of a site, as far as was told.
+pub fn tokens(options: &Demo) -> u32 {
+    options.tokens_per_second.unwrap_or(TOKENS)
+}
+
 /// Requests a second that are asked; of answers that are kept open as many as end.
 pub fn rate(options: &Demo) -> f64 {
     if options.keep == 0 {
         return options.rate;
     }
     // A site writes each answer at the same pace, as the rehearsal model does.
-    let pace = f64::from(options.tokens_per_second) / f64::from(options.streams.max(1));
+    let pace = f64::from(tokens(options)) / f64::from(options.streams.max(1));
     f64::from(options.keep) * pace / f64::from(options.max_tokens.max(1))
 }
 

@@ -4,7 +4,7 @@ use super::Resolver;
 use super::sites::Made;
 use crate::catalog::{self, Offer};
 use crate::config_file::problem::{hint, nearest};
-use mainstay_core::config::{ALL_TIERS, Continuation, Family, Model, Target};
+use mainstay_core::config::{ALL_TIERS, Continuation, Family, Model, SiteKind, Target};
 use mainstay_core::names::{SiteId, TargetId};
 
 /// Models and what they resolve to.
@@ -200,6 +200,10 @@ fn site_id(at: usize) -> SiteId {
     SiteId(u16::try_from(at).unwrap_or(u16::MAX))
 }
 
+/// Sessions are at home at sites of ours in equal parts: by latency alone nearly all of them would
+/// go to the nearest, and its loss would be everybody's. Only the proportion counts.
+const EVEN: u16 = 1000;
+
 fn target(id: SiteId, model: &str, site: &Made) -> Target {
     let known = site.offers.iter().find(|offer| offer.name == model).cloned();
     let unknown = || site.dialect().map(|dialect| catalog::offer(dialect, model));
@@ -220,7 +224,7 @@ fn target(id: SiteId, model: &str, site: &Made) -> Target {
         offers,
         continuation,
         labels: 0,
-        home: 0,
+        home: if site.core.kind == SiteKind::Node { EVEN } else { 0 },
         tiers: ALL_TIERS,
     }
 }

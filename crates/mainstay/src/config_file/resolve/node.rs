@@ -6,16 +6,15 @@ use super::sites::Made;
 use crate::config_file::Site;
 use crate::config_file::node::Role;
 use crate::config_file::problem::hint;
+use mainstay_core::site::calibration::GUESS;
 use mainstay_server::link::identity::ENDS_SOON;
 use mainstay_server::link::{Identity, NodeName, Peer};
-use mainstay_server::setup::{Node, NodeSite, Roles, Upstream, Workers};
+use mainstay_server::setup::{EngineModel, Node, NodeSite, Roles, Upstream, Workers};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What an embedded engine is taken to do where nobody said: answers at once, and tokens a second
-/// of all of them, as a small model writes on two cores.
+/// Answers at once that an embedded engine is taken to write where nobody said.
 pub(super) const STREAMS: u32 = 16;
-pub(super) const TOKENS_PER_SECOND: u32 = 200;
 /// Nodes a policy may list; their positions are 16 bits wide, and a digest names each.
 const GATEWAYS_MAX: usize = 4096;
 
@@ -323,6 +322,8 @@ impl Resolver<'_> {
     fn workers(&mut self, path: &str, file: &Site) -> Option<Workers> {
         let name = file.engine.as_ref()?.model.clone().unwrap_or_else(|| "builtin".into());
         let (model, _) = self.engine_model(path, &name, file);
+        // Its pace is what it is told.
+        let is_rehearsed = matches!(model, EngineModel::Rehearsal(_));
         if file.tokens_per_second == Some(0) {
             let what = "0 would keep the site from ever answering; leave it out if unknown";
             self.wrong(&format!("{path}.tokens_per_second"), what);
@@ -330,7 +331,7 @@ impl Resolver<'_> {
         Some(Workers {
             model,
             streams: file.capacity.unwrap_or(STREAMS),
-            tokens_per_second: file.tokens_per_second.unwrap_or(TOKENS_PER_SECOND),
+            tokens_per_second: file.tokens_per_second.or(is_rehearsed.then_some(GUESS)),
         })
     }
 

@@ -1,11 +1,12 @@
 //! The sites: which dialect, where, with which key, and what their models can do.
 
-use super::node::{STREAMS, TOKENS_PER_SECOND};
+use super::node::STREAMS;
 use super::{Origin, Resolver};
 use crate::catalog::{self, Offer};
 use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
+use mainstay_core::site::calibration::GUESS;
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
 use mainstay_server::worker::rehearsal;
@@ -385,7 +386,7 @@ impl Resolver<'_> {
 /// From one token of a rehearsed answer to the next: each of all answers gets the same part.
 fn pace(file: &Site) -> Duration {
     let streams = file.capacity.unwrap_or(STREAMS).max(1);
-    let together = file.tokens_per_second.unwrap_or(TOKENS_PER_SECOND).max(1);
+    let together = file.tokens_per_second.unwrap_or(GUESS).max(1);
     Duration::from_secs_f64(f64::from(streams) / f64::from(together))
 }
 
