@@ -6,6 +6,7 @@
 //! than it can carry.
 
 mod admission;
+mod adopt;
 pub mod calibration;
 mod grants;
 mod legs;
@@ -25,7 +26,7 @@ use crate::fact::SiteFact;
 use crate::lease::Granter;
 use crate::message::{Ack, Grant, Offer, Open, Order, OrderId, Refuse, Report};
 use crate::mutant::Mutant;
-use crate::names::{GatewayId, TargetId, Work, WorkerId};
+use crate::names::{GatewayId, SiteId, TargetId, Work, WorkerId};
 use crate::orders::Orders;
 use crate::rng::Rng;
 use crate::table::Table;
@@ -75,6 +76,13 @@ pub enum Event {
     Orders(Vec<Order>),
     /// The controller's process is on its way out: it drains, whatever orders say.
     Leave,
+    /// Another policy is in force, which `Site::may_adopt` lets in.
+    Adopt {
+        /// What it says; its pools stand in the order of those before.
+        config: SiteConfig,
+        /// Where each site of the policy before is now.
+        sites: Vec<Option<SiteId>>,
+    },
     /// A deadline passed.
     Tick,
 }
@@ -259,6 +267,7 @@ impl Site {
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
             Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Leave => self.depart(now, actions),
+            Event::Adopt { config, sites } => self.adopt(now, config, &sites, actions),
             Event::Tick => {}
         }
     }

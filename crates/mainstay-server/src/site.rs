@@ -49,7 +49,7 @@ pub struct Worker {
 pub struct Node {
     /// Who decides.
     pub controller: Arc<Controller>,
-    /// By `WorkerId`.
+    /// By `WorkerId`; the first serve the machine's pools, in their order.
     pub workers: Vec<Worker>,
     /// Names of tiers, the highest first.
     pub tiers: Vec<String>,
@@ -116,11 +116,11 @@ impl Node {
             Ok(call) => call,
             Err(invalid) => return wrong(&invalid.message),
         };
-        let Some(open) = self.open(&offered, &call) else {
+        let Some((pool, open)) = self.open(&offered, &call) else {
             return not_mine(attempt, "this site has no such model or tier");
         };
         let (head, answer) = oneshot::channel();
-        let relay = Relay::new(self.clone(), open, call, head);
+        let relay = Relay::new(self.clone(), (pool, open), call, head);
         self.tasks.spawn(relay.run());
         match answer.await {
             Ok(response) => response,
@@ -133,11 +133,13 @@ impl Node {
         }
     }
 
-    /// What the machine is told; `None` if the model or the tier is not ours.
-    fn open(&self, offered: &Offered, call: &Call) -> Option<Open> {
-        let target = self.workers.iter().find(|worker| worker.model == call.model)?.target;
+    /// What the machine is told, and of which pool; `None` if the model or the tier is not ours.
+    fn open(&self, offered: &Offered, call: &Call) -> Option<(usize, Open)> {
+        let pool = self.workers.iter().position(|worker| worker.model == call.model)?;
+        let target = self.workers[pool].target;
         let tier = self.tiers.iter().position(|name| *name == offered.tier)?;
-        Some(Open { target, tier: TierId(u8::try_from(tier).ok()?), ..offered.open })
+        let open = Open { target, tier: TierId(u8::try_from(tier).ok()?), ..offered.open };
+        Some((pool, open))
     }
 }
 

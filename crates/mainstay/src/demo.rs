@@ -230,12 +230,8 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
             hang_up: 0.0,
             stream: true,
         },
-<<<<<<< HEAD
-        prompts: PROMPTS,
-=======
         stop: None,
-        prompts: 16,
->>>>>>> drill
+        prompts: PROMPTS,
         open_max: 500,
         seed: 1,
         records: false,

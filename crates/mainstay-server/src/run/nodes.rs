@@ -97,9 +97,10 @@ impl Nodes {
     /// Another configuration comes into force at this moment: other positions, other peers.
     pub(super) fn relocate(&self, setup: &Setup) {
         let Some(node) = &setup.node else { return };
-        self.link.adopt(node.book(setup), node.peers.clone());
-        if let Some(home) = &self.home {
-            home.adopt(setup);
+        let link = || self.link.adopt(node.book(setup), node.peers.clone());
+        match &self.home {
+            Some(home) => home.adopt(setup, link),
+            None => link(),
         }
     }
 
@@ -219,7 +220,7 @@ async fn read(
             Message::Order(order) => drop(desk.tell(policy::Event::Order(order))),
             Message::Orders(orders) => {
                 if let Some(home) = &home {
-                    home.orders(orders.clone());
+                    drive.while_hold(&places, || home.orders(orders.clone()));
                 }
                 desk.tell(policy::Event::Orders(orders));
             }
@@ -230,7 +231,7 @@ async fn read(
                 let from = gateways.iter().position(|name| *name == peer);
                 let from = from.and_then(|at| u16::try_from(at).ok()).map(GatewayId);
                 if let (Some(home), Some(from)) = (&home, from) {
-                    home.report(from, report);
+                    drive.while_hold(&places, || home.report(from, report));
                 }
             }
             // For machines that do not run in this process.
