@@ -110,6 +110,15 @@ impl Orders {
         if has_place { Ok(true) } else { Err(OrderRefusal::TooMany) }
     }
 
+    /// Sites have other positions; an order about one that has none goes.
+    pub fn renumber(&mut self, moved: &[Option<SiteId>]) {
+        self.held.retain_mut(|held| {
+            let Some(site) = held.order.site else { return true };
+            held.order.site = moved.get(usize::from(site.0)).copied().flatten();
+            held.order.site.is_some()
+        });
+    }
+
     /// Those whose life is over by now.
     pub fn lapse(&mut self, now: Time) -> Vec<OrderId> {
         let over = self.held.iter().filter(|held| held.until <= now);
