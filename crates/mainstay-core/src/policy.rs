@@ -266,6 +266,11 @@ impl Policy {
         &self.generations
     }
 
+    /// How long a gateway of the stage before must have run a generation clean.
+    pub fn canary_time(&self) -> Duration {
+        self.config.canary
+    }
+
     /// What a staged generation waits for.
     pub fn waits(&self, now: Time) -> Option<Waits> {
         self.generations.waits(now, &self.config)

@@ -68,7 +68,9 @@ impl Disk {
         self.good.retain(|good| good.generation > 0);
         self.good.truncate(GOOD_KEPT);
         self.good.push(given.clone());
-        self.current.get_or_insert(given);
+        let current = self.current.get_or_insert(given);
+        // Where there is nothing else to run, a crash decides nothing.
+        self.is_running &= current.generation > 0 || self.good.len() > 1;
     }
 
     /// Whether this content has proved itself.

@@ -52,6 +52,19 @@ fn a_file_that_was_mended_takes_the_place_of_what_was_given_before() {
 }
 
 #[test]
+fn where_there_is_nothing_else_a_crash_decides_nothing() {
+    let mut disk = Disk::new(given(7));
+    for _ in 0..3 {
+        disk.is_running = true;
+        disk.give(given(7));
+        let mut facts = Vec::new();
+        disk.start(SECOND, &config(0, 1), &mut facts);
+        let booted = PolicyFact::Booted { generation: 0, content: 7, why: BootWhy::InForce };
+        assert_eq!(facts, [booted]);
+    }
+}
+
+#[test]
 fn what_a_staged_generation_waits_for_is_told() {
     let (canary, other) = canary_and_other(2, 4);
     let mut bed = Bed::new(other, 4);
