@@ -20,3 +20,4 @@ pub mod upstream;
 pub mod worker;
 
 pub use run::run;
+pub use setup::Reader;

@@ -3,6 +3,7 @@
 //! The API is served by as many doors as there are processors. The machine, telemetry, the
 //! embedded engine and the operator's door exist once.
 
+pub mod adopt;
 mod door;
 mod home;
 mod nodes;
@@ -19,11 +20,12 @@ use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
 use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
-use crate::setup::{Http2, Listeners, NodeSite, Provider, Setup, Upstream};
+use crate::setup::{Http2, Listeners, NodeSite, Provider, Reader, Setup, Upstream};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
 use crate::upstream::{self, NodeOrigin, Origin, OriginOptions};
 use crate::worker::Worker;
+use adopt::Adopter;
 use door::{Door, House};
 use hyper::service::service_fn;
 use nodes::Nodes;
@@ -43,15 +45,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections to the operator's door.
 const OPERATORS: usize = 256;
 
-/// Serves until `shutdown` is done, then lets running answers finish. The error says what could
-/// not be started and how to mend it.
+/// Serves until `shutdown` is done, then lets running answers finish. `reader` reads the
+/// configuration again when another is to be taken. The error says what could not be started and
+/// how to mend it.
 pub async fn run(
     setup: Setup,
+    reader: Reader,
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
     let level = setup.log.level.parse().unwrap_or(tracing::Level::INFO);
     let _log = Log::start(level, setup.log.format)?;
+    let adopter = Adopter::new(setup.clone(), reader);
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
@@ -80,7 +85,8 @@ pub async fn run(
     };
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
-    let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin)).build();
+    let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
+    let admin = adopter.shown(admin).build();
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let ending = async {
         shutdown.await;

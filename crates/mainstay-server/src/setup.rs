@@ -4,6 +4,7 @@
 
 use crate::link::{Book, Identity, NodeName, Peer};
 use mainstay_core::names::SiteId;
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use std::time::Duration;
 /// Everything a server needs to start.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// What all of it was read from.
+    pub written: Written,
     /// Where it listens.
     pub listen: Listen,
     /// What the machines decide by.
@@ -32,6 +35,42 @@ pub struct Setup {
     pub dns: Option<crate::gateway::dns::Settings>,
     /// This node among others, if there are any.
     pub node: Option<Node>,
+}
+
+/// Reads the configuration while the process runs: this node's own file again, with the text of a
+/// policy in place of what the file says of it, if there is one. What is read has been checked as
+/// at the start. The error has a line for each thing that is wrong: where, and how to mend it.
+pub type Reader = Arc<dyn Fn(Option<&[u8]>) -> Result<Setup, String> + Send + Sync>;
+
+/// How a configuration was written down.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The file's name, or nothing if the environment alone says it.
+    pub name: String,
+    /// The file's text. It may hold keys.
+    pub text: Secret,
+    /// Whether a policy that came from elsewhere is part of it.
+    pub has_policy: bool,
+    /// SHA-256 of all of it.
+    pub hash: [u8; 32],
+    /// What works, but probably not as meant.
+    pub warnings: Vec<String>,
+}
+
+impl Written {
+    /// A file's text, and that of a policy.
+    pub fn new(name: &str, own: &str, policy: Option<&str>) -> Written {
+        let mut hash = Sha256::new_with_prefix(own);
+        // No file has this byte: what ends one and begins the other is part of the hash.
+        policy.into_iter().for_each(|policy| hash.update(["\0", policy].concat()));
+        Written {
+            name: name.into(),
+            text: Secret::new(own),
+            has_policy: policy.is_some(),
+            hash: hash.finalize().into(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// One node among others.

@@ -117,7 +117,7 @@ enum Command {
 }
 
 /// Options of `mainstay serve`.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(after_help = "\
 Any single value of the file can come from the environment, which wins over the file:
   MAINSTAY__LISTEN__API=127.0.0.1:9000 MAINSTAY__LIMITS__REQUEST=2m mainstay serve

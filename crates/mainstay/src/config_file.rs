@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod dns;
+pub mod merge;
 pub mod node;
 pub mod problem;
 pub mod resolve;

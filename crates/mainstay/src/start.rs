@@ -1,8 +1,10 @@
 //! Starts the server: reads the configuration, binds the addresses, says what was found, serves.
 
+mod reader;
 pub mod start_text;
 
 use crate::command_line::{Serve, WRONG};
+use crate::config_file::merge::Joined;
 use crate::config_file::problem::Problem;
 use crate::config_file::resolve::{Resolved, Surroundings, resolve};
 use crate::config_file::source::{Override, Source};
@@ -42,7 +44,7 @@ pub fn serve(options: &Serve) -> ExitCode {
         .and_then(|api| Ok((api, bind("listen.admin", resolved.setup.listen.admin)?)))
         .and_then(|(api, admin)| bind_rest(&resolved, api, admin));
     match bound {
-        Ok(listeners) => run(resolved, listeners),
+        Ok(listeners) => run(resolved, listeners, (options.clone(), environment)),
         Err(line) => {
             eprintln!("mainstay: {line}");
             ExitCode::FAILURE
@@ -51,7 +53,23 @@ pub fn serve(options: &Serve) -> ExitCode {
 }
 
 /// The configuration of the file, the environment and the command line.
+///
+/// # Errors
+/// Everything that is wrong with it.
 pub fn configuration(options: &Serve, environment: &Environment) -> Result<Resolved, Vec<Problem>> {
+    merge(options, environment, None)
+}
+
+/// The same with `policy`, the text that all nodes share, in place of what the file says of it.
+/// How the two are put together, `config_file::merge` tells.
+///
+/// # Errors
+/// Everything that is wrong with either, and what a policy may not say.
+pub fn merge(
+    options: &Serve,
+    environment: &Environment,
+    policy: Option<&str>,
+) -> Result<Resolved, Vec<Problem>> {
     let mut overrides = environment.overrides();
     if let Some(address) = &options.listen {
         // Quoted, so that it stays a string whatever it looks like.
@@ -64,7 +82,11 @@ pub fn configuration(options: &Serve, environment: &Environment) -> Result<Resol
         Some(path) => (path.display().to_string(), read(path)?),
         None => (String::new(), String::new()),
     };
-    let source = Source::parse(&name, &text, &overrides).map_err(|problem| vec![problem])?;
+    let joined = policy.map(|policy| Joined::new(&text, policy));
+    let source = match &joined {
+        Some(joined) => Source::joined(&name, joined, &overrides)?,
+        None => Source::parse(&name, &text, &overrides).map_err(|problem| vec![problem])?,
+    };
     let (file, mut problems) = source.read().map_err(|problem| vec![problem])?;
     let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     match resolve(&source, file, &Surroundings { environment, base }) {
@@ -153,7 +175,11 @@ fn cannot_listen(key: &str, address: SocketAddr, error: &std::io::Error) -> Stri
     }
 }
 
-fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
+fn run(
+    mut resolved: Resolved,
+    listeners: Listeners,
+    (options, environment): (Serve, Environment),
+) -> ExitCode {
     let addresses =
         listeners.api.local_addr().and_then(|api| Ok((api, listeners.admin.local_addr()?)));
     let (api, admin) = match addresses {
@@ -163,6 +189,7 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let asked = resolved.setup.listen.clone();
     resolved.setup.listen.api = api;
     resolved.setup.listen.admin = admin;
     let link = listeners.link.as_ref().and_then(|link| link.local_addr().ok());
@@ -187,7 +214,8 @@ fn run(mut resolved: Resolved, listeners: Listeners) -> ExitCode {
     };
     eprint!("{}", start_text::text(&resolved, api));
     eprintln!("{}", start_text::listening(&resolved));
-    match runtime.block_on(mainstay_server::run(resolved.setup, listeners, stop)) {
+    let reader = reader::reader(options, environment, asked, resolved.setup.listen.clone());
+    match runtime.block_on(mainstay_server::run(resolved.setup, reader, listeners, stop)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mainstay: {error}");

@@ -109,8 +109,20 @@ pub fn resolve(
     // Without keys all callers are of one class. The highest, so that no share is kept from them
     // for callers who cannot exist.
     let anonymous_tier = 0;
-    let setup =
-        Setup { listen, core, upstreams, keys, anonymous_tier, bounds, drain, log, dns, node };
+    let written = source.written();
+    let setup = Setup {
+        written,
+        listen,
+        core,
+        upstreams,
+        keys,
+        anonymous_tier,
+        bounds,
+        drain,
+        log,
+        dns,
+        node,
+    };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }
 

@@ -5,9 +5,11 @@
 //! type. Unknown keys are all found in one walk.
 
 use super::check::Check;
+use super::merge::{self, Joined, POLICY};
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
 use super::{dns, node};
+use mainstay_server::setup::Written;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use std::ops::Range;
@@ -33,6 +35,8 @@ pub struct Override {
 pub struct Source<'t> {
     name: &'t str,
     text: &'t str,
+    /// Where the text of a policy begins, if there is one behind that of the file.
+    policy: Option<usize>,
     overrides: &'t [Override],
     table: DeTable<'t>,
 }
@@ -45,16 +49,58 @@ impl<'t> Source<'t> {
         text: &'t str,
         overrides: &'t [Override],
     ) -> Result<Source<'t>, Problem> {
-        let parsed = DeTable::parse(text);
-        let mut source = Source { name, text, overrides, table: DeTable::default() };
-        match parsed {
-            Ok(table) => source.table = table.into_inner(),
-            Err(error) => return Err(source.wrong_text(&error)),
-        }
-        for (at, each) in overrides.iter().enumerate() {
-            source.set(at, each)?;
-        }
+        let table = DeTable::default();
+        let mut source = Source { name, text, policy: None, overrides, table };
+        source.table = source.table_of(text)?;
+        source.override_all()?;
         Ok(source)
+    }
+
+    /// Takes a node's own file and a policy apart, and puts them together as `merge` says.
+    pub fn joined(
+        name: &'t str,
+        texts: &'t Joined,
+        overrides: &'t [Override],
+    ) -> Result<Source<'t>, Vec<Problem>> {
+        let (text, policy) = (texts.text.as_str(), Some(texts.at));
+        let mut source = Source { name, text, policy, overrides, table: DeTable::default() };
+        let own = source.table_of(text.get(..texts.at).unwrap_or_default());
+        let policy = source.table_of(&texts.masked);
+        let (own, policy) = match (own, policy) {
+            (Ok(own), Ok(policy)) => (own, policy),
+            (own, policy) => return Err([own.err(), policy.err()].into_iter().flatten().collect()),
+        };
+        let wrong = merge::forbidden(&policy);
+        if !wrong.is_empty() {
+            let problem = |(offset, key, what): (usize, String, String)| {
+                let offset = offset.max(texts.at + 1);
+                let place = source.place(offset, false);
+                Problem { place, key, what, offset }
+            };
+            return Err(wrong.into_iter().map(problem).collect());
+        }
+        source.table = merge::merged(own, policy);
+        source.override_all().map_err(|problem| vec![problem])?;
+        Ok(source)
+    }
+
+    fn table_of(&self, text: &'t str) -> Result<DeTable<'t>, Problem> {
+        DeTable::parse(text).map(Spanned::into_inner).map_err(|error| self.wrong_text(&error))
+    }
+
+    fn override_all(&mut self) -> Result<(), Problem> {
+        for (at, each) in self.overrides.iter().enumerate() {
+            self.set(at, each)?;
+        }
+        Ok(())
+    }
+
+    /// What was written, for whoever shows or keeps it.
+    pub fn written(&self) -> Written {
+        let at = self.policy.unwrap_or(self.text.len());
+        let own = self.text.get(..at).unwrap_or_default();
+        let policy = self.policy.and_then(|at| self.text.get(at + 1..));
+        Written::new(self.name, own, policy)
     }
 
     /// The file as one struct, and every key that it does not know.
@@ -84,15 +130,17 @@ impl<'t> Source<'t> {
             let variable = self.overrides.get(offset - self.text.len() - 1);
             return variable.map_or_else(String::new, |each| each.shown.clone());
         }
-        if self.name.is_empty() {
+        let begin = self.policy.map(|at| at + 1).filter(|begin| offset >= *begin);
+        let name = if begin.is_some() { POLICY } else { self.name };
+        if name.is_empty() {
             return String::from("configuration");
         }
-        let before = self.text.get(..offset).unwrap_or(self.text);
+        let before = self.text.get(begin.unwrap_or(0)..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
         match with_column {
-            true => format!("{}:{line}:{column}", self.name),
-            false => format!("{}:{line}", self.name),
+            true => format!("{name}:{line}:{column}"),
+            false => format!("{name}:{line}"),
         }
     }
 

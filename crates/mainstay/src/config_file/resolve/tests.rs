@@ -1,6 +1,7 @@
 //! What can be wrong, and what is said about it.
 
 mod dns;
+mod merge;
 mod nodes;
 
 use super::*;
