@@ -25,6 +25,14 @@ pub use generation::Waits;
 /// Peers that are told of an order at first sight: enough that it reaches all in a few steps.
 const FORWARD: usize = 3;
 
+/// Most memory, in bytes, of a sacrificial process: a content of 4 MiB is held several times while
+/// it is taken apart and compared, and the program itself is there too.
+pub const TASTE_MEMORY: u64 = 1 << 30;
+
+/// Most time of a sacrificial process. Loading and deciding a thousand requests takes well under a
+/// second; a busy machine may need ten times as long.
+pub const TASTE_TIME: Duration = Duration::from_secs(20);
+
 /// The machine is told so often how its process does.
 pub const PULSE: Duration = Duration::from_secs(1);
 

@@ -4,8 +4,11 @@
 //! The machine is quick and never waits, so it stands behind a plain lock that no task holds
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
+mod recent;
+
 use crate::gateway::dns::publish::{Publisher, Set};
 use crate::link::{Link, Message, NodeName};
+use crate::policy::taste::Asked;
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
@@ -15,6 +18,7 @@ use mainstay_core::message::{Digest, Report};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
+use recent::Recent;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -149,6 +153,7 @@ struct Shared {
     alarm: Option<Time>,
     /// Sets that names were to be answered with so far.
     sets: u64,
+    recent: Recent,
 }
 
 /// What the machine said that is carried on without its lock.
@@ -170,6 +175,7 @@ impl Drive {
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
             sets: 0,
+            recent: Recent::default(),
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
         let (names, others) = Default::default();
@@ -212,7 +218,10 @@ impl Drive {
     /// A request arrives. What is wanted of it comes out of the returned inbox.
     pub fn arrive(&self, request: RequestId, ask: Ask) -> mpsc::Receiver<Command> {
         let (sender, inbox) = mpsc::channel(INBOX);
-        self.lock().inboxes.insert(request, sender);
+        let mut shared = self.lock();
+        shared.inboxes.insert(request, sender);
+        shared.recent.note(&ask);
+        drop(shared);
         self.tell(Event::Arrive { request, ask });
         inbox
     }
@@ -223,6 +232,9 @@ impl Drive {
         let mut actions = Vec::with_capacity(4);
         let mut said = Said::default();
         let mut shared = self.lock();
+        if let Event::Adopt(config) = &event {
+            shared.rename_recent(config);
+        }
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
             shared.carry(action, &mut said);
@@ -242,6 +254,12 @@ impl Drive {
         if let Some(others) = self.others.get() {
             said.letters.into_iter().for_each(|letter| others.send(letter));
         }
+    }
+
+    /// The recent requests, by what their models and tiers are called.
+    pub fn asked(&self) -> Vec<Asked> {
+        let shared = self.lock();
+        shared.recent.told(shared.gateway.config())
     }
 
     /// Looks at the machine.
@@ -282,6 +300,10 @@ impl Drive {
 }
 
 impl Shared {
+    fn rename_recent(&mut self, config: &Config) {
+        self.recent.rename(self.gateway.config(), config);
+    }
+
     fn carry(&mut self, action: Action, said: &mut Said) {
         match action {
             Action::Start(start) => {

@@ -6,6 +6,7 @@
 //! service. A generation comes from the node that publishes them, if it is there; what was taken
 //! in stays when it is not.
 
+pub mod ask;
 pub mod boot;
 mod file;
 pub mod journal;
@@ -21,7 +22,7 @@ pub mod words;
 use crate::drive::{Clock, at_deadlines};
 use crate::link::Generation;
 use crate::tasks::Tasks;
-use boot::Boot;
+use boot::Begun;
 use bytes::Bytes;
 use journal::Journal;
 use kept::hash;
@@ -34,7 +35,7 @@ use mainstay_core::time::Time;
 use rehearsal::{Rehearsal, Stage};
 use sha2::{Digest as _, Sha256};
 use source::Source;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
 use taste::{Asked, Table, Trial};
@@ -147,8 +148,8 @@ struct Kept {
 
 impl Desk {
     /// A desk that goes on where `boot` began. What follows goes out at once.
-    pub fn open(boot: Boot, mut around: Around) -> Desk {
-        let Boot { machine, actions, journal, orders, stage, clock, names, .. } = boot;
+    pub fn open(begun: Begun, mut around: Around) -> Desk {
+        let Begun { machine, actions, journal, orders, stage, clock, names } = begun;
         let source = around.source.take().map(Mutex::new);
         // Above any that was kept: a process may start anew within the second.
         let seqs = machine.orders(clock.now());
@@ -158,7 +159,14 @@ impl Desk {
         let told = Told::default();
         let desk = Desk {
             clock,
-            shared: Mutex::new(Shared { machine, names, seq, alarm: None, pulse: (0, false), told }),
+            shared: Mutex::new(Shared {
+                machine,
+                names,
+                seq,
+                alarm: None,
+                pulse: (0, false),
+                told,
+            }),
             kept: Mutex::new(Kept { journal, orders }),
             stage: Mutex::new(stage),
             wake: Notify::new(),

@@ -27,6 +27,11 @@ pub struct Boot {
     /// The policy that is part of it; none if the own file alone is in force.
     pub content: Option<Vec<u8>>,
     /// What the desk goes on with.
+    pub begun: Begun,
+}
+
+/// What was begun at the start and goes on.
+pub struct Begun {
     pub(super) machine: Policy,
     pub(super) actions: Vec<Action>,
     pub(super) journal: Journal,
@@ -62,7 +67,8 @@ pub fn boot(own: Setup, reader: &Reader) -> Result<Boot, String> {
         matches!(action, Action::Adopt(_) | Action::Fact(PolicyFact::Booted { .. }))
     };
     actions.retain(|action| !is_done(action));
-    Ok(Boot { setup, content, machine, actions, journal, orders, stage, clock, names })
+    let begun = Begun { machine, actions, journal, orders, stage, clock, names };
+    Ok(Boot { setup, content, begun })
 }
 
 /// What the machine decides by under `setup`.

@@ -56,12 +56,21 @@ impl Desk {
         let generations = shared.machine.generations();
         let number = |snapshot: Option<&Snapshot>| snapshot.map_or(0, |each| each.generation);
         let gauges = [
-            ("generation", "The generation of policy in force; 0 is the node's own file.",
-                number(generations.current())),
-            ("staged_generation", "The generation that waits to be in force; 0 if none does.",
-                number(generations.staged())),
-            ("quarantined", "Contents that are not loaded again.",
-                generations.disk().quarantine.len() as u64),
+            (
+                "generation",
+                "The generation of policy in force; 0 is the node's own file.",
+                number(generations.current()),
+            ),
+            (
+                "staged_generation",
+                "The generation that waits to be in force; 0 if none does.",
+                number(generations.staged()),
+            ),
+            (
+                "quarantined",
+                "Contents that are not loaded again.",
+                generations.disk().quarantine.len() as u64,
+            ),
         ];
         let mut text = String::new();
         for (name, what, value) in gauges {
@@ -69,8 +78,11 @@ impl Desk {
             let _ = write!(text, "# HELP {name} {what}\n# TYPE {name} gauge\n{name} {value}\n");
         }
         let counters = [
-            ("rollbacks", "Generations that were left for one that proved itself.",
-                shared.told.rolled_back),
+            (
+                "rollbacks",
+                "Generations that were left for one that proved itself.",
+                shared.told.rolled_back,
+            ),
             ("refusals", "Generations that were not taken in.", shared.told.refusals),
         ];
         for (name, what, value) in counters {

@@ -38,7 +38,9 @@ impl Desk {
     pub fn publish(&self, wish: Wish, check: &Check) -> Result<Value, String> {
         let Some(source) = &self.source else {
             return Err(match &self.around.source_name {
-                Some(name) => format!("generations are published at node `{name}`; ask it (--admin)"),
+                Some(name) => {
+                    format!("generations are published at node `{name}`; ask it (--admin)")
+                }
                 None => "no node publishes; add source = \"NAME\" to [policy]".into(),
             });
         };

@@ -175,8 +175,8 @@ impl Source {
 
     fn content(&self, kept: &Kept) -> Result<Bytes, String> {
         let path = self.path(kept.content);
-        let content = fs::read(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let content =
+            fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         match hash(&content) == kept.content.0 {
             true => Ok(content.into()),
             false => Err(format!("{} is spoilt; publish its content again", path.display())),

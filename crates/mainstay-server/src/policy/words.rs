@@ -69,8 +69,10 @@ pub fn sentence(names: &Names, fact: &PolicyFact) -> String {
              mainstay policy publish FILE --confirm"
         ),
         PolicyFact::Staged { generation, stage } => {
-            format!("generation {generation} can be loaded, and waits for its turn in {}",
-                stage_name(*stage))
+            format!(
+                "generation {generation} can be loaded, and waits for its turn in {}",
+                stage_name(*stage)
+            )
         }
         PolicyFact::Adopted { generation, content, author, reason, turn, .. } => {
             let turn = match turn {
@@ -216,11 +218,8 @@ mod tests {
     fn decisions_are_told_by_names_and_without_the_form_of_the_program() {
         let names = Names { sites: vec!["fra".into()], gateways: vec!["a".into(), "b".into()] };
         let say = |fact: &PolicyFact| sentence(&names, fact);
-        let back = PolicyFact::RolledBack {
-            from: 5,
-            to: 3,
-            why: Harm::Failing { here: 123, peers: 4 },
-        };
+        let back =
+            PolicyFact::RolledBack { from: 5, to: 3, why: Harm::Failing { here: 123, peers: 4 } };
         assert_eq!(
             say(&back),
             "back from generation 5 to 3: 12.3 % of the requests fail here, and 0.4 % where it \

@@ -39,9 +39,9 @@ struct Running {
 }
 
 impl Adopter {
-    /// `setup` is in force; `reader` reads others.
-    pub(super) fn new(setup: Setup, reader: Reader) -> Adopter {
-        let running = Mutex::new(Running { setup, policy: None });
+    /// `setup` with this policy is in force; `reader` reads others.
+    pub(super) fn new(setup: Setup, policy: Option<Vec<u8>>, reader: Reader) -> Adopter {
+        let running = Mutex::new(Running { setup, policy });
         Adopter { inner: Arc::new(Inner { reader, running }) }
     }
 
@@ -54,14 +54,14 @@ impl Adopter {
         Ok(())
     }
 
-    /// Puts this node's own file with the policy `content` into force; later readings of the own
-    /// file keep it.
+    /// Puts this node's own file with the policy `content` into force, or alone; later readings of
+    /// the own file keep it.
     ///
     /// # Errors
     /// What is wrong with either, each with its line, or see `adopt`.
-    pub fn policy(&self, content: &[u8]) -> Result<(), String> {
-        self.adopt((self.inner.reader)(Some(content))?)?;
-        self.running().policy = Some(content.to_vec());
+    pub fn policy(&self, content: Option<&[u8]>) -> Result<(), String> {
+        self.adopt((self.inner.reader)(content)?)?;
+        self.running().policy = content.map(<[u8]>::to_vec);
         Ok(())
     }
 
