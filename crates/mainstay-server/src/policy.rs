@@ -336,7 +336,7 @@ impl Desk {
                 }
                 Action::Poll => self.poll(),
                 Action::Taste(snapshot) => self.taste(snapshot),
-                Action::Adopt(snapshot) => facts.extend(self.adopt(&snapshot)),
+                Action::Adopt(snapshot) => self.adopt(&snapshot),
             }
         }
         self.note(&facts);
@@ -372,17 +372,17 @@ impl Desk {
     }
 
     /// Puts a generation into force. One that cannot be is left by the machine at once.
-    fn adopt(&self, snapshot: &Snapshot) -> Vec<PolicyFact> {
+    fn adopt(&self, snapshot: &Snapshot) {
         let content = self.keep_by().journal.content(snapshot.content);
         let adopted = match (snapshot.generation, &content) {
             (0, _) => (self.around.adopt)(None),
             (_, Some(content)) => (self.around.adopt)(Some(content)),
             (_, None) => Err("its content is not on the disk, or spoilt".into()),
         };
-        let Err(why) = adopted else { return Vec::new() };
+        let Err(why) = adopted else { return };
         let generation = snapshot.generation;
         tracing::error!(generation, "this generation cannot be put in force: {why}");
-        self.tell(Event::Unfit { content: snapshot.content })
+        self.tell(Event::Unfit { content: snapshot.content });
     }
 
     /// A content is about to be put in force that breaks on purpose, or does not.

@@ -5,9 +5,9 @@ mod fleet;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
-use crate::{check, demo, explain, faults, keys, load, node, simulate, start, top};
+use crate::{check, demo, explain, faults, keys, load, node, policy, simulate, start, top};
 use clap::{Args, Parser, Subcommand};
-pub use fleet::{Demo, Given, Load, Top};
+pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -91,6 +91,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Publish generations of policy, and see which one is in force
+    Policy {
+        #[command(subcommand)]
+        command: Policy,
+    },
+    /// Try a policy in this process, which may die of it
+    #[command(hide = true)]
+    Taste(Taste),
     /// Watch a running gateway: sites, tiers, and what is decided
     Top(Top),
     /// Audit the configuration: what each loss would do to you, and the line to change
@@ -369,6 +377,8 @@ pub fn main() -> ExitCode {
             orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
         }
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
+        Some(Command::Policy { command }) => policy::policy(&command),
+        Some(Command::Taste(options)) => policy::taste::taste(&options),
         Some(Command::Top(options)) => top::top(&options),
         Some(Command::Demo(options)) => demo::demo(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),

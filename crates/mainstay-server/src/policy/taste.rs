@@ -86,6 +86,8 @@ async fn run(table: &Table, trial: &Trial) -> Result<Said, String> {
     if let Some(config) = &table.config {
         command.arg("--config").arg(config);
     }
+    // The allocator's first reservation would count as memory in use.
+    command.env("MIMALLOC_ARENA_RESERVE", "0");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
     let trial = serde_json::to_vec(trial).map_err(|error| error.to_string())?;

@@ -22,7 +22,8 @@ use toml::de::{DeTable, DeValue};
 pub const POLICY: &str = "policy";
 
 /// Sections that a policy may have.
-const SHARED: [&str; 8] = ["gateway", "site", "model", "tier", "key", "limits", "dns", "check"];
+const SHARED: [&str; 9] =
+    ["gateway", "site", "model", "tier", "key", "limits", "dns", "check", "rehearsal"];
 /// What the node that controls a site knows of it.
 const OF_HOME: [&str; 3] = ["engine", "capacity", "tokens_per_second"];
 /// Where a node has our key at a site from.
