@@ -4,6 +4,7 @@
 //! tokens themselves go past it. Nobody decides "failover" here: each request goes where this
 //! gateway's own evidence and the targets' own refusals leave room.
 
+mod adopt;
 pub mod answers;
 pub mod catalog;
 mod choose;

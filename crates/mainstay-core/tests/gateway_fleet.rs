@@ -315,15 +315,65 @@ fn a_new_policy_keeps_what_is_known_of_targets_that_stay() {
 }
 
 #[test]
-fn a_request_at_a_site_that_a_new_policy_does_not_know_ends_once() {
+fn a_request_at_a_site_that_a_new_policy_does_not_know_runs_to_its_end() {
     let mut rig = Rig::new(3);
     let starts: Vec<Start> = (0..30).filter_map(|session| rig.arrive(session << 58)).collect();
+    assert!(starts.iter().any(|start| start.site == SiteId(2)));
+    rig.hear(Event::Adopt(config(2).into()));
+    assert_eq!(rig.gateway.open_requests(), 30);
+    // And once more: what was kept is kept again.
     rig.hear(Event::Adopt(config(2).into()));
     for start in &starts {
         rig.whole(start);
     }
-    let ends = rig.said.iter().filter(|said| matches!(said, Action::Close { .. })).count();
-    assert_eq!((ends, rig.gateway.open_requests()), (30, 0));
+    let is_whole = |said: &&Action| matches!(said, Action::Close { close: Close::Done, .. });
+    assert_eq!(rig.said.iter().filter(is_whole).count(), 30);
+    assert_eq!(rig.gateway.open_requests(), 0);
+    for session in 0..30 {
+        let start = rig.arrive(session << 58).expect("an attempt");
+        assert_ne!(start.site, SiteId(2), "nothing new goes there");
+    }
+    rig.hear(Event::Adopt(config(2).into()));
+    assert_eq!(rig.gateway.config().sites.len(), 2, "nothing runs there any more");
+}
+
+#[test]
+fn an_order_keeps_its_site_by_name() {
+    let mut rig = Rig::new(4);
+    rig.orders(&[(Verb::Drain, 3)]);
+    assert_eq!(rig.used(), [0, 1, 2]);
+    let mut next = config(4);
+    next.sites.rotate_left(1);
+    rig.hear(Event::Adopt(next.into()));
+    assert_eq!(rig.used(), [0, 1, 3], "site-3 is the third now");
+}
+
+#[test]
+fn a_running_answer_outlives_its_model_and_what_breaks_there_goes_nowhere() {
+    let mut rig = Rig::new(2);
+    let (one, other) = (rig.arrive(1).expect("one"), rig.arrive(2).expect("another"));
+    let mut next = config(2);
+    next.models[0].name = "other".into();
+    rig.hear(Event::Adopt(next.into()));
+    assert_eq!(rig.gateway.find_model("chat"), None);
+    assert_eq!(rig.gateway.find_model(""), None);
+    rig.whole(&one);
+    assert!(matches!(rig.said.last(), Some(Action::Close { close: Close::Done, .. })));
+    rig.breaks(&other);
+    assert!(matches!(rig.said.last(), Some(Action::Close { close: Close::Error(_), .. })));
+    assert_eq!(rig.gateway.open_requests(), 0);
+}
+
+#[test]
+fn a_request_keeps_its_tier_by_name() {
+    let mut rig = Rig::new(2);
+    let start = rig.arrive(1).expect("an attempt");
+    let mut next = config(2);
+    next.tiers.insert(0, Tier { name: "vip".into(), floor: 0.1 });
+    rig.hear(Event::Adopt(next.into()));
+    rig.breaks(&start);
+    let again = rig.starts.last().expect("another attempt");
+    assert_eq!(again.open.map(|open| open.tier), Some(TierId(1)));
 }
 
 #[test]

@@ -7,7 +7,8 @@
 mod recent;
 
 use crate::gateway::dns::publish::{Publisher, Set};
-use crate::link::{Link, Message, NodeName};
+use crate::link::{Link, Message};
+use crate::places::Places;
 use crate::policy::taste::Asked;
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
@@ -19,9 +20,9 @@ use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
 use recent::Recent;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -89,10 +90,9 @@ const LAG_EVERY: Duration = Duration::from_millis(100);
 const CLOCK_START: Duration = Duration::from_secs(86_400);
 
 /// What the machine wants of one request.
-#[derive(Debug)]
 pub enum Command {
-    /// Open an attempt.
-    Start(Start),
+    /// Open an attempt, at the site that its position leads to among these places.
+    Start(Box<Start>, Arc<Places>),
     /// Give this attempt up: its site is to do nothing more for us.
     GiveUp(AttemptId),
     /// End.
@@ -103,6 +103,9 @@ pub enum Command {
 pub struct Drive {
     clock: Clock,
     shared: Mutex<Shared>,
+    /// Held for reading from an event until all that follows has been carried: another
+    /// configuration waits until then, so that no position is taken for one of another.
+    turn: RwLock<()>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
     /// Who answers names, if anybody does.
@@ -111,26 +114,22 @@ pub struct Drive {
     others: OnceLock<Others>,
 }
 
-/// The other nodes, by the positions that the machine knows them by.
+/// The other nodes. Who is at which position, the places in force tell.
 pub struct Others {
     /// How they are reached.
     pub link: Link,
-    /// The gateways.
-    pub gateways: Vec<NodeName>,
-    /// Who controls which site of ours.
-    pub sites: BTreeMap<u16, NodeName>,
     /// What a digest says of policy and orders.
     pub complete: Box<dyn Fn(Digest) -> Digest + Send + Sync>,
 }
 
 impl Others {
     /// Nothing waits for a node that is not there: the machine says all of it again.
-    fn send(&self, letter: Letter) {
+    fn send(&self, places: &Places, letter: Letter) {
         let (to, message) = match letter {
-            Letter::Site(site, report) => (self.sites.get(&site.0), Message::Report(report)),
+            Letter::Site(site, report) => (places.nodes.get(&site.0), Message::Report(report)),
             Letter::Gateway(to, digest) => {
                 let digest = (self.complete)(digest);
-                (self.gateways.get(usize::from(to.0)), Message::Digest(digest))
+                (places.gateways.get(usize::from(to.0)), Message::Digest(digest))
             }
         };
         if let Some(to) = to {
@@ -147,6 +146,8 @@ enum Letter {
 
 struct Shared {
     gateway: Gateway,
+    /// What its positions lead to.
+    places: Arc<Places>,
     inboxes: HashMap<RequestId, mpsc::Sender<Command>>,
     ids: Rng,
     /// What the timer sleeps until.
@@ -160,17 +161,20 @@ struct Shared {
 #[derive(Default)]
 struct Said {
     facts: Vec<Fact>,
+    /// What its letters' positions lead to, if there are any.
+    places: Option<Arc<Places>>,
     /// The newest set for names, and its number.
     answers: Option<(u64, Set)>,
     letters: Vec<Letter>,
 }
 
 impl Drive {
-    /// A gateway that begins now.
+    /// A gateway that begins now, and has nowhere to go before `settle` is called.
     pub fn new(config: Config, telemetry: Arc<Telemetry>) -> Drive {
         let seed = RandomState::new().hash_one("gateway");
         let shared = Shared {
             gateway: Gateway::new(config, seed),
+            places: Arc::default(),
             inboxes: HashMap::new(),
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
@@ -179,7 +183,30 @@ impl Drive {
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
         let (names, others) = Default::default();
-        Drive { clock, shared, wake, telemetry, names, others }
+        Drive { clock, shared, turn: RwLock::default(), wake, telemetry, names, others }
+    }
+
+    /// What positions lead to from now on, before the first request comes.
+    pub fn settle(&self, places: Arc<Places>) {
+        self.lock().places = places;
+    }
+
+    /// Another configuration is in force, in which positions lead to `places`. `around` does what
+    /// must happen at the same moment; meanwhile no event is told.
+    pub fn adopt(&self, config: Config, places: Arc<Places>, around: impl FnOnce()) {
+        let _turn = self.turn.write().unwrap_or_else(PoisonError::into_inner);
+        around();
+        self.telemetry.rename(places.names.clone());
+        self.lock().places = places;
+        self.told(Event::Adopt(Box::new(config)));
+        if let Some(names) = self.names.get() {
+            self.lock().gateway.keep_answers(names.set());
+        }
+    }
+
+    /// What positions lead to now.
+    pub fn places(&self) -> Arc<Places> {
+        self.lock().places.clone()
     }
 
     /// Names are answered by `names` from now on, which begins with the set it has.
@@ -215,19 +242,46 @@ impl Drive {
         RequestId(self.lock().ids.bits())
     }
 
-    /// A request arrives. What is wanted of it comes out of the returned inbox.
-    pub fn arrive(&self, request: RequestId, ask: Ask) -> mpsc::Receiver<Command> {
+    /// A request arrives that asks for the model of this name; the positions in `ask` are those of
+    /// `places`. What is wanted of it comes out of the returned inbox; none if another configuration
+    /// came since and the model is gone.
+    pub fn arrive(
+        &self,
+        request: RequestId,
+        (mut ask, model): (Ask, &str),
+        places: &Arc<Places>,
+    ) -> Option<mpsc::Receiver<Command>> {
+        let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
         let (sender, inbox) = mpsc::channel(INBOX);
         let mut shared = self.lock();
+        if !Arc::ptr_eq(places, &shared.places) {
+            ask.model = shared.gateway.find_model(model)?;
+            ask.tier = shared.places.names.tier_of(places.names.tier(ask.tier));
+        }
         shared.inboxes.insert(request, sender);
         shared.recent.note(&ask);
         drop(shared);
-        self.tell(Event::Arrive { request, ask });
-        inbox
+        self.told(Event::Arrive { request, ask });
+        Some(inbox)
     }
 
     /// Something happened.
     pub fn tell(&self, event: Event) {
+        let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
+        self.told(event);
+    }
+
+    /// Something was heard whose positions are those of `places`: it is told if they still hold.
+    pub fn tell_of(&self, places: &Arc<Places>, event: Event) {
+        let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
+        let holds = Arc::ptr_eq(places, &self.lock().places);
+        if holds {
+            self.told(event);
+        }
+    }
+
+    /// The same within a turn.
+    fn told(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
         let mut said = Said::default();
@@ -239,6 +293,7 @@ impl Drive {
         for action in actions {
             shared.carry(action, &mut said);
         }
+        said.places = (!said.letters.is_empty()).then(|| shared.places.clone());
         let next = shared.gateway.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
         drop(shared);
@@ -251,8 +306,8 @@ impl Drive {
         if let (Some(names), Some((number, set))) = (self.names.get(), said.answers) {
             names.publish(number, &set);
         }
-        if let Some(others) = self.others.get() {
-            said.letters.into_iter().for_each(|letter| others.send(letter));
+        if let (Some(others), Some(places)) = (self.others.get(), said.places) {
+            said.letters.into_iter().for_each(|letter| others.send(&places, letter));
         }
     }
 
@@ -295,7 +350,7 @@ impl Drive {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // A panic inside the machine is a defect of ours; its state is checked by its own rules,
         // and serving on is better than failing every request from then on.
-        self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -311,7 +366,7 @@ impl Shared {
                 if let Some(inbox) = self.inboxes.get(&request) {
                     // The inbox has room for all that can be wanted at once; if its task is gone,
                     // the machine hears that the client left.
-                    let _ = inbox.try_send(Command::Start(start));
+                    let _ = inbox.try_send(Command::Start(Box::new(start), self.places.clone()));
                 }
             }
             Action::Close { request, close } => {

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod handover;
 pub mod http;
 pub mod link;
+pub mod places;
 pub mod policy;
 pub mod run;
 pub mod setup;
@@ -19,5 +20,6 @@ pub mod telemetry;
 pub mod upstream;
 pub mod worker;
 
+pub use run::adopt::KEPT;
 pub use run::run;
 pub use setup::Reader;

@@ -4,29 +4,24 @@
 //! embedded engine and the operator's door exist once.
 
 pub mod adopt;
+mod build;
 mod door;
 mod home;
 mod nodes;
 mod view;
 
 use crate::admin::{Admin, Builder, Ready};
-use crate::attempt::roster::Roster;
-use crate::attempt::{Account, Site};
-use crate::dialect;
 use crate::drive::Drive;
-use crate::embedded::Desk;
 use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
-use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::policy::boot::{Boot, boot};
-use crate::setup::{Http2, Listeners, NodeSite, Provider, Reader, Setup, Upstream};
+use crate::setup::{Listeners, Reader, Setup};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
-use crate::upstream::{self, NodeOrigin, Origin, OriginOptions};
-use crate::worker::Worker;
-use adopt::Adopter;
+use adopt::{Adopter, Parts};
+use build::Plot;
 use door::{Door, House};
 use hyper::service::service_fn;
 use nodes::{Nodes, Office};
@@ -36,7 +31,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Room that is kept, beyond the drain, for cutting what did not finish.
@@ -47,13 +44,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const OPERATORS: usize = 256;
 
 /// Serves until `shutdown` is done, then lets running answers finish. `reader` reads the
-/// configuration again when another is to be taken. The error says what could not be started and
-/// how to mend it.
+/// configuration again when another is to be taken, as it is whenever `again` is heard. The error
+/// says what could not be started and how to mend it.
 pub async fn run(
     setup: Setup,
     reader: Reader,
     listeners: Listeners,
-    shutdown: impl Future<Output = ()>,
+    (shutdown, again): (impl Future<Output = ()>, Signal),
 ) -> Result<(), String> {
     let level = setup.log.level.parse().unwrap_or(tracing::Level::INFO);
     let _log = Log::start(level, setup.log.format)?;
@@ -63,13 +60,16 @@ pub async fn run(
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
-    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link, office)?;
-    let mut workers = open_workers(&setup, &drive)?;
+    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link, office)?.map(Arc::new);
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
     // A node that is no gateway takes no clients.
     let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
-    let doors = if is_gateway { open_doors(&setup, &house, &workers)? } else { Vec::new() };
+    let number = std::thread::available_parallelism().map_or(1, usize::from);
+    let plot =
+        Plot { drive: drive.clone(), url: url(&setup), doors: if is_gateway { number } else { 0 } };
+    drive.settle(Arc::new(build::places(&setup, &plot, None)?));
+    let doors = open_doors(plot.doors, &house)?;
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
     let timer = tokio::spawn({
@@ -90,22 +90,27 @@ pub async fn run(
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = adopter.shown(admin).build();
+    let publisher = names.as_ref().map(Dns::publisher);
+    adopter.begin(Parts { plot, house: house.clone(), publisher, nodes: nodes.clone() });
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
+    let rereading = tokio::spawn(adopter.clone().listen(again));
     let ending = async {
         shutdown.await;
         house.draining.store(true, Ordering::Relaxed);
         house.stop.cancel();
     };
     tokio::join!(porter, serving, operator, ending);
-    for worker in workers.iter_mut().flatten() {
+    rereading.abort();
+    adopter.end();
+    for engine in drive.places().engines.iter().flatten() {
         // A step that hangs must not keep the process.
-        let _ = tokio::time::timeout(CUT_TIME, worker.shutdown()).await;
+        let _ = tokio::time::timeout(CUT_TIME, engine.shutdown()).await;
     }
     timer.abort();
     if let Some(names) = names {
         names.stop();
     }
-    if let Some(nodes) = nodes {
+    if let Some(nodes) = nodes.and_then(Arc::into_inner) {
         let _ = tokio::time::timeout(CUT_TIME, nodes.leave(setup.drain)).await;
     }
     Ok(())
@@ -135,9 +140,7 @@ fn house(setup: &Setup, drive: &Arc<Drive>) -> Result<Arc<House>, String> {
     };
     Ok(Arc::new(House {
         drive: drive.clone(),
-        keys: setup.keys.clone(),
-        anonymous_tier: setup.anonymous_tier,
-        bounds: setup.bounds.clone(),
+        bounds: watch::Sender::new(setup.bounds.clone()),
         drain: setup.drain,
         tls,
         counters: Counters::new(setup.bounds.connections),
@@ -146,21 +149,8 @@ fn house(setup: &Setup, drive: &Arc<Drive>) -> Result<Arc<House>, String> {
     }))
 }
 
-fn open_doors(
-    setup: &Setup,
-    house: &Arc<House>,
-    workers: &[Option<Worker>],
-) -> Result<Vec<Door>, String> {
-    let number = std::thread::available_parallelism().map_or(1, usize::from);
-    let open = |number: usize| {
-        let sites = Arc::new(Sites {
-            sites: open_sites(setup, workers)?,
-            names: setup.core.sites.iter().map(|site| site.name.clone()).collect(),
-            drive: house.drive.clone(),
-        });
-        Door::open(number, house.clone(), sites)
-    };
-    (0..number).map(open).collect()
+fn open_doors(number: usize, house: &Arc<House>) -> Result<Vec<Door>, String> {
+    (0..number).map(|number| Door::open(number, house.clone())).collect()
 }
 
 /// Accepts for all doors and hands each connection to the next one in turn: left to themselves,
@@ -190,40 +180,6 @@ async fn porter(api: TcpListener, doors: Vec<door::Hand>, stop: CancellationToke
     }
 }
 
-/// The embedded engines, by site.
-fn open_workers(setup: &Setup, drive: &Arc<Drive>) -> Result<Vec<Option<Worker>>, String> {
-    let named = setup.core.sites.iter().zip(&setup.upstreams);
-    let open = |(site, upstream): (&mainstay_core::config::Site, &Upstream)| match upstream {
-        Upstream::Provider(_) | Upstream::Node(_) => Ok(None),
-        Upstream::Engine(model) => Worker::start(model, drive, url(setup))
-            .map(Some)
-            .map_err(|error| format!("site {}: {error}", site.name)),
-    };
-    named.map(open).collect()
-}
-
-/// The sites as one door reaches them: its own connections, the shared engines.
-fn open_sites(setup: &Setup, workers: &[Option<Worker>]) -> Result<Vec<Site>, String> {
-    let desks = workers.iter().map(|worker| worker.as_ref().map(Worker::desk));
-    let named = setup.core.sites.iter().zip(&setup.upstreams).zip(desks);
-    let open = |((site, upstream), desk): (
-        (&mainstay_core::config::Site, &Upstream),
-        Option<Desk>,
-    )| {
-        match (upstream, desk) {
-            (Upstream::Provider(provider), _) => account(setup, provider)
-                .map(|account| Site::Provider(Arc::new(account)))
-                .map_err(|error| format!("site {}: {error}", site.name)),
-            (Upstream::Engine(_), Some(desk)) => Ok(Site::Engine(desk)),
-            (Upstream::Engine(_), None) => Err(format!("site {}: no engine", site.name)),
-            (Upstream::Node(node), _) => node_account(setup, node)
-                .map(|account| Site::Node(Arc::new(account)))
-                .map_err(|error| format!("site {}: {error}", site.name)),
-        }
-    };
-    named.map(open).collect()
-}
-
 /// Where a client on this machine reaches the API, without a path.
 fn url(setup: &Setup) -> String {
     let scheme = if setup.listen.tls.is_some() { "https" } else { "http" };
@@ -234,50 +190,6 @@ fn url(setup: &Setup) -> String {
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
     format!("{scheme}://{here}")
-}
-
-fn account(setup: &Setup, provider: &Provider) -> Result<Account, String> {
-    let options = OriginOptions {
-        ca_file: provider.ca_file.clone(),
-        connect_limit: setup.core.limits.connect,
-        resolver: provider.resolver,
-        http2: match provider.http2 {
-            Http2::Auto => upstream::Http2::Auto,
-            Http2::Always => upstream::Http2::PriorKnowledge,
-            Http2::Never => upstream::Http2::Never,
-        },
-        node: None,
-    };
-    Ok(Account {
-        dialect: provider.dialect.clone(),
-        origin: Origin::new(&provider.base_url, options)?,
-        base: provider.base_url.clone(),
-        key: provider.key.clone(),
-        stream: provider.stream,
-        roster: Roster::default(),
-    })
-}
-
-/// A site of ours, as its node is reached: with certificates on both sides, and one connection
-/// for each answer, so that one that stalls holds up no other.
-fn node_account(setup: &Setup, site: &NodeSite) -> Result<Account, String> {
-    let identity = setup.node.as_ref().map(|node| node.identity.clone());
-    let identity = identity.ok_or("its node is reached with a certificate; add [node]")?;
-    let options = OriginOptions {
-        connect_limit: setup.core.limits.connect,
-        http2: upstream::Http2::Never,
-        node: Some(NodeOrigin { identity, name: site.name.clone() }),
-        ..OriginOptions::default()
-    };
-    let base = format!("https://{}/v1", site.address);
-    Ok(Account {
-        dialect: dialect::of_nodes(),
-        origin: Origin::new(&base, options)?,
-        base,
-        key: None,
-        stream: true,
-        roster: Roster::default(),
-    })
 }
 
 fn admin(
@@ -319,7 +231,7 @@ fn operate(
     let front = Front {
         arrivals: Arrivals::Listener(listener),
         tls: None,
-        bounds: setup.bounds.clone(),
+        bounds: watch::channel(setup.bounds.clone()).1,
         drain: CUT_TIME,
         counters: Counters::new(OPERATORS),
     };

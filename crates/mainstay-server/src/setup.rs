@@ -58,6 +58,8 @@ pub struct Written {
     pub hash: [u8; 32],
     /// What works, but probably not as meant.
     pub warnings: Vec<String>,
+    /// Why the file is not what it was read from, but the last one that worked.
+    pub trouble: Option<String>,
 }
 
 impl Written {
@@ -72,7 +74,31 @@ impl Written {
             has_policy: policy.is_some(),
             hash: hash.finalize().into(),
             warnings: Vec::new(),
+            trouble: None,
         }
+    }
+
+    /// Where the file says `key`, e.g. `listen.api`: its name and line, or its name alone.
+    pub fn place(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            return String::from("configuration");
+        }
+        let (section, last) = key.split_once('.').unwrap_or(("", key));
+        let mut here = "";
+        for (line, text) in (1..).zip(self.text.reveal().lines()) {
+            let text = text.trim();
+            if let Some(name) = text.strip_prefix('[').and_then(|text| text.split(']').next()) {
+                here = name.trim();
+                if here == key {
+                    return format!("{}:{line}", self.name);
+                }
+            }
+            let word = text.split('=').next().unwrap_or_default().trim();
+            if word == key || (here == section && word == last) {
+                return format!("{}:{line}", self.name);
+            }
+        }
+        self.name.clone()
     }
 }
 
@@ -289,7 +315,7 @@ pub struct Key {
 }
 
 /// Bounds on what a client may send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// Largest request body in bytes.
     pub body: usize,

@@ -16,10 +16,10 @@ use mainstay_core::config::Config;
 use mainstay_core::fact::{Fact, SiteFact};
 use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
 use mainstay_core::time::Time;
-use metrics::Metrics;
+use metrics::{Found, Metrics};
 use record::Records;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// The same alarm of a site is not raised again for so long.
@@ -67,6 +67,13 @@ impl Names {
         self.tiers.get(usize::from(id.0)).map_or("?", String::as_str)
     }
 
+    /// The tier of this name; the lowest if there is none.
+    pub fn tier_of(&self, name: &str) -> TierId {
+        let at = self.tiers.iter().position(|tier| tier == name);
+        let last = self.tiers.len().saturating_sub(1);
+        TierId(u8::try_from(at.unwrap_or(last)).unwrap_or(u8::MAX))
+    }
+
     /// The site and the model of a target.
     pub fn target(&self, id: TargetId) -> (&str, &str) {
         match self.targets.get(usize::from(id.0)) {
@@ -90,37 +97,63 @@ pub fn parse_request(text: &str) -> Option<RequestId> {
 
 /// Where facts go.
 pub struct Telemetry {
-    names: Names,
+    named: RwLock<Arc<Named>>,
     metrics: Metrics,
     records: Records,
-    alarms: Mutex<HashMap<SiteId, (String, Instant)>>,
-    /// The latest facts that are no part of a request's usual way.
-    recent: Mutex<VecDeque<(Time, Fact)>>,
+    /// By the site's name.
+    alarms: Mutex<HashMap<String, (String, Instant)>>,
+    /// The latest facts that are no part of a request's usual way, and what their positions were
+    /// called then.
+    recent: Mutex<VecDeque<(Time, Fact, Arc<Names>)>>,
+}
+
+/// What things are called while one configuration is in force, and what is counted under it.
+struct Named {
+    names: Arc<Names>,
+    found: Found,
 }
 
 impl Telemetry {
     /// Telemetry that calls things by `names`.
     pub fn new(names: Names) -> Telemetry {
+        let metrics = Metrics::new();
+        let named = Named { found: metrics.find(&names), names: Arc::new(names) };
         Telemetry {
-            metrics: Metrics::new(&names),
+            named: RwLock::new(Arc::new(named)),
+            metrics,
             records: Records::default(),
             alarms: Mutex::default(),
             recent: Mutex::default(),
-            names,
         }
+    }
+
+    /// Things are called by `names` from now on. Counts go on under what they are called.
+    pub fn rename(&self, names: Names) {
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        if *named.names == names {
+            return;
+        }
+        self.metrics.forget(&named.names, &names);
+        *named = Arc::new(Named { found: self.metrics.find(&names), names: Arc::new(names) });
+    }
+
+    fn named(&self) -> Arc<Named> {
+        self.named.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes in a fact of the moment `at`.
     pub fn fact(&self, at: Time, fact: &Fact) {
-        let closing = self.records.note(at, fact);
-        self.metrics.fact(&self.names, fact);
+        let named = self.named();
+        let names = &named.names;
+        let closing = self.records.note(at, (fact, names));
+        self.metrics.fact((names, &named.found), fact);
         if let Some(closing) = &closing {
-            self.metrics.closed(&self.names, closing);
+            self.metrics.closed((names, &named.found), closing);
         }
-        log::fact(&self.names, fact, closing.as_ref());
+        log::fact(names, fact, closing.as_ref());
         if log::is_notable(fact) {
             let mut recent = self.recent.lock().expect("no panic under this lock");
-            recent.push_back((at, fact.clone()));
+            recent.push_back((at, fact.clone(), names.clone()));
             if recent.len() > RECENT {
                 recent.pop_front();
             }
@@ -131,20 +164,21 @@ impl Telemetry {
     /// words.
     pub fn recent(&self) -> Vec<(Time, &'static str, String)> {
         let recent = self.recent.lock().expect("no panic under this lock").clone();
-        let told = |(at, fact): (Time, Fact)| {
-            (at, words::kind(&fact), words::sentence(&self.names, &fact))
+        let told = |(at, fact, names): (Time, Fact, Arc<Names>)| {
+            (at, words::kind(&fact), words::sentence(&names, &fact))
         };
         recent.into_iter().map(told).collect()
     }
 
     /// Takes in a fact of this process's site.
     pub fn site_fact(&self, fact: &SiteFact) {
-        log::site_fact(&self.names, fact);
+        log::site_fact(&self.names(), fact);
     }
 
     /// A request was refused before any machine saw it, by the caller's own contract.
     pub fn quota(&self, tier: TierId, model: ModelId) {
-        self.metrics.outcome(&self.names, "quota", tier, model);
+        let named = self.named();
+        self.metrics.outcome((&named.names, &named.found), "quota", (tier, model));
     }
 
     /// Tokens a client was charged for.
@@ -158,15 +192,15 @@ impl Telemetry {
     }
 
     /// Somebody has to mend something at `site`: said once an hour, at once if the words change.
-    pub fn alarm(&self, site: SiteId, words: &str) {
+    pub fn alarm(&self, site: &str, words: &str) {
         let mut alarms = self.alarms.lock().expect("no panic under this lock");
-        let known = alarms.get(&site);
+        let known = alarms.get(site);
         if known.is_some_and(|(said, when)| said == words && when.elapsed() < ALARM_EVERY) {
             return;
         }
-        alarms.insert(site, (words.to_owned(), Instant::now()));
+        alarms.insert(site.to_owned(), (words.to_owned(), Instant::now()));
         drop(alarms);
-        tracing::warn!(site = self.names.site(site), "{words}");
+        tracing::warn!(site, "{words}");
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -176,17 +210,17 @@ impl Telemetry {
 
     /// What happened to a request that is still remembered, for programs.
     pub fn explain(&self, request: &str) -> Option<serde_json::Value> {
-        self.records.explain(&self.names, parse_request(request)?)
+        self.records.explain(parse_request(request)?)
     }
 
     /// The same in words, one fact a line.
     pub fn explain_text(&self, request: &str) -> Option<String> {
-        self.records.explain_text(&self.names, parse_request(request)?)
+        self.records.explain_text(parse_request(request)?)
     }
 
-    /// What things are called.
-    pub fn names(&self) -> &Names {
-        &self.names
+    /// What things are called now.
+    pub fn names(&self) -> Arc<Names> {
+        self.named().names.clone()
     }
 }
 

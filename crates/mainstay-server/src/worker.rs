@@ -18,15 +18,15 @@ use crate::embedded::Desk;
 use crate::setup::EngineModel;
 use engine_thread::{EngineThread, Surroundings};
 use loading::{Loader, Loading};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// The engine's thread, for its owner.
 pub struct Worker {
     desk: Desk,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Worker {
@@ -54,7 +54,7 @@ impl Worker {
         });
         let thread =
             thread.map_err(|error| format!("cannot start the engine's thread: {error}"))?;
-        Ok(Worker { desk, stop, thread: Some(thread) })
+        Ok(Worker { desk, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// Where orders are handed in.
@@ -63,12 +63,24 @@ impl Worker {
     }
 
     /// Ends the thread after its step and waits for it.
-    pub async fn shutdown(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.desk.stop();
-        let Some(thread) = self.thread.take() else { return };
+    pub async fn shutdown(&self) {
+        self.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
         // A panic in it was told when it happened.
         let _ = tokio::task::spawn_blocking(move || thread.join().is_ok()).await;
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.desk.stop();
+    }
+}
+
+/// Nobody wants it any more: its thread ends after its step.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -205,8 +205,11 @@ fn run(
         }
     };
     // Heard from before anyone can know that we run: who reads the last line may send a signal.
-    let stop = match runtime.block_on(async { asked_to_stop() }) {
-        Ok(stop) => stop,
+    let heard = runtime.block_on(async {
+        Ok::<_, std::io::Error>((asked_to_stop()?, signal(SignalKind::hangup())?))
+    });
+    let signals = match heard {
+        Ok(signals) => signals,
         Err(error) => {
             eprintln!("mainstay: cannot hear signals: {error}");
             return ExitCode::FAILURE;
@@ -215,7 +218,7 @@ fn run(
     eprint!("{}", start_text::text(&resolved, api));
     eprintln!("{}", start_text::listening(&resolved));
     let reader = reader::reader(options, environment, asked, resolved.setup.listen.clone());
-    match runtime.block_on(mainstay_server::run(resolved.setup, reader, listeners, stop)) {
+    match runtime.block_on(mainstay_server::run(resolved.setup, reader, listeners, signals)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mainstay: {error}");

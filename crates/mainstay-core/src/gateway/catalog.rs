@@ -1,6 +1,6 @@
 //! Finds the model a client names, also where a provider is known by families of names only.
 
-use crate::config::{ALL_TIERS, Model, Needs, Target};
+use crate::config::{ALL_TIERS, Config, Model, Needs, Target};
 use crate::gateway::Gateway;
 use crate::names::{ModelId, TargetId};
 use alloc::string::{String, ToString};
@@ -13,51 +13,61 @@ impl Gateway {
     /// The model of this name. A name that only fits a family of some provider becomes a model of
     /// its own, with the substitutes of the default model.
     pub fn find_model(&mut self, name: &str) -> Option<ModelId> {
-        let known = self.config.models.iter().position(|m| m.name == name);
+        // A model without a name is one that only running answers still have.
+        let is_it = |m: &Model| m.name == name && !name.is_empty();
+        let known = self.config.models.iter().position(is_it);
         if let Some(at) = known {
             return u16::try_from(at).ok().map(ModelId);
         }
-        if self.config.models.len() >= LEARNED_MAX + self.listed {
-            return None;
-        }
-        let families = self.config.families.iter().filter(|f| fits(&f.pattern, name));
-        let sites: Vec<_> = families.cloned().collect();
-        if sites.is_empty() {
-            return None;
-        }
-        let mut served_by = Vec::new();
-        for family in sites {
-            let id = TargetId(u16::try_from(self.config.targets.len()).ok()?);
-            self.config.targets.push(Target {
-                site: family.site,
-                model: name.to_string(),
-                window: None,
-                output_max: None,
-                offers: Needs::all(),
-                continuation: family.continuation,
-                labels: 0,
-                home: 0,
-                tiers: ALL_TIERS,
-            });
-            served_by.push(id);
-        }
+        let learned = learn(&mut self.config, self.listed, name)?;
         self.targets.grow(&self.config);
-        let default = self.config.models.first();
-        let substitutes = default.map(|m| [&m.served_by[..], &m.substitutes[..]].concat());
-        self.config.models.push(Model {
-            name: name.to_string(),
-            served_by,
-            substitutes: substitutes.unwrap_or_default(),
-            substitutes_may_finish: true,
-        });
-        u16::try_from(self.config.models.len() - 1).ok().map(ModelId)
+        Some(learned)
     }
 
     /// The known name nearest to one that is not known.
     pub fn nearest_model(&self, name: &str) -> Option<String> {
-        let names = self.config.models.iter().map(|m| m.name.as_str());
+        let named = self.config.models.iter().filter(|m| !m.name.is_empty());
+        let names = named.map(|m| m.name.as_str());
         nearest(name, names).map(str::to_string)
     }
+}
+
+/// Adds a model of this name, if some provider may serve it, to the first `listed` and others that
+/// were learned so.
+pub(super) fn learn(config: &mut Config, listed: usize, name: &str) -> Option<ModelId> {
+    if config.models.len() >= LEARNED_MAX + listed {
+        return None;
+    }
+    let families = config.families.iter().filter(|f| fits(&f.pattern, name));
+    let sites: Vec<_> = families.cloned().collect();
+    if sites.is_empty() {
+        return None;
+    }
+    let mut served_by = Vec::new();
+    for family in sites {
+        let id = TargetId(u16::try_from(config.targets.len()).ok()?);
+        config.targets.push(Target {
+            site: family.site,
+            model: name.to_string(),
+            window: None,
+            output_max: None,
+            offers: Needs::all(),
+            continuation: family.continuation,
+            labels: 0,
+            home: 0,
+            tiers: ALL_TIERS,
+        });
+        served_by.push(id);
+    }
+    let default = config.models.first();
+    let substitutes = default.map(|m| [&m.served_by[..], &m.substitutes[..]].concat());
+    config.models.push(Model {
+        name: name.to_string(),
+        served_by,
+        substitutes: substitutes.unwrap_or_default(),
+        substitutes_may_finish: true,
+    });
+    u16::try_from(config.models.len() - 1).ok().map(ModelId)
 }
 
 /// The one of `names` nearest to `name`, if any is near.

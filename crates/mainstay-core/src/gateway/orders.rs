@@ -1,17 +1,12 @@
-//! Operators' orders and new policy, as they bear on where requests go.
+//! Operators' orders, as they bear on where requests go.
 
-use crate::config::Config;
 use crate::cost::CostRate;
-use crate::fact::{CreditFact, Fact, Outcome};
-use crate::gateway::hearsay::Hearsay;
-use crate::gateway::placement::Targets;
-use crate::gateway::refusal;
+use crate::fact::{CreditFact, Fact};
 use crate::gateway::request::State;
-use crate::gateway::retry_budget::RetryBudget;
-use crate::gateway::{Action, Close, Gateway};
+use crate::gateway::{Action, Gateway};
 use crate::in_service::{CONSIDERED_MAX, Evidence, in_service, judge};
 use crate::message::{Offer, Order, Verb, ruling};
-use crate::names::{AttemptId, ModelId, RequestId, SiteId, TargetId};
+use crate::names::{AttemptId, RequestId, SiteId, TargetId};
 use crate::time::Time;
 use alloc::vec::Vec;
 
@@ -43,7 +38,8 @@ impl Gateway {
         }
     }
 
-    fn obey(&mut self, orders: Vec<Order>, actions: &mut Vec<Action>) {
+    /// Which of these orders stand, and what they leave of each target.
+    pub(super) fn obey(&mut self, orders: Vec<Order>, actions: &mut Vec<Action>) {
         self.ignored.retain(|id| orders.iter().any(|order| order.id == *id));
         let fleet = &self.config.fleet;
         let judged = judge(orders.clone(), &fleet.service, fleet.credit.mutants);
@@ -129,106 +125,9 @@ impl Gateway {
         out.sort_unstable();
         out.into_iter().map(|(_, site)| site).collect()
     }
-
-    /// Another policy is in force. What is known of a target stays with its site's and model's
-    /// names; requests whose model or running target is gone end.
-    pub(super) fn adopt(&mut self, now: Time, config: Config, actions: &mut Vec<Action>) {
-        let old = core::mem::replace(&mut self.config, config);
-        let mut targets = Targets::new(&self.config);
-        let moved: Vec<Option<TargetId>> =
-            (0..old.targets.len()).map(|at| same_target(&old, &self.config, at)).collect();
-        for (at, to) in moved.iter().enumerate() {
-            if let Some(to) = to {
-                targets.inherit(*to, self.targets.get_mut(TargetId(at as u16)), &self.config);
-            }
-        }
-        targets.number_reports(&mut self.rng);
-        self.targets = targets;
-        self.listed = self.config.models.len();
-        self.budgets.resize(self.config.tiers.len(), RetryBudget::default());
-        self.has_nodes = self.config.sites.iter().any(|site| site.is_node());
-        self.is_fleet = self.has_nodes || self.config.fleet.gateways > 1;
-        self.panics.clear();
-        self.demand = core::mem::take(&mut self.demand)
-            .into_iter()
-            .filter_map(|(model, known)| {
-                let to = self.same_model(&old, ModelId(model))?;
-                Some((to.0, known))
-            })
-            .collect();
-        match &mut self.hearsay {
-            known if known.peers_are(&self.config) => known.adopt(&self.config),
-            known => *known = Hearsay::new(&self.config),
-        }
-        let orders = core::mem::take(&mut self.ordered);
-        self.obey(orders, actions);
-        self.move_lives(now, (&old, &moved), actions);
-    }
-
-    fn move_lives(
-        &mut self,
-        now: Time,
-        (old, moved): (&Config, &[Option<TargetId>]),
-        actions: &mut Vec<Action>,
-    ) {
-        let to = |id: TargetId| moved.get(usize::from(id.0)).copied().flatten();
-        let requests: Vec<RequestId> = self.lives.sorted().iter().map(|(id, _)| *id).collect();
-        for request in requests {
-            let Some(asked) = self.lives.get(&request).map(|life| life.ask.model) else { continue };
-            let model = self.same_model(old, asked);
-            let last = self.config.tiers.len().saturating_sub(1) as u8;
-            self.release(request);
-            let Some(life) = self.lives.get_mut(&request) else { continue };
-            let at = match &mut life.state {
-                State::Running(running) => Some(&mut running.target),
-                State::Waiting { target, .. } => Some(target),
-                State::Holding { .. } => None,
-            };
-            let is_there = match at {
-                Some(at) => to(*at).inspect(|id| *at = *id).is_some(),
-                None => true,
-            };
-            life.ask.tier.0 = life.ask.tier.0.min(last);
-            life.home = life.home.and_then(to);
-            life.counted = None;
-            life.asked.rename(to);
-            life.no_native = life.no_native.iter().copied().filter_map(to).collect();
-            match model {
-                Some(model) if is_there => {
-                    life.ask.model = model;
-                    if let State::Running(running) = &life.state {
-                        self.targets.take(&self.config, running.target, now);
-                    }
-                }
-                _ => {
-                    let message = "what this request was sent to is no longer configured";
-                    let refusal = refusal::no_site(message, None);
-                    let end = (Close::Error(refusal), Outcome::Failed);
-                    self.close(now, request, end, actions);
-                }
-            }
-        }
-    }
-
-    fn same_model(&self, old: &Config, id: ModelId) -> Option<ModelId> {
-        let name = &old.models.get(usize::from(id.0))?.name;
-        let at = self.config.models.iter().position(|model| model.name == *name)?;
-        u16::try_from(at).ok().map(ModelId)
-    }
 }
 
 fn ignored(order: &Order) -> Action {
     let fact = CreditFact::OrderIgnored { id: order.id, site: order.site };
     Action::Fact(Fact::Credit(fact))
-}
-
-/// Where the target at this position is now: the same model at the site of the same name.
-fn same_target(old: &Config, new: &Config, at: usize) -> Option<TargetId> {
-    let before = &old.targets[at];
-    let site = &old.sites[usize::from(before.site.0)];
-    let is_same = |target: &crate::config::Target| {
-        let there = &new.sites[usize::from(target.site.0)];
-        target.model == before.model && there.name == site.name && there.kind == site.kind
-    };
-    new.targets.iter().position(is_same).and_then(|at| u16::try_from(at).ok()).map(TargetId)
 }

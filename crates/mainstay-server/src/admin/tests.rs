@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 fn bounds() -> Bounds {
@@ -37,7 +38,7 @@ async fn start(ready: Arc<Mutex<Ready>>) -> SocketAddr {
     let counters = Counters::new(bounds().connections);
     let drain = Duration::from_secs(1);
     let arrivals = Arrivals::Listener(listener);
-    let front = Front { arrivals, tls: None, bounds: bounds(), drain, counters };
+    let front = Front { arrivals, tls: None, bounds: watch::channel(bounds()).1, drain, counters };
     let service = service_fn(move |request| {
         let admin = admin.clone();
         async move { Ok::<_, Infallible>(admin.answer(request).await) }

@@ -35,13 +35,13 @@ impl Roster {
     }
 }
 
-/// `account` said that the model of `start` is not there: the operator is told what is.
-pub(crate) fn suggest(account: &Arc<Account>, drive: &Arc<Drive>, start: &Start) {
+/// `account`, of the site of this name, said that the model of `start` is not there: the operator is told what is.
+pub(crate) fn suggest((site, account): (&str, &Arc<Account>), drive: &Arc<Drive>, start: &Start) {
     if !account.roster.is_new(&start.model) {
         return;
     }
     let (account, drive) = (account.clone(), drive.clone());
-    let (site, model) = (start.site, start.model.clone());
+    let (site, model) = (site.to_owned(), start.model.clone());
     let origin = account.origin.clone();
     origin.beside(async move {
         let names = timeout(LIST_TIME, names(&account)).await.ok().flatten().unwrap_or_default();
@@ -50,7 +50,7 @@ pub(crate) fn suggest(account: &Arc<Account>, drive: &Arc<Drive>, start: &Start)
             Some(near) => format!("has no model '{model}'; the nearest name on offer is '{near}'"),
             None => format!("has no model '{model}', and none on offer has a name like it"),
         };
-        drive.telemetry().alarm(site, &words);
+        drive.telemetry().alarm(&site, &words);
     });
 }
 

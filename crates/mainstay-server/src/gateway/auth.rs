@@ -17,7 +17,7 @@ pub enum Stranger {
 }
 
 /// The keys that are known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Keys {
     keys: Vec<Key>,
     anonymous: TierId,

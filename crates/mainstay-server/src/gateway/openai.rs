@@ -2,13 +2,15 @@
 //!
 //! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
 
-use super::auth::{Keys, Stranger};
+use super::auth::Stranger;
+use super::stream::Relay;
 use super::stream::client::Client;
-use super::stream::{Relay, Sites};
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::{Call, Format, Invalid};
+use crate::drive::Drive;
 use crate::error;
 use crate::http::{BodyError, ResponseBody, json, read_body};
+use crate::places::Places;
 use crate::setup::Bounds;
 use crate::telemetry::format_request;
 use bytes::Bytes;
@@ -27,12 +29,10 @@ use tokio_util::task::TaskTracker;
 
 /// The API listener's service.
 pub struct Api {
-    /// The sites and the machine.
-    pub sites: Arc<Sites>,
-    /// Who may call.
-    pub keys: Keys,
-    /// Bounds on what a client may send.
-    pub bounds: Bounds,
+    /// The machine, and what its positions lead to.
+    pub drive: Arc<Drive>,
+    /// Which door this is.
+    pub door: usize,
     /// The tasks of requests.
     pub tasks: TaskTracker,
     /// Whether the process is on its way out.
@@ -44,7 +44,7 @@ pub struct Api {
 impl Api {
     /// Answers one request. Every response carries the request's name.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
-        let id = self.sites.drive.name_request();
+        let id = self.drive.name_request();
         let name = format_request(id);
         let mut response = self.route((id, name.clone()), request).await;
         if let Ok(value) = HeaderValue::from_str(&name) {
@@ -70,8 +70,9 @@ impl Api {
         if request.method() != Method::POST {
             return wrong_method("POST");
         }
-        match self.keys.admit(request.headers()) {
-            Ok(tier) => self.call(name, (endpoint, tier), request).await,
+        let places = self.drive.places();
+        match places.keys.admit(request.headers()) {
+            Ok(tier) => self.call(name, (endpoint, tier), request, places).await,
             Err(stranger) => turn_away(stranger),
         }
     }
@@ -84,7 +85,7 @@ impl Api {
         if request.method() != Method::GET {
             return wrong_method("GET");
         }
-        if let Err(stranger) = self.keys.admit(request.headers()) {
+        if let Err(stranger) = self.drive.places().keys.admit(request.headers()) {
             return turn_away(stranger);
         }
         let models = self.models();
@@ -98,7 +99,7 @@ impl Api {
     }
 
     fn models(&self) -> Vec<Value> {
-        self.sites.drive.read(|gateway| {
+        self.drive.read(|gateway| {
             let config = gateway.config();
             let owner = |model: &mainstay_core::config::Model| {
                 let first = model.served_by.first().or(model.substitutes.first());
@@ -115,7 +116,9 @@ impl Api {
                     "owned_by": owner(model),
                 })
             };
-            config.models.iter().map(entry).collect()
+            // One without a name is there only for answers that were begun when it had one.
+            let named = config.models.iter().filter(|model| !model.name.is_empty());
+            named.map(entry).collect()
         })
     }
 
@@ -124,25 +127,26 @@ impl Api {
         name: (RequestId, String),
         (endpoint, tier): (Endpoint, TierId),
         request: Request<Incoming>,
+        places: Arc<Places>,
     ) -> Response<ResponseBody> {
         if self.draining.load(Ordering::Relaxed) {
             return refuse(&leaving());
         }
-        let body = match read_body(request, &self.bounds).await {
+        let body = match read_body(request, &places.bounds).await {
             Ok(body) => body,
-            Err(error) => return refuse(&unread(error, &self.bounds)),
+            Err(error) => return refuse(&unread(error, &places.bounds)),
         };
         let call = match parse(endpoint, body) {
             Ok(call) => call,
             Err(invalid) => return refuse(&invalid_request(invalid)),
         };
-        let found = self.sites.drive.read(|gateway| gateway.find_model(&call.model));
+        let found = self.drive.read(|gateway| gateway.find_model(&call.model));
         let Some(model) = found else { return refuse(&self.no_model(&call.model)) };
         let ask = ask(&call, model, tier);
         let (head, answer) = oneshot::channel();
         let client = Client::new(head, call.stream, endpoint);
-        let relay = Relay::new(self.sites.clone(), name, Arc::new(call), client);
-        self.tasks.spawn(relay.run(ask));
+        let relay = Relay::new((self.drive.clone(), self.door), name, Arc::new(call), client);
+        self.tasks.spawn(relay.run(ask, places));
         match answer.await {
             Ok(response) => response,
             // Only a panic in the relay leaves a client without an answer.
@@ -159,7 +163,7 @@ impl Api {
     }
 
     fn no_model(&self, name: &str) -> Refusal {
-        let nearest = self.sites.drive.read(|gateway| gateway.nearest_model(name));
+        let nearest = self.drive.read(|gateway| gateway.nearest_model(name));
         let hint = match nearest {
             Some(known) => format!("did you mean '{known}'?"),
             None => "GET /v1/models lists those that do".to_string(),

@@ -14,6 +14,8 @@ use crate::dialect::event::{Chunk, Endpoint, Finish};
 use crate::dialect::plain::Plain;
 use crate::dialect::request::{Call, Relayed};
 use crate::drive::{Command, Drive};
+use crate::error;
+use crate::places::Places;
 use crate::telemetry::Direction;
 use answer::{Answer, Leg};
 use bytes::Bytes;
@@ -36,19 +38,11 @@ const COMMENT_EVERY: Duration = Duration::from_secs(10);
 /// seconds, and a refusal then should still have a status of its own.
 const FIRST_COMMENT: Duration = Duration::from_millis(10_500);
 
-/// What requests share.
-pub struct Sites {
-    /// By `SiteId`.
-    pub sites: Vec<Site>,
-    /// Their names.
-    pub names: Vec<String>,
-    /// The machine.
-    pub drive: Arc<Drive>,
-}
-
 /// One request.
 pub struct Relay {
-    sites: Arc<Sites>,
+    drive: Arc<Drive>,
+    /// Which door's connections it uses.
+    door: usize,
     request: RequestId,
     call: Arc<Call>,
     answer: Answer,
@@ -66,6 +60,8 @@ pub struct Relay {
 /// The attempt under way.
 struct Running {
     attempt: Attempt,
+    /// What the positions in `start` lead to.
+    places: Arc<Places>,
     start: Start,
     watch: Watch,
     leg: Leg,
@@ -85,7 +81,7 @@ enum Step {
 impl Relay {
     /// The relay of `call` for `client`.
     pub fn new(
-        sites: Arc<Sites>,
+        (drive, door): (Arc<Drive>, usize),
         (request, name): (RequestId, String),
         call: Arc<Call>,
         client: Client,
@@ -94,7 +90,8 @@ impl Relay {
         let far = Instant::now() + FIRST_COMMENT;
         Relay {
             answer: Answer::new(&call, id),
-            sites,
+            drive,
+            door,
             request,
             call,
             client,
@@ -107,14 +104,21 @@ impl Relay {
         }
     }
 
-    /// Carries the request to its end.
-    pub async fn run(mut self, ask: Ask) {
-        let mut inbox = self.sites.drive.arrive(self.request, ask);
+    /// Carries the request to its end; the positions in `ask` are those of `places`.
+    pub async fn run(mut self, ask: Ask, places: Arc<Places>) {
+        let call = self.call.clone();
+        let Some(mut inbox) = self.drive.arrive(self.request, (ask, &call.model), &places) else {
+            self.over = true;
+            let what = format!("The model '{}' was taken away just now.", call.model);
+            let refusal = error::of_caller(404, "model_not_found", what);
+            return self.client.refuse(&refusal, &self.marks).await;
+        };
+        drop(places);
         loop {
             let step = self.wait(&mut inbox).await;
             let is_over = match step {
-                Step::Command(Some(Command::Start(start))) => {
-                    self.start(start);
+                Step::Command(Some(Command::Start(start, places))) => {
+                    self.start(*start, places);
                     false
                 }
                 Step::Command(Some(Command::GiveUp(attempt))) => {
@@ -160,27 +164,34 @@ impl Relay {
         }
     }
 
-    fn start(&mut self, start: Start) {
-        let clock = self.sites.drive.clock();
-        let site = usize::from(start.site.0);
+    fn start(&mut self, start: Start, places: Arc<Places>) {
+        let clock = self.drive.clock();
+        let names = &places.names;
+        let Some(site) = places.site(self.door, start.site) else {
+            let failure = Failure::ours(ErrorClass::Transient, "its site is not there any more");
+            let report = Report { standing: self.answer.standing(), ..Report::default() };
+            let (sent, quiet) = (Sent::Nothing, Duration::ZERO);
+            let broken = Broken { failure, why: Why::Reply, sent, stale: false, quiet, report };
+            return self.drive.tell(Event::Broken { attempt: start.attempt, broken });
+        };
         self.answer.forget_finish();
         self.verbatim = None;
         self.marks.attempts = start.attempt.number;
-        self.marks.site.clone_from(&self.sites.names[site]);
-        let names = self.sites.drive.telemetry().names();
-        let is_engine = matches!(self.sites.sites[site], Site::Engine(_));
+        names.site(start.site).clone_into(&mut self.marks.site);
+        let is_engine = matches!(site, Site::Engine(_));
         self.marks.degraded = is_engine && start.model != self.call.model;
         let (text, tokens) = self.answer.relayed(start.only_choice);
         let relayed = (!text.is_empty()).then_some(Relayed { text, tokens });
         let stream = self.client.is_stream();
         let tier = start.open.map_or("", |open| names.tier(open.tier));
         let question = Question { call: &self.call, start: &start, relayed, stream, tier };
-        let attempt = Attempt::open(&self.sites.sites[site], &question);
+        let attempt = Attempt::open(site, &question);
         let watch = Watch::new(clock.now(), start.patience);
         let leg = self.answer.leg(start.how, start.only_choice);
         let began = Instant::now();
         let settled = None;
-        self.leg = Some(Running { attempt, start, watch, leg, began, flowed: false, settled });
+        let flowed = false;
+        self.leg = Some(Running { attempt, places, start, watch, leg, began, flowed, settled });
         self.set_timer();
     }
 
@@ -188,7 +199,7 @@ impl Relay {
     fn leave(&mut self) -> bool {
         let report = self.report();
         self.leg = None;
-        self.sites.drive.tell(Event::Gone { request: self.request, report });
+        self.drive.tell(Event::Gone { request: self.request, report });
         true
     }
 
@@ -202,18 +213,18 @@ impl Relay {
     }
 
     async fn one(&mut self, item: Item) -> Result<Option<Item>, Left> {
-        let now = self.sites.drive.clock().now();
+        let now = self.drive.clock().now();
         let Some(running) = &mut self.leg else { return Ok(None) };
         match item {
             Item::Life => running.watch.byte(),
             Item::Beat => running.watch.beat(now),
             Item::Ack(ack) => {
                 running.watch.beat(now);
-                self.sites.drive.tell(Event::Ack(ack));
+                self.drive.tell(Event::Ack(ack));
             }
             Item::Refused(refuse) => {
                 self.leg = None;
-                self.sites.drive.tell(Event::Refused(refuse));
+                self.drive.tell(Event::Refused(refuse));
             }
             Item::Chunk(chunk) => return self.chunks(chunk).await,
             Item::Whole(plain) => return self.whole(plain).await.map(|()| None),
@@ -267,7 +278,7 @@ impl Relay {
 
     /// So many output tokens came.
     fn progress(&mut self, tokens: u32) {
-        let drive = &self.sites.drive;
+        let drive = &self.drive;
         let now = drive.clock().now();
         let Some(running) = &mut self.leg else { return };
         let attempt = running.start.attempt;
@@ -342,7 +353,7 @@ impl Relay {
         if running.settled.is_none_or(|until| Instant::now() < until) {
             running.attempt.finish();
         }
-        self.sites.drive.tell(match end {
+        self.drive.tell(match end {
             End::Whole => Event::Whole { attempt, report },
             End::Short => Event::Short { attempt, report },
         });
@@ -350,16 +361,17 @@ impl Relay {
 
     fn broke(&mut self, fault: Fault) {
         let why = if fault.cut { Why::Cut } else { Why::Reply };
-        if let Some(alarm) = &fault.alarm
-            && let Some(running) = &self.leg
-        {
-            self.sites.drive.telemetry().alarm(running.start.site, alarm);
-        }
-        if fault.failure.class == ErrorClass::Dead(Scope::Model)
-            && let Some(running) = &self.leg
-            && let Site::Provider(account) = &self.sites.sites[usize::from(running.start.site.0)]
-        {
-            roster::suggest(account, &self.sites.drive, &running.start);
+        if let Some(running) = &self.leg {
+            let (start, places) = (&running.start, &running.places);
+            let name = places.names.site(start.site);
+            if let Some(alarm) = &fault.alarm {
+                self.drive.telemetry().alarm(name, alarm);
+            }
+            if fault.failure.class == ErrorClass::Dead(Scope::Model)
+                && let Some(Site::Provider(account)) = places.site(self.door, start.site)
+            {
+                roster::suggest((name, account), &self.drive, start);
+            }
         }
         self.tell_broken(why, fault.failure, (fault.sent, fault.stale));
     }
@@ -369,7 +381,7 @@ impl Relay {
     }
 
     fn tell_broken(&mut self, why: Why, failure: Failure, (sent, stale): (Sent, bool)) {
-        let now = self.sites.drive.clock().now();
+        let now = self.drive.clock().now();
         let quiet = self.leg.as_ref().map_or(Duration::ZERO, |r| r.watch.quiet(now));
         self.answer.forget_finish();
         let report = self.report();
@@ -377,11 +389,11 @@ impl Relay {
         let attempt = running.start.attempt;
         drop(running);
         let broken = Broken { failure, why, sent, stale, quiet, report };
-        self.sites.drive.tell(Event::Broken { attempt, broken });
+        self.drive.tell(Event::Broken { attempt, broken });
     }
 
     async fn timer(&mut self) -> Result<(), Left> {
-        let now = self.sites.drive.clock().now();
+        let now = self.drive.clock().now();
         let instant = Instant::now();
         if let Some(running) = &mut self.leg {
             if running.settled.is_some_and(|until| instant >= until) {
@@ -406,7 +418,7 @@ impl Relay {
     }
 
     fn set_timer(&mut self) {
-        let clock = self.sites.drive.clock();
+        let clock = self.drive.clock();
         let mut next = self.comment_at;
         if let Some(running) = &self.leg {
             if let Some(at) = running.watch.deadline() {
@@ -427,7 +439,7 @@ impl Relay {
             }
             Ok(Some(took)) => {
                 if let Some(running) = &mut self.leg {
-                    let now = self.sites.drive.clock().now();
+                    let now = self.drive.clock().now();
                     running.watch.client_blocks(now - took);
                     running.watch.client_takes(now);
                 }
@@ -469,7 +481,7 @@ impl Relay {
             }
         }
         let usage = self.answer.usage(self.call.prompt_tokens);
-        let telemetry = self.sites.drive.telemetry();
+        let telemetry = self.drive.telemetry();
         telemetry.tokens(Direction::Input, usage.prompt);
         telemetry.tokens(Direction::Output, usage.completion);
         let name = (self.answer.id(), self.answer.model());

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +55,8 @@ pub struct Front {
     pub arrivals: Arrivals,
     /// TLS, if the door has its own.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Bounds on what a client may send.
-    pub bounds: Bounds,
+    /// Bounds on what a client may send, as they are for connections that come from then on.
+    pub bounds: watch::Receiver<Bounds>,
     /// How long requests in progress may take after shutdown.
     pub drain: Duration,
     /// What is counted.
@@ -119,17 +119,21 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    let Front { mut arrivals, tls, bounds, drain, counters } = front;
+    let Front { mut arrivals, tls, mut bounds, drain, counters } = front;
     let tasks = Tasks::default();
     let slots = counters.slots.clone();
     let manners = Arc::new(Semaphore::new(TURNING_AWAY_MAX));
-    let host = Arc::new(Host {
-        builder: builder(&bounds, tasks.clone()),
-        tls: tls.map(TlsAcceptor::from),
-        head_time: bounds.head_time,
-        counters,
-        soft: shutdown.clone(),
-    });
+    let tls = tls.map(TlsAcceptor::from);
+    let host = |bounds: &Bounds| {
+        Arc::new(Host {
+            builder: builder(bounds, tasks.clone()),
+            tls: tls.clone(),
+            head_time: bounds.head_time,
+            counters: counters.clone(),
+            soft: shutdown.clone(),
+        })
+    };
+    let mut now = host(&bounds.borrow_and_update());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -144,14 +148,18 @@ where
             }
             None => break,
         };
+        // Nobody sends other bounds any more: then these hold.
+        if bounds.has_changed().unwrap_or(false) {
+            now = host(&bounds.borrow_and_update());
+        }
         match slots.clone().try_acquire_owned() {
             Ok(slot) => {
-                let guest = Guest { host: host.clone(), peer, service: service.clone() };
+                let guest = Guest { host: now.clone(), peer, service: service.clone() };
                 tasks.spawn(guest.receive(stream, slot));
             }
             Err(_) => {
-                host.counters.turned_away.fetch_add(1, Ordering::Relaxed);
-                if host.tls.is_none()
+                counters.turned_away.fetch_add(1, Ordering::Relaxed);
+                if tls.is_none()
                     && let Ok(permit) = manners.clone().try_acquire_owned()
                 {
                     tasks.spawn(turn_away(stream, permit));

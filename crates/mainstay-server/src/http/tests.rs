@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,7 @@ where
     let counters = Counters::new(bounds.connections);
     let shutdown = CancellationToken::new();
     let arrivals = Arrivals::Listener(listener);
+    let bounds = watch::channel(bounds).1;
     let front = Front { arrivals, tls: None, bounds, drain, counters: counters.clone() };
     let service = service_fn(move |request| {
         let future = service(request);

@@ -5,11 +5,9 @@
 
 use super::CUT_TIME;
 use crate::drive::Drive;
-use crate::gateway::auth::Keys;
 use crate::gateway::openai::Api;
-use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve};
-use crate::setup::{Bounds, Key};
+use crate::setup::Bounds;
 use hyper::service::service_fn;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,16 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// What the doors share.
 pub(super) struct House {
     pub(super) drive: Arc<Drive>,
-    pub(super) keys: Vec<Key>,
-    pub(super) anonymous_tier: u8,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: watch::Sender<Bounds>,
     pub(super) drain: Duration,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) counters: Arc<Counters>,
@@ -50,12 +46,8 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Opens a door with its own connections to `sites`.
-    pub(super) fn open(
-        number: usize,
-        house: Arc<House>,
-        sites: Arc<Sites>,
-    ) -> Result<Door, String> {
+    /// Opens a door, which has its own connections to the sites.
+    pub(super) fn open(number: usize, house: Arc<House>) -> Result<Door, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -63,7 +55,7 @@ impl Door {
         let (done, closed) = oneshot::channel();
         let (hand, handed) = mpsc::channel(WAITING);
         let body = move || {
-            runtime.block_on(attend(&house, sites, Arrivals::Handed(handed)));
+            runtime.block_on(attend(&house, number, Arrivals::Handed(handed)));
             // Whoever waits may be gone; then nobody needs to know.
             let _ = done.send(());
         };
@@ -87,13 +79,12 @@ impl Door {
     }
 }
 
-async fn attend(house: &House, sites: Arc<Sites>, arrivals: Arrivals) {
+async fn attend(house: &House, door: usize, arrivals: Arrivals) {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let tasks = TaskTracker::new();
     let api = Arc::new(Api {
-        sites: sites.clone(),
-        keys: Keys::new(house.keys.clone(), house.anonymous_tier),
-        bounds: house.bounds.clone(),
+        drive: house.drive.clone(),
+        door,
         tasks: tasks.clone(),
         draining: house.draining.clone(),
         began,
@@ -105,14 +96,14 @@ async fn attend(house: &House, sites: Arc<Sites>, arrivals: Arrivals) {
     let front = Front {
         arrivals,
         tls: house.tls.clone(),
-        bounds: house.bounds.clone(),
+        bounds: house.bounds.subscribe(),
         drain: house.drain,
         counters: house.counters.clone(),
     };
     serve(front, service, house.stop.clone()).await;
     tasks.close();
     let _ = tokio::time::timeout(CUT_TIME, tasks.wait()).await;
-    for site in &sites.sites {
+    for site in house.drive.places().doors.get(door).into_iter().flatten() {
         site.shutdown().await;
     }
 }

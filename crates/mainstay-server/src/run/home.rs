@@ -84,6 +84,12 @@ impl Home {
         Ok(Some(Home { node, worker, known, stop }))
     }
 
+    pub(super) fn may_adopt(&self, _setup: &Setup) -> Result<(), String> {
+        Ok(())
+    }
+
+    pub(super) fn adopt(&self, _setup: &Setup) {}
+
     /// A gateway tells what it wants.
     pub(super) fn report(&self, from: GatewayId, report: Report) {
         self.node.controller.tell(Event::Report { from, report });
@@ -95,7 +101,7 @@ impl Home {
     }
 
     /// Lets running answers finish for so long.
-    pub(super) async fn close(mut self, drain: Duration) {
+    pub(super) async fn close(self, drain: Duration) {
         self.stop.cancel();
         self.known.close(drain).await;
         self.worker.shutdown().await;

@@ -5,6 +5,7 @@ use super::home::Home;
 use crate::admin::Builder;
 use crate::drive::{Drive, Others};
 use crate::link::{Generation, Inbox, Link, Message, NodeName, Plan, Settings};
+use crate::places::Places;
 use crate::policy::ask::OrderWish;
 use crate::policy::boot::{self, Begun};
 use crate::policy::publish::{Check, Wish};
@@ -86,8 +87,7 @@ impl Nodes {
         if node.roles.gateway {
             let completing = desk.clone();
             let complete = Box::new(move |digest| completing.complete(digest));
-            let Ranks { gateways, sites } = Ranks::of(setup, node);
-            drive.join(Others { link: link.clone(), gateways, sites, complete });
+            drive.join(Others { link: link.clone(), complete });
             let (lagging, ended) = (drive.clone(), stop.clone());
             tokio::spawn(async move { lagging.watch_lag(ended).await });
             tokio::spawn(feel(drive.clone(), desk.clone(), stop.clone()));
@@ -95,7 +95,8 @@ impl Nodes {
         let (timer, ended) = (desk.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
         let hears = Hears {
-            drive: node.roles.gateway.then(|| drive.clone()),
+            drive: drive.clone(),
+            is_gateway: node.roles.gateway,
             desk: desk.clone(),
             home: home.clone(),
             ranks: ranks.clone(),
@@ -104,15 +105,6 @@ impl Nodes {
         let reader = tokio::spawn(read(inbox, link.clone(), hears));
         let check = Arc::new(check);
         Ok(Some(Nodes { link, reader, home, desk, ranks, check, stop }))
-    }
-
-    /// Another configuration is in force.
-    #[allow(dead_code, reason = "called by `adopt`")]
-    pub(super) fn adopt(&self, setup: &Setup) {
-        let Some(node) = &setup.node else { return };
-        *self.ranks.write().unwrap_or_else(PoisonError::into_inner) = Ranks::of(setup, node);
-        self.link.adopt(node.book(setup), node.peers.clone());
-        self.desk.configure(boot::config(setup), boot::names(setup));
     }
 
     /// Shows the operator how the other nodes stand.
@@ -138,6 +130,26 @@ impl Nodes {
             .change("/-/policy", "publish a generation of policy", move |body| {
                 published.publish(asked::<Wish>(&body)?, &check)
             })
+    }
+
+    /// Whether the site that this node controls can go on under `setup`; why it cannot.
+    pub(super) fn may_adopt(&self, setup: &Setup) -> Result<(), String> {
+        self.home.as_ref().map_or(Ok(()), |home| home.may_adopt(setup))
+    }
+
+    /// Another configuration comes into force at this moment: other positions, other peers.
+    pub(super) fn relocate(&self, setup: &Setup) {
+        let Some(node) = &setup.node else { return };
+        *self.ranks.write().unwrap_or_else(PoisonError::into_inner) = Ranks::of(setup, node);
+        self.link.adopt(node.book(setup), node.peers.clone());
+        if let Some(home) = &self.home {
+            home.adopt(setup);
+        }
+    }
+
+    /// Another configuration is in force: what operators decided is told in its positions.
+    pub(super) fn configure(&self, setup: &Setup) {
+        self.desk.configure(boot::config(setup), boot::names(setup));
     }
 
     /// Leaves the other nodes.
@@ -270,8 +282,8 @@ async fn feel(drive: Arc<Drive>, desk: Arc<Desk>, stop: CancellationToken) {
 
 /// Who hears what the other nodes say.
 struct Hears {
-    /// The gateway, if this node is one.
-    drive: Option<Arc<Drive>>,
+    drive: Arc<Drive>,
+    is_gateway: bool,
     desk: Arc<Desk>,
     home: Option<Arc<Home>>,
     ranks: Arc<RwLock<Ranks>>,
@@ -280,9 +292,9 @@ struct Hears {
 }
 
 impl Hears {
-    fn gateway(&self, event: Event) {
-        if let Some(drive) = &self.drive {
-            drive.tell(event);
+    fn gateway(&self, places: &Arc<Places>, event: Event) {
+        if self.is_gateway {
+            self.drive.tell_of(places, event);
         }
     }
 
@@ -292,9 +304,9 @@ impl Hears {
         u16::try_from(at).ok().map(GatewayId)
     }
 
-    fn digest(&self, digest: Digest) {
+    fn digest(&self, places: &Arc<Places>, digest: Digest) {
         self.desk.tell(policy::Event::Digest(digest.clone()));
-        self.gateway(Event::Digest(digest));
+        self.gateway(places, Event::Digest(digest));
     }
 
     fn snapshot(&self, peer: &NodeName, generation: Generation) {
@@ -308,10 +320,12 @@ impl Hears {
 async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
     let (desk, home) = (&hears.desk, &hears.home);
     loop {
+        // What comes speaks of positions as they were when it came.
+        let places = hears.drive.places();
         let (peer, message) = inbox.recv().await;
         match message {
-            Message::Grant(grant) => hears.gateway(Event::Grant(grant)),
-            Message::Digest(digest) => hears.digest(digest),
+            Message::Grant(grant) => hears.gateway(&places, Event::Grant(grant)),
+            Message::Digest(digest) => hears.digest(&places, digest),
             Message::Order(order) => drop(desk.tell(policy::Event::Order(order))),
             Message::Orders(orders) => {
                 if let Some(home) = home {

@@ -12,7 +12,7 @@ pub fn view(drive: &Drive) -> Value {
     let now = drive.clock().now();
     let view = drive.read(|gateway| gateway.view(now));
     let telemetry = drive.telemetry();
-    let names = telemetry.names();
+    let names = &*telemetry.names();
     let facts: Vec<Value> = telemetry
         .recent()
         .into_iter()

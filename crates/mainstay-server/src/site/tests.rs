@@ -95,7 +95,7 @@ async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
     let front = Front {
         arrivals: Arrivals::Listener(listener),
         tls: None,
-        bounds,
+        bounds: tokio::sync::watch::channel(bounds).1,
         drain: Duration::ZERO,
         counters: Counters::new(16),
     };

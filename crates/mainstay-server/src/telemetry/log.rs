@@ -65,7 +65,7 @@ pub(super) fn is_notable(fact: &Fact) -> bool {
 /// Writes the line of a fact, if it deserves one.
 pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
     match fact {
-        Fact::Closed { .. } => closing.into_iter().for_each(|closing| closed(names, closing)),
+        Fact::Closed { .. } => closing.into_iter().for_each(closed),
         Fact::Arrived { .. }
         | Fact::AttemptStarted { .. }
         | Fact::FirstToken { .. }
@@ -174,11 +174,12 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
     }
 }
 
-fn closed(names: &Names, closing: &Closing) {
+fn closed(closing: &Closing) {
+    let asked = closing.asked.as_ref();
     tracing::info!(
         request = format_request(closing.request),
-        model = closing.model.map(|m| names.model(m)),
-        tier = closing.tier.map(|t| names.tier(t)),
+        model = asked.map(|(model, _, names)| names.model(*model)),
+        tier = asked.map(|(_, tier, names)| names.tier(*tier)),
         outcome = words::of_outcome(closing.outcome),
         attempts = closing.attempts,
         resumes = closing.resumes,

@@ -15,8 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 type Labels = Vec<(&'static str, String)>;
@@ -62,49 +62,64 @@ pub enum Direction {
     Output,
 }
 
-pub(super) struct Metrics {
-    registry: Registry,
+/// The series of one configuration.
+pub(super) struct Found {
     requests: Slots,
     attempts: Slots,
-    resumes: Slots,
-    tokens: Slots,
+    site_state: Vec<[Gauge; VERDICTS.len()]>,
+}
+
+/// One slot for each set of labels of a name, filled when it is first counted.
+type Slots = Vec<OnceLock<Counter>>;
+
+fn slots(count: usize) -> Slots {
+    (0..count).map(|_| OnceLock::new()).collect()
+}
+
+/// A configuration's names and series.
+type Under<'a> = (&'a Arc<Names>, &'a Found);
+
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Counts,
+    attempts: Counts,
+    resumes: Counts,
+    tokens: Counts,
+    /// Of the last two: they are the same whatever is configured.
+    always: [Slots; 2],
     inflight: Gauge,
     retry_budget: Ratio,
-    site_state: Vec<[Gauge; VERDICTS.len()]>,
+    /// One gauge per target and verdict, 1 for the one that holds.
+    site_state: Family<Labels, Gauge>,
     duration: Histogram,
     first_token: Histogram,
     per_token: Histogram,
 }
 
 impl Metrics {
-    pub(super) fn new(names: &Names) -> Metrics {
+    pub(super) fn new() -> Metrics {
         let mut registry = Registry::with_prefix("mainstay");
         let build: Labels = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         registry.register("build", "What is running", Info::new(build));
-        let tiers_and_models = names.tiers.len() * names.models.len();
         let retry_budget =
             add(&mut registry, "retry_budget_ratio", "Retries left", Ratio::default());
         retry_budget.set(1.0);
         let inflight = Gauge::default();
         let inflight = add(&mut registry, "inflight_requests", "Requests in progress", inflight);
         Metrics {
-            requests: Slots::new(
-                &mut registry,
-                "requests",
-                "Requests closed, by outcome",
-                OUTCOMES.len() * tiers_and_models,
-            ),
-            attempts: Slots::new(
-                &mut registry,
-                "upstream_attempts",
-                "Attempts ended, by result",
-                RESULTS.len() * names.targets.len(),
-            ),
-            resumes: Slots::new(&mut registry, "stream_resumes", "Answers resumed, by result", 2),
-            tokens: Slots::new(&mut registry, "tokens", "Tokens of clients' answers", 2),
+            requests: counts(&mut registry, "requests", "Requests closed, by outcome"),
+            attempts: counts(&mut registry, "upstream_attempts", "Attempts ended, by result"),
+            resumes: counts(&mut registry, "stream_resumes", "Answers resumed, by result"),
+            tokens: counts(&mut registry, "tokens", "Tokens of clients' answers"),
+            always: [slots(2), slots(2)],
             inflight,
             retry_budget,
-            site_state: site_state(&mut registry, names),
+            site_state: add(
+                &mut registry,
+                "site_state",
+                "What this gateway believes of a target: 1 for the state it is in",
+                Family::default(),
+            ),
             duration: seconds(
                 &mut registry,
                 "request_duration",
@@ -127,7 +142,41 @@ impl Metrics {
         }
     }
 
-    pub(super) fn fact(&self, names: &Names, fact: &Fact) {
+    /// The series of what `names` names. A target that is new begins as up.
+    pub(super) fn find(&self, names: &Names) -> Found {
+        let state = |target: usize| {
+            let labels = VERDICTS.map(|verdict| state_labels(names, target, verdict));
+            let is_new = self.site_state.get(&labels[0]).is_none();
+            let gauges = labels.map(|labels| self.site_state.get_or_create(&labels).clone());
+            if is_new {
+                mark(&gauges, Verdict::Up);
+            }
+            gauges
+        };
+        Found {
+            requests: slots(OUTCOMES.len() * names.tiers.len() * names.models.len()),
+            attempts: slots(RESULTS.len() * names.targets.len()),
+            site_state: (0..names.targets.len()).map(state).collect(),
+        }
+    }
+
+    /// Nothing is believed any more of targets that `old` names and `new` does not.
+    pub(super) fn forget(&self, old: &Names, new: &Names) {
+        let known = |names: &Names, at: usize| {
+            let (site, model) = names.target(target_id(at));
+            (site.to_owned(), model.to_owned())
+        };
+        let stays: Vec<_> = (0..new.targets.len()).map(|at| known(new, at)).collect();
+        for at in 0..old.targets.len() {
+            if !stays.contains(&known(old, at)) {
+                for verdict in VERDICTS {
+                    self.site_state.remove(&state_labels(old, at, verdict));
+                }
+            }
+        }
+    }
+
+    pub(super) fn fact(&self, under: Under<'_>, fact: &Fact) {
         match fact {
             Fact::Arrived { .. } => {
                 self.inflight.inc();
@@ -135,17 +184,26 @@ impl Metrics {
             Fact::Closed { .. } => {
                 self.inflight.dec();
             }
-            Fact::AttemptWhole { target, .. } => self.attempt(names, *target, "ok"),
-            Fact::AttemptLeft { target, .. } => self.attempt(names, *target, "client_gone"),
-            Fact::AttemptFailed { target, class, .. } => self.attempt(names, *target, class.word()),
-            Fact::Health { target, to, .. } => self.state(*target, *to),
+            Fact::AttemptWhole { target, .. } => self.attempt(under, *target, "ok"),
+            Fact::AttemptLeft { target, .. } => self.attempt(under, *target, "client_gone"),
+            Fact::AttemptFailed { target, class, .. } => self.attempt(under, *target, class.word()),
+            Fact::Health { target, to, .. } => {
+                if let Some(gauges) = under.1.site_state.get(usize::from(target.0)) {
+                    mark(gauges, *to);
+                }
+            }
             _ => {}
         }
     }
 
-    pub(super) fn closed(&self, names: &Names, closing: &Closing) {
-        if let (Some(tier), Some(model)) = (closing.tier, closing.model) {
-            self.outcome(names, words::of_outcome(closing.outcome), tier, model);
+    pub(super) fn closed(&self, (names, found): Under<'_>, closing: &Closing) {
+        if let Some((model, tier, asked)) = &closing.asked {
+            let outcome = words::of_outcome(closing.outcome);
+            match Arc::ptr_eq(asked, names) {
+                true => self.outcome((names, found), outcome, (*tier, *model)),
+                // It came under another configuration, whose slots are gone.
+                false => self.requests.count(outcome_labels(asked, outcome, (*tier, *model))),
+            }
         }
         self.duration.observe(closing.after.as_secs_f64());
         let observe = |histogram: &Histogram, time: Option<Duration>| {
@@ -157,21 +215,22 @@ impl Metrics {
         observe(&self.per_token, closing.per_token);
         if closing.resumes > 0 {
             let (slot, result) = if closing.resumed_whole { (0, "ok") } else { (1, "failed") };
-            self.resumes.add(slot, 1, || vec![("result", result.to_owned())]);
+            let labels = || vec![("result", result.to_owned())];
+            self.resumes.add(&self.always[0], (slot, 1), labels);
         }
     }
 
-    pub(super) fn outcome(&self, names: &Names, outcome: &str, tier: TierId, model: ModelId) {
+    pub(super) fn outcome(
+        &self,
+        (names, found): Under<'_>,
+        outcome: &str,
+        (tier, model): (TierId, ModelId),
+    ) {
         let which = OUTCOMES.iter().position(|o| *o == outcome).unwrap_or(0);
         let (tiers, models) = (names.tiers.len(), names.models.len());
         let slot = (which * tiers + usize::from(tier.0)) * models + usize::from(model.0);
-        self.requests.add(slot, 1, || {
-            vec![
-                ("outcome", outcome.to_owned()),
-                ("tier", names.tier(tier).to_owned()),
-                ("model", names.model(model).to_owned()),
-            ]
-        });
+        let labels = || outcome_labels(names, outcome, (tier, model));
+        self.requests.add(&found.requests, (slot, 1), labels);
     }
 
     pub(super) fn tokens(&self, direction: Direction, count: u64) {
@@ -179,17 +238,18 @@ impl Metrics {
             Direction::Input => (0, "input"),
             Direction::Output => (1, "output"),
         };
-        self.tokens.add(slot, count, || vec![("direction", word.to_owned())]);
+        let labels = || vec![("direction", word.to_owned())];
+        self.tokens.add(&self.always[1], (slot, count), labels);
     }
 
     pub(super) fn retry_budget(&self, ratio: f64) {
         self.retry_budget.set(ratio);
     }
 
-    fn attempt(&self, names: &Names, target: TargetId, result: &str) {
+    fn attempt(&self, (names, found): Under<'_>, target: TargetId, result: &str) {
         let which = RESULTS.iter().position(|r| *r == result).unwrap_or(0);
         let slot = usize::from(target.0) * RESULTS.len() + which;
-        self.attempts.add(slot, 1, || {
+        self.attempts.add(&found.attempts, (slot, 1), || {
             let (site, model) = names.target(target);
             vec![
                 ("site", site.to_owned()),
@@ -197,13 +257,6 @@ impl Metrics {
                 ("result", result.to_owned()),
             ]
         });
-    }
-
-    fn state(&self, target: TargetId, now: Verdict) {
-        let Some(states) = self.site_state.get(usize::from(target.0)) else { return };
-        for (verdict, gauge) in VERDICTS.iter().zip(states) {
-            gauge.set(i64::from(*verdict == now));
-        }
     }
 
     pub(super) fn exposition(&self) -> String {
@@ -215,21 +268,22 @@ impl Metrics {
     }
 }
 
-/// Counters of one name, one per set of labels, each found once.
-struct Slots {
-    family: Family<Labels, Counter>,
-    found: Vec<OnceLock<Counter>>,
+/// Counters of one name, one per set of labels.
+struct Counts(Family<Labels, Counter>);
+
+fn counts(registry: &mut Registry, name: &str, help: &str) -> Counts {
+    Counts(add(registry, name, help, Family::default()))
 }
 
-impl Slots {
-    fn new(registry: &mut Registry, name: &str, help: &str, count: usize) -> Slots {
-        let family = add(registry, name, help, Family::<Labels, Counter>::default());
-        Slots { family, found: (0..count).map(|_| OnceLock::new()).collect() }
+impl Counts {
+    /// Adds to the counter of this slot, which is found once.
+    fn add(&self, slots: &Slots, (slot, count): (usize, u64), labels: impl FnOnce() -> Labels) {
+        let Some(slot) = slots.get(slot) else { return };
+        slot.get_or_init(|| self.0.get_or_create(&labels()).clone()).inc_by(count);
     }
 
-    fn add(&self, slot: usize, count: u64, labels: impl FnOnce() -> Labels) {
-        let Some(slot) = self.found.get(slot) else { return };
-        slot.get_or_init(|| self.family.get_or_create(&labels()).clone()).inc_by(count);
+    fn count(&self, labels: Labels) {
+        self.0.get_or_create(&labels).inc();
     }
 }
 
@@ -244,21 +298,29 @@ fn seconds(registry: &mut Registry, name: &str, help: &str, buckets: &[f64]) -> 
     histogram
 }
 
-/// One gauge per target and verdict, 1 for the one that holds. All begin as up.
-fn site_state(registry: &mut Registry, names: &Names) -> Vec<[Gauge; VERDICTS.len()]> {
-    let help = "What this gateway believes of a target: 1 for the state it is in";
-    let family = add(registry, "site_state", help, Family::<Labels, Gauge>::default());
-    let series = |target: usize, verdict: Verdict| {
-        let (site, model) = names.target(TargetId(target as u16));
-        let gauge = family
-            .get_or_create(&vec![
-                ("site", site.to_owned()),
-                ("model", model.to_owned()),
-                ("state", words::of_verdict(verdict).to_owned()),
-            ])
-            .clone();
-        gauge.set(i64::from(verdict == Verdict::Up));
-        gauge
-    };
-    (0..names.targets.len()).map(|target| VERDICTS.map(|v| series(target, v))).collect()
+fn outcome_labels(names: &Names, outcome: &str, (tier, model): (TierId, ModelId)) -> Labels {
+    vec![
+        ("outcome", outcome.to_owned()),
+        ("tier", names.tier(tier).to_owned()),
+        ("model", names.model(model).to_owned()),
+    ]
+}
+
+fn state_labels(names: &Names, target: usize, verdict: Verdict) -> Labels {
+    let (site, model) = names.target(target_id(target));
+    vec![
+        ("site", site.to_owned()),
+        ("model", model.to_owned()),
+        ("state", words::of_verdict(verdict).to_owned()),
+    ]
+}
+
+fn mark(gauges: &[Gauge; VERDICTS.len()], now: Verdict) {
+    for (verdict, gauge) in VERDICTS.iter().zip(gauges) {
+        gauge.set(i64::from(*verdict == now));
+    }
+}
+
+fn target_id(at: usize) -> TargetId {
+    TargetId(u16::try_from(at).unwrap_or(u16::MAX))
 }

@@ -9,7 +9,7 @@ use mainstay_core::names::{ModelId, RequestId, TierId};
 use mainstay_core::time::Time;
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SHARDS: usize = 16;
@@ -22,8 +22,8 @@ const FACTS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Closing {
     pub(super) request: RequestId,
-    pub(super) model: Option<ModelId>,
-    pub(super) tier: Option<TierId>,
+    /// What was asked for, by positions that were called by these names.
+    pub(super) asked: Option<(ModelId, TierId, Arc<Names>)>,
     pub(super) outcome: Outcome,
     pub(super) attempts: u8,
     pub(super) resumes: u8,
@@ -47,14 +47,15 @@ struct Shard {
 #[derive(Default)]
 struct Record {
     arrived: Option<Time>,
-    asked: Option<(ModelId, TierId)>,
+    asked: Option<(ModelId, TierId, Arc<Names>)>,
     first_token: Option<Time>,
     per_token: Option<Duration>,
     attempt_first_token: Option<Duration>,
     last_is_resume: bool,
     resumed_whole: bool,
     left_out: u32,
-    facts: Vec<(Time, Fact)>,
+    /// Each with what its positions were called then.
+    facts: Vec<(Time, Fact, Arc<Names>)>,
 }
 
 impl Records {
@@ -64,17 +65,16 @@ impl Records {
     }
 
     /// Remembers a fact; returns a summary when it closes its request.
-    pub(super) fn note(&self, at: Time, fact: &Fact) -> Option<Closing> {
+    pub(super) fn note(&self, at: Time, (fact, names): (&Fact, &Arc<Names>)) -> Option<Closing> {
         let request = words::request(fact)?;
         let mut shard = self.shard(request).lock().expect("no panic under this lock");
         let record = shard.record(request);
-        record.learn(at, fact);
+        record.learn(at, fact, names);
         if let Fact::Closed { outcome, attempts, resumes, after, .. } = fact {
             let first_token = record.first_token.zip(record.arrived).map(|(f, a)| f.since(a));
             return Some(Closing {
                 request,
-                model: record.asked.map(|(model, _)| model),
-                tier: record.asked.map(|(_, tier)| tier),
+                asked: record.asked.clone(),
                 outcome: *outcome,
                 attempts: *attempts,
                 resumes: *resumes,
@@ -87,30 +87,30 @@ impl Records {
         None
     }
 
-    pub(super) fn explain(&self, names: &Names, request: RequestId) -> Option<Value> {
+    pub(super) fn explain(&self, request: RequestId) -> Option<Value> {
         let shard = self.shard(request).lock().expect("no panic under this lock");
         let record = shard.by_request.get(&request)?;
         let facts: Vec<Value> = record
-            .told(names)
+            .told()
             .map(|(after, fact, text)| {
                 json!({"after_ms": millis(after), "fact": words::kind(fact), "text": text})
             })
             .collect();
-        let (model, tier) = record.asked.unzip();
+        let asked = record.asked.as_ref();
         Some(json!({
             "request": format_request(request),
-            "model": model.map(|m| names.model(m)),
-            "tier": tier.map(|t| names.tier(t)),
+            "model": asked.map(|(model, _, names)| names.model(*model)),
+            "tier": asked.map(|(_, tier, names)| names.tier(*tier)),
             "facts": facts,
             "facts_left_out": record.left_out,
         }))
     }
 
-    pub(super) fn explain_text(&self, names: &Names, request: RequestId) -> Option<String> {
+    pub(super) fn explain_text(&self, request: RequestId) -> Option<String> {
         let shard = self.shard(request).lock().expect("no panic under this lock");
         let record = shard.by_request.get(&request)?;
         let mut text = format!("{}\n", format_request(request));
-        for (after, _, sentence) in record.told(names) {
+        for (after, _, sentence) in record.told() {
             text.push_str(&format!("{:>10.3} s  {sentence}\n", after.as_secs_f64()));
         }
         if record.left_out > 0 {
@@ -135,11 +135,11 @@ impl Shard {
 }
 
 impl Record {
-    fn learn(&mut self, at: Time, fact: &Fact) {
+    fn learn(&mut self, at: Time, fact: &Fact, names: &Arc<Names>) {
         match fact {
             Fact::Arrived { model, tier, .. } => {
                 self.arrived = Some(at);
-                self.asked = Some((*model, *tier));
+                self.asked = Some((*model, *tier, names.clone()));
             }
             Fact::AttemptStarted { how, .. } => {
                 self.attempt_first_token = None;
@@ -159,18 +159,15 @@ impl Record {
             _ => {}
         }
         match self.facts.len() < FACTS_MAX {
-            true => self.facts.push((at, fact.clone())),
+            true => self.facts.push((at, fact.clone(), names.clone())),
             false => self.left_out += 1,
         }
     }
 
     /// Each fact with its time since arrival and its sentence.
-    fn told<'a>(
-        &'a self,
-        names: &'a Names,
-    ) -> impl Iterator<Item = (Duration, &'a Fact, String)> + 'a {
-        let start = self.arrived.or_else(|| self.facts.first().map(|(at, _)| *at));
-        self.facts.iter().map(move |(at, fact)| {
+    fn told(&self) -> impl Iterator<Item = (Duration, &Fact, String)> {
+        let start = self.arrived.or_else(|| self.facts.first().map(|(at, ..)| *at));
+        self.facts.iter().map(move |(at, fact, names)| {
             (at.since(start.unwrap_or(*at)), fact, words::sentence(names, fact))
         })
     }

@@ -86,7 +86,7 @@ async fn an_engine_that_cannot_load_is_followed_by_the_state_of_the_sites() {
     let broken: [Loader; 2] =
         [Arc::new(|| Err("no such file".into())), Arc::new(|| panic!("a loader that panics"))];
     for loader in broken {
-        let mut worker = worker(true, loader);
+        let worker = worker(true, loader);
         let short = Order { max_tokens: Some(20), ..order("which sites are down?") };
         let told = listen(worker.desk().place(short).unwrap()).await;
         assert_eq!(told.by, "status");
@@ -112,7 +112,7 @@ async fn a_panic_costs_the_requests_it_touched_and_no_other() {
         }),
         url: None,
     };
-    let mut worker = Worker::spawn(around, loads(&directory)).unwrap();
+    let worker = Worker::spawn(around, loads(&directory)).unwrap();
     let first = listen(worker.desk().place(order("hello")).unwrap()).await;
     assert!(matches!(first.end, Some(Said::Failed(f)) if f.class == ErrorClass::Transient));
     let second = listen(worker.desk().place(order("hello")).unwrap()).await;
@@ -130,7 +130,7 @@ async fn who_waits_for_a_model_to_load_hears_that_it_is_at_work() {
         let _ = held.lock().map(|held| held.recv());
         load()
     });
-    let mut worker = worker(false, loader);
+    let worker = worker(false, loader);
     let mut said = worker.desk().place(order("hello")).unwrap();
     assert_eq!(said.recv().await, Some(Said::Beat));
     assert_eq!(said.recv().await, Some(Said::Beat));
@@ -141,7 +141,7 @@ async fn who_waits_for_a_model_to_load_hears_that_it_is_at_work() {
 
 #[tokio::test]
 async fn a_model_that_was_asked_for_by_name_is_not_replaced() {
-    let mut worker = worker(false, Arc::new(|| Err("no such file".into())));
+    let worker = worker(false, Arc::new(|| Err("no such file".into())));
     let by_name = Order { stands_in: false, ..order("hello") };
     let told = listen(worker.desk().place(by_name).unwrap()).await;
     let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
@@ -152,7 +152,7 @@ async fn a_model_that_was_asked_for_by_name_is_not_replaced() {
 #[tokio::test]
 async fn a_model_of_ones_own_answers_and_goes_on_where_another_stopped() {
     let directory = tiny();
-    let mut worker = worker(false, loads(&directory));
+    let worker = worker(false, loads(&directory));
     let whole = listen(worker.desk().place(order("hello")).unwrap()).await;
     assert_eq!(whole.by, "tiny");
     let Some(Said::End(0, _, Some(counted))) = whole.end else { panic!("no end") };
@@ -172,7 +172,7 @@ async fn a_model_of_ones_own_answers_and_goes_on_where_another_stopped() {
 #[tokio::test]
 async fn several_choices_come_side_by_side_and_are_counted_together() {
     let directory = tiny();
-    let mut worker = worker(false, loads(&directory));
+    let worker = worker(false, loads(&directory));
     let several = Order { n: 3, max_tokens: Some(5), ..order("hello") };
     let mut said = worker.desk().place(several).unwrap();
     let (mut ends, mut last) = (Vec::new(), None);
@@ -191,7 +191,7 @@ async fn several_choices_come_side_by_side_and_are_counted_together() {
 #[tokio::test]
 async fn a_client_that_takes_slowly_gets_the_same_answer() {
     let directory = tiny();
-    let mut worker = worker(false, loads(&directory));
+    let worker = worker(false, loads(&directory));
     // Four answers of 150 tokens are more than is kept for a client, so they are put to rest.
     let long = || {
         let taste = Taste { temperature: Some(1.0), seed: Some(3), ..Taste::default() };
@@ -230,7 +230,7 @@ async fn weights_that_give_no_numbers_end_in_the_report_or_in_a_failure() {
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     bytes[8 + header..].fill(0xff);
     std::fs::write(&path, bytes).unwrap();
-    let mut worker = worker(false, loads(&directory));
+    let worker = worker(false, loads(&directory));
     let told = listen(worker.desk().place(order("hello")).unwrap()).await;
     assert_eq!(told.by, "status");
     let by_name = Order { stands_in: false, ..order("hello") };
@@ -243,7 +243,7 @@ async fn weights_that_give_no_numbers_end_in_the_report_or_in_a_failure() {
 #[tokio::test]
 async fn a_prompt_beyond_the_window_is_refused_with_the_limit() {
     let directory = tiny();
-    let mut worker = worker(false, loads(&directory));
+    let worker = worker(false, loads(&directory));
     for text in ["a ".repeat(3_000), "a ".repeat(3_000_000)] {
         let told = listen(worker.desk().place(order(&text)).unwrap()).await;
         let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
