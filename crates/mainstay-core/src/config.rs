@@ -8,6 +8,7 @@ use crate::in_service::Least;
 use crate::lease::Terms;
 use crate::mutant::Mutants;
 use crate::names::{GatewayId, SiteId, TargetId};
+use crate::policy::generation::{CANARY, SOAK};
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -196,6 +197,12 @@ pub struct PolicyConfig {
     pub bytes_max: u64,
     /// The canary may be silent for so long before somebody is told.
     pub silence_max: Duration,
+    /// A gateway of the stage before must have run a generation clean for so long. Another time
+    /// than `generation::CANARY` is for rehearsals.
+    pub canary: Duration,
+    /// A generation is good when it has been in force and clean for so long. Another time than
+    /// `generation::SOAK` is for rehearsals.
+    pub soak: Duration,
     /// Rules taken away, in tests only.
     pub mutants: Mutants,
 }
@@ -209,6 +216,8 @@ impl Default for PolicyConfig {
             poll: Duration::from_secs(10),
             bytes_max: 4 << 20,
             silence_max: Duration::from_secs(900),
+            canary: CANARY,
+            soak: SOAK,
             mutants: Mutants::NONE,
         }
     }

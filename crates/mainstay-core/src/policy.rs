@@ -3,14 +3,16 @@
 //! Nobody pushes: each process polls the whole snapshot, tastes new content where a crash costs
 //! nothing, adopts it in its turn, and keeps what has proved itself for when all else is gone.
 
+pub mod compare;
 pub mod disk;
 pub mod generation;
+pub mod limits;
 pub mod stage;
 
 use crate::config::PolicyConfig;
 use crate::fact::{OrderRefusal, PolicyFact};
 use crate::message::{Digest, Order, Verb};
-use crate::names::{GatewayId, fold};
+use crate::names::{GatewayId, SiteId, fold};
 use crate::orders::Orders;
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
@@ -18,9 +20,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use disk::Disk;
 use generation::Generations;
+pub use generation::Waits;
 
 /// Peers that are told of an order at first sight: enough that it reaches all in a few steps.
 const FORWARD: usize = 3;
+
+/// Most memory, in bytes, of a sacrificial process: a content of 4 MiB is held several times while
+/// it is taken apart and compared, and the program itself is there too.
+pub const TASTE_MEMORY: u64 = 1 << 30;
+
+/// Most time of a sacrificial process. Loading and deciding a thousand requests takes well under a
+/// second; a busy machine may need ten times as long.
+pub const TASTE_TIME: Duration = Duration::from_secs(20);
+
+/// The machine is told so often how its process does.
+pub const PULSE: Duration = Duration::from_secs(1);
 
 /// One generation of policy, as the machine knows it. What it says is the server's to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,6 +97,11 @@ pub enum Event {
         /// The doubt.
         in_doubt: bool,
     },
+    /// A generation that was to be adopted cannot be run.
+    Unfit {
+        /// With what.
+        content: u64,
+    },
     /// An operator gives an order here.
     Command {
         /// What.
@@ -101,7 +120,8 @@ pub enum Event {
 /// What the server must do.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Ask the source for its snapshot.
+    /// Ask the source for its snapshot, and tell the nodes of sites, which hear no digests
+    /// otherwise, how this process stands with generations.
     Poll,
     /// Load this content in a sacrificial process.
     Taste(Snapshot),
@@ -195,6 +215,7 @@ impl Policy {
                     actions.push(Action::Fetch(digest.from));
                 }
             }
+            Event::Unfit { content } => self.generations.unfit(now, content, actions),
             Event::Pulse { failing, in_doubt } => {
                 self.generations.pulse(now, (failing, in_doubt), config, actions);
             }
@@ -248,6 +269,21 @@ impl Policy {
         self.generations.current()
     }
 
+    /// What is known of generations.
+    pub fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// How long a gateway of the stage before must have run a generation clean.
+    pub fn canary_time(&self) -> Duration {
+        self.config.canary
+    }
+
+    /// What a staged generation waits for.
+    pub fn waits(&self, now: Time) -> Option<Waits> {
+        self.generations.waits(now, &self.config)
+    }
+
     /// The set of orders, for a peer that fetches it.
     pub fn orders(&self, now: Time) -> Vec<Order> {
         self.orders.set(now)
@@ -258,9 +294,19 @@ impl Policy {
         self.orders.in_force(now)
     }
 
-    /// The generation in force lists other gateways or sites.
-    pub fn configure(&mut self, config: PolicyConfig) {
+    /// The generation in force lists other gateways or sites. `moved` tells where each site of
+    /// before is now; an order about one that is gone goes with it.
+    pub fn configure(
+        &mut self,
+        now: Time,
+        config: PolicyConfig,
+        moved: &[Option<SiteId>],
+        actions: &mut Vec<Action>,
+    ) {
         self.config = config;
+        self.orders.renumber(moved);
+        actions.push(Action::Keep);
+        self.tell_orders(now, actions);
     }
 
     fn take(&mut self, now: Time, order: Order, actions: &mut Vec<Action>) {

@@ -4,9 +4,12 @@
 //! The machine is quick and never waits, so it stands behind a plain lock that no task holds
 //! across an await. Each request's own task has an inbox for what the machine wants of it.
 
+mod recent;
+
 use crate::gateway::dns::publish::{Publisher, Set};
 use crate::link::{Link, Message};
 use crate::places::Places;
+use crate::policy::taste::Asked;
 use crate::telemetry::Telemetry;
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
@@ -16,6 +19,7 @@ use mainstay_core::message::{Digest, Report};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, SiteId, TargetId};
 use mainstay_core::rng::Rng;
 use mainstay_core::time::Time;
+use recent::Recent;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -152,6 +156,7 @@ struct Shared {
     alarm: Option<Time>,
     /// Sets that names were to be answered with so far.
     sets: u64,
+    recent: Recent,
 }
 
 /// What the machine said that is carried on without its lock.
@@ -177,6 +182,7 @@ impl Drive {
             ids: Rng::new(RandomState::new().hash_one("requests")),
             alarm: None,
             sets: 0,
+            recent: Recent::default(),
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
         let (names, others, prober) = Default::default();
@@ -263,6 +269,7 @@ impl Drive {
             ask.tier = shared.places.names.tier_of(places.names.tier(ask.tier));
         }
         shared.inboxes.insert(request, sender);
+        shared.recent.note(&ask);
         drop(shared);
         self.told(Event::Arrive { request, ask });
         Some(inbox)
@@ -295,6 +302,9 @@ impl Drive {
         let mut actions = Vec::with_capacity(4);
         let mut said = Said::default();
         let mut shared = self.lock();
+        if let Event::Adopt(config) = &event {
+            shared.rename_recent(config);
+        }
         shared.gateway.handle(now, event, &mut actions);
         for action in actions {
             shared.carry(action, &mut said);
@@ -321,6 +331,12 @@ impl Drive {
                 let _ = prober.try_send(probe);
             }
         }
+    }
+
+    /// The recent requests, by what their models and tiers are called.
+    pub fn asked(&self) -> Vec<Asked> {
+        let shared = self.lock();
+        shared.recent.told(shared.gateway.config())
     }
 
     /// Looks at the machine.
@@ -361,6 +377,10 @@ impl Drive {
 }
 
 impl Shared {
+    fn rename_recent(&mut self, config: &Config) {
+        self.recent.rename(self.gateway.config(), config);
+    }
+
     fn carry(&mut self, action: Action, said: &mut Said) {
         match action {
             Action::Start(start) => {

@@ -1,27 +1,50 @@
-//! Operators' orders: runs this process's policy machine as far as orders go, keeps them on disk,
-//! and writes down who gave which.
+//! Generations of policy and operators' orders: runs this process's policy machine, keeps what it
+//! decides on disk, and writes down who gave which order.
 //!
 //! Nothing central is needed: an order given at any gateway reaches the others over the link, each
 //! keeps it with what is left of its life, and each judges by itself what may be taken out of
-//! service.
+//! service. A generation comes from the node that publishes them, if it is there; what was taken
+//! in stays when it is not.
 
+pub mod ask;
+pub mod boot;
+mod file;
+pub mod journal;
+pub mod kept;
+pub mod page;
+pub mod publish;
+pub mod rehearsal;
+pub mod source;
 pub mod store;
+pub mod taste;
+pub mod words;
 
 use crate::drive::{Clock, at_deadlines};
+use crate::link::Generation;
+use crate::tasks::Tasks;
+use boot::Begun;
+use bytes::Bytes;
+use journal::Journal;
+use kept::hash;
 use mainstay_core::config::PolicyConfig;
-use mainstay_core::fact::{OrderRefusal, PolicyFact};
+use mainstay_core::fact::PolicyFact;
 use mainstay_core::message::{Digest, Order, OrderId, Verb};
 use mainstay_core::names::{GatewayId, SiteId};
-use mainstay_core::policy::disk::Disk;
-use mainstay_core::policy::{Action, Event, Policy, Saved};
+use mainstay_core::policy::{Action, Event, Policy, Snapshot, Taste};
 use mainstay_core::time::Time;
+use rehearsal::{Rehearsal, Stage};
 use sha2::{Digest as _, Sha256};
-use std::hash::{BuildHasher, RandomState};
+use source::Source;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
-use tokio::sync::Notify;
+use taste::{Asked, Table, Trial};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use words::{Names, refusal};
+
+/// Tastes that may be told before they are heard: one at a time is usual.
+const TASTES: usize = 8;
 
 /// What the machine says to others.
 #[derive(Clone, Debug)]
@@ -34,10 +57,33 @@ pub enum Outside {
     InForce(Vec<Order>),
     /// To every site of ours: the whole set.
     Sites(Vec<Order>),
+    /// To the source: what is the newest generation? And to the nodes of sites: how we stand.
+    Poll(Digest),
 }
 
 /// Where that goes. It must not wait.
 pub type Carrier = Box<dyn Fn(Outside) + Send + Sync>;
+
+/// Puts a content into force, or the own file alone; the error says why it cannot be.
+pub type Adopt = Box<dyn Fn(Option<&[u8]>) -> Result<(), String> + Send + Sync>;
+
+/// What is around the machine.
+pub struct Around {
+    /// Where it speaks to.
+    pub carrier: Carrier,
+    /// How a generation is put into force.
+    pub adopt: Adopt,
+    /// The recent requests.
+    pub asked: Box<dyn Fn() -> Vec<Asked> + Send + Sync>,
+    /// How a sacrificial process is started.
+    pub table: Table,
+    /// What this node publishes, if it is the source.
+    pub source: Option<Source>,
+    /// The source's name, and the node's own.
+    pub source_name: Option<String>,
+    /// The node at which orders are given: two may count alike.
+    pub node: String,
+}
 
 /// An order as an operator gives it.
 #[derive(Clone, Debug)]
@@ -56,49 +102,81 @@ pub struct Wanted {
     pub confirmed: bool,
 }
 
-/// The machine and where its orders are kept.
+/// The machine and where its decisions are kept.
 pub struct Desk {
     clock: Clock,
     shared: Mutex<Shared>,
+    kept: Mutex<Kept>,
+    stage: Mutex<Stage>,
     wake: Notify,
-    carrier: Carrier,
+    around: Around,
+    source: Option<Mutex<Source>>,
+    tastes: (mpsc::Sender<(u64, Taste)>, Mutex<Option<mpsc::Receiver<(u64, Taste)>>>),
+    tasks: Tasks,
 }
 
 struct Shared {
     machine: Policy,
-    store: Option<Store>,
+    names: Names,
     /// The last number given to an order here.
     seq: u32,
-    /// The node at which they are given: two may count alike.
-    node: String,
     alarm: Option<Time>,
+    /// How this process did last: the share that fails, and its doubt.
+    pulse: (u16, bool),
+    told: Told,
+}
+
+/// What is shown and counted besides the machine's own state.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    /// What the staged generation changes, where that must be confirmed.
+    change: Option<(u64, String)>,
+    /// The last generation that was not taken, and why.
+    refused: Option<String>,
+    rolled_back: u64,
+    refusals: u64,
+    /// When the source answered last.
+    heard: Option<Time>,
+}
+
+/// What is on disk. Whoever writes holds this, and not the machine: a slow disk must not hold up
+/// a digest.
+struct Kept {
+    journal: Journal,
+    orders: Option<Store>,
 }
 
 impl Desk {
-    /// A desk that takes up what `store` has kept. What follows goes to `carrier` at once.
-    ///
-    /// # Errors
-    /// What is wrong with what was kept, and how to mend it.
-    pub fn open(
-        config: PolicyConfig,
-        (clock, store, node): (Clock, Option<Store>, String),
-        carrier: Carrier,
-    ) -> Result<Desk, String> {
-        let (orders, ago) = match &store {
-            Some(store) => store.read()?,
-            None => Default::default(),
-        };
+    /// A desk that goes on where `boot` began. What follows goes out at once.
+    pub fn open(begun: Begun, mut around: Around) -> Desk {
+        let Begun { machine, actions, journal, orders, stage, clock, names } = begun;
+        let source = around.source.take().map(Mutex::new);
         // Above any that was kept: a process may start anew within the second.
-        let kept = orders.iter().map(|order: &Order| order.id.seq).max().unwrap_or(0);
+        let seqs = machine.orders(clock.now());
+        let kept = seqs.iter().map(|order| order.id.seq).max().unwrap_or(0);
         let seq = unix_seconds().max(kept);
-        let disk = Disk { orders, ..Disk::default() };
-        let seed = RandomState::new().hash_one("policy");
-        let mut actions = Vec::new();
-        let machine = Policy::boot(config, Saved { disk, ago }, clock.now(), seed, &mut actions);
-        let shared = Shared { machine, store, seq, node, alarm: None };
-        let desk = Desk { clock, shared: Mutex::new(shared), wake: Notify::new(), carrier };
+        let (sender, receiver) = mpsc::channel(TASTES);
+        let told = Told::default();
+        let desk = Desk {
+            clock,
+            shared: Mutex::new(Shared {
+                machine,
+                names,
+                seq,
+                alarm: None,
+                pulse: (0, false),
+                told,
+            }),
+            kept: Mutex::new(Kept { journal, orders }),
+            stage: Mutex::new(stage),
+            wake: Notify::new(),
+            around,
+            source,
+            tastes: (sender, Mutex::new(Some(receiver))),
+            tasks: Tasks::default(),
+        };
         desk.carry(actions);
-        Ok(desk)
+        desk
     }
 
     /// An operator gives an order here. The error says why it is not taken.
@@ -110,7 +188,8 @@ impl Desk {
         let id = {
             let mut shared = self.lock();
             shared.seq = unix_seconds().max(shared.seq.saturating_add(1));
-            OrderId { author: hash(&format!("{author}@{}", shared.node)), seq: shared.seq }
+            let author = format!("{author}@{}", self.around.node);
+            OrderId { author: author_hash(&author), seq: shared.seq }
         };
         let order = Order { id, authority: 0, verb, site, reason, left: life };
         let facts = self.tell(Event::Command { order, confirmed });
@@ -119,7 +198,7 @@ impl Desk {
             _ => None,
         });
         match refused {
-            Some(why) => Err(words(&why)),
+            Some(why) => Err(refusal(&why)),
             None => Ok(id),
         }
     }
@@ -128,6 +207,9 @@ impl Desk {
     pub fn tell(&self, event: Event) -> Vec<PolicyFact> {
         let mut actions = Vec::new();
         let mut shared = self.lock();
+        if let Event::Pulse { failing, in_doubt } = event {
+            shared.pulse = (failing, in_doubt);
+        }
         shared.machine.handle(self.clock.now(), event, &mut actions);
         let next = shared.machine.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
@@ -138,6 +220,43 @@ impl Desk {
         self.carry(actions)
     }
 
+    /// The source answered. A content that is not what its hash says is not looked at.
+    pub fn offered(&self, generation: Generation) {
+        let Generation { snapshot, content } = generation;
+        if snapshot.content != hash(&content) {
+            tracing::warn!(fact = "policy_spoilt", "the source sent a content with a wrong hash");
+            return;
+        }
+        self.lock().told.heard = Some(self.clock.now());
+        self.keep_by().journal.offer(content);
+        self.tell(Event::Snapshot(snapshot));
+        let shared = self.lock();
+        let generations = shared.machine.generations();
+        let disk = generations.disk();
+        let held = disk.current.iter().chain(&disk.good).chain(generations.staged());
+        let held: Vec<u64> = held.map(|snapshot| snapshot.content).collect();
+        drop(shared);
+        self.keep_by().journal.retain(|content| held.contains(&content));
+    }
+
+    /// Another configuration is in force: gateways and sites have other positions.
+    pub fn configure(&self, config: PolicyConfig, names: Names) {
+        let mut actions = Vec::new();
+        let mut shared = self.lock();
+        let place = |name: &String| {
+            let at = names.sites.iter().position(|site| site == name)?;
+            u16::try_from(at).ok().map(SiteId)
+        };
+        let moved: Vec<Option<SiteId>> = shared.names.sites.iter().map(place).collect();
+        shared.machine.configure(self.clock.now(), config, &moved, &mut actions);
+        shared.names = names.clone();
+        drop(shared);
+        if let Some(orders) = &mut self.keep_by().orders {
+            orders.name(names.sites);
+        }
+        self.carry(actions);
+    }
+
     /// The whole set, with what is left of each life.
     pub fn orders(&self) -> Vec<Order> {
         self.lock().machine.orders(self.clock.now())
@@ -146,6 +265,11 @@ impl Desk {
     /// Those in force.
     pub fn in_force(&self) -> Vec<Order> {
         self.lock().machine.in_force(self.clock.now())
+    }
+
+    /// What positions are called now.
+    pub fn names(&self) -> Names {
+        self.lock().names.clone()
     }
 
     /// Fills in what a digest says of policy.
@@ -160,7 +284,13 @@ impl Desk {
         }
     }
 
-    /// Calls the machine at its deadlines until `shutdown`.
+    /// The newest generation, if this node publishes them.
+    pub fn newest(&self) -> Option<Generation> {
+        let source = self.source.as_ref()?;
+        source.lock().unwrap_or_else(std::sync::PoisonError::into_inner).newest().cloned()
+    }
+
+    /// Calls the machine at its deadlines, and hears of tastes, until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
         let next = || {
             let mut shared = self.lock();
@@ -168,55 +298,143 @@ impl Desk {
             shared.alarm
         };
         let tick = || drop(self.tell(Event::Tick));
-        at_deadlines((self.clock, &self.wake), next, tick, shutdown).await;
+        let receiver = self.tastes.1.lock().map(|mut held| held.take()).unwrap_or_default();
+        let hear = async {
+            let Some(mut receiver) = receiver else { return };
+            while let Some((content, taste)) = receiver.recv().await {
+                self.tell(Event::Tasted { content, taste });
+            }
+        };
+        tokio::select! {
+            () = at_deadlines((self.clock, &self.wake), next, tick, shutdown) => {}
+            // It ends only with the desk.
+            () = hear => {}
+        }
+    }
+
+    /// The process stops by itself: whoever starts next must not take that for a crash.
+    pub fn close(&self) {
+        self.tasks.cancel();
+        self.keep(|machine, now| machine.stopped(now));
     }
 
     fn carry(&self, actions: Vec<Action>) -> Vec<PolicyFact> {
         let mut facts = Vec::new();
         for action in actions {
             match action {
-                Action::Keep => self.keep(),
+                Action::Keep => self.keep(Policy::disk),
                 Action::Forward { to, order } => {
                     let each = to.into_iter().map(|to| Outside::Forward(to, order.clone()));
-                    each.for_each(&self.carrier);
+                    each.for_each(&self.around.carrier);
                 }
-                Action::Fetch(from) => (self.carrier)(Outside::Fetch(from)),
-                Action::InForce(orders) => (self.carrier)(Outside::InForce(orders)),
-                Action::TellSites(orders) => (self.carrier)(Outside::Sites(orders)),
+                Action::Fetch(from) => (self.around.carrier)(Outside::Fetch(from)),
+                Action::InForce(orders) => (self.around.carrier)(Outside::InForce(orders)),
+                Action::TellSites(orders) => (self.around.carrier)(Outside::Sites(orders)),
                 Action::Fact(fact) => {
-                    tracing::info!(fact = "policy", "{fact:?}");
+                    boot::tell(&self.lock().names, &fact);
                     facts.push(fact);
                 }
-                // Generations do not travel yet.
-                Action::Poll | Action::Taste(_) | Action::Adopt(_) => {}
+                Action::Poll => self.poll(),
+                Action::Taste(snapshot) => self.taste(snapshot),
+                Action::Adopt(snapshot) => self.adopt(&snapshot),
             }
         }
         self.note(&facts);
         facts
     }
 
+    fn poll(&self) {
+        let (failing, in_doubt) = self.lock().pulse;
+        let standing = self.complete(Digest { failing, in_doubt, ..Digest::default() });
+        (self.around.carrier)(Outside::Poll(standing));
+        if let Some(newest) = self.newest() {
+            self.offered(newest);
+        }
+    }
+
+    fn taste(&self, snapshot: Snapshot) {
+        let text = |content: Option<Bytes>| {
+            content.map(|content| String::from_utf8_lossy(&content).into_owned())
+        };
+        let before = self.lock().machine.current().filter(|now| now.generation > 0).cloned();
+        let mut kept = self.keep_by();
+        let before = before.and_then(|before| kept.journal.content(before.content));
+        let after = kept.journal.content(snapshot.content);
+        drop(kept);
+        let after = text(after).unwrap_or_default();
+        let trial = Trial { before: text(before), after, asked: (self.around.asked)() };
+        let (table, sender) = (self.around.table.clone(), self.tastes.0.clone());
+        self.tasks.spawn(async move {
+            let taste = taste::taste(table, &snapshot, &trial).await;
+            // Nobody hears it who is about to stop.
+            let _ = sender.send((snapshot.content, taste)).await;
+        });
+    }
+
+    /// Puts a generation into force. One that cannot be is left by the machine at once.
+    fn adopt(&self, snapshot: &Snapshot) {
+        let content = self.keep_by().journal.content(snapshot.content);
+        let adopted = match (snapshot.generation, &content) {
+            (0, _) => (self.around.adopt)(None),
+            (_, Some(content)) => (self.around.adopt)(Some(content)),
+            (_, None) => Err("its content is not on the disk, or spoilt".into()),
+        };
+        let Err(why) = adopted else { return };
+        let generation = snapshot.generation;
+        tracing::error!(generation, "this generation cannot be put in force: {why}");
+        self.tell(Event::Unfit { content: snapshot.content });
+    }
+
+    /// A content is about to be put in force that breaks on purpose, or does not.
+    pub fn rehearse(&self, rehearsal: Option<Rehearsal>) {
+        let mut stage = self.stage.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        stage.play(rehearsal);
+    }
+
     /// What cannot be kept is said, and in force all the same.
-    fn keep(&self) {
-        let shared = self.lock();
-        let orders = shared.machine.disk(self.clock.now()).orders;
-        if let Some(Err(why)) = shared.store.as_ref().map(|store| store.write(&orders)) {
+    fn keep(&self, look: impl FnOnce(&Policy, Time) -> mainstay_core::policy::disk::Disk) {
+        let mut kept = self.keep_by();
+        let disk = look(&self.lock().machine, self.clock.now());
+        if let Err(why) = kept.journal.write(&disk) {
+            tracing::warn!("generations are not kept: {why}");
+        }
+        if let Some(Err(why)) = kept.orders.as_ref().map(|store| store.write(&disk.orders)) {
             tracing::warn!("orders are not kept: {why}");
         }
     }
 
     fn note(&self, facts: &[PolicyFact]) {
+        let mut lines = Vec::new();
         let mut shared = self.lock();
-        let Some(store) = &mut shared.store else { return };
-        let told = facts.iter().filter(|fact| {
-            matches!(
-                fact,
+        for fact in facts {
+            let told = words::sentence(&shared.names, fact);
+            match fact {
                 PolicyFact::OrderTaken { .. }
-                    | PolicyFact::OrderRefused { .. }
-                    | PolicyFact::OrderLapsed { .. }
-            )
-        });
-        for fact in told {
-            if let Err(why) = store.note(&format!("{fact:?}")) {
+                | PolicyFact::OrderRefused { .. }
+                | PolicyFact::OrderLapsed { .. } => lines.push(told),
+                PolicyFact::RolledBack { .. } => shared.told.rolled_back += 1,
+                PolicyFact::Refused { .. } => {
+                    shared.told.refusals += 1;
+                    shared.told.refused = Some(told);
+                }
+                PolicyFact::Unconfirmed { generation, change, .. } => {
+                    shared.told.change = Some((*generation, change.clone()));
+                }
+                PolicyFact::Booted { .. }
+                | PolicyFact::Staged { .. }
+                | PolicyFact::Adopted { .. }
+                | PolicyFact::Quarantined { .. }
+                | PolicyFact::Good { .. }
+                | PolicyFact::CanarySilent { .. }
+                | PolicyFact::NothingElseGood { .. }
+                | PolicyFact::NothingToRun => {}
+            }
+        }
+        drop(shared);
+        let mut kept = self.keep_by();
+        let Some(store) = &mut kept.orders else { return };
+        for line in lines {
+            if let Err(why) = store.note(&line) {
                 tracing::warn!("an order is not written down: {why}");
             }
         }
@@ -225,6 +443,11 @@ impl Desk {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // As in `Drive`: orders that work are better than none from then on.
         self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Never taken while the machine is held.
+    fn keep_by(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -240,7 +463,7 @@ pub fn parse_order(text: &str) -> Option<OrderId> {
     Some(OrderId { author, seq: seq.parse().ok()? })
 }
 
-fn hash(name: &str) -> u64 {
+fn author_hash(name: &str) -> u64 {
     let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
     u64::from_be_bytes(digest[..8].try_into().unwrap_or_default())
 }
@@ -248,21 +471,6 @@ fn hash(name: &str) -> u64 {
 fn unix_seconds() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
-}
-
-fn words(why: &OrderRefusal) -> String {
-    match why {
-        OrderRefusal::Everywhere => "name a site; only a freeze may be everywhere".into(),
-        OrderRefusal::UnknownSite => "no such site".into(),
-        OrderRefusal::NoReason => "say why; --reason \"…\"".into(),
-        OrderRefusal::Life => "give it an end within a day; --for 1h".into(),
-        OrderRefusal::Cap => "a cap is from 0 to 100 %".into(),
-        OrderRefusal::TooMuch { percent } => format!(
-            "{percent} % of the capacity would be out of service; --confirm if that is meant"
-        ),
-        OrderRefusal::TooMany => "too many orders are in force; end some first".into(),
-        OrderRefusal::Twice => "another order bears this name; try again".into(),
-    }
 }
 
 #[cfg(test)]

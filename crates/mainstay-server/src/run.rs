@@ -18,6 +18,7 @@ use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
 use crate::gateway::probe::Prober;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
+use crate::policy::boot::{Boot, boot};
 use crate::setup::{Listeners, Reader, Setup};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
@@ -25,7 +26,7 @@ use adopt::{Adopter, Parts};
 use build::Plot;
 use door::{Door, House};
 use hyper::service::service_fn;
-use nodes::Nodes;
+use nodes::{Nodes, Office};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -55,11 +56,13 @@ pub async fn run(
 ) -> Result<(), String> {
     let level = setup.log.level.parse().unwrap_or(tracing::Level::INFO);
     let _log = Log::start(level, setup.log.format)?;
-    let adopter = Adopter::new(setup.clone(), None, reader);
+    let Boot { setup, content, begun } = boot(setup, &reader)?;
+    let adopter = Adopter::new(setup.clone(), content, reader.clone());
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
-    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link)?.map(Arc::new);
+    let office = Office { begun, adopter: adopter.clone(), reader };
+    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link, office)?.map(Arc::new);
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
     // A node that is no gateway takes no clients.

@@ -3,6 +3,7 @@
 //! Decisions' settings are in `mainstay_core::config`; here is only what acting needs.
 
 use crate::link::{Book, Identity, NodeName, Peer};
+use crate::policy::rehearsal::Rehearsal;
 use mainstay_core::names::SiteId;
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub struct Setup {
     pub dns: Option<crate::gateway::dns::Settings>,
     /// This node among others, if there are any.
     pub node: Option<Node>,
+    /// How it breaks on purpose, if it does.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 /// Reads configurations while the process runs, and checks them as at the start. An error has a
@@ -143,6 +146,30 @@ pub struct Node {
     pub peers: Vec<Peer>,
     /// Where it keeps what must outlive it.
     pub data_dir: Option<PathBuf>,
+    /// Where generations of policy come from, if anywhere.
+    pub policy: Option<Source>,
+}
+
+/// Where generations of policy come from, and how they are taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The node that publishes them.
+    pub node: NodeName,
+    /// Most memory in bytes, and most time, for trying a content.
+    pub taste: (u64, Duration),
+    /// Contents that break on purpose are taken, and these times hold.
+    pub rehearses: Option<Times>,
+}
+
+/// Times of a rehearsal, in which nobody waits for an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Between two polls, give or take a fifth.
+    pub poll: Duration,
+    /// How long a gateway of the stage before must have run a generation clean.
+    pub canary: Duration,
+    /// How long until it counts as good.
+    pub soak: Duration,
 }
 
 impl Node {

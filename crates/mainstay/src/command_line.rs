@@ -7,11 +7,11 @@ mod fleet;
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
-    check, demo, drill as drills, explain, faults, keys, load, node, simulate, start, top,
+    check, demo, drill as drills, explain, faults, keys, load, node, policy, simulate, start, top,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
-pub use fleet::{Demo, Given, Load, Top};
+pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -95,6 +95,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Publish generations of policy, and see which one is in force
+    Policy {
+        #[command(subcommand)]
+        command: Policy,
+    },
+    /// Try a policy in this process, which may die of it
+    #[command(hide = true)]
+    Taste(Taste),
     /// Watch a running gateway: sites, tiers, and what is decided
     Top(Top),
     /// Audit the configuration: what each loss would do to you, and the line to change
@@ -376,6 +384,8 @@ pub fn main() -> ExitCode {
             orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
         }
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
+        Some(Command::Policy { command }) => policy::policy(&command),
+        Some(Command::Taste(options)) => policy::taste::taste(&options),
         Some(Command::Top(options)) => top::top(&options),
         Some(Command::Demo(options)) => demo::demo(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),

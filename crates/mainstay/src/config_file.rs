@@ -8,6 +8,7 @@ pub mod check;
 pub mod dns;
 pub mod merge;
 pub mod node;
+pub mod policy;
 pub mod problem;
 pub mod resolve;
 pub mod source;
@@ -50,6 +51,10 @@ pub struct File {
     pub node: Node,
     /// The nodes that take clients' requests. None: this one alone.
     pub gateway: Vec<Gateway>,
+    /// Where generations of policy come from.
+    pub policy: policy::Policy,
+    /// How this policy breaks on purpose.
+    pub rehearsal: Option<policy::Rehearsal>,
 }
 
 /// Where to listen.

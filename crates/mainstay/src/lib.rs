@@ -14,6 +14,7 @@ pub mod keys;
 pub mod load;
 pub mod node;
 pub mod orders;
+pub mod policy;
 pub mod simulate;
 pub mod start;
 pub mod stdout;

@@ -4,7 +4,8 @@ use crate::admin_client::{get, post};
 use crate::command_line::{Given, WRONG};
 use crate::config_file::value::time;
 use crate::stdout::say;
-use serde_json::{Value, json};
+use mainstay_server::policy::ask::OrderWish;
+use serde_json::Value;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -32,17 +33,22 @@ pub fn give(what: &What, given: &Given) -> ExitCode {
     let (verb, site, percent, ends) = match what {
         What::Drain(site) => ("drain", Some(site), None, None),
         What::Kill(site) => ("kill", Some(site), None, None),
-        What::Cap(site, percent) => ("cap", Some(site), Some(percent), None),
+        What::Cap(site, percent) => ("cap", Some(site), Some(*percent), None),
         What::Freeze(site) => ("freeze", site.as_ref(), None, None),
         What::Undrain(id) => ("undrain", None, None, Some(id)),
     };
-    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-    let author = given.author.clone().or_else(user).unwrap_or_else(|| String::from("operator"));
-    let order = json!({
-        "verb": verb, "site": site, "percent": percent, "ends": ends, "reason": given.reason,
-        "life_s": life.as_secs(), "author": author, "confirm": given.confirm,
-    });
-    match post(&given.admin, "/-/order", &order.to_string()) {
+    let wish = OrderWish {
+        verb: verb.into(),
+        site: site.cloned(),
+        percent,
+        ends: ends.cloned(),
+        reason: given.reason.clone(),
+        life_s: life.as_secs(),
+        author: author(given.author.as_ref()),
+        confirm: given.confirm,
+    };
+    let order = serde_json::to_string(&wish).unwrap_or_default();
+    match post(&given.admin, "/-/order", &order) {
         Ok((200, body)) => {
             let told: Value = serde_json::from_str(&body).unwrap_or_default();
             let id = told["id"].as_str().unwrap_or_default();
@@ -92,6 +98,12 @@ pub fn list(admin: &str, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Who gives an order or publishes: whom the option names, or whom the system does.
+pub(crate) fn author(named: Option<&String>) -> String {
+    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+    named.cloned().or_else(user).unwrap_or_else(|| String::from("operator"))
+}
+
 /// What an admin listener says is wrong.
 pub fn message(body: &str) -> String {
     let told: Value = serde_json::from_str(body).unwrap_or_default();
@@ -99,7 +111,8 @@ pub fn message(body: &str) -> String {
     found.map_or_else(|| body.trim().to_owned(), str::to_owned)
 }
 
-fn silent(admin: &str, error: &std::io::Error) -> ExitCode {
+/// Nobody answers.
+pub(crate) fn silent(admin: &str, error: &std::io::Error) -> ExitCode {
     eprintln!(
         "mainstay: cannot ask {admin}: {error}; is it running, and is this its admin address \
          (--admin)?"

@@ -102,6 +102,8 @@ pub enum Harm {
     Failing { here: u16, peers: u16 },
     /// A peer has put it into quarantine.
     SaidBy(GatewayId),
+    /// It could not be run, although it tasted well.
+    Unfit,
 }
 
 /// Why an order is not in the set.

@@ -80,17 +80,24 @@ impl Hearsay {
 
     /// A request ended.
     pub(super) fn ended(&mut self, now: Time, outcome: Outcome) {
-        if now.since(self.half_at) >= HALF_MINUTE {
-            self.half_at = now;
-            self.ended = [(0, 0), self.ended[0]];
-        }
+        self.pass_half(now);
         let is_bad = matches!(outcome, Outcome::Refused | Outcome::Failed | Outcome::Expired);
         self.ended[0].0 += 1;
         self.ended[0].1 += u32::from(is_bad);
     }
 
+    /// What is over is forgotten, also where no request ends any more.
+    fn pass_half(&mut self, now: Time) {
+        let since = now.since(self.half_at);
+        if since >= HALF_MINUTE {
+            let before = if since < 2 * HALF_MINUTE { self.ended[0] } else { (0, 0) };
+            self.half_at = now;
+            self.ended = [(0, 0), before];
+        }
+    }
+
     /// Share of the requests of the last minute that were shed or failed, in thousandths.
-    pub(super) fn failing(&self) -> u16 {
+    fn failing(&self) -> u16 {
         let [(all, bad), (all_before, bad_before)] = self.ended;
         let share = (bad + bad_before).saturating_mul(1000).checked_div(all + all_before);
         share.unwrap_or(0) as u16
@@ -113,6 +120,13 @@ impl Gateway {
         self.hearsay.answers = Answers::kept(set);
     }
 
+    /// How this process does, for its policy machine: the share of the requests of the last minute
+    /// that were shed or failed, in thousandths, and whether it doubts itself.
+    pub fn pulse(&mut self, now: Time) -> (u16, bool) {
+        self.hearsay.pass_half(now);
+        (self.hearsay.failing(), self.hearsay.doubt.is_in_doubt(now))
+    }
+
     /// Tells peers and probes targets, if it is time.
     pub(super) fn tell_peers(&mut self, now: Time, actions: &mut Vec<Action>) {
         if !self.is_fleet || now < self.hearsay.deadline() {
@@ -123,6 +137,7 @@ impl Gateway {
             self.hearsay.digest_at = now + interval;
             self.let_return(now, actions);
             self.hour = self.hearsay.count_hour(now);
+            self.hearsay.pass_half(now);
             let own = self.own(now);
             for (to, digest) in self.hearsay.peers.digests(now, &own, count) {
                 actions.push(Action::Digest { to, digest });

@@ -77,6 +77,28 @@ enum Wait {
     Turn,
 }
 
+/// What a staged generation waits for, for whoever tells people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Waits {
+    /// For the sacrificial process.
+    Taste,
+    /// For its author's token.
+    Token,
+    /// Until this gateway does not doubt itself any more.
+    Doubt,
+    /// For the end of a freeze.
+    Freeze,
+    /// Until no more requests fail here than at peers.
+    Failing,
+    /// For a gateway of an earlier stage to have run it clean for so long.
+    After {
+        /// Which stage that is,
+        stage: u8,
+        /// and who tries it first.
+        canary: Option<GatewayId>,
+    },
+}
+
 /// What a peer said last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Peer {
@@ -203,7 +225,9 @@ impl Generations {
     }
 
     fn refusal(&self, x: &Snapshot, config: &PolicyConfig) -> Option<NotTaken> {
-        let is_next = |newest: &&Snapshot| newest.generation + 1 == x.generation;
+        // What was given by hand is each node's own, so that no author can have named it.
+        let is_next =
+            |newest: &&Snapshot| newest.generation > 0 && newest.generation + 1 == x.generation;
         if x.bytes > config.bytes_max {
             return Some(NotTaken::TooLarge { bytes: x.bytes });
         }
@@ -294,6 +318,13 @@ impl Generations {
         self.condemn(content, harm, out);
     }
 
+    /// What was to be adopted could not be: it is not what runs, and will not be.
+    pub fn unfit(&mut self, now: Time, content: u64, out: &mut Vec<Action>) {
+        if self.current().is_some_and(|current| current.content == content) {
+            self.roll_back(now, Harm::Unfit, out);
+        }
+    }
+
     /// How this process does, every second.
     pub fn pulse(
         &mut self,
@@ -329,12 +360,13 @@ impl Generations {
         self.pass_taste(now, out);
         self.pass_turn(now, config, out);
         self.pass_silence(now, config, out);
-        self.pass_soak(now, out);
+        self.pass_soak(now, config, out);
     }
 
     /// When `pass` has something to do without anything being heard.
     pub fn deadline(&self, config: &PolicyConfig) -> Option<Time> {
-        let soak = (!self.is_kept && self.current().is_some()).then(|| self.clean_since + SOAK);
+        let soak =
+            (!self.is_kept && self.current().is_some()).then(|| self.clean_since + config.soak);
         let staged = self.staged.as_ref().and_then(|staged| match staged.state {
             Wait::Taste { until } => Some(until),
             Wait::Turn if !staged.is_told && staged.turns.canary() != Some(config.me) => {
@@ -377,20 +409,43 @@ impl Generations {
             return Some(Turn::Proven);
         }
         let stage = staged.turns.stage(config.me);
-        // A gateway that fails more than others already could not tell what the new one adds.
-        let peers = self.peers_failing(now, generation, config);
-        if peers.is_some_and(|peers| self.failing > peers + EXCESS) {
+        if self.fails_more(now, generation, config) {
             return None;
         }
         let Some(before) = staged.turns.before(stage) else { return Some(Turn::Canary) };
         let has_run = |(gateway, peer): &(&GatewayId, &Peer)| {
             staged.turns.stage(**gateway) == before
                 && peer.generation == generation
-                && peer.clean >= CANARY
+                && peer.clean >= config.canary
                 && is_fresh(now, peer, config)
         };
         let (peer, _) = self.peers.iter().find(has_run)?;
         Some(Turn::After { stage, peer: *peer })
+    }
+
+    /// What the staged generation waits for, if there is one.
+    pub fn waits(&self, now: Time, config: &PolicyConfig) -> Option<Waits> {
+        let staged = self.staged.as_ref()?;
+        let waits = match staged.state {
+            Wait::Taste { .. } => Waits::Taste,
+            Wait::Token => Waits::Token,
+            Wait::Turn if self.in_doubt => Waits::Doubt,
+            Wait::Turn if self.is_frozen => Waits::Freeze,
+            Wait::Turn => match staged.turns.before(staged.turns.stage(config.me)) {
+                Some(_) if self.fails_more(now, staged.snapshot.generation, config) => {
+                    Waits::Failing
+                }
+                Some(stage) => Waits::After { stage, canary: staged.turns.canary() },
+                None => Waits::Failing,
+            },
+        };
+        Some(waits)
+    }
+
+    /// A gateway that fails more than others already could not tell what a new generation adds.
+    fn fails_more(&self, now: Time, generation: u64, config: &PolicyConfig) -> bool {
+        let peers = self.peers_failing(now, generation, config);
+        peers.is_some_and(|peers| self.failing > peers + EXCESS)
     }
 
     fn pass_silence(&mut self, now: Time, config: &PolicyConfig, out: &mut Vec<Action>) {
@@ -406,8 +461,8 @@ impl Generations {
         }
     }
 
-    fn pass_soak(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.is_kept || self.clean(now) < SOAK {
+    fn pass_soak(&mut self, now: Time, config: &PolicyConfig, out: &mut Vec<Action>) {
+        if self.is_kept || self.clean(now) < config.soak {
             return;
         }
         let Some(current) = self.current().cloned() else { return };

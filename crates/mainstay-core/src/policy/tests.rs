@@ -12,6 +12,8 @@ use crate::names::SiteId;
 use crate::orders::{LIFE_MAX, ORDERS_MAX};
 use alloc::{format, vec};
 
+mod hand;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// One gateway's machine, and what it did last.

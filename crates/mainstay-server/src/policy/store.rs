@@ -1,6 +1,7 @@
 //! Orders on disk, and the log of who gave which: each line holds the hash of the one before, so
 //! that a line that was changed or taken out is seen.
 
+use super::file::replace;
 use super::{format_order, parse_order};
 use mainstay_core::message::{Order, Verb};
 use mainstay_core::names::SiteId;
@@ -70,10 +71,13 @@ impl Store {
     pub fn write(&self, orders: &[Order]) -> std::io::Result<()> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let orders: Vec<Value> = orders.iter().map(|order| self.json(order)).collect();
-        let (path, fresh) = (self.directory.join(ORDERS), self.directory.join("orders.new"));
-        fs::write(&fresh, json!({ "at": at, "orders": orders }).to_string())?;
-        fs::File::open(&fresh)?.sync_all()?;
-        fs::rename(&fresh, &path)
+        let text = json!({ "at": at, "orders": orders }).to_string();
+        replace(&self.directory.join(ORDERS), text.as_bytes())
+    }
+
+    /// Sites have other positions.
+    pub fn name(&mut self, sites: Vec<String>) {
+        self.sites = sites;
     }
 
     /// Writes a line into the log.

@@ -215,6 +215,9 @@ impl Running {
             }
         };
         drive.adopt(setup.core.clone(), Arc::new(places), around);
+        if let Some(nodes) = &parts.nodes {
+            nodes.configure(&setup);
+        }
         parts.house.bounds.send_replace(setup.bounds.clone());
         self.setup = setup;
         Ok(())

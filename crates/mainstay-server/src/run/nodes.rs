@@ -1,20 +1,28 @@
 //! This node among others: its link, what the gateway machine says over it, and what it hears.
 
+use super::adopt::Adopter;
 use super::home::Home;
 use crate::admin::Builder;
 use crate::drive::{Drive, Others};
-use crate::link::{Inbox, Link, Message, NodeName, Plan, Settings};
-use crate::policy::{Desk, Outside, Wanted, format_order, parse_order, store};
-use crate::setup::Setup;
+use crate::link::{Generation, Inbox, Link, Message, NodeName, Plan, Settings};
+use crate::places::Places;
+use crate::policy::ask::OrderWish;
+use crate::policy::boot::{self, Begun};
+use crate::policy::publish::{Check, Wish};
+use crate::policy::source::Source;
+use crate::policy::taste::Table;
+use crate::policy::{Around, Desk, Outside, format_order, store};
+use crate::setup::{Node, Reader, Setup};
 use bytes::Bytes;
-use mainstay_core::config::PolicyConfig;
 use mainstay_core::gateway::Event;
-use mainstay_core::message::{Order, Verb};
-use mainstay_core::names::{GatewayId, SiteId};
-use mainstay_core::policy;
-use serde_json::{Value, json};
+use mainstay_core::message::{Digest, Order};
+use mainstay_core::names::GatewayId;
+use mainstay_core::policy::{self, PULSE};
+use serde::Deserialize;
+use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,9 +34,33 @@ pub(super) struct Nodes {
     reader: JoinHandle<()>,
     home: Option<Arc<Home>>,
     desk: Arc<Desk>,
-    /// Names of sites by position.
-    sites: Vec<String>,
+    ranks: Arc<RwLock<Ranks>>,
+    check: Arc<Check>,
     stop: CancellationToken,
+}
+
+/// Who is who by position, as the configuration in force has it.
+#[derive(Clone, Debug, Default)]
+struct Ranks {
+    gateways: Vec<NodeName>,
+    /// Who controls which site of ours.
+    sites: BTreeMap<u16, NodeName>,
+}
+
+impl Ranks {
+    fn of(setup: &Setup, node: &Node) -> Ranks {
+        Ranks { gateways: node.gateways.clone(), sites: node.book(setup).nodes }
+    }
+}
+
+/// What decides which configuration is in force.
+pub(super) struct Office {
+    /// What the process began with.
+    pub(super) begun: Begun,
+    /// Puts another one into force.
+    pub(super) adopter: Adopter,
+    /// Reads it.
+    pub(super) reader: Reader,
 }
 
 impl Nodes {
@@ -38,50 +70,66 @@ impl Nodes {
         setup: &Setup,
         (drive, url): (&Arc<Drive>, String),
         listener: Option<std::net::TcpListener>,
+        office: Office,
     ) -> Result<Option<Nodes>, String> {
         let Some(node) = &setup.node else { return Ok(None) };
         let listener = listener.map(TcpListener::from_std).transpose();
         let listener = listener.map_err(|e| format!("cannot listen: {e}"))?;
-        let book = node.book(setup);
-        let sites = book.nodes.clone();
         let (identity, peers) = (node.identity.clone(), node.peers.clone());
-        let plan = Plan { identity, book, peers, settings: Settings::default() };
+        let plan = Plan { identity, book: node.book(setup), peers, settings: Settings::default() };
         let (link, inbox, requests) = Link::start(plan, listener);
         let home = Home::open(setup, (drive, url), &link, requests)?.map(Arc::new);
-        let gateways = node.gateways.clone();
-        let desk = Arc::new(desk(setup, drive, (&link, &sites, home.clone()))?);
+        let ranks = Arc::new(RwLock::new(Ranks::of(setup, node)));
+        let reader = office.reader.clone();
+        let check: Check = Box::new(move |content| boot::load(&reader, content).map(drop));
+        let desk = desk((setup, node), drive, (&link, &ranks, home.clone()), office)?;
+        let stop = CancellationToken::new();
         if node.roles.gateway {
             let completing = desk.clone();
             let complete = Box::new(move |digest| completing.complete(digest));
             drive.join(Others { link: link.clone(), complete });
-        }
-        let stop = CancellationToken::new();
-        if node.roles.gateway {
             let (lagging, ended) = (drive.clone(), stop.clone());
             tokio::spawn(async move { lagging.watch_lag(ended).await });
+            tokio::spawn(feel(drive.clone(), desk.clone(), stop.clone()));
         }
         let (timer, ended) = (desk.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
-        let hearers = (desk.clone(), home.clone(), link.clone());
-        let reader = tokio::spawn(read(inbox, drive.clone(), gateways, hearers));
-        let sites = setup.core.sites.iter().map(|site| site.name.clone()).collect();
-        Ok(Some(Nodes { link, reader, home, desk, sites, stop }))
+        let hears = Hears {
+            drive: drive.clone(),
+            is_gateway: node.roles.gateway,
+            desk: desk.clone(),
+            home: home.clone(),
+            ranks: ranks.clone(),
+            source: node.policy.as_ref().map(|source| source.node.clone()),
+        };
+        let reader = tokio::spawn(read(inbox, link.clone(), hears));
+        let check = Arc::new(check);
+        Ok(Some(Nodes { link, reader, home, desk, ranks, check, stop }))
     }
 
     /// Shows the operator how the other nodes stand.
     pub(super) fn shown(&self, admin: Builder) -> Builder {
         let (lines, page) = (self.link.clone(), self.link.clone());
-        let (known, given) = (self.desk.clone(), self.desk.clone());
-        let (names, sites) = (self.sites.clone(), self.sites.clone());
+        let [known, given, shown, counted, published] = [(); 5].map(|()| self.desk.clone());
+        let check = self.check.clone();
         let list = move || {
+            let names = known.names().sites;
             let shown = |order: &Order| store::shown(order, &names);
             json!({ "orders": known.in_force().iter().map(shown).collect::<Vec<_>>() })
         };
         admin
             .metrics(move || lines.exposition())
+            .metrics(move || counted.exposition())
             .show("/-/nodes", "the other nodes", move || json!({ "nodes": page.peers() }))
             .show("/-/orders", "operators' orders in force", list)
-            .change("/-/order", "give an order", move |body| order(&given, &sites, &body))
+            .show("/-/policy", "generations of policy", move || shown.page())
+            .change("/-/order", "give an order", move |body| {
+                let wanted = asked::<OrderWish>(&body)?.wanted(&given.names().sites)?;
+                given.command(wanted).map(|id| json!({ "id": format_order(id) }))
+            })
+            .change("/-/policy", "publish a generation of policy", move |body| {
+                published.publish(asked::<Wish>(&body)?, &check)
+            })
     }
 
     /// How they are reached, and the site that this node controls.
@@ -97,11 +145,19 @@ impl Nodes {
     /// Another configuration comes into force at this moment: other positions, other peers.
     pub(super) fn relocate(&self, setup: &Setup) {
         let Some(node) = &setup.node else { return };
-        let link = || self.link.adopt(node.book(setup), node.peers.clone());
+        let link = || {
+            *self.ranks.write().unwrap_or_else(PoisonError::into_inner) = Ranks::of(setup, node);
+            self.link.adopt(node.book(setup), node.peers.clone());
+        };
         match &self.home {
             Some(home) => home.adopt(setup, link),
             None => link(),
         }
+    }
+
+    /// Another configuration is in force: what operators decided is told in its positions.
+    pub(super) fn configure(&self, setup: &Setup) {
+        self.desk.configure(boot::config(setup), boot::names(setup));
     }
 
     /// The site that this node controls takes nothing new from now on.
@@ -117,110 +173,176 @@ impl Nodes {
         self.stop.cancel();
         self.reader.abort();
         let _ = self.reader.await;
+        self.desk.close();
         self.link.shutdown().await;
     }
 }
 
-/// Where orders are given, kept and passed on.
+/// What an operator asks for.
+fn asked<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// Where decisions about configuration are made, kept and passed on.
 fn desk(
-    setup: &Setup,
+    (setup, node): (&Setup, &Node),
     drive: &Arc<Drive>,
-    (link, sites, home): (&Link, &BTreeMap<u16, NodeName>, Option<Arc<Home>>),
-) -> Result<Desk, String> {
-    let node = setup.node.as_ref().ok_or("no node")?;
-    let fleet = &setup.core.fleet;
-    let config = PolicyConfig {
-        me: fleet.me,
-        gateways: u16::try_from(node.gateways.len()).unwrap_or(u16::MAX),
-        service: fleet.service.clone(),
-        ..PolicyConfig::default()
+    (link, ranks, home): (&Link, &Arc<RwLock<Ranks>>, Option<Arc<Home>>),
+    office: Office,
+) -> Result<Arc<Desk>, String> {
+    let Office { begun, adopter, reader } = office;
+    let origin = node.policy.as_ref();
+    let me = node.identity.name();
+    let source = match (origin, &node.data_dir) {
+        (Some(origin), Some(directory)) if origin.node == *me => Some(Source::open(directory)?),
+        _ => None,
     };
-    let names = setup.core.sites.iter().map(|site| site.name.clone()).collect();
-    let kept = node.data_dir.as_ref().map(|directory| store::Store::open(directory, names));
-    let (link, gateway) = (link.clone(), drive.clone());
-    let (gateways, sites) = (node.gateways.clone(), sites.clone());
-    let carrier = move |said| match said {
-        Outside::InForce(orders) => gateway.tell(Event::Orders(orders)),
-        Outside::Sites(orders) => {
-            if let Some(home) = &home {
-                home.orders(orders.clone());
-            }
-            for node in sites.values() {
-                link.send(node, Message::Orders(orders.clone()));
-            }
+    // What is adopted may die on purpose; whose death that is, the desk knows.
+    let stage: Arc<OnceLock<Arc<Desk>>> = Arc::default();
+    let played = stage.clone();
+    let adopt = move |content: Option<&[u8]>| {
+        let rehearsal = match content {
+            Some(content) => boot::load(&reader, content)?.rehearsal,
+            None => None,
+        };
+        if let Some(desk) = played.get() {
+            desk.rehearse(rehearsal);
         }
-        Outside::Forward(to, order) => {
-            if let Some(to) = gateways.get(usize::from(to.0)) {
-                link.send(to, Message::Order(order));
-            }
-        }
-        Outside::Fetch(from) => {
-            if let Some(from) = gateways.get(usize::from(from.0)) {
-                // Whichever set it has: the hash only told that it is another.
-                link.send(from, Message::Fetch(0));
-            }
-        }
+        adopter.policy(content)
     };
-    let name = node.identity.name().to_string();
-    Desk::open(config, (drive.clock(), kept.transpose()?, name), Box::new(carrier))
+    let recent = node.roles.gateway.then(|| drive.clone());
+    let written = &setup.written.name;
+    let usual = (policy::TASTE_MEMORY, policy::TASTE_TIME);
+    let (memory, time) = origin.map_or(usual, |origin| origin.taste);
+    let around = Around {
+        carrier: carrier((link.clone(), drive.clone()), ranks.clone(), home, origin),
+        adopt: Box::new(adopt),
+        asked: Box::new(move || recent.as_ref().map_or_else(Vec::new, |drive| drive.asked())),
+        table: Table {
+            config: (!written.is_empty()).then(|| PathBuf::from(written)),
+            memory,
+            time,
+        },
+        source,
+        source_name: origin.map(|origin| origin.node.to_string()),
+        node: me.to_string(),
+    };
+    let desk = Arc::new(Desk::open(begun, around));
+    // Set once, here.
+    let _ = stage.set(desk.clone());
+    Ok(desk)
 }
 
-/// An operator gives an order at this node.
-fn order(desk: &Desk, sites: &[String], body: &Bytes) -> Result<Value, String> {
-    let asked: Value = serde_json::from_slice(body).map_err(|error| format!("no JSON: {error}"))?;
-    let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
-    let site = match asked["site"].as_str() {
-        None => None,
-        Some(name) => {
-            let at = sites.iter().position(|site| site == name);
-            let known = || format!("no site `{name}`; there are {}", sites.join(", "));
-            Some(SiteId(u16::try_from(at.ok_or_else(known)?).unwrap_or(u16::MAX)))
+/// Carries what the machine says to whom it concerns.
+fn carrier(
+    (link, gateway): (Link, Arc<Drive>),
+    ranks: Arc<RwLock<Ranks>>,
+    home: Option<Arc<Home>>,
+    origin: Option<&crate::setup::Source>,
+) -> crate::policy::Carrier {
+    let source = origin.map(|origin| origin.node.clone());
+    Box::new(move |said| {
+        let ranks = ranks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let gateways = &ranks.gateways;
+        match said {
+            Outside::InForce(orders) => gateway.tell(Event::Orders(orders)),
+            Outside::Sites(orders) => {
+                if let Some(home) = &home {
+                    home.orders(orders.clone());
+                }
+                for node in ranks.sites.values() {
+                    link.send(node, Message::Orders(orders.clone()));
+                }
+            }
+            Outside::Forward(to, order) => {
+                if let Some(to) = gateways.get(usize::from(to.0)) {
+                    link.send(to, Message::Order(order));
+                }
+            }
+            Outside::Fetch(from) => {
+                if let Some(from) = gateways.get(usize::from(from.0)) {
+                    // Whichever set it has: the hash only told that it is another.
+                    link.send(from, Message::Fetch(0));
+                }
+            }
+            Outside::Poll(standing) => {
+                if let Some(source) = &source {
+                    link.send(source, Message::Poll);
+                }
+                // Gateways tell each other more, and each second.
+                for node in ranks.sites.values().filter(|node| !gateways.contains(node)) {
+                    link.send(node, Message::Digest(standing.clone()));
+                }
+            }
         }
-    };
-    let percent = || asked["percent"].as_u64().and_then(|percent| u8::try_from(percent).ok());
-    let verb = match asked["verb"].as_str().unwrap_or_default() {
-        "drain" => Verb::Drain,
-        "kill" => Verb::Kill,
-        "freeze" => Verb::Freeze,
-        "cap" => Verb::Cap(percent().ok_or("a cap needs `percent`, from 0 to 100")?),
-        "undrain" => {
-            let id = parse_order(&text("ends"));
-            Verb::End(id.ok_or("`ends` names no order; mainstay orders lists them")?)
-        }
-        other => return Err(format!("no order `{other}`; drain, undrain, kill, cap, freeze")),
-    };
-    let wanted = Wanted {
-        author: text("author"),
-        verb,
-        site,
-        reason: text("reason"),
-        life: Duration::from_secs(asked["life_s"].as_u64().unwrap_or(0)),
-        confirmed: asked["confirm"].as_bool().unwrap_or(false),
-    };
-    desk.command(wanted).map(|id| json!({ "id": format_order(id) }))
+    })
 }
 
-/// Tells the machine what the other nodes say.
-async fn read(
-    mut inbox: Inbox,
+/// Tells the policy machine every second how this gateway does.
+async fn feel(drive: Arc<Drive>, desk: Arc<Desk>, stop: CancellationToken) {
+    let mut beat = tokio::time::interval(PULSE);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        let now = drive.clock().now();
+        let (failing, in_doubt) = drive.read(|gateway| gateway.pulse(now));
+        desk.tell(policy::Event::Pulse { failing, in_doubt });
+    }
+}
+
+/// Who hears what the other nodes say.
+struct Hears {
     drive: Arc<Drive>,
-    gateways: Vec<NodeName>,
-    (desk, home, link): (Arc<Desk>, Option<Arc<Home>>, Link),
-) {
+    is_gateway: bool,
+    desk: Arc<Desk>,
+    home: Option<Arc<Home>>,
+    ranks: Arc<RwLock<Ranks>>,
+    /// Who may hand out generations.
+    source: Option<NodeName>,
+}
+
+impl Hears {
+    fn gateway(&self, places: &Arc<Places>, event: Event) {
+        if self.is_gateway {
+            self.drive.tell_of(places, event);
+        }
+    }
+
+    fn position(&self, peer: &NodeName) -> Option<GatewayId> {
+        let ranks = self.ranks.read().unwrap_or_else(PoisonError::into_inner);
+        let at = ranks.gateways.iter().position(|name| name == peer)?;
+        u16::try_from(at).ok().map(GatewayId)
+    }
+
+    fn digest(&self, places: &Arc<Places>, digest: Digest) {
+        self.desk.tell(policy::Event::Digest(digest.clone()));
+        self.gateway(places, Event::Digest(digest));
+    }
+
+    fn snapshot(&self, peer: &NodeName, generation: Generation) {
+        if self.source.as_ref() == Some(peer) {
+            self.desk.offered(generation);
+        }
+    }
+}
+
+/// Tells the machines what the other nodes say.
+async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
+    let (desk, home) = (&hears.desk, &hears.home);
     loop {
         // What comes speaks of positions as they were when it came.
-        let places = drive.places();
+        let places = hears.drive.places();
         let (peer, message) = inbox.recv().await;
         match message {
-            Message::Grant(grant) => drive.tell_of(&places, Event::Grant(grant)),
-            Message::Digest(digest) => {
-                desk.tell(policy::Event::Digest(digest.clone()));
-                drive.tell_of(&places, Event::Digest(digest));
-            }
+            Message::Grant(grant) => hears.gateway(&places, Event::Grant(grant)),
+            Message::Digest(digest) => hears.digest(&places, digest),
             Message::Order(order) => drop(desk.tell(policy::Event::Order(order))),
             Message::Orders(orders) => {
-                if let Some(home) = &home {
-                    drive.while_hold(&places, || home.orders(orders.clone()));
+                if let Some(home) = home {
+                    hears.drive.while_hold(&places, || home.orders(orders.clone()));
                 }
                 desk.tell(policy::Event::Orders(orders));
             }
@@ -228,17 +350,18 @@ async fn read(
                 link.send(&peer, Message::Orders(desk.orders()));
             }
             Message::Report(report) => {
-                let from = gateways.iter().position(|name| *name == peer);
-                let from = from.and_then(|at| u16::try_from(at).ok()).map(GatewayId);
-                if let (Some(home), Some(from)) = (&home, from) {
-                    drive.while_hold(&places, || home.report(from, report));
+                if let (Some(home), Some(from)) = (home, hears.position(&peer)) {
+                    hears.drive.while_hold(&places, || home.report(from, report));
                 }
             }
+            Message::Poll => {
+                if let Some(newest) = desk.newest() {
+                    link.send(&peer, Message::Snapshot(newest));
+                }
+            }
+            Message::Snapshot(generation) => hears.snapshot(&peer, generation),
             // For machines that do not run in this process.
-            Message::QuotaReport(_)
-            | Message::QuotaGrant(_)
-            | Message::Poll
-            | Message::Snapshot(_) => {}
+            Message::QuotaReport(_) | Message::QuotaGrant(_) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Options of the commands about a running fleet: orders, the demo, the live view, load.
+//! Options of the commands about a running fleet: orders, policy, the demo, the live view, load.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// As many processes of a kind as a key can name.
@@ -89,6 +89,83 @@ pub struct Demo {
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// `mainstay policy …`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Publish a generation at the node that is the source; others take it in, in turn
+    Publish(Publish),
+    /// What is in force at a node, what waits and for what, what is good, what is in quarantine
+    Show {
+        /// Any node's admin listener
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        admin: String,
+        /// One JSON document on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish the content of an earlier generation again, as a new one
+    Rollback {
+        /// Its number [default: the newest with another content]
+        generation: Option<u64>,
+        #[command(flatten)]
+        by: By,
+    },
+}
+
+/// Options of `mainstay policy publish`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay policy publish policy.toml --reason \"fra gets more\"
+  mainstay policy show                        what it changes, and what it waits for
+  mainstay policy publish policy.toml --reason \"fra gets more\" --confirm
+                                              that change is meant
+
+See docs/guide/policy.md for what a policy may say.")]
+pub struct Publish {
+    /// The policy: sites, models, tiers, keys, limits
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub by: By,
+    /// The change that the newest generation waits for is meant
+    #[arg(long)]
+    pub confirm: bool,
+    /// Do not wait for the confirmation; limits, tasting and turns stay
+    #[arg(long, conflicts_with = "confirm")]
+    pub force: bool,
+}
+
+/// By whom a generation is published, and where.
+#[derive(Args, Debug)]
+pub struct By {
+    /// Why; every node keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who publishes [default: the USER of the environment, or `operator`]
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+    /// The admin listener of the node that is the source
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub admin: String,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `mainstay taste`, which a node starts by itself.
+#[derive(Args, Debug)]
+pub struct Taste {
+    /// The node's own file
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Most memory, in bytes
+    #[arg(long)]
+    pub memory: u64,
+    /// Most seconds
+    #[arg(long)]
+    pub seconds: u64,
 }
 
 /// Options of `mainstay top`.

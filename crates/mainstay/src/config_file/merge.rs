@@ -22,7 +22,8 @@ use toml::de::{DeTable, DeValue};
 pub const POLICY: &str = "policy";
 
 /// Sections that a policy may have.
-const SHARED: [&str; 8] = ["gateway", "site", "model", "tier", "key", "limits", "dns", "check"];
+const SHARED: [&str; 9] =
+    ["gateway", "site", "model", "tier", "key", "limits", "dns", "check", "rehearsal"];
 /// Keys in them that are one node's all the same: what its disk, sockets and supervisor allow.
 const OF_NODE: [(&str, &str); 3] =
     [("dns", "kept_file"), ("limits", "connections"), ("limits", "drain")];

@@ -7,6 +7,7 @@ mod door;
 mod models;
 mod node;
 mod people;
+mod policy;
 mod sites;
 
 use super::problem::Problem;
@@ -89,6 +90,7 @@ pub fn resolve(
     let dns = desk.dns(&listen.dns);
     let node = desk.node(&sites, listen.link);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
+    let rehearsal = desk.rehearsal();
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
@@ -122,6 +124,7 @@ pub fn resolve(
         log,
         dns,
         node,
+        rehearsal,
     };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }

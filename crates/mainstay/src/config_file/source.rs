@@ -8,7 +8,7 @@ use super::check::Check;
 use super::merge::{self, Joined, POLICY};
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
-use super::{dns, node};
+use super::{dns, node, policy};
 use mainstay_server::setup::Written;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
@@ -234,6 +234,8 @@ impl<'t> Source<'t> {
         self.walk::<Site>(root, "site", unknown);
         self.walk::<node::Node>(root, "node", unknown);
         self.walk::<node::Gateway>(root, "gateway", unknown);
+        self.walk::<policy::Policy>(root, "policy", unknown);
+        self.walk::<policy::Rehearsal>(root, "rehearsal", unknown);
         self.walk::<dns::Dns>(root, "dns", unknown);
         for dns in tables(root.get("dns")) {
             self.walk_at::<dns::Target>(dns.get("target"), "dns.target", unknown);

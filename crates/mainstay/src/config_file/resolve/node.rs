@@ -40,7 +40,8 @@ impl Resolver<'_> {
         self.others_sites(&name, site, sites);
         // By default a node has all the roles that it can have.
         roles.site &= site.is_some();
-        let peers = self.peers((&name, roles), &gateways, sites);
+        let mut peers = self.peers((&name, roles), &gateways, sites);
+        let policy = self.policy(&name, &mut peers);
         let is_named = gateways.iter().any(|peer| peer.name == name && peer.address.is_some());
         if is_named && listen.is_none() {
             let what = "others reach this node by its `link`; add listen.link = \"IP:PORT\"";
@@ -50,7 +51,7 @@ impl Resolver<'_> {
         let alone = vec![name];
         let gateways: Vec<NodeName> = gateways.into_iter().map(|peer| peer.name).collect();
         let gateways = if gateways.is_empty() && roles.gateway { alone } else { gateways };
-        Some(Node { identity: identity?, roles, site, gateways, peers, data_dir })
+        Some(Node { identity: identity?, roles, site, gateways, peers, data_dir, policy })
     }
 
     /// What only a node can have.
@@ -65,6 +66,7 @@ impl Resolver<'_> {
             ("node.roles", file.roles.is_some()),
             ("node.site", file.site.is_some()),
             ("listen.link", self.file.listen.link.is_some()),
+            ("policy.source", self.file.policy.source.is_some()),
             ("gateway", !self.file.gateway.is_empty()),
         ] {
             if there {
@@ -283,12 +285,14 @@ impl Resolver<'_> {
         sites: &[Made],
     ) -> Vec<Peer> {
         let mut peers: Vec<Peer> = gateways.to_vec();
+        // Every node asks the one that publishes.
+        let is_source = self.file.policy.source.as_deref() == Some(name.as_str());
         for (at, made) in sites.iter().enumerate() {
             let Upstream::Node(NodeSite { name: theirs, address, .. }) = &made.upstream else {
                 continue;
             };
             match peers.iter_mut().find(|peer| peer.name == *theirs) {
-                None if roles.gateway => {
+                None if roles.gateway || is_source => {
                     peers.push(Peer { name: theirs.clone(), address: Some(address.clone()) });
                 }
                 None => {}
