@@ -36,6 +36,13 @@ pub enum Breakage {
     Cut(u32),
 }
 
+impl Breakage {
+    /// Whether an endpoint that only tells of life does not answer any more either.
+    pub fn is_lifeless(self) -> bool {
+        matches!(self, Breakage::Down | Breakage::Blackhole | Breakage::Errors)
+    }
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {

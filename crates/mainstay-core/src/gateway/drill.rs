@@ -191,9 +191,8 @@ impl Drill {
             return Fate::Whole;
         }
         self.attempts = self.attempts.saturating_add(1);
+        let is_hit = self.hits(request, site);
         let tally = self.tiers.get_mut(usize::from(tier.0));
-        let is_hit = site == self.plan.site
-            && spread(request.0 ^ self.plan.id) % 100 < u64::from(self.plan.percent);
         let may = u64::from(self.attempts) * u64::from(self.plan.blast_cap) / 100;
         let fate = match is_hit {
             false => Fate::Whole,
@@ -209,6 +208,18 @@ impl Drill {
             tally.spared += u32::from(matches!(fate, Fate::Spared(_)));
         }
         fate
+    }
+
+    /// How a probe of `site` finds it: what is broken for clients is broken for it, and counts for
+    /// nothing.
+    pub fn found(&self, now: Time, request: RequestId, site: SiteId) -> Option<Breakage> {
+        let is_broken = self.phase(now) == Phase::During && self.hits(request, site);
+        is_broken.then_some(self.plan.breakage)
+    }
+
+    fn hits(&self, request: RequestId, site: SiteId) -> bool {
+        site == self.plan.site
+            && spread(request.0 ^ self.plan.id) % 100 < u64::from(self.plan.percent)
     }
 
     /// A request came.

@@ -8,10 +8,10 @@ use crate::cost::CostRate;
 use crate::drill::{BEFORE_MAX, Breakage, End, LASTS_MAX, Plan, Refusal};
 use crate::fact::{DrillFact, Fact, Verdict};
 use crate::gateway::drill::{Drill, Fate};
-use crate::gateway::{Action, Gateway};
+use crate::gateway::{Action, Gateway, Start, probe};
 use crate::in_service::{CONSIDERED_MAX, Evidence, in_service};
 use crate::message::{Offer, Order, OrderId, Verb};
-use crate::names::{AttemptId, ModelId, SiteId, TargetId};
+use crate::names::{AttemptId, ModelId, RequestId, SiteId, TargetId};
 use crate::time::{Duration, Time};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -21,6 +21,15 @@ impl Gateway {
     /// The drill under way, or the last one.
     pub fn drill(&self) -> Option<&Drill> {
         self.drill.as_deref()
+    }
+
+    /// A probe of `target` as an attempt, broken like those of clients; `None` if there is no such
+    /// target.
+    pub fn start_probe(&self, now: Time, target: TargetId, request: RequestId) -> Option<Start> {
+        let start = probe::start(&self.config, target, request)?;
+        let drill = self.drill();
+        let broken = drill.and_then(|drill| drill.found(now, request, start.site));
+        Some(Start { broken, ..start })
     }
 
     /// Why a drill may not begin now.

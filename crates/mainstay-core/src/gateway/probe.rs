@@ -144,7 +144,7 @@ pub fn patience(probe: Probe, is_ours: bool) -> (Duration, Duration) {
 
 /// A probe as an attempt: one token, unpaid, in the lowest tier, and handed back rather than queued.
 /// `None` if there is no such target.
-pub fn start(config: &Config, target: TargetId, request: RequestId) -> Option<Start> {
+pub(super) fn start(config: &Config, target: TargetId, request: RequestId) -> Option<Start> {
     let found = config.targets.get(usize::from(target.0))?;
     let attempt = AttemptId { request, number: 1 };
     let is_ours = config.sites.get(usize::from(found.site.0))?.is_node();
@@ -172,6 +172,7 @@ pub fn start(config: &Config, target: TargetId, request: RequestId) -> Option<St
         patience: Patience::NONE,
         only_choice: None,
         open: is_ours.then_some(open),
+        broken: None,
     })
 }
 

@@ -13,7 +13,8 @@ use crate::places::Places;
 use crate::upstream::Outbound;
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use mainstay_core::gateway::probe::{patience, refused, says, start};
+use mainstay_core::drill::Breakage;
+use mainstay_core::gateway::probe::{patience, refused, says};
 use mainstay_core::gateway::{Event, Probe, Start};
 use mainstay_core::names::TargetId;
 use serde_json::json;
@@ -79,15 +80,17 @@ impl Prober {
     async fn send(self: Arc<Self>, (target, probe): (TargetId, Probe)) {
         let places = self.drive.places();
         let request = self.drive.name_request();
-        let Some(start) = self.drive.read(|gateway| start(gateway.config(), target, request))
-        else {
-            return;
-        };
+        let now = self.drive.clock().now();
+        let start = self.drive.read(|gateway| gateway.start_probe(now, target, request));
+        let Some(start) = start else { return };
         if !self.still(&places) {
             return;
         }
         let Some(site) = places.probed(start.site) else { return };
         let found = match probe {
+            Probe::Shallow if start.broken.is_some_and(Breakage::is_lifeless) => {
+                Found { good: Some(false), ..Found::default() }
+            }
             Probe::Shallow => Found { good: shallow(site).await, ..Found::default() },
             Probe::Token => self.token(site, &start).await,
         };

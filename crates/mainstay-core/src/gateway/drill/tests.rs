@@ -159,3 +159,18 @@ fn it_has_a_beginning_and_an_end_that_are_asked_for() {
     drill.arrived(at(35_000) + AFTER, TierId(0), CostUnits::whole(1));
     assert!(drill.seconds().is_empty(), "not for ever");
 }
+
+#[test]
+fn a_probe_finds_what_clients_find_and_is_not_counted() {
+    let mut drill = Drill::new(at(0), plan(50, 100), 2);
+    let broken = drill.plan().breakage;
+    for request in (0..200).map(RequestId) {
+        assert_eq!(drill.found(at(4999), request, SiteId(1)), None, "it has not begun");
+        let found = drill.found(at(6000), request, SiteId(1));
+        assert_eq!(drill.found(at(6000), request, SiteId(0)), None);
+        let (_, before) = drill.blast();
+        let fate = drill.judge(at(6000), (request, TierId(0)), SiteId(1));
+        assert_eq!(drill.blast().1, before + u32::from(found.is_some()));
+        assert_eq!(fate, found.map_or(Fate::Whole, |_| Fate::Broken(broken)));
+    }
+}
