@@ -74,6 +74,7 @@ impl NaiveSite {
             | Event::FirstToken { .. }
             | Event::Orders(_)
             | Event::Leave
+            | Event::Adopt { .. }
             | Event::Tick => {}
         }
         self.dispatch(now, actions);
