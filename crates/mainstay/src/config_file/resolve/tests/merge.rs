@@ -80,3 +80,18 @@ fn a_node_says_what_its_own_site_computes_with() {
     let wrong = joined(&zero, POLICY).unwrap_err();
     assert!(wrong.contains("m.toml:5: site.capacity: 0 would keep"), "{wrong}");
 }
+
+#[test]
+fn a_policy_may_not_say_where_policies_come_from_and_breaks_only_where_that_is_allowed() {
+    let refused = joined(OWN, "[policy]\nrehearse = true\n").unwrap_err();
+    assert!(refused.contains("policy:1: policy: belongs to one node"), "{refused}");
+    let breaks = format!("{POLICY}[rehearsal]\ndies_after = \"5m\"\n");
+    let refused = joined(OWN, &breaks).unwrap_err();
+    assert!(refused.contains("breaks on purpose") && refused.contains("rehearse = true"));
+    let own = format!("{OWN}[policy]\nrehearse = true\n");
+    let rehearsal = joined(&own, &breaks).expect("allowed").setup.rehearsal.expect("there");
+    assert_eq!(rehearsal.dies_after, Some(std::time::Duration::from_secs(300)));
+    assert!(joined(OWN, POLICY).expect("right").setup.rehearsal.is_none());
+    let alone = joined("policy.source = \"office\"\n", POLICY).unwrap_err();
+    assert!(alone.contains("policy.source") && alone.contains("node init"), "{alone}");
+}
