@@ -137,6 +137,10 @@ impl SiteConfig {
     /// with a floor, and of those that fill what others leave.
     const PATIENCE: [Duration; 3] =
         [Duration::from_secs(60), Duration::from_secs(5), Duration::from_secs(3600)];
+    /// What a median request costs: a prompt of a thousand tokens, or an answer of a hundred. The
+    /// longest usual answer in its place, ten times as much, left a site of less than a hundred
+    /// cost units a second with credit for one of two gateways, and a small one with none at all.
+    const MEDIAN: CostUnits = CostUnits::whole(1);
     /// From this floor on much was promised.
     const PROMISED: f64 = 0.2;
 
@@ -146,7 +150,7 @@ impl SiteConfig {
         let pool = |(at, target): (usize, &Target)| Pool {
             target: TargetId(u16::try_from(at).unwrap_or(u16::MAX)),
             labels: target.labels,
-            median: config.fleet.price.predicted(0, None),
+            median: SiteConfig::MEDIAN,
             promise: SiteConfig::PROMISE,
         };
         let patience = |tier: &Tier| match tier.floor {

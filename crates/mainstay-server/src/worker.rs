@@ -53,6 +53,7 @@ impl Worker {
 
     fn spawn(around: Surroundings, loader: Loader) -> Result<Worker, String> {
         Worker::thread(move |inbox, stop| {
+            lower_priority();
             EngineThread::new(inbox, stop, Loading::new(loader), around).run();
         })
     }
@@ -64,10 +65,8 @@ impl Worker {
         let (desk, inbox) = Desk::open();
         let stop = Arc::new(AtomicBool::new(false));
         let seen = stop.clone();
-        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || {
-            lower_priority();
-            work(inbox, seen);
-        });
+        let thread =
+            std::thread::Builder::new().name("engine".into()).spawn(move || work(inbox, seen));
         let thread =
             thread.map_err(|error| format!("cannot start the engine's thread: {error}"))?;
         Ok(Worker { desk, stop, thread: Mutex::new(Some(thread)) })
@@ -115,7 +114,8 @@ fn name(model: &EngineModel) -> String {
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     let this = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(this), LOWER) {
+    let own = rustix::process::getpriority_process(Some(this)).unwrap_or_default();
+    if let Err(error) = rustix::process::setpriority_process(Some(this), own + LOWER) {
         tracing::debug!(%error, "the engine's thread keeps its priority");
     }
 }
@@ -124,7 +124,7 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-/// Low enough that the gateway is served first, not so low that other processes starve it.
+/// Below that of the process; low enough that the gateway is served first, not so low that other processes starve it.
 #[cfg(target_os = "linux")]
 const LOWER: i32 = 5;
 
