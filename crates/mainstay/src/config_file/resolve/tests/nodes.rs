@@ -85,14 +85,14 @@ fn a_node_has_all_roles_and_controls_the_site_that_names_it() {
     assert!(node.roles.gateway && node.roles.site && node.roles.worker && node.roles.status);
     assert_eq!((node.site, node.gateways.len(), node.peers.len()), (Some(1), 1, 1));
     assert_eq!(node.book(&setup).home, Some(mainstay_core::names::SiteId(1)));
-    let told = "m.toml:11: site.1.node: is controlled by this node, and nothing says what it \
+    let told = "m.toml:12: site.node: is controlled by this node, and nothing says what it \
                 computes with; add engine = { model = \"builtin\" }";
     let text = own.replace("engine = { model = \"builtin\" }\n", "");
     wrong(root.path(), &format!("{A}{SITE}{text}"), &[told]);
-    let told = "m.toml:12: site.1.node: names node `a`, which has not the role `site`; add it to \
+    let told = "m.toml:13: site.node: names node `a`, which has not the role `site`; add it to \
                 node.roles, or set node_name to another's";
     wrong(root.path(), &format!("{A}roles = [\"gateway\"]\n{SITE}{own}"), &[told]);
-    let told = "m.toml:16: site.2.node: names node `a`, which controls `fra`; a node controls one \
+    let told = "m.toml:18: site.node: names node `a`, which controls `fra`; a node controls one \
                 site, so set node_name to another's, or site in [node] to this one";
     let second = own.replace("fra", "ber");
     wrong(root.path(), &format!("{A}{SITE}{own}{second}"), &[told]);
