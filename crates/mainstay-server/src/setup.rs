@@ -163,6 +163,8 @@ pub struct Workers {
     pub streams: u32,
     /// Output tokens a second, of all answers together.
     pub tokens_per_second: u32,
+    /// Not more, even if the machine could.
+    pub hold_to_rate: bool,
 }
 
 impl NodeSite {

@@ -6,6 +6,7 @@ use crate::http::Known;
 use crate::link::{Link, Message, NodeName, RequestConnection};
 use crate::setup::{NodeSite, Setup, Upstream, Workers};
 use crate::site::controller::{Controller, Grants};
+use crate::site::pace::Pace;
 use crate::site::{self, Node};
 use crate::worker::Worker;
 use hyper::service::service_fn;
@@ -60,11 +61,13 @@ impl Home {
         let worker = Worker::start(&workers.model, drive, url)
             .map_err(|error| format!("site {name}: {error}"))?;
         let price = setup.core.fleet.price;
+        let rate = CostRate(price.output.0 * u64::from(workers.tokens_per_second));
         let each = config.pools.iter().map(|pool| site::Worker {
             site: attempt::Site::Engine(worker.desk()),
             target: pool.target,
             model: setup.core.targets[usize::from(pool.target.0)].model.clone(),
-            capacity: CostRate(price.output.0 * u64::from(workers.tokens_per_second)),
+            capacity: rate,
+            pace: workers.hold_to_rate.then(|| Pace::new(rate)),
             streams: workers.streams,
         });
         let node = Arc::new(Node {

@@ -131,10 +131,18 @@ pub fn figures(gateways: &[Known]) -> Vec<Figures> {
     all
 }
 
+/// Thousandths in a cost unit.
+const UNIT: f64 = 1000.0;
+
+/// Cost units of a request, on average while it lasted and had settled.
+pub fn mean_cost(gateways: &[Known]) -> f64 {
+    let all = figures(gateways);
+    let sum = |of: fn(&Sum) -> u64| all.iter().map(|tier| of(&tier.during)).sum::<u64>() as f64;
+    sum(|sum| sum.cost) / UNIT / sum(|sum| sum.asked).max(1.0)
+}
+
 /// Cost units a second that a tier asked for while it lasted and had settled.
 pub fn demand(gateways: &[Known]) -> Vec<(String, f64)> {
-    /// Thousandths of a unit.
-    const UNIT: f64 = 1000.0;
     let lasted = gateways.iter().map(bounds).map(|(_, settled, end)| (end - settled).max(0.0));
     let lasted = lasted.fold(0.0, f64::max).max(1.0);
     let all = figures(gateways);

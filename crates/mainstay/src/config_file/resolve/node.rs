@@ -288,6 +288,7 @@ impl Resolver<'_> {
             model,
             streams: file.capacity.unwrap_or(STREAMS),
             tokens_per_second: file.tokens_per_second.unwrap_or(TOKENS_PER_SECOND),
+            hold_to_rate: file.hold_to_rate.unwrap_or(false),
         })
     }
 
