@@ -249,6 +249,8 @@ struct Stage {
     sites: Vec<(usize, BTreeSet<u16>)>,
     level: f64,
     retries: Option<u32>,
+    /// Who asks, where only that is known and no sessions.
+    tenants: Option<u32>,
 }
 
 impl Stage {
@@ -299,7 +301,10 @@ impl Stage {
         let level = load.level.unwrap_or_else(|| asked() / bench.capacity());
         bench.scale = (level * bench.capacity() / PLAYED).max(1.0);
         let sites = sites.into_iter().map(|(place, targets, _)| (place, targets)).collect();
-        Some(Stage { bench, sites, level, retries: load.retries })
+        // The keys are the tenants; requests that were counted one by one are no sessions.
+        let keys = scene.resolved.setup.keys.len().max(1) as u32;
+        let tenants = load.is_measured.then_some(keys);
+        Some(Stage { bench, sites, level, retries: load.retries, tenants })
     }
 
     /// Positions in the bench of the sites that go, with all that is played there.
@@ -325,6 +330,9 @@ impl Stage {
         let mut story = file.scenario(With::Other(&self.bench)).ok()?;
         story.load.level = self.level;
         story.clients.retries = self.retries.unwrap_or(story.clients.retries);
+        if let Some(tenants) = self.tenants {
+            (story.load.tenants, story.load.turns) = (tenants, 1);
+        }
         let sites = Which::These(self.gone(loss));
         story.faults.push(Fault {
             at: LOST_AT,

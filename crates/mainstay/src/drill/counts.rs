@@ -90,7 +90,8 @@ pub fn bounds(known: &Known) -> (f64, f64, f64) {
     let end = state.ended.as_ref().map_or(state.before_s + state.for_s, |ended| ended.at_s);
     // Of a short one at least the second half is compared.
     let onset = SETTLED.as_secs_f64().min((end - state.before_s).max(0.0) / 2.0);
-    (state.before_s, state.before_s + onset, end)
+    // Counts are by the second: one belongs to where most of it lies.
+    (state.before_s.round(), (state.before_s + onset).round(), end.round())
 }
 
 /// All tiers over all gateways, in the order of the configuration.
