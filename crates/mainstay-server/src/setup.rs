@@ -285,6 +285,8 @@ pub struct Workers {
     /// Output tokens a second, of all answers together, where the operator said; else they are
     /// measured.
     pub tokens_per_second: Option<u32>,
+    /// Not more, even if the machine could.
+    pub hold_to_rate: bool,
 }
 
 impl NodeSite {

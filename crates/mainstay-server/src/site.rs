@@ -5,6 +5,7 @@
 //! worker gets it.
 
 pub mod controller;
+pub mod pace;
 mod relay;
 mod reply;
 
@@ -43,6 +44,8 @@ pub struct Worker {
     pub capacity: CostRate,
     /// Answers it can have open at once.
     pub streams: u32,
+    /// What it is held to, if it is.
+    pub pace: Option<pace::Pace>,
 }
 
 /// The site's door for gateways.

@@ -97,6 +97,8 @@ pub struct Site {
     /// Output tokens a second that its workers write together; only its own node uses it. Unset:
     /// measured when the node starts.
     pub tokens_per_second: Option<u32>,
+    /// Hold its workers to that, though the machine could do more: for trials on one machine.
+    pub hold_to_rate: Option<bool>,
     /// What it shares with other sites: what dies together, e.g. one payment card.
     pub fate: Vec<String>,
     /// What its models can do, where the dialect does not know or is wrong.

@@ -248,3 +248,71 @@ async fn who_interrupts_the_command_stops_it() {
     assert_eq!(told["gateways"][0]["ended"]["why"], "stopped", "{told}");
     assert_eq!(pair.state().await["phase"], "after");
 }
+
+/// The admin listener that a node's file names.
+fn admin(directory: &std::path::Path, node: &str) -> Option<String> {
+    let text = std::fs::read_to_string(directory.join(node).join("mainstay.toml")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("admin = \""))?.to_owned();
+    Some(format!("http://{}", line.trim_end_matches('"')))
+}
+
+/// Whether a gateway was told by three sites what they carry.
+async fn knows_its_sites(admin: &str) -> bool {
+    let Some(host) = admin.strip_prefix("http://") else { return false };
+    if tokio::net::TcpStream::connect(host).await.is_err() {
+        return false;
+    }
+    let view = get_json(&format!("{admin}/view")).await.json();
+    let targets = view["targets"].as_array().cloned().unwrap_or_default();
+    targets.iter().filter(|target| target["capacity"].as_f64() > Some(0.0)).count() == 3
+}
+
+#[tokio::test]
+async fn a_fleet_is_drilled_at_every_gateway_and_the_report_says_what_was_forecast() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["demo", "--json", "--rate", "4", "--max-tokens", "16", "--for", "10m", "--dir"])
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program runs");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut admins = Vec::new();
+    for node in ["gw-1", "gw-2"] {
+        loop {
+            let at = admin(directory.path(), node);
+            if let Some(at) = at
+                && knows_its_sites(&at).await
+            {
+                admins.push(at);
+                break;
+            }
+            assert!(Instant::now() < deadline, "{node} does not start");
+            // waits for: the processes of a fleet, which tell nobody when they are ready
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let report = directory.path().join("drill.md");
+    let output = Command::new(env!("CARGO_BIN_EXE_mainstay"))
+        .args(["drill", "--json", "--site", "A", "--fault", "cut", "--percent", "30"])
+        .args(["--before", "1s", "--for", "6s", "--after-tokens", "2"])
+        .args(["--admin", &admins[0], "--admin", &admins[1], "--config"])
+        .arg(directory.path().join("gw-1").join("mainstay.toml"))
+        .arg("--report")
+        .arg(&report)
+        .output()
+        .await
+        .expect("it runs");
+    let told = json(&output);
+    assert_eq!(told["gateways"].as_array().map(Vec::len), Some(2), "{told}");
+    assert!(told["broken"].as_u64() > Some(0), "{told}");
+    assert!(told["forecast"]["good"]["pro"].is_number(), "{told}");
+    let written = std::fs::read_to_string(&report).expect("a report");
+    let parts = ["TL;DR", "What changed", "Why it matters", "What to do next", "Timeline"];
+    for part in parts {
+        assert!(written.contains(&format!("## {part}\n")), "{written}");
+    }
+    demo.kill().await.expect("it runs until it is ended");
+}

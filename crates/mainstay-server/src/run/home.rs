@@ -6,6 +6,7 @@ use crate::http::Known;
 use crate::link::{Link, Message, NodeName, RequestConnection};
 use crate::setup::{NodeSite, Setup, Upstream, Workers};
 use crate::site::controller::{Controller, Grants};
+use crate::site::pace::Pace;
 use crate::site::{self, Node};
 use crate::worker::{Worker, trial};
 use hyper::service::service_fn;
@@ -69,11 +70,13 @@ impl Home {
             .map_err(|error| format!("site {name}: {error}"))?;
         let price = setup.core.fleet.price;
         let tokens = workers.tokens_per_second.unwrap_or(calibration::GUESS);
+        let rate = CostRate(price.output.0 * u64::from(tokens));
         let each = config.pools.iter().map(|pool| site::Worker {
             site: attempt::Site::Engine(worker.desk()),
             target: pool.target,
             model: setup.core.targets[usize::from(pool.target.0)].model.clone(),
-            capacity: CostRate(price.output.0 * u64::from(tokens)),
+            capacity: rate,
+            pace: workers.hold_to_rate.then(|| Pace::new(rate)),
             streams: workers.streams,
         });
         let node = Arc::new(Node {

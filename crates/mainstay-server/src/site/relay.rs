@@ -45,6 +45,8 @@ pub struct Relay {
 struct Leg {
     attempt: Attempt,
     since: Instant,
+    /// Nothing is heard of it before.
+    held: Option<Instant>,
     has_finish: bool,
 }
 
@@ -106,7 +108,12 @@ impl Relay {
     async fn wait(&mut self, inbox: &mut mpsc::Receiver<Word>, beats: &mut Interval) -> Step {
         let attempt = async {
             match &mut self.leg {
-                Some(leg) => leg.attempt.next().await,
+                Some(leg) => {
+                    if let Some(until) = leg.held {
+                        tokio::time::sleep_until(until).await;
+                    }
+                    leg.attempt.next().await
+                }
                 None => std::future::pending().await,
             }
         };
@@ -145,7 +152,9 @@ impl Relay {
             Question { call: &self.call, start: &start, relayed: None, stream: true, tier: "" };
         let attempt = Attempt::open(&worker.site, &question);
         self.failure = None;
-        self.leg = Some(Leg { attempt, since: Instant::now(), has_finish: false });
+        let since = Instant::now();
+        let held = worker.pace.as_ref().map(|pace| pace.through(since, self.open.cost));
+        self.leg = Some(Leg { attempt, since, held, has_finish: false });
     }
 
     /// The machine lets go of it without an answer.

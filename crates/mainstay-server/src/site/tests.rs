@@ -78,6 +78,7 @@ pub(crate) async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
         target: TARGET,
         model: "m".into(),
         capacity: CostRate::whole(100),
+        pace: None,
         streams: 8,
     };
     let bounds = bounds();

@@ -33,6 +33,10 @@ const PLAYED: f64 = 100.0;
 const PLAYED_MIN: f64 = 25.0;
 /// So many runs take seconds; more are played at a smaller scale still.
 const RUNS: f64 = 30.0;
+/// Requests a second of a worker, at least: those of the standard bench.
+const WORKER: f64 = 5.0;
+/// More open answers than a site needs for what it carries, where it was measured what that is.
+const ROOM: u32 = 4;
 /// When it is lost, and for how long: longer than every wait that a loss starts.
 const LOST_AT: Duration = Duration::from_secs(60);
 const LOST_FOR: Duration = Duration::from_secs(120);
@@ -85,6 +89,8 @@ pub struct Load {
     pub capacities: BTreeMap<usize, (f64, bool)>,
     /// How often a client asks again, where it is not as usual.
     pub retries: Option<u32>,
+    /// What sites carry was measured: it is not their open answers that bound them.
+    pub is_measured: bool,
 }
 
 impl Load {
@@ -95,7 +101,8 @@ impl Load {
             Some(Peak::ByTier(_)) => None,
             None => Some(PEAK),
         };
-        Load { rates: rates(scene), level, capacities: capacities(scene), retries: None }
+        let (rates, capacities) = (rates(scene), capacities(scene));
+        Load { rates, level, capacities, retries: None, is_measured: false }
     }
 }
 
@@ -242,6 +249,8 @@ struct Stage {
     sites: Vec<(usize, BTreeSet<u16>)>,
     level: f64,
     retries: Option<u32>,
+    /// Who asks, where only that is known and no sessions.
+    tenants: Option<u32>,
 }
 
 impl Stage {
@@ -270,11 +279,12 @@ impl Stage {
             let streams = capacities[place].0.max(1.0);
             let home = if *is_substitute { 0.0 } else { streams / equals };
             let mut made = site(scene.site(*place), home);
-            made.streams = streams as u32;
+            let room = if load.is_measured { ROOM } else { 1 };
+            made.streams = (streams as u32).saturating_mul(room);
             made.capacity = streams / ANSWER_SECONDS;
             made.is_provider = *is_substitute;
-            // A site of few answers has few workers.
-            made.workers = made.workers.min(streams as u16).max(1);
+            // A worker that is too small reads a prompt for seconds, which no real one does.
+            made.workers = ((made.capacity / WORKER) as u16).clamp(1, made.workers);
             made
         });
         let gateways = scene.gateways().unwrap_or(1).clamp(1, GATEWAYS_MAX) as u16;
@@ -291,7 +301,10 @@ impl Stage {
         let level = load.level.unwrap_or_else(|| asked() / bench.capacity());
         bench.scale = (level * bench.capacity() / PLAYED).max(1.0);
         let sites = sites.into_iter().map(|(place, targets, _)| (place, targets)).collect();
-        Some(Stage { bench, sites, level, retries: load.retries })
+        // The keys are the tenants; requests that were counted one by one are no sessions.
+        let keys = scene.resolved.setup.keys.len().max(1) as u32;
+        let tenants = load.is_measured.then_some(keys);
+        Some(Stage { bench, sites, level, retries: load.retries, tenants })
     }
 
     /// Positions in the bench of the sites that go, with all that is played there.
@@ -317,6 +330,9 @@ impl Stage {
         let mut story = file.scenario(With::Other(&self.bench)).ok()?;
         story.load.level = self.level;
         story.clients.retries = self.retries.unwrap_or(story.clients.retries);
+        if let Some(tenants) = self.tenants {
+            (story.load.tenants, story.load.turns) = (tenants, 1);
+        }
         let sites = Which::These(self.gone(loss));
         story.faults.push(Fault {
             at: LOST_AT,

@@ -28,7 +28,7 @@ const SHARED: [&str; 9] =
 const OF_NODE: [(&str, &str); 3] =
     [("dns", "kept_file"), ("limits", "connections"), ("limits", "drain")];
 /// What the node that controls a site knows of it.
-const OF_HOME: [&str; 3] = ["engine", "capacity", "tokens_per_second"];
+const OF_HOME: [&str; 4] = ["engine", "capacity", "tokens_per_second", "hold_to_rate"];
 /// Where a node has our key at a site from.
 const OF_KEY: [&str; 3] = ["key", "key_env", "key_file"];
 

@@ -90,7 +90,8 @@ pub fn bounds(known: &Known) -> (f64, f64, f64) {
     let end = state.ended.as_ref().map_or(state.before_s + state.for_s, |ended| ended.at_s);
     // Of a short one at least the second half is compared.
     let onset = SETTLED.as_secs_f64().min((end - state.before_s).max(0.0) / 2.0);
-    (state.before_s, state.before_s + onset, end)
+    // Counts are by the second: one belongs to where most of it lies.
+    (state.before_s.round(), (state.before_s + onset).round(), end.round())
 }
 
 /// All tiers over all gateways, in the order of the configuration.
@@ -131,10 +132,18 @@ pub fn figures(gateways: &[Known]) -> Vec<Figures> {
     all
 }
 
+/// Thousandths in a cost unit.
+const UNIT: f64 = 1000.0;
+
+/// Cost units of a request, on average while it lasted and had settled.
+pub fn mean_cost(gateways: &[Known]) -> f64 {
+    let all = figures(gateways);
+    let sum = |of: fn(&Sum) -> u64| all.iter().map(|tier| of(&tier.during)).sum::<u64>() as f64;
+    sum(|sum| sum.cost) / UNIT / sum(|sum| sum.asked).max(1.0)
+}
+
 /// Cost units a second that a tier asked for while it lasted and had settled.
 pub fn demand(gateways: &[Known]) -> Vec<(String, f64)> {
-    /// Thousandths of a unit.
-    const UNIT: f64 = 1000.0;
     let lasted = gateways.iter().map(bounds).map(|(_, settled, end)| (end - settled).max(0.0));
     let lasted = lasted.fold(0.0, f64::max).max(1.0);
     let all = figures(gateways);

@@ -1,15 +1,12 @@
 //! What `check` says of the loss of the drilled site, under the load that gateways saw.
 
 use super::Watched;
-use super::counts::demand;
+use super::counts::{demand, mean_cost};
 use crate::check::fate;
 use crate::check::forecast::{self, Load};
 use crate::check::scene::Scene;
 use crate::check::survival::{self, Left};
-
-/// Answers that sites of ours have open together in the forecast, where what they carry is measured in
-/// cost units: only their shares matter.
-const OPEN: f64 = 1000.0;
+use mainstay_sim::bench::ANSWER_SECONDS;
 
 /// A forecast.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,8 +74,11 @@ fn load(scene: &Scene<'_>, watched: &Watched) -> (Load, Option<String>) {
     let carries = |at: &usize| watched.load.capacity.get(scene.site(*at)).copied().unwrap_or(0.0);
     let carried: f64 = sites.iter().map(carries).sum();
     if asked > 0.0 && sites.iter().all(|at| carries(at) > 0.0) {
-        let shares = sites.iter().map(|at| (*at, (OPEN * carries(at) / carried, true)));
-        load.capacities = shares.collect();
+        // In requests of their mean cost: a site of few large ones is not one of many small ones.
+        let mean = mean_cost(&watched.gateways);
+        let open = |at: &usize| carries(at) / mean * ANSWER_SECONDS;
+        load.capacities = sites.iter().map(|at| (*at, (open(at), true))).collect();
+        load.is_measured = true;
         load.level = Some(asked / carried);
         load.rates = rates;
         return (load, None);
@@ -106,5 +106,5 @@ fn load(scene: &Scene<'_>, watched: &Watched) -> (Load, Option<String>) {
 /// Requests a second that the sites carry, as the forecast counts them.
 fn known(load: &Load) -> f64 {
     let open: f64 = load.capacities.values().map(|(open, _)| open).sum();
-    (open / mainstay_sim::bench::ANSWER_SECONDS).max(1.0)
+    (open / ANSWER_SECONDS).max(1.0)
 }

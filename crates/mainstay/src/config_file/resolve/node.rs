@@ -332,10 +332,15 @@ impl Resolver<'_> {
             let what = "0 would keep the site from ever answering; leave it out if unknown";
             self.wrong(&format!("{path}.tokens_per_second"), what);
         }
+        if file.hold_to_rate == Some(true) && file.tokens_per_second.is_none() {
+            let what = "it needs a rate to hold to; add `tokens_per_second`";
+            self.wrong(&format!("{path}.hold_to_rate"), what);
+        }
         Some(Workers {
             model,
             streams: file.capacity.unwrap_or(STREAMS),
             tokens_per_second: file.tokens_per_second.or(is_rehearsed.then_some(GUESS)),
+            hold_to_rate: file.hold_to_rate.unwrap_or(false),
         })
     }
 
