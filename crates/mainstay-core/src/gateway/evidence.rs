@@ -99,7 +99,7 @@ impl Gateway {
             && self.hearsay.doubt.ignores_timeouts(now);
         if is_strike(broken) && !is_late {
             if let Some(at) = running.flowed {
-                self.targets.get_mut(target).health.take_back(at);
+                self.targets.get_mut(target).health.take_back(now, at);
             }
             self.strike((now, running.started), target, broken, actions);
         }

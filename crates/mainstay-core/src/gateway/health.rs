@@ -148,6 +148,8 @@ struct Moment {
     /// Outcomes, and strikes among them.
     all: u32,
     bad: u32,
+    /// Good ones that do not speak for the target: see `take_back`.
+    lent: u32,
 }
 
 /// What ended in the latest part of a window.
@@ -277,13 +279,28 @@ impl Health {
         self.count_good(now)
     }
 
-    /// The attempt whose tokens had flowed for two seconds at `at` broke after all: it counts once,
-    /// as the strike that follows.
-    pub fn take_back(&mut self, at: Time) {
+    /// The attempt whose tokens had flowed for two seconds at `at` broke after all, `now`: it counts
+    /// once, as the strike that follows. Where it counted too long ago to matter, the latest that
+    /// flows does not speak for the target: streams live longer than the window, and of those that
+    /// flow now as many will break. What breaks at one moment takes one back.
+    pub fn take_back(&mut self, now: Time, at: Time) {
         let length = self.timing.moment;
+        let (window, _) = self.timing.windows[0];
         let holds = |m: &&mut Moment| m.began <= at && at.since(m.began) < length && m.all > m.bad;
         if let Some(moment) = self.moments.iter_mut().find(holds) {
             moment.all -= 1;
+            moment.lent = moment.lent.min(moment.all - moment.bad);
+            if now.since(at) <= window {
+                return;
+            }
+        }
+        let is_now = |m: &Moment| m.bad > 0 && now.since(m.began) < length;
+        if self.moments.back().is_some_and(is_now) {
+            return;
+        }
+        let recent = self.moments.iter_mut().rev().take_while(|m| now.since(m.began) <= window);
+        if let Some(moment) = recent.into_iter().find(|m| m.all > m.bad + m.lent) {
+            moment.lent += 1;
         }
     }
 
@@ -485,7 +502,7 @@ impl Health {
         if self.moments.len() == self.timing.kept {
             self.moments.pop_front();
         }
-        self.moments.push_back(Moment { began: now, all: 1, bad });
+        self.moments.push_back(Moment { began: now, all: 1, bad, lent: 0 });
     }
 
     fn condemned(&self, now: Time) -> Option<&'static str> {
@@ -510,8 +527,9 @@ impl Health {
         let none = Tally { all: 0, moments: 0, share: 0, strikes: 0, first_strike: now };
         recent.filter(|moment| moment.all > 0).scan(none, |tally, moment| {
             tally.all += moment.all;
-            tally.moments += 1;
-            tally.share += (moment.bad * WHOLE).div_ceil(moment.all);
+            let speak = moment.all - moment.lent;
+            tally.moments += u32::from(speak > 0);
+            tally.share += (moment.bad * WHOLE).div_ceil(speak.max(1));
             if moment.bad > 0 {
                 tally.strikes += 1;
                 tally.first_strike = moment.began;

@@ -123,7 +123,7 @@ impl Held {
         let (sum, before): (CostRate, CostRate) = (all(&raw), all(&self.demand));
         // A step is believed at once; below it, half a second of a few requests is mostly chance.
         let is_step = sum.0 > before.0.saturating_mul(2);
-        let is_over = sum.0.saturating_mul(4) < before.0 && before.over(elapsed) >= OVER_MIN;
+        let is_over = is_over(before, sum, elapsed);
         for (known, raw) in self.demand.iter_mut().zip(raw) {
             let mean = CostRate((known.0 + raw.0) / 2);
             *known = match (is_step, is_over) {
@@ -198,6 +198,11 @@ impl Held {
     /// Whether the site's clock runs too far from ours for leases.
     fn is_off(&self) -> bool {
         self.drift.level() == Level::NoCredit
+    }
+
+    /// Whether the site gave less than was asked for.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Whether credit lapsed and nobody was told yet.
@@ -369,6 +374,12 @@ fn flow(level: &mut i64, rate: CostRate, (gone, unused): (i64, i64)) -> i64 {
     let taken = gain.min(most.saturating_sub(kept));
     *level = kept.saturating_add(taken);
     gain.saturating_sub(taken)
+}
+
+/// Whether a burst that made the mean demand what it was `before` has ended: no more than `now` was
+/// asked for over `elapsed`.
+pub fn is_over(before: CostRate, now: CostRate, elapsed: Duration) -> bool {
+    now.0.saturating_mul(4) < before.0 && before.over(elapsed) >= OVER_MIN
 }
 
 /// The sum over all tiers.

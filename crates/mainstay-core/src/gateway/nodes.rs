@@ -54,11 +54,17 @@ impl Gateway {
         {
             total = known.by_tier(now);
         }
+        let has_room = self.has_room_beside(target);
         let known = self.targets.get_mut(target);
         let elapsed = known.held.reported().map_or(interval, |at| now.since(at));
         known.held.measure(now);
         let verdict = known.health.verdict();
         let moved = match (verdict, known.held.rates(now)) {
+            // What moves from one full site to another pushes out what is at home there.
+            (Verdict::Up, Some(_)) if !has_room => {
+                known.spill.count(elapsed);
+                None
+            }
             (Verdict::Up, Some(_)) => {
                 let is_jump = core::mem::replace(&mut known.steered, verdict) != verdict;
                 let may_use = known.held.may_use(now, self.config.fleet.gateways);
@@ -85,6 +91,17 @@ impl Gateway {
         }
         let site = self.config.targets[usize::from(target.0)].site;
         actions.push(Action::Report { site, report });
+    }
+
+    /// Whether an equal of `target` gave all that was asked of it.
+    fn has_room_beside(&self, target: TargetId) -> bool {
+        let Some(model) = self.targets.model_of(target) else { return false };
+        let group = &self.config.models[usize::from(model.0)].served_by;
+        group.iter().any(|id| {
+            let known = self.targets.get(*id);
+            let is_there = *id != target && self.targets.is_node(*id) && !known.shut;
+            is_there && known.verdict() == Verdict::Up && !known.held.is_full()
+        })
     }
 
     /// Takes back what was told and is over.

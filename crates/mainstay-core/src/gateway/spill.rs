@@ -5,6 +5,7 @@
 //! what was placed, so that moving some does not hide that there are too many.
 
 use crate::cost::{CostRate, CostUnits};
+use crate::gateway::held::is_over;
 use crate::time::Duration;
 
 /// The whole, for shares.
@@ -60,7 +61,10 @@ impl Spill {
         let micros = (elapsed.as_micros() as u64).max(1);
         let raw = self.wanted.0.saturating_mul(1_000_000) / micros;
         self.wanted = CostUnits::ZERO;
-        self.demand = smooth(self.demand, CostRate(raw));
+        // The mean of a flood tells of it for many seconds, and all would have moved by then.
+        let is_over = is_over(self.demand, CostRate(raw), elapsed);
+        let before = if is_over { CostRate::ZERO } else { self.demand };
+        self.demand = smooth(before, CostRate(raw));
         self.held = CostRate::ZERO;
     }
 
@@ -147,6 +151,14 @@ mod tests {
         assert!((5_500..=6_300).contains(&moved), "{moved}");
         assert_eq!(after(20, 100_000, 50_000, &mut spill), moved, "at rest");
         assert_eq!(after(60, 100_000, 200_000, &mut spill), 0);
+    }
+
+    #[test]
+    fn a_flood_that_is_over_counts_no_more() {
+        let mut spill = Spill::default();
+        assert_eq!(after(20, 72_000, 100_000, &mut spill), 0);
+        assert_eq!(after(2, 50_000_000, 100_000, &mut spill), WHOLE / 10);
+        assert_eq!(after(2, 72_000, 100_000, &mut spill), 0, "of a mean it would be seconds");
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //!
 //! Looked for where every gateway holds every site for up, in spans of seconds in each of which the
 //! tier wants no more than its floor. The first seconds of a span are those in which credit moves;
-//! after them nearly all of it must be served while another tier gets more than its own floor.
+//! after them nearly all of it must be served while another tier gets more than its own floor. A
+//! jump within the floor begins a new span: until then the floor was lent out.
 
 use crate::outcome::{Second, SiteSecond, Timeline, Violation};
 use std::ops::Range;
 
 /// Seconds that a lent floor may take to come back: lease and drift, and the second they begin in.
 const MOVES: usize = 4;
+/// A tier that asks for so much of what is on offer more than twice what it lately asked for jumps.
+const JUMP: f64 = 0.1;
 /// A ratio is taken over so many seconds: of fewer, a request or two by chance is a share.
 const WINDOW: usize = 10;
 /// Of what a tier within its floor asks, not more than this share is shed in the long run,
@@ -46,7 +49,8 @@ fn broken(timeline: &Timeline, floors: &[f64], tier: usize, all_up: &[bool]) -> 
         let later = &all_up[at..all_up.len().min(at + ANSWERED)];
         let is_calm = later.iter().all(|up| *up);
         let is_within = second.tiers[tier].offered_cu <= floors[tier] * second.on_offer;
-        within = if is_calm && is_within { within + 1 } else { 0 };
+        let is_jump = jumps(&timeline.seconds[at.saturating_sub(WINDOW)..=at], tier);
+        within = if is_calm && is_within && !is_jump { within + 1 } else { 0 };
         if within < MOVES + WINDOW {
             continue;
         }
@@ -68,6 +72,14 @@ fn broken(timeline: &Timeline, floors: &[f64], tier: usize, all_up: &[bool]) -> 
         }
     }
     None
+}
+
+/// Whether the last of these seconds brings much more of a tier than those before it.
+fn jumps(seconds: &[Second], tier: usize) -> bool {
+    let Some((last, before)) = seconds.split_last() else { return false };
+    let lately: f64 = before.iter().map(|second| second.tiers[tier].offered_cu).sum();
+    let usual = lately / before.len().max(1) as f64;
+    !before.is_empty() && last.tiers[tier].offered_cu > 2.0 * usual + JUMP * last.on_offer
 }
 
 fn gains(window: &[Second], floor: f64, tier: usize) -> bool {
@@ -130,5 +142,20 @@ mod tests {
         let mut fails = timeline(|_| 5);
         fails.seconds.iter_mut().for_each(|second| second.sites[0].up = 5);
         assert!(found(&fails).is_empty());
+    }
+
+    #[test]
+    fn a_jump_within_the_floor_takes_its_credit_back_first() {
+        // Ten requests of a hundred, then twenty-five: its floor.
+        let jumping = |lost_at: usize, from: f64| {
+            let mut told = timeline(|at| if at == lost_at { 5 } else { 0 });
+            for (at, second) in told.seconds.iter_mut().enumerate() {
+                second.tiers[1].offered_cu = if at < 30 { from } else { 25.0 };
+            }
+            found(&told)
+        };
+        assert!(jumping(30, 5.0).is_empty());
+        assert_eq!(jumping(30, 20.0), ["pro"], "no jump");
+        assert_eq!(jumping(36, 5.0), ["pro"], "its credit was back");
     }
 }

@@ -6,7 +6,7 @@
 //! emptier one takes more of it, and that is right.
 
 use super::rules::WARM_UP;
-use super::span::Look;
+use super::span::{Look, fault_end};
 use super::{short, violation};
 use crate::outcome::{Run, Second};
 use crate::scenario::FaultKind;
@@ -59,7 +59,13 @@ fn beyond(look: &Look<'_>, site: usize, rests: Range<usize>) -> Option<f64> {
     let wide = ENOUGH * span.len() as f64 / f64::from(requests.max(1));
     let wide = (wide.ceil() as usize).max(5);
     let windows = rests.start..(rests.start + REST).saturating_sub(wide);
-    let shares = windows.filter_map(|at| look.share(site, at..at + wide));
+    // Where nobody lets anything in, the share of the last three requests says nothing.
+    let is_telling = |window: &Range<usize>| {
+        let let_in = |second: &Second| look.admitted(second, true) + look.admitted(second, false);
+        look.of(window.clone()).iter().map(let_in).sum::<f64>() >= ENOUGH / 2.0 * look.cost()
+    };
+    let windows = windows.map(|at| at..at + wide).filter(is_telling);
+    let shares = windows.filter_map(|window| look.share(site, window));
     let moved = place - before;
     if moved.abs() <= SAME {
         return None;
@@ -71,10 +77,11 @@ fn steps(look: &Look<'_>) -> Vec<usize> {
     let mut steps = Vec::new();
     for fault in &look.scenario.faults {
         let end = match &fault.kind {
-            FaultKind::Override { life, .. } => Some(fault.at + *life),
-            _ => fault.until,
+            FaultKind::Override { life, .. } => (fault.at + *life).as_secs() as usize,
+            // What crashed starts again: another step.
+            _ => fault_end(fault),
         };
-        steps.extend([Some(fault.at), end].into_iter().flatten().map(|at| at.as_secs() as usize));
+        steps.extend([fault.at.as_secs() as usize, end]);
     }
     steps.sort_unstable();
     steps.dedup();

@@ -266,6 +266,24 @@ fn a_share_that_goes_a_tenth_beyond_its_new_place_after_a_step_breaks_q6() {
 }
 
 #[test]
+fn the_share_of_the_last_requests_before_nothing_is_let_in_is_no_overshoot() {
+    let scenario = read::scenario("X", STORY).expect("a right file");
+    let mut timeline = calm(&scenario);
+    for second in &mut timeline.seconds[60..120] {
+        second.sites.iter_mut().for_each(|site| site.admitted_cu = vec![0.0]);
+    }
+    timeline.seconds[60].sites[2].admitted_cu = vec![3.0];
+    timeline.seconds[100].sites[2].admitted_cu = vec![3.0];
+    for second in &mut timeline.seconds[120..] {
+        second.sites.iter_mut().zip([0.3, 0.3, 0.4]).for_each(|(site, share)| {
+            site.admitted_cu = vec![240.0 * share];
+        });
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(!rules(&run).contains(&"Q6"), "{:?}", run.violations);
+}
+
+#[test]
 fn what_a_fault_put_off_is_load_when_it_comes() {
     let scenario = story("");
     let mut timeline = calm(&scenario);

@@ -202,16 +202,53 @@ fn a_stream_that_breaks_after_it_flowed_counts_once_as_a_strike() {
         health.good(at(n * 100));
     }
     for n in 0..4 {
-        health.take_back(at(n * 100));
+        health.take_back(at(1000 + n * 100), at(n * 100));
         assert_eq!(health.strike(at(1000 + n * 100), Views::ALONE), None);
         health.good(at(1050 + n * 100));
     }
-    health.take_back(at(1050));
-    health.take_back(at(1150));
+    health.take_back(at(1400), at(1050));
+    health.take_back(at(1400), at(1150));
     assert!(health.strike(at(1400), Views::ALONE).is_none(), "five of thirteen");
-    health.take_back(at(400));
-    health.take_back(at(500));
+    health.take_back(at(1500), at(400));
+    health.take_back(at(1500), at(500));
     assert!(health.strike(at(1500), Views::ALONE).is_some(), "six of twelve, not of eighteen");
+}
+
+#[test]
+fn a_stream_that_flowed_too_long_ago_takes_back_the_latest_that_flows() {
+    let fate = |is_told: bool| {
+        let mut health = Health::default();
+        for n in 0..20 {
+            health.good(at(10_000 + n * 100));
+        }
+        let struck = (0..20).position(|n| {
+            let now = at(12_000 + n * 100);
+            health.good(at(11_950 + n * 100));
+            if is_told {
+                health.take_back(now, at(5000 + n * 100));
+            }
+            health.strike(now, Views::ALONE).is_some()
+        });
+        struck.map(|n| n + 1)
+    };
+    assert_eq!((fate(false), fate(true)), (Some(10), Some(7)), "of twenty outcomes");
+}
+
+#[test]
+fn streams_that_a_lost_worker_takes_along_take_one_back() {
+    let mut health = Health::default();
+    for n in 0..20 {
+        health.good(at(10_000 + n * 100));
+    }
+    for worker in 0..4 {
+        let lost = 12_000 + worker * 500;
+        for n in 0..10 {
+            health.take_back(at(lost), at(5000 + worker * 1000 + n * 100));
+            assert_eq!(health.strike(at(lost), Views::ALONE), None);
+        }
+        (1..5).for_each(|n| assert_eq!(health.good(at(lost + n * 100)), None));
+    }
+    assert_eq!(health.verdict(), Verdict::Up, "one of five moments, and one more taken back");
 }
 
 #[test]
