@@ -106,7 +106,7 @@ pub fn names(setup: &Setup) -> Names {
 /// # Errors
 /// All that is wrong with it.
 pub fn load(reader: &Reader, content: &[u8]) -> Result<Setup, String> {
-    let setup = reader(Some(content))?;
+    let setup = reader.read(Some(content))?;
     let core = &setup.core;
     let counts = Counts {
         sites: core.sites.len(),

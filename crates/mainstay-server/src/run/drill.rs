@@ -64,7 +64,7 @@ fn ask(drive: &Drive, body: &Bytes) -> Result<Value, String> {
     let plan = plan(asked, &names.sites, &tiers)?;
     let now = drive.clock().now();
     if let Some(why) = drive.read(|gateway| gateway.drill_refusal(now, &plan)) {
-        return Err(refusal(names, why));
+        return Err(refusal(&names, why));
     }
     drive.tell(Event::Drill(plan));
     // Between the look and the order something may have happened.
@@ -130,7 +130,7 @@ fn told(drive: &Drive, drill: &Drill, now: Time) -> Value {
         Phase::After => "after",
     };
     let ended = drill.ended().map(
-        |(at, why)| json!({ "at_s": secs(at), "why": end_word(why), "text": end(names, why) }),
+        |(at, why)| json!({ "at_s": secs(at), "why": end_word(why), "text": end(&names, why) }),
     );
     let named = || names.tiers.iter();
     let floors: Map<String, Value> =
