@@ -6,6 +6,7 @@
 //! than it can carry.
 
 mod admission;
+mod adopt;
 mod grants;
 mod legs;
 mod limit;
@@ -24,7 +25,7 @@ use crate::fact::SiteFact;
 use crate::lease::Granter;
 use crate::message::{Ack, Grant, Offer, Open, Order, OrderId, Refuse, Report};
 use crate::mutant::Mutant;
-use crate::names::{GatewayId, TargetId, Work, WorkerId};
+use crate::names::{GatewayId, SiteId, TargetId, Work, WorkerId};
 use crate::orders::Orders;
 use crate::rng::Rng;
 use crate::table::Table;
@@ -72,6 +73,13 @@ pub enum Event {
     },
     /// All orders that a gateway knows, those that end others among them.
     Orders(Vec<Order>),
+    /// Another policy is in force, which `Site::may_adopt` lets in.
+    Adopt {
+        /// What it says; its pools stand in the order of those before.
+        config: SiteConfig,
+        /// Where each site of the policy before is now.
+        sites: Vec<Option<SiteId>>,
+    },
     /// A deadline passed.
     Tick,
 }
@@ -252,6 +260,7 @@ impl Site {
             Event::Lost(work) => self.lost(now, work, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
             Event::Orders(set) => self.hear_orders(now, set, actions),
+            Event::Adopt { config, sites } => self.adopt(now, config, &sites, actions),
             Event::Tick => {}
         }
     }

@@ -271,13 +271,19 @@ impl Drive {
         self.told(event);
     }
 
-    /// Something was heard whose positions are those of `places`: it is told if they still hold.
-    pub fn tell_of(&self, places: &Arc<Places>, event: Event) {
+    /// Does `work` if `places` still hold; no other configuration comes meanwhile. It must tell this
+    /// machine nothing.
+    pub fn while_hold(&self, places: &Arc<Places>, work: impl FnOnce()) {
         let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
         let holds = Arc::ptr_eq(places, &self.lock().places);
         if holds {
-            self.told(event);
+            work();
         }
+    }
+
+    /// Something was heard whose positions are those of `places`: it is told if they still hold.
+    pub fn tell_of(&self, places: &Arc<Places>, event: Event) {
+        self.while_hold(places, || self.told(event));
     }
 
     /// The same within a turn.

@@ -40,10 +40,39 @@ pub struct Setup {
     pub rehearsal: Option<Rehearsal>,
 }
 
-/// Reads the configuration while the process runs: this node's own file again, with the text of a
-/// policy in place of what the file says of it, if there is one. What is read has been checked as
-/// at the start. The error has a line for each thing that is wrong: where, and how to mend it.
-pub type Reader = Arc<dyn Fn(Option<&[u8]>) -> Result<Setup, String> + Send + Sync>;
+/// Reads configurations while the process runs, and checks them as at the start. An error has a
+/// line for each thing that is wrong: where, and how to mend it.
+#[derive(Clone)]
+pub struct Reader(Arc<Read>);
+
+/// Reads this text instead of the own file's, if there is one, with this policy, if there is one.
+type Read = dyn Fn(Option<&str>, Option<&[u8]>) -> Result<Setup, String> + Send + Sync;
+
+impl Reader {
+    /// A reader that reads so: the text of an own file, or else the file as it is now; and the
+    /// text of a policy that takes the place of what the own file says of the same.
+    pub fn new(
+        read: impl Fn(Option<&str>, Option<&[u8]>) -> Result<Setup, String> + Send + Sync + 'static,
+    ) -> Reader {
+        Reader(Arc::new(read))
+    }
+
+    /// This node's own file as it is now, with `policy`, if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub fn read(&self, policy: Option<&[u8]>) -> Result<Setup, String> {
+        (self.0)(None, policy)
+    }
+
+    /// The own file as it was when it was taken, whatever was written into it since, with `policy`.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub fn with(&self, own: &Written, policy: Option<&[u8]>) -> Result<Setup, String> {
+        (self.0)(Some(own.text.reveal()), policy)
+    }
+}
 
 /// How a configuration was written down.
 #[derive(Clone, Debug)]

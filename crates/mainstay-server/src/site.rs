@@ -46,7 +46,7 @@ pub struct Worker {
 pub struct Node {
     /// Who decides.
     pub controller: Arc<Controller>,
-    /// By `WorkerId`.
+    /// By `WorkerId`; the first serve the machine's pools, in their order.
     pub workers: Vec<Worker>,
     /// Names of tiers, the highest first.
     pub tiers: Vec<String>,
@@ -99,11 +99,11 @@ impl Node {
             Ok(call) => call,
             Err(invalid) => return wrong(&invalid.message),
         };
-        let Some(open) = self.open(from, &offered, &call) else {
+        let Some((pool, open)) = self.open(from, &offered, &call) else {
             return not_mine(attempt, "this site has no such model or tier");
         };
         let (head, answer) = oneshot::channel();
-        let relay = Relay::new(self.clone(), open, call, head);
+        let relay = Relay::new(self.clone(), (pool, open), call, head);
         self.tasks.spawn(relay.run());
         match answer.await {
             Ok(response) => response,
@@ -116,11 +116,12 @@ impl Node {
         }
     }
 
-    /// What the machine is told; `None` if the model or the tier is not ours.
-    fn open(&self, from: GatewayId, offered: &Offered, call: &Call) -> Option<Open> {
-        let target = self.workers.iter().find(|worker| worker.model == call.model)?.target;
+    /// What the machine is told, and of which pool; `None` if the model or the tier is not ours.
+    fn open(&self, from: GatewayId, offered: &Offered, call: &Call) -> Option<(usize, Open)> {
+        let pool = self.workers.iter().position(|worker| worker.model == call.model)?;
+        let target = self.workers[pool].target;
         let tier = self.tiers.iter().position(|name| *name == offered.tier)?;
-        Some(Open {
+        let open = Open {
             work: Work { from, attempt: offered.attempt },
             target,
             tier: TierId(u8::try_from(tier).ok()?),
@@ -134,7 +135,8 @@ impl Node {
             prompt: offered.prompt,
             output: offered.output,
             elsewhere: offered.elsewhere,
-        })
+        };
+        Some((pool, open))
     }
 }
 

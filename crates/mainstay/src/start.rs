@@ -1,5 +1,6 @@
 //! Starts the server: reads the configuration, binds the addresses, says what was found, serves.
 
+mod kept;
 mod reader;
 pub mod start_text;
 
@@ -22,10 +23,13 @@ pub fn serve(options: &Serve) -> ExitCode {
     let resolved = match configuration(options, &environment) {
         Ok(resolved) => resolved,
         Err(problems) => {
-            for problem in problems {
+            for problem in &problems {
                 eprintln!("mainstay: {problem}");
             }
-            return ExitCode::from(WRONG);
+            match kept::last_good(options, &environment, &problems) {
+                Some(resolved) => resolved,
+                None => return ExitCode::from(WRONG),
+            }
         }
     };
     for warning in &resolved.warnings {
@@ -70,6 +74,22 @@ pub fn merge(
     environment: &Environment,
     policy: Option<&str>,
 ) -> Result<Resolved, Vec<Problem>> {
+    let (name, text) = match &options.config {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => (String::new(), String::new()),
+    };
+    read_as((options, environment), (&name, &text), policy)
+}
+
+/// The same, where the file of this name has this text.
+///
+/// # Errors
+/// See there.
+pub fn read_as(
+    (options, environment): (&Serve, &Environment),
+    (name, text): (&str, &str),
+    policy: Option<&str>,
+) -> Result<Resolved, Vec<Problem>> {
     let mut overrides = environment.overrides();
     if let Some(address) = &options.listen {
         // Quoted, so that it stays a string whatever it looks like.
@@ -78,14 +98,10 @@ pub fn merge(
         let (shown, path) = (String::from("--listen"), String::from("listen.api"));
         overrides.push(Override { shown, path, value });
     }
-    let (name, text) = match &options.config {
-        Some(path) => (path.display().to_string(), read(path)?),
-        None => (String::new(), String::new()),
-    };
-    let joined = policy.map(|policy| Joined::new(&text, policy));
+    let joined = policy.map(|policy| Joined::new(text, policy));
     let source = match &joined {
-        Some(joined) => Source::joined(&name, joined, &overrides)?,
-        None => Source::parse(&name, &text, &overrides).map_err(|problem| vec![problem])?,
+        Some(joined) => Source::joined(name, joined, &overrides)?,
+        None => Source::parse(name, text, &overrides).map_err(|problem| vec![problem])?,
     };
     let (file, mut problems) = source.read().map_err(|problem| vec![problem])?;
     let base = options.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));

@@ -69,13 +69,23 @@ struct Seen {
 impl Grants {
     /// For the pool at this position; `granter` says whether it must be silent first.
     pub fn new(config: &SiteConfig, pool: usize, granter: Granter<GatewayId>) -> Grants {
-        let (target, median) = (config.pools[pool].target, config.pools[pool].median);
-        let mut floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
-        if config.credit.mutants.removes(Mutant::NoFloors) {
-            floors = Vec::new();
-        }
+        let (target, least, floors) = (TargetId(0), CostRate::ZERO, Vec::new());
+        let mut grants = Grants { target, least, floors, granter, seen: Vec::new() };
+        grants.adopt(config, pool);
+        grants
+    }
+
+    /// Another policy is in force, in which this is the pool at this position. What was granted to
+    /// a gateway that it does not list counts until it lapses.
+    pub fn adopt(&mut self, config: &SiteConfig, pool: usize) {
+        self.target = config.pools[pool].target;
         // A median request a second: what carries less is cheaper to ask for each time.
-        Grants { target, least: CostRate(median.0), floors, granter, seen: Vec::new() }
+        self.least = CostRate(config.pools[pool].median.0);
+        self.floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
+        if config.credit.mutants.removes(Mutant::NoFloors) {
+            self.floors = Vec::new();
+        }
+        self.seen.truncate(usize::from(config.gateways.max(1)));
     }
 
     /// Answers a report; `None` if policy does not list its sender.

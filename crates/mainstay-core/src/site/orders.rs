@@ -31,7 +31,7 @@ impl Site {
         }
     }
 
-    fn obey(&mut self, now: Time, actions: &mut Vec<Action>) {
+    pub(super) fn obey(&mut self, now: Time, actions: &mut Vec<Action>) {
         let in_force = self.orders.in_force(now);
         let judged = judge(in_force, &self.config.service, self.config.credit.mutants);
         let is_here = |order: &&Order| order.site == Some(self.config.site);

@@ -103,6 +103,14 @@ impl Pool {
         }
     }
 
+    /// Another policy is in force, in which this is the pool at this position.
+    pub fn adopt(&mut self, config: &SiteConfig, position: usize) {
+        self.config = config.pools[position];
+        self.floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
+        self.queue.weigh(&self.floors);
+        self.grants.adopt(config, position);
+    }
+
     /// What there is to grant, of which an operator's order leaves `cap` hundredths.
     pub fn supply(&self, now: Time, cap: u8, offer: Offer) -> Supply {
         Supply {

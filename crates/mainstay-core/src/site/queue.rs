@@ -77,14 +77,15 @@ impl Queue {
     /// An empty queue for tiers with these floors, in thousandths; `is_strict` takes the floors
     /// away and serves the highest tier first, always.
     pub fn new(floors: &[u16], is_strict: bool) -> Queue {
-        let tiers = floors.len().clamp(1, TIERS_MAX);
-        let weights = |tier: usize| WEIGHT.pow((tiers - 1 - tier) as u32);
-        let sum: u64 = (0..tiers).map(weights).sum();
-        let floor = |tier: usize| u64::from(floors.get(tier).copied().unwrap_or(0));
-        let rest = WHOLE.saturating_sub((0..tiers).map(floor).sum());
-        let share = |tier: usize| (floor(tier) + rest * weights(tier) / sum).max(1);
-        let lanes = (0..tiers).map(|tier| Lane::new(share(tier))).collect();
+        let lanes = shares(floors).into_iter().map(Lane::new).collect();
         Queue { lanes, expiry: BTreeSet::new(), virtual_time: 0, is_strict }
+    }
+
+    /// The floors of the same tiers are others from now on.
+    pub fn weigh(&mut self, floors: &[u16]) {
+        for (lane, share) in self.lanes.iter_mut().zip(shares(floors)) {
+            lane.share = share;
+        }
     }
 
     /// Lets it wait.
@@ -320,6 +321,16 @@ pub fn time_for(work: CostUnits, rate: crate::cost::CostRate) -> Duration {
     const NEVER: u64 = 86_400_000_000;
     let micros = u128::from(work.0) * 1_000_000 / u128::from(rate.0.max(1));
     Duration::from_micros(u64::try_from(micros).unwrap_or(NEVER).min(NEVER))
+}
+
+/// What each tier gets of the pool while all wait, in thousandths.
+fn shares(floors: &[u16]) -> Vec<u64> {
+    let tiers = floors.len().clamp(1, TIERS_MAX);
+    let weights = |tier: usize| WEIGHT.pow((tiers - 1 - tier) as u32);
+    let sum: u64 = (0..tiers).map(weights).sum();
+    let floor = |tier: usize| u64::from(floors.get(tier).copied().unwrap_or(0));
+    let rest = WHOLE.saturating_sub((0..tiers).map(floor).sum());
+    (0..tiers).map(|tier| (floor(tier) + rest * weights(tier) / sum).max(1)).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The site controller: what must hold by events, and what it does with a load.
 
+mod adopts;
 mod bench;
 mod carries;
 #[cfg(feature = "mutants")]

@@ -112,14 +112,16 @@ impl Adopter {
         self.tell(&running, outcome)
     }
 
-    /// Puts this node's own file with the policy `content` into force, or alone; later readings of
-    /// the own file keep it.
+    /// Puts this node's own file, as it was last taken, with the policy `content` into force, or
+    /// alone; later readings of the own file keep it.
     ///
     /// # Errors
     /// What is wrong with either, each with its line, or see `adopt`.
     pub fn policy(&self, content: Option<&[u8]>) -> Result<(), String> {
         let mut running = self.running();
-        let outcome = (self.inner.reader)(content).and_then(|setup| running.swap(setup));
+        // A file that is being edited is not taken because a policy comes.
+        let read = self.inner.reader.with(&running.setup.written, content);
+        let outcome = read.and_then(|setup| running.swap(setup));
         if outcome.is_ok() {
             running.policy = content.map(<[u8]>::to_vec);
         }
@@ -132,7 +134,7 @@ impl Adopter {
     /// As for `policy`.
     pub fn reread(&self) -> Result<(), String> {
         let mut running = self.running();
-        let read = (self.inner.reader)(running.policy.as_deref());
+        let read = self.inner.reader.read(running.policy.as_deref());
         let outcome = read.and_then(|setup| running.swap(setup));
         self.tell(&running, outcome)
     }

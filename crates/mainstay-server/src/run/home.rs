@@ -9,14 +9,14 @@ use crate::site::controller::{Controller, Grants};
 use crate::site::{self, Node};
 use crate::worker::Worker;
 use hyper::service::service_fn;
-use mainstay_core::config::SiteConfig;
+use mainstay_core::config::{Pool, SiteConfig};
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Order, Report};
 use mainstay_core::names::{GatewayId, SiteId};
 use mainstay_core::site::Event;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +28,23 @@ const EPOCH: &str = "site-epoch";
 /// The site of this node.
 pub(super) struct Home {
     node: Arc<Node>,
+    /// What it was opened with.
+    workers: Workers,
+    now: Mutex<Now>,
+    gateways: Gateways,
     worker: Worker,
     known: Arc<Known>,
     stop: CancellationToken,
 }
+
+/// The configuration in force, as far as the site needs it.
+struct Now {
+    sites: Vec<String>,
+    config: SiteConfig,
+}
+
+/// The gateways by position, as they are now.
+type Gateways = Arc<RwLock<Vec<NodeName>>>;
 
 impl Home {
     /// Opens the site that this node controls, if it does, with the connections that come out of
@@ -44,9 +57,7 @@ impl Home {
     ) -> Result<Option<Home>, String> {
         let Some((at, workers)) = own_workers(setup) else { return Ok(None) };
         let Some(ours) = &setup.node else { return Ok(None) };
-        let site = SiteId(u16::try_from(at).unwrap_or(u16::MAX));
-        let gateways = u16::try_from(ours.gateways.len()).unwrap_or(u16::MAX);
-        let config = SiteConfig { gateways, ..SiteConfig::of(&setup.core, site) };
+        let Some(config) = site_config(setup) else { return Ok(None) };
         let name = &setup.core.sites[at].name;
         let epoch = match &ours.data_dir {
             Some(directory) => epoch(directory).map_err(|why| format!("site {name}: {why}"))?,
@@ -54,7 +65,8 @@ impl Home {
             // and the site is silent until older grants have lapsed.
             None => Some(unix_seconds()),
         };
-        let grants = grants(link.clone(), ours.gateways.clone());
+        let listed: Gateways = Arc::new(RwLock::new(ours.gateways.clone()));
+        let grants = grants(link.clone(), listed.clone());
         let telemetry = drive.shared_telemetry();
         let controller = Arc::new(Controller::new(config.clone(), epoch, telemetry, grants));
         let worker = Worker::start(&workers.model, drive, url)
@@ -80,15 +92,77 @@ impl Home {
         let known = Arc::new(Known::new(&setup.bounds, stop.clone()));
         let (timer, ended) = (node.controller.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
-        tokio::spawn(serve(node.clone(), known.clone(), ours.gateways.clone(), requests));
-        Ok(Some(Home { node, worker, known, stop }))
+        tokio::spawn(serve(node.clone(), known.clone(), listed.clone(), requests));
+        let now = Mutex::new(Now { sites: names(setup), config });
+        let (workers, gateways) = (workers.clone(), listed);
+        Ok(Some(Home { node, workers, now, gateways, worker, known, stop }))
     }
 
-    pub(super) fn may_adopt(&self, _setup: &Setup) -> Result<(), String> {
-        Ok(())
+    /// Whether the site can go on under `setup`.
+    ///
+    /// # Errors
+    /// Why it cannot, and that a restart can.
+    pub(super) fn may_adopt(&self, setup: &Setup) -> Result<(), String> {
+        let site = setup.node.as_ref().and_then(|node| node.site);
+        let name = site.and_then(|at| setup.core.sites.get(at)).map_or("?", |site| &site.name);
+        let cannot = |what: &str| {
+            let place = setup.written.place("node.site");
+            Err(format!("{place}: site {name}: {what}; restart its node to change it"))
+        };
+        if own_workers(setup).is_none_or(|(_, workers)| *workers != self.workers) {
+            return cannot("what it computes with begins with the process");
+        }
+        let listed = setup.node.as_ref().map_or(&[][..], |node| &node.gateways);
+        let known = read(&self.gateways);
+        let is_kept = known.iter().zip(listed).all(|(one, other)| one == other);
+        if !is_kept {
+            return cannot("it knows gateways by their order, which may only grow or end sooner");
+        }
+        let config = self.config(setup);
+        let fits = |config: &SiteConfig| self.node.controller.read(|site| site.may_adopt(config));
+        match config.as_ref().is_some_and(fits) {
+            true => Ok(()),
+            false => cannot("its models and the tiers, by name and order, begin with the process"),
+        }
     }
 
-    pub(super) fn adopt(&self, _setup: &Setup) {}
+    /// `setup`, which may be adopted, is in force. `around` does what must happen at the same
+    /// moment.
+    pub(super) fn adopt(&self, setup: &Setup, around: impl FnOnce()) {
+        let Some(config) = self.config(setup) else { return around() };
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let sites = names(setup);
+        let place = |name: &String| {
+            let at = sites.iter().position(|site| site == name)?;
+            u16::try_from(at).ok().map(SiteId)
+        };
+        let moved = now.sites.iter().map(place).collect();
+        let listed = setup.node.as_ref().map_or_else(Vec::new, |node| node.gateways.clone());
+        self.node.controller.adopt((config.clone(), moved), || {
+            *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = listed;
+            around();
+        });
+        *now = Now { sites, config };
+    }
+
+    /// What the machine decides by under `setup`, with its pools in their order; none if a model
+    /// came or went.
+    fn config(&self, setup: &Setup) -> Option<SiteConfig> {
+        let mut config = site_config(setup)?;
+        if config.pools.len() != self.node.workers.len() {
+            return None;
+        }
+        let pool = |worker: &site::Worker| {
+            let is_it = |pool: &&Pool| {
+                let target = setup.core.targets.get(usize::from(pool.target.0));
+                target.is_some_and(|target| target.model == worker.model)
+            };
+            config.pools.iter().find(is_it).copied()
+        };
+        let pools: Option<Vec<Pool>> = self.node.workers.iter().map(pool).collect();
+        config.pools = pools?;
+        Some(config)
+    }
 
     /// A gateway tells what it wants.
     pub(super) fn report(&self, from: GatewayId, report: Report) {
@@ -117,11 +191,28 @@ fn own_workers(setup: &Setup) -> Option<(usize, &Workers)> {
     }
 }
 
+/// What the machine of this node's site decides by.
+fn site_config(setup: &Setup) -> Option<SiteConfig> {
+    let ours = setup.node.as_ref()?;
+    let site = SiteId(u16::try_from(ours.site?).ok()?);
+    let gateways = u16::try_from(ours.gateways.len()).unwrap_or(u16::MAX);
+    Some(SiteConfig { gateways, ..SiteConfig::of(&setup.core, site) })
+}
+
+fn names(setup: &Setup) -> Vec<String> {
+    setup.core.sites.iter().map(|site| site.name.clone()).collect()
+}
+
+fn read(gateways: &Gateways) -> RwLockReadGuard<'_, Vec<NodeName>> {
+    gateways.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Grants go over the link.
-fn grants(link: Link, gateways: Vec<NodeName>) -> Grants {
+fn grants(link: Link, gateways: Gateways) -> Grants {
     Box::new(move |to, grant| {
-        if let Some(to) = gateways.get(usize::from(to.0)) {
-            link.send(to, Message::Grant(grant));
+        let to = read(&gateways).get(usize::from(to.0)).cloned();
+        if let Some(to) = to {
+            link.send(&to, Message::Grant(grant));
         }
     })
 }
@@ -130,11 +221,12 @@ fn grants(link: Link, gateways: Vec<NodeName>) -> Grants {
 async fn serve(
     node: Arc<Node>,
     known: Arc<Known>,
-    gateways: Vec<NodeName>,
+    gateways: Gateways,
     mut requests: mpsc::Receiver<RequestConnection>,
 ) {
     while let Some(connection) = requests.recv().await {
-        let Some(at) = gateways.iter().position(|name| *name == connection.peer) else { continue };
+        let at = read(&gateways).iter().position(|name| *name == connection.peer);
+        let Some(at) = at else { continue };
         let from = GatewayId(u16::try_from(at).unwrap_or(u16::MAX));
         let node = node.clone();
         let service = service_fn(move |request| {

@@ -81,7 +81,9 @@ impl Nodes {
         let home = Home::open(setup, (drive, url), &link, requests)?.map(Arc::new);
         let ranks = Arc::new(RwLock::new(Ranks::of(setup, node)));
         let reader = office.reader.clone();
-        let check: Check = Box::new(move |content| boot::load(&reader, content).map(drop));
+        let written = setup.written.clone();
+        let check: Check =
+            Box::new(move |content| boot::load((&reader, &written), content).map(drop));
         let desk = desk((setup, node), drive, (&link, &ranks, home.clone()), office)?;
         let stop = CancellationToken::new();
         if node.roles.gateway {
@@ -141,9 +143,10 @@ impl Nodes {
     pub(super) fn relocate(&self, setup: &Setup) {
         let Some(node) = &setup.node else { return };
         *self.ranks.write().unwrap_or_else(PoisonError::into_inner) = Ranks::of(setup, node);
-        self.link.adopt(node.book(setup), node.peers.clone());
-        if let Some(home) = &self.home {
-            home.adopt(setup);
+        let link = || self.link.adopt(node.book(setup), node.peers.clone());
+        match &self.home {
+            Some(home) => home.adopt(setup, link),
+            None => link(),
         }
     }
 
@@ -186,10 +189,10 @@ fn desk(
     };
     // What is adopted may die on purpose; whose death that is, the desk knows.
     let stage: Arc<OnceLock<Arc<Desk>>> = Arc::default();
-    let played = stage.clone();
+    let (played, own) = (stage.clone(), setup.written.clone());
     let adopt = move |content: Option<&[u8]>| {
         let rehearsal = match content {
-            Some(content) => boot::load(&reader, content)?.rehearsal,
+            Some(content) => boot::load((&reader, &own), content)?.rehearsal,
             None => None,
         };
         if let Some(desk) = played.get() {
@@ -198,7 +201,7 @@ fn desk(
         adopter.policy(content)
     };
     let recent = node.roles.gateway.then(|| drive.clone());
-    let written = &setup.written.name;
+    let written = &setup.written;
     let usual = (policy::TASTE_MEMORY, policy::TASTE_TIME);
     let (memory, time) = origin.map_or(usual, |origin| origin.taste);
     let around = Around {
@@ -206,7 +209,8 @@ fn desk(
         adopt: Box::new(adopt),
         asked: Box::new(move || recent.as_ref().map_or_else(Vec::new, |drive| drive.asked())),
         table: Table {
-            config: (!written.is_empty()).then(|| PathBuf::from(written)),
+            config: (!written.name.is_empty()).then(|| PathBuf::from(&written.name)),
+            own: written.text.clone(),
             memory,
             time,
         },
@@ -329,7 +333,7 @@ async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
             Message::Order(order) => drop(desk.tell(policy::Event::Order(order))),
             Message::Orders(orders) => {
                 if let Some(home) = home {
-                    home.orders(orders.clone());
+                    hears.drive.while_hold(&places, || home.orders(orders.clone()));
                 }
                 desk.tell(policy::Event::Orders(orders));
             }
@@ -338,7 +342,7 @@ async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
             }
             Message::Report(report) => {
                 if let (Some(home), Some(from)) = (home, hears.position(&peer)) {
-                    home.report(from, report);
+                    hears.drive.while_hold(&places, || home.report(from, report));
                 }
             }
             Message::Poll => {

@@ -6,12 +6,12 @@ use crate::telemetry::Telemetry;
 use mainstay_core::config::SiteConfig;
 use mainstay_core::fact::SiteFact;
 use mainstay_core::message::{Ack, Grant, Open, Refuse};
-use mainstay_core::names::{GatewayId, Work, WorkerId};
+use mainstay_core::names::{GatewayId, SiteId, Work, WorkerId};
 use mainstay_core::site::{Action, Event, Site};
 use mainstay_core::time::Time;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,8 @@ pub type Grants = Box<dyn Fn(GatewayId, Grant) + Send + Sync>;
 pub struct Controller {
     clock: Clock,
     shared: Mutex<Shared>,
+    /// As in `Drive`: another configuration waits until what was said has been carried.
+    turn: RwLock<()>,
     wake: Notify,
     telemetry: Arc<Telemetry>,
     grants: Grants,
@@ -66,7 +68,14 @@ impl Controller {
             None => Site::first(config, seed),
         };
         let shared = Mutex::new(Shared { site, inboxes: HashMap::new(), alarm: None });
-        Controller { clock, shared, wake: Notify::new(), telemetry, grants }
+        Controller {
+            clock,
+            shared,
+            turn: RwLock::default(),
+            wake: Notify::new(),
+            telemetry,
+            grants,
+        }
     }
 
     /// The clock.
@@ -74,12 +83,27 @@ impl Controller {
         self.clock
     }
 
-    /// An attempt comes in. What is said to it comes out of the returned inbox.
-    pub fn open(&self, open: Open) -> mpsc::Receiver<Word> {
+    /// An attempt comes in for the pool at this position. What is said to it comes out of the
+    /// returned inbox.
+    pub fn open(&self, mut open: Open, pool: usize) -> mpsc::Receiver<Word> {
+        let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
         let (sender, inbox) = mpsc::channel(INBOX);
-        self.lock().inboxes.insert(open.work, sender);
-        self.tell(Event::Open(open));
+        let mut shared = self.lock();
+        // Only now, since another configuration may have come after it was read.
+        if let Some(pool) = shared.site.config().pools.get(pool) {
+            open.target = pool.target;
+        }
+        shared.inboxes.insert(open.work, sender);
+        drop(shared);
+        self.told(Event::Open(open));
         inbox
+    }
+
+    /// Another configuration is in force. `around` does what must happen at the same moment.
+    pub fn adopt(&self, (config, sites): (SiteConfig, Vec<Option<SiteId>>), around: impl FnOnce()) {
+        let _turn = self.turn.write().unwrap_or_else(PoisonError::into_inner);
+        around();
+        self.told(Event::Adopt { config, sites });
     }
 
     /// The attempt's task ends: nobody listens to it any more.
@@ -89,6 +113,12 @@ impl Controller {
 
     /// Something happened.
     pub fn tell(&self, event: Event) {
+        let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
+        self.told(event);
+    }
+
+    /// The same within a turn.
+    fn told(&self, event: Event) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
         let mut facts: Vec<SiteFact> = Vec::new();
@@ -152,6 +182,6 @@ impl Controller {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // As in `Drive`: serving on is better than failing every attempt from then on.
-        self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,6 +24,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 /// One attempt.
 pub struct Relay {
     node: Arc<Node>,
+    /// The position of its pool.
+    pool: usize,
     open: Open,
     call: Arc<Call>,
     reply: Reply,
@@ -57,13 +59,14 @@ impl Relay {
     /// The relay of `open` for who waits at `head`.
     pub fn new(
         node: Arc<Node>,
-        open: Open,
+        (pool, open): (usize, Open),
         call: Call,
         head: oneshot::Sender<Response<ResponseBody>>,
     ) -> Relay {
         let reply = Reply::new(head, call.endpoint);
         Relay {
             node,
+            pool,
             open,
             call: Arc::new(call),
             reply,
@@ -78,7 +81,7 @@ impl Relay {
 
     /// Carries it to its end.
     pub async fn run(mut self) {
-        let mut inbox = self.node.controller.open(self.open);
+        let mut inbox = self.node.controller.open(self.open, self.pool);
         let mut beats = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_over {

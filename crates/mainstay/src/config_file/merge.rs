@@ -9,7 +9,7 @@
 //! - of the site that this node controls, what it computes with (`engine`, `capacity`,
 //!   `tokens_per_second`);
 //! - our key at a site (`key`, `key_env`, `key_file`), where the policy names none;
-//! - `dns.kept_file`.
+//! - `dns.kept_file`, `limits.connections` and `limits.drain`.
 //!
 //! A policy travels to every node and is kept on their disks, so it holds no secret, only where
 //! each node finds it; and it says nothing of one node, since then every node would do so.
@@ -24,6 +24,9 @@ pub const POLICY: &str = "policy";
 /// Sections that a policy may have.
 const SHARED: [&str; 9] =
     ["gateway", "site", "model", "tier", "key", "limits", "dns", "check", "rehearsal"];
+/// Keys in them that are one node's all the same: what its disk, sockets and supervisor allow.
+const OF_NODE: [(&str, &str); 3] =
+    [("dns", "kept_file"), ("limits", "connections"), ("limits", "drain")];
 /// What the node that controls a site knows of it.
 const OF_HOME: [&str; 3] = ["engine", "capacity", "tokens_per_second"];
 /// Where a node has our key at a site from.
@@ -86,8 +89,13 @@ pub(super) fn forbidden(policy: &DeTable<'_>) -> Vec<(usize, String, String)> {
 pub(super) fn merged<'t>(mut own: DeTable<'t>, policy: DeTable<'t>) -> DeTable<'t> {
     let home = own.get("node").and_then(|node| entry(node, "site"));
     let home = home.and_then(|(_, site)| site.get_ref().as_str()).map(str::to_string);
-    let kept = own.get("dns").and_then(|dns| entry(dns, "kept_file"));
-    let kept = kept.map(|(key, value)| (key.clone(), value.clone()));
+    let kept: Vec<_> = OF_NODE
+        .iter()
+        .filter_map(|(section, key)| {
+            let (key, value) = entry(own.get(*section)?, key)?;
+            Some((*section, (key.clone(), value.clone())))
+        })
+        .collect();
     let ours = own.get("site").map(|sites| sites.get_ref().clone());
     for (key, mut value) in policy {
         match (key.get_ref().as_ref(), value.get_mut()) {
@@ -96,7 +104,10 @@ pub(super) fn merged<'t>(mut own: DeTable<'t>, policy: DeTable<'t>) -> DeTable<'
                     add(site, ours.as_ref(), home.as_deref());
                 }
             }
-            ("dns", DeValue::Table(dns)) => dns.extend(kept.clone()),
+            (name, DeValue::Table(table)) => {
+                let mine = kept.iter().filter(|(section, _)| *section == name);
+                table.extend(mine.map(|(_, entry)| entry.clone()));
+            }
             _ => {}
         }
         own.remove(key.get_ref().as_ref());

@@ -15,7 +15,8 @@ pub struct Node {
     pub cert_file: Option<String>,
     /// PEM file with its private key.
     pub key_file: Option<String>,
-    /// Directory for what must outlive the process. Unset: nothing does.
+    /// Directory for what must outlive the process, such as the last configuration that worked.
+    /// Unset: nothing does.
     pub data_dir: Option<String>,
     /// What it does: all, unless one machine does only a part.
     pub roles: Option<Vec<Role>>,

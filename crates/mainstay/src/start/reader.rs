@@ -1,34 +1,47 @@
 //! Reads the configuration again while the process runs.
 
-use super::merge;
+use super::{read, read_as};
 use crate::command_line::Serve;
+use crate::config_file::problem::Problem;
 use crate::environment::Environment;
 use mainstay_server::Reader;
 use mainstay_server::setup::{Listen, Setup};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// Reads the file of `options` again. Where a port was asked for as 0, `bound` is where the process
 /// listens since it was `asked` to.
 pub fn reader(options: Serve, environment: Environment, asked: Listen, bound: Listen) -> Reader {
-    Arc::new(move |policy| read(&options, &environment, policy, (&asked, &bound)))
+    Reader::new(move |own, policy| {
+        let mut setup = again((&options, &environment), own, policy)?;
+        found(&mut setup.listen, (&asked, &bound));
+        Ok(setup)
+    })
 }
 
-fn read(
-    options: &Serve,
-    environment: &Environment,
+fn again(
+    process: (&Serve, &Environment),
+    own: Option<&str>,
     policy: Option<&[u8]>,
-    listen: (&Listen, &Listen),
 ) -> Result<Setup, String> {
     let policy = policy.map(std::str::from_utf8).transpose();
     let policy = policy.map_err(|_| "the policy is no text in UTF-8".to_string())?;
-    let resolved = merge(options, environment, policy).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        lines.join("\n")
-    })?;
+    let lines = |problems: Vec<Problem>| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let file = process.0.config.as_deref();
+    let name = file.map_or_else(String::new, |path| path.display().to_string());
+    let text = match (own, file) {
+        (Some(own), _) => own.to_string(),
+        (None, Some(path)) => read(path).map_err(lines)?,
+        (None, None) => String::new(),
+    };
+    if own.is_none() && file.is_some() && text.trim().is_empty() {
+        // Whoever writes a file in place empties it first.
+        return Err(format!("{name}: is empty; write it whole under another name and rename it"));
+    }
+    let resolved = read_as(process, (&name, &text), policy).map_err(lines)?;
     let mut setup = resolved.setup;
     setup.written.warnings = resolved.warnings.iter().map(ToString::to_string).collect();
-    found(&mut setup.listen, listen);
     Ok(setup)
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
-use super::client::{Reply, get, get_json};
+use super::client::{Reply, get, get_json, post};
 
 /// A running `mainstay serve`. It is killed when this is dropped.
 pub struct Gateway {
@@ -20,7 +20,7 @@ pub struct Gateway {
     pub admin: String,
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Gateway {
@@ -34,9 +34,18 @@ impl Gateway {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("mainstay.toml");
         std::fs::write(&file, config).expect("write the configuration");
+        Gateway::start_of(directory, &file, environment).await
+    }
+
+    /// The same with a file that is there.
+    pub async fn start_at(file: &Path, environment: &[(&str, &Path)]) -> Gateway {
+        Gateway::start_of(tempfile::tempdir().expect("a directory"), file, environment).await
+    }
+
+    async fn start_of(directory: TempDir, file: &Path, environment: &[(&str, &Path)]) -> Gateway {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mainstay"))
             .args(["serve", "--config"])
-            .arg(&file)
+            .arg(file)
             .env_clear()
             .envs(environment.iter().copied())
             .current_dir(directory.path())
@@ -52,9 +61,22 @@ impl Gateway {
             tokio::time::timeout(Duration::from_secs(10), addresses(stderr, Arc::clone(&said)));
         let Ok(Some((api, admin))) = listening.await else {
             let said = said.lock().expect("no panic under this lock").join("\n");
+            let config = std::fs::read_to_string(file).unwrap_or_default();
             panic!("the gateway does not listen. It said:\n{said}\nConfiguration:\n{config}");
         };
-        Gateway { api, admin, child, said, _directory: directory }
+        Gateway { api, admin, child, said, directory }
+    }
+
+    /// Writes another configuration where this one was, whole or not at all, as an editor does.
+    pub fn rewrite(&self, config: &str) {
+        let fresh = self.directory.path().join("mainstay.toml.new");
+        std::fs::write(&fresh, config).expect("write the configuration");
+        std::fs::rename(&fresh, self.directory.path().join("mainstay.toml")).expect("rename it");
+    }
+
+    /// Has it read its configuration again, and returns what it answers.
+    pub async fn reload(&self) -> Reply {
+        post(&format!("{}/-/reload", self.admin)).await
     }
 
     /// What it wrote to stderr so far.
