@@ -261,7 +261,8 @@ fn carrier(
                     link.send(source, Message::Poll);
                 }
                 // Gateways tell each other more, and each second.
-                for node in ranks.sites.values().filter(|node| !gateways.contains(node)) {
+                let others = ranks.sites.values().chain(&source);
+                for node in others.filter(|node| !gateways.contains(node)) {
                     link.send(node, Message::Digest(standing.clone()));
                 }
             }
