@@ -9,8 +9,12 @@ mod recent;
 use crate::gateway::dns::publish::{Publisher, Set};
 use crate::link::{Link, Message};
 use crate::places::Places;
+<<<<<<< HEAD
 use crate::policy::taste::Asked;
 use crate::telemetry::Telemetry;
+=======
+use crate::telemetry::{Names, Telemetry};
+>>>>>>> swap
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
@@ -196,7 +200,6 @@ impl Drive {
     pub fn adopt(&self, config: Config, places: Arc<Places>, around: impl FnOnce()) {
         let _turn = self.turn.write().unwrap_or_else(PoisonError::into_inner);
         around();
-        self.telemetry.rename(places.names.clone());
         self.lock().places = places;
         self.told(Event::Adopt(Box::new(config)));
         if let Some(names) = self.names.get() {
@@ -291,11 +294,14 @@ impl Drive {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
         let mut said = Said::default();
+        let is_other = matches!(event, Event::Adopt(_));
         let mut shared = self.lock();
         if let Event::Adopt(config) = &event {
             shared.rename_recent(config);
         }
         shared.gateway.handle(now, event, &mut actions);
+        // What still runs where nothing leads any more is named too.
+        let names = is_other.then(|| Names::of(shared.gateway.config()));
         for action in actions {
             shared.carry(action, &mut said);
         }
@@ -305,6 +311,9 @@ impl Drive {
         drop(shared);
         if is_sooner {
             self.wake.notify_one();
+        }
+        if let Some(names) = names {
+            self.telemetry.rename(names);
         }
         for fact in &said.facts {
             self.telemetry.fact(now, fact);

@@ -30,17 +30,12 @@ pub(super) struct Home {
     node: Arc<Node>,
     /// What it was opened with.
     workers: Workers,
-    now: Mutex<Now>,
+    /// Names of the sites of all nodes, by position.
+    sites: Mutex<Vec<String>>,
     gateways: Gateways,
     worker: Worker,
     known: Arc<Known>,
     stop: CancellationToken,
-}
-
-/// The configuration in force, as far as the site needs it.
-struct Now {
-    sites: Vec<String>,
-    config: SiteConfig,
 }
 
 /// The gateways by position, as they are now.
@@ -93,9 +88,9 @@ impl Home {
         let (timer, ended) = (node.controller.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
         tokio::spawn(serve(node.clone(), known.clone(), listed.clone(), requests));
-        let now = Mutex::new(Now { sites: names(setup), config });
+        let sites = Mutex::new(names(setup));
         let (workers, gateways) = (workers.clone(), listed);
-        Ok(Some(Home { node, workers, now, gateways, worker, known, stop }))
+        Ok(Some(Home { node, workers, sites, gateways, worker, known, stop }))
     }
 
     /// Whether the site can go on under `setup`.
@@ -130,19 +125,19 @@ impl Home {
     /// moment.
     pub(super) fn adopt(&self, setup: &Setup, around: impl FnOnce()) {
         let Some(config) = self.config(setup) else { return around() };
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let sites = names(setup);
         let place = |name: &String| {
             let at = sites.iter().position(|site| site == name)?;
             u16::try_from(at).ok().map(SiteId)
         };
-        let moved = now.sites.iter().map(place).collect();
+        let moved = before.iter().map(place).collect();
         let listed = setup.node.as_ref().map_or_else(Vec::new, |node| node.gateways.clone());
-        self.node.controller.adopt((config.clone(), moved), || {
+        self.node.controller.adopt((config, moved), || {
             *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = listed;
             around();
         });
-        *now = Now { sites, config };
+        *before = sites;
     }
 
     /// What the machine decides by under `setup`, with its pools in their order; none if a model

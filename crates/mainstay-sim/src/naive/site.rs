@@ -73,6 +73,7 @@ impl NaiveSite {
             | Event::Report { .. }
             | Event::FirstToken { .. }
             | Event::Orders(_)
+            | Event::Adopt { .. }
             | Event::Tick => {}
         }
         self.dispatch(now, actions);
