@@ -120,7 +120,7 @@ pub enum Event {
 /// What the server must do.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Ask the source for its snapshot, and tell the nodes of sites, which hear no digests
+    /// Ask the source for its snapshot, and tell it and the nodes of sites, which hear no digests
     /// otherwise, how this process stands with generations.
     Poll,
     /// Load this content in a sacrificial process.

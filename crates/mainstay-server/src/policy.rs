@@ -362,7 +362,12 @@ impl Desk {
         let after = kept.journal.content(snapshot.content);
         drop(kept);
         let after = text(after).unwrap_or_default();
-        let trial = Trial { before: text(before), after, asked: (self.around.asked)() };
+        let trial = Trial {
+            own: self.around.table.own.reveal().into(),
+            before: text(before),
+            after,
+            asked: (self.around.asked)(),
+        };
         let (table, sender) = (self.around.table.clone(), self.tastes.0.clone());
         self.tasks.spawn(async move {
             let taste = taste::taste(table, &snapshot, &trial).await;

@@ -82,7 +82,10 @@ pub fn merge(
 }
 
 /// The same, where the file of this name has this text.
-fn read_as(
+///
+/// # Errors
+/// See there.
+pub fn read_as(
     (options, environment): (&Serve, &Environment),
     (name, text): (&str, &str),
     policy: Option<&str>,

@@ -7,7 +7,7 @@ use super::rehearsal::Stage;
 use super::store::Store;
 use super::words::{Names, kind, sentence};
 use crate::drive::Clock;
-use crate::setup::{Reader, Setup};
+use crate::setup::{Reader, Setup, Written};
 use mainstay_core::config::PolicyConfig;
 use mainstay_core::fact::PolicyFact;
 use mainstay_core::names::GatewayId;
@@ -101,12 +101,20 @@ pub fn names(setup: &Setup) -> Names {
     }
 }
 
-/// Reads a content with the own file, and looks whether it holds too much.
+/// Reads a content with the own file, as it was when it was taken, and looks whether it holds too
+/// much.
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn load(reader: &Reader, content: &[u8]) -> Result<Setup, String> {
-    let setup = reader.read(Some(content))?;
+pub fn load((reader, own): (&Reader, &Written), content: &[u8]) -> Result<Setup, String> {
+    reader.with(own, Some(content)).and_then(within)
+}
+
+/// Refuses what holds too much.
+///
+/// # Errors
+/// What of it is too much.
+pub fn within(setup: Setup) -> Result<Setup, String> {
     let core = &setup.core;
     let counts = Counts {
         sites: core.sites.len(),
@@ -150,7 +158,7 @@ fn loop_until_loaded(
         let loaded = journal
             .content(current.content)
             .ok_or_else(|| String::from("its content is not on the disk, or spoilt"))
-            .and_then(|content| Ok((load(reader, &content)?, content)));
+            .and_then(|content| Ok((load((reader, &own.written), &content)?, content)));
         match loaded {
             Ok((setup, content)) => {
                 stage.play(setup.rehearsal);

@@ -1,6 +1,7 @@
 //! The sacrificial process: this program once more, with little memory and time, which loads a new
 //! content and decides the recent requests by it. What kills it kills nobody else.
 
+use crate::setup::Secret;
 use mainstay_core::policy::{Snapshot, Taste};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -13,8 +14,10 @@ use tokio::process::Command;
 const PROGRAM: &str = "/proc/self/exe";
 
 /// What the process gets on its standard input.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Trial {
+    /// The text of the own file.
+    pub own: String,
     /// The content in force; none if the own file alone is.
     pub before: Option<String>,
     /// The content to try.
@@ -53,6 +56,8 @@ pub enum Said {
 pub struct Table {
     /// The own file, if there is one.
     pub config: Option<PathBuf>,
+    /// Its text, as it was taken.
+    pub own: Secret,
     /// Most memory, in bytes.
     pub memory: u64,
     /// Most time.

@@ -1,6 +1,7 @@
 //! Orders given, kept and written down.
 
 use super::*;
+use crate::setup::Secret;
 use mainstay_core::config::Service;
 use mainstay_core::cost::CostRate;
 use mainstay_core::policy::Saved;
@@ -49,7 +50,12 @@ fn open(directory: Option<&Path>, gateways: u16) -> (Desk, Arc<Heard>) {
             }
         }),
         asked: Box::new(Vec::new),
-        table: Table { config: None, memory: 1 << 30, time: Duration::from_secs(1) },
+        table: Table {
+            config: None,
+            own: Secret::new(""),
+            memory: 1 << 30,
+            time: Duration::from_secs(1),
+        },
         source: directory.map(|directory| Source::open(directory).unwrap()),
         source_name: Some("n".into()),
         node: "n".into(),

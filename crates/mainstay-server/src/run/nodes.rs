@@ -81,7 +81,9 @@ impl Nodes {
         let home = Home::open(setup, (drive, url), &link, requests)?.map(Arc::new);
         let ranks = Arc::new(RwLock::new(Ranks::of(setup, node)));
         let reader = office.reader.clone();
-        let check: Check = Box::new(move |content| boot::load(&reader, content).map(drop));
+        let written = setup.written.clone();
+        let check: Check =
+            Box::new(move |content| boot::load((&reader, &written), content).map(drop));
         let desk = desk((setup, node), drive, (&link, &ranks, home.clone()), office)?;
         let stop = CancellationToken::new();
         if node.roles.gateway {
@@ -199,10 +201,10 @@ fn desk(
     };
     // What is adopted may die on purpose; whose death that is, the desk knows.
     let stage: Arc<OnceLock<Arc<Desk>>> = Arc::default();
-    let played = stage.clone();
+    let (played, own) = (stage.clone(), setup.written.clone());
     let adopt = move |content: Option<&[u8]>| {
         let rehearsal = match content {
-            Some(content) => boot::load(&reader, content)?.rehearsal,
+            Some(content) => boot::load((&reader, &own), content)?.rehearsal,
             None => None,
         };
         if let Some(desk) = played.get() {
@@ -211,7 +213,7 @@ fn desk(
         adopter.policy(content)
     };
     let recent = node.roles.gateway.then(|| drive.clone());
-    let written = &setup.written.name;
+    let written = &setup.written;
     let usual = (policy::TASTE_MEMORY, policy::TASTE_TIME);
     let (memory, time) = origin.map_or(usual, |origin| origin.taste);
     let around = Around {
@@ -219,7 +221,8 @@ fn desk(
         adopt: Box::new(adopt),
         asked: Box::new(move || recent.as_ref().map_or_else(Vec::new, |drive| drive.asked())),
         table: Table {
-            config: (!written.is_empty()).then(|| PathBuf::from(written)),
+            config: (!written.name.is_empty()).then(|| PathBuf::from(&written.name)),
+            own: written.text.clone(),
             memory,
             time,
         },
@@ -270,7 +273,8 @@ fn carrier(
                     link.send(source, Message::Poll);
                 }
                 // Gateways tell each other more, and each second.
-                for node in ranks.sites.values().filter(|node| !gateways.contains(node)) {
+                let others = ranks.sites.values().chain(&source);
+                for node in others.filter(|node| !gateways.contains(node)) {
                     link.send(node, Message::Digest(standing.clone()));
                 }
             }

@@ -4,16 +4,16 @@
 use super::replay::decided;
 use crate::command_line::{self, Serve};
 use crate::environment::Environment;
-use crate::start::merge;
+use crate::start::read_as;
 use crate::stdout::say;
 use mainstay_core::policy::compare::difference;
+use mainstay_server::policy::boot::within;
 use mainstay_server::policy::rehearsal::{Dies, die};
 use mainstay_server::policy::taste::{Said, Trial};
-use mainstay_server::setup::{Reader, Setup};
+use mainstay_server::setup::Setup;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io::Read;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Tries the content that standard input holds.
@@ -41,27 +41,28 @@ pub fn taste(options: &command_line::Taste) -> ExitCode {
     };
     let serve = Serve { config: options.config.clone(), ..Serve::default() };
     let environment = Environment::of_process();
-    let reader: Reader = Arc::new(move |content| {
-        let content = content.map(String::from_utf8_lossy);
-        let resolved = merge(&serve, &environment, content.as_deref());
-        let lines = |problems: Vec<crate::config_file::problem::Problem>| {
+    let config = options.config.as_ref();
+    let name = config.map_or_else(String::new, |path| path.display().to_string());
+    let load = |content: Option<&str>| {
+        let resolved = read_as((&serve, &environment), (&name, &trial.own), content);
+        let setup = resolved.map(|resolved| resolved.setup);
+        setup.map_err(|problems| {
             problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        };
-        resolved.map(|resolved| resolved.setup).map_err(lines)
-    });
-    let said = try_out(&reader, &trial);
+        })
+    };
+    let said = try_out(load, &trial);
     say(&format!("{}\n", serde_json::to_string(&said).unwrap_or_default()));
     ExitCode::SUCCESS
 }
 
-fn try_out(reader: &Reader, trial: &Trial) -> Said {
-    let after = match mainstay_server::policy::boot::load(reader, trial.after.as_bytes()) {
+fn try_out(load: impl Fn(Option<&str>) -> Result<Setup, String>, trial: &Trial) -> Said {
+    let after = match load(Some(&trial.after)).and_then(within) {
         Ok(after) => after,
         Err(why) => return Said::Refused(why),
     };
     suffer(&after);
     // What is in force could be read once; where it cannot any more, there is nothing to compare.
-    let before = match reader(trial.before.as_ref().map(String::as_bytes)) {
+    let before = match load(trial.before.as_deref()) {
         Ok(before) => before,
         Err(_) => return Said::Good,
     };

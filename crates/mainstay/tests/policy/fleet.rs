@@ -100,7 +100,8 @@ impl Fleet {
              cert_file = \"{directory}/node.pem\"\nkey_file = \"{directory}/node.key\"\n\
              data_dir = \"{directory}/data\"\n\
              [policy]\nsource = \"{SOURCE}\"\nlink = \"https://{}\"\nrehearse = true\n\
-             poll = \"300ms\"\ncanary = \"4s\"\nsoak = \"8s\"\n{}",
+             poll = \"300ms\"\ncanary = \"4s\"\nsoak = \"8s\"\n\
+             taste_memory = \"256MiB\"\n{}",
             node.api,
             node.admin,
             node.link,
@@ -185,6 +186,13 @@ impl Fleet {
             .expect("it runs");
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// How long a process takes here and now that does nothing: other tests may have the processors.
+    pub fn busy(&self) -> Duration {
+        let began = Instant::now();
+        assert!(self.mainstay(&["--version"]).0);
+        began.elapsed()
     }
 
     /// Publishes a policy at the source.
