@@ -4,6 +4,7 @@
 //! engine's work within a step.
 
 pub mod engine;
+pub mod probe;
 pub mod roster;
 
 use crate::dialect::Reply as Refused;

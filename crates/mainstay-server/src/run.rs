@@ -9,6 +9,7 @@ mod nodes;
 mod view;
 
 use crate::admin::{Admin, Builder, Ready};
+use crate::attempt::probe::Prober;
 use crate::attempt::roster::Roster;
 use crate::attempt::{Account, Site};
 use crate::dialect;
@@ -17,7 +18,6 @@ use crate::embedded::Desk;
 use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
-use crate::gateway::probe::Prober;
 use crate::gateway::stream::Sites;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::link::Link;
