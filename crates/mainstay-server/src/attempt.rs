@@ -5,6 +5,7 @@
 
 mod drill;
 pub mod engine;
+pub mod probe;
 pub mod roster;
 
 use crate::dialect::Reply as Refused;

@@ -3,5 +3,4 @@
 pub mod auth;
 pub mod dns;
 pub mod openai;
-pub mod probe;
 pub mod stream;

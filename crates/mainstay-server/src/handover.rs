@@ -17,6 +17,8 @@ pub const OPEN: HeaderName = HeaderName::from_static("x-mainstay-open");
 pub const ACK: HeaderName = HeaderName::from_static("x-mainstay-ack");
 /// With any other comes why not.
 pub const REFUSE: HeaderName = HeaderName::from_static("x-mainstay-refuse");
+/// Where gateways ask whether the site lives, below `/v1`.
+pub const HEALTH: &str = "/health";
 /// What the `code` of an error begins with that takes an acknowledged attempt back.
 const HANDED_BACK: &str = "handed_back/";
 /// Longer values of these headers are not read.

@@ -12,11 +12,11 @@ mod nodes;
 mod view;
 
 use crate::admin::{Admin, Builder, Ready};
+use crate::attempt::probe::Prober;
 use crate::drive::Drive;
 use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
-use crate::gateway::probe::Prober;
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::policy::boot::{Boot, boot};
 use crate::setup::{Listeners, Reader, Setup};

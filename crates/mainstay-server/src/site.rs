@@ -29,9 +29,6 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-/// Where gateways ask whether the site lives, below `/v1`.
-pub const HEALTH: &str = "/health";
-
 /// A worker of the site.
 pub struct Worker {
     /// How it is reached.
@@ -95,7 +92,7 @@ impl Node {
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         let path = request.uri().path().trim_end_matches('/').to_owned();
-        if path.strip_prefix("/v1") == Some(HEALTH) && request.method() == Method::GET {
+        if path.strip_prefix("/v1") == Some(handover::HEALTH) && request.method() == Method::GET {
             // Whoever holds the machine up holds this up.
             let epoch = self.controller.read(|site| site.epoch());
             return json(StatusCode::OK, &serde_json::json!({ "epoch": epoch }));

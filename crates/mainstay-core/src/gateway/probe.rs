@@ -142,7 +142,7 @@ pub fn patience(probe: Probe, is_ours: bool) -> (Duration, Duration) {
     }
 }
 
-/// A probe as an attempt: one token, unpaid, in the lowest tier, and handed back rather than queued.
+/// A probe as an attempt: one token, unpaid, in the lowest tier, handed back rather than queued.
 /// `None` if there is no such target.
 pub(super) fn start(config: &Config, target: TargetId, request: RequestId) -> Option<Start> {
     let found = config.targets.get(usize::from(target.0))?;

@@ -66,7 +66,8 @@ fn a_node_of_a_site_talks_to_gateways_alone() {
     let text = format!(
         "{A}site = \"fra\"\nroles = [\"site\"]\n{SITE}[[site]]\nname = \"fra\"\nnode = \
          \"https://10.0.0.4:8443\"\nnode_name = \"a\"\nmodels = [{{ name = \"m\" }}]\n\
-         engine = {{ model = \"builtin\" }}\n[[gateway]]\nname = \"b\"\nlink = \"https://10.0.0.2:8443\"\n"
+         engine = {{ model = \"builtin\" }}\n[[gateway]]\nname = \"b\"\n\
+         link = \"https://10.0.0.2:8443\"\n"
     );
     let setup = at(root.path(), &text).expect("right").setup;
     let node = setup.node.expect("a node");

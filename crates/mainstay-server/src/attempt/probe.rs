@@ -4,11 +4,12 @@
 //! tokens of clients are counted. There is one of a kind for each target at a time, so that what
 //! hangs piles nothing up. What an end says is core's to judge.
 
-use crate::attempt::{Attempt, Item, Question, Site, head};
+use super::{Attempt, Item, Question, Site, head};
 use crate::dialect::Reply as Answered;
 use crate::dialect::event::{Chunk, Endpoint, Usage};
 use crate::dialect::request::Call;
 use crate::drive::Drive;
+use crate::handover;
 use crate::places::Places;
 use crate::upstream::Outbound;
 use bytes::Bytes;
@@ -151,7 +152,7 @@ impl Prober {
 /// Whether the site's free endpoint answers.
 async fn shallow(site: &Site) -> Option<bool> {
     let (account, path) = match site {
-        Site::Node(account) => (account.clone(), crate::site::HEALTH),
+        Site::Node(account) => (account.clone(), handover::HEALTH),
         Site::Provider(account) => (account.clone(), "/models"),
         Site::Engine(_) => return None,
     };
