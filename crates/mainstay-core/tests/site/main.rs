@@ -5,4 +5,5 @@ mod bench;
 mod carries;
 #[cfg(feature = "mutants")]
 mod removed;
+mod small;
 mod tells;
