@@ -267,7 +267,9 @@ fn a_share_that_goes_a_tenth_beyond_its_new_place_after_a_step_breaks_q6() {
 
 #[test]
 fn the_share_of_the_last_requests_before_nothing_is_let_in_is_no_overshoot() {
-    let scenario = read::scenario("X", STORY).expect("a right file");
+    let lost = "kind = \"site-down\"\nsite = \"A\"\nat = \"60s\"\nuntil = \"120s\"";
+    let crash = "kind = \"crash-all\"\nwhat = \"gateways\"\nat = \"60s\"\nrestart = \"60s\"";
+    let scenario = read::scenario("X", &STORY.replace(lost, crash)).expect("a right file");
     let mut timeline = calm(&scenario);
     for second in &mut timeline.seconds[60..120] {
         second.sites.iter_mut().for_each(|site| site.admitted_cu = vec![0.0]);
