@@ -252,8 +252,8 @@ impl Drive {
     }
 
     /// A request arrives that asks for the model of this name; the positions in `ask` are those of
-    /// `places`. What is wanted of it comes out of the returned inbox; none if another configuration
-    /// came since and the model is gone.
+    /// `places`. What is wanted of it comes out of the returned inbox; none if another
+    /// configuration came since and the model is gone.
     pub fn arrive(
         &self,
         request: RequestId,
@@ -280,8 +280,8 @@ impl Drive {
         self.told(event);
     }
 
-    /// Does `work` if `places` still hold; no other configuration comes meanwhile. It must tell this
-    /// machine nothing.
+    /// Does `work` if `places` still hold; no other configuration comes meanwhile. It must tell
+    /// this machine nothing.
     pub fn while_hold(&self, places: &Arc<Places>, work: impl FnOnce()) {
         let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
         let holds = Arc::ptr_eq(places, &self.lock().places);

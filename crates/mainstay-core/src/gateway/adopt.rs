@@ -1,9 +1,9 @@
 //! Another policy comes into force while requests run.
 //!
-//! Positions change their meaning, names do not. What is known of a target stays with its site's and
-//! model's names. No request ends for it that can go on: an attempt that runs runs to its end, also
-//! where the new policy does not know its site or its model any more; only nothing new goes there.
-//! What did not run yet and waits for a model that is gone ends with an error.
+//! Positions change their meaning, names do not. What is known of a target stays with its site's
+//! and model's names. No request ends for it that can go on: an attempt that runs runs to its end,
+//! also where the new policy does not know its site or its model any more; only nothing new goes
+//! there. What did not run yet and waits for a model that is gone ends with an error.
 
 use crate::config::{Config, Model, Site, Target};
 use crate::drill::End;

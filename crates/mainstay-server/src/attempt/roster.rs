@@ -35,7 +35,8 @@ impl Roster {
     }
 }
 
-/// `account`, of the site of this name, said that the model of `start` is not there: the operator is told what is.
+/// `account`, of the site of this name, said that the model of `start` is not there: the operator
+/// is told what is.
 pub(crate) fn suggest((site, account): (&str, &Arc<Account>), drive: &Arc<Drive>, start: &Start) {
     if !account.roster.is_new(&start.model) {
         return;

@@ -10,7 +10,6 @@ use crate::config_file::problem::Problem;
 use crate::config_file::resolve::Resolved;
 use crate::environment::Environment;
 use mainstay_server::KEPT;
-use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,8 +68,8 @@ fn in_text(text: &str) -> Option<String> {
         let Some((key, value)) = line.split_once('=') else { continue };
         let key = key.trim();
         if key == DATA_DIR || (section == "node" && key == "data_dir") {
-            let value = toml::Value::deserialize(toml::de::ValueDeserializer::parse(value).ok()?);
-            return value.ok()?.as_str().map(str::to_string);
+            let line: toml::Table = toml::from_str(&format!("value = {value}")).ok()?;
+            return line["value"].as_str().map(str::to_string);
         }
     }
     None

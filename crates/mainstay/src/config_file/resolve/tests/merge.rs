@@ -67,7 +67,7 @@ fn what_is_wrong_is_named_with_its_own_file_and_line() {
     assert_eq!(joined(&own, POLICY).unwrap_err(), expected);
     let both = joined("a = [\n", "\nb = [\n").unwrap_err();
     let places: Vec<&str> = both.lines().map(|line| line.split(": ").next().unwrap()).collect();
-    assert_eq!(places, ["m.toml:2:1", "policy:3:1"], "{both}");
+    assert_eq!(places, ["m.toml:1:6", "policy:2:6"], "{both}");
 }
 
 #[test]
