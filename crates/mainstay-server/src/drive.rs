@@ -9,12 +9,8 @@ mod recent;
 use crate::gateway::dns::publish::{Publisher, Set};
 use crate::link::{Link, Message};
 use crate::places::Places;
-<<<<<<< HEAD
 use crate::policy::taste::Asked;
-use crate::telemetry::Telemetry;
-=======
 use crate::telemetry::{Names, Telemetry};
->>>>>>> swap
 use mainstay_core::config::Config;
 use mainstay_core::fact::Fact;
 use mainstay_core::gateway::request::Ask;
