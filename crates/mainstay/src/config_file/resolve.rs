@@ -108,17 +108,15 @@ pub fn resolve(
         limits,
         fleet,
     };
-    // Without keys all callers are of one class. The highest, so that no share is kept from them
-    // for callers who cannot exist.
-    let anonymous_tier = 0;
-    let written = source.written();
     let setup = Setup {
-        written,
+        written: source.written(),
         listen,
         core,
         upstreams,
         keys,
-        anonymous_tier,
+        // Without keys all callers are of one class. The highest, so that no share is kept from
+        // them for callers who cannot exist.
+        anonymous_tier: 0,
         bounds,
         drain,
         log,

@@ -188,7 +188,7 @@ impl Fleet {
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// How long a process takes here and now that does nothing: other tests may have the processors.
+    /// How long a process takes here and now that does nothing: others may have the processors.
     pub fn busy(&self) -> Duration {
         let began = Instant::now();
         assert!(self.mainstay(&["--version"]).0);
