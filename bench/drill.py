@@ -151,6 +151,8 @@ roles = [{roles}]
             command += ["--floor", f"{tier}=0"]
         for url in self.admins():
             command += ["--admin", url]
+        if options.report:
+            command += ["--report", options.report]
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE).stdout)
 
     def end(self):
@@ -192,12 +194,14 @@ def main():
     parser.add_argument("--streams", type=int, default=64, help="open answers of a site")
     parser.add_argument("--max-tokens", type=int, default=1000, help="of a request")
     parser.add_argument("--within", type=float, default=5.0, help="points")
-    parser.add_argument("--json", help="keep the reports in this file")
+    parser.add_argument("--json", help="keep all reports in this file, for programs")
+    parser.add_argument("--report", help="keep the last one's report in this file, for people")
     options = parser.parse_args()
+    options.load = options.load or [0.5, 0.75, 1.1]
     reports, apart = [], 0.0
     print("| load asked | load seen | tier | requests | forecast | measured | difference | failed |")
     print("|---|---|---|---|---|---|---|---|")
-    for load in options.load or [0.5, 0.75, 1.1]:
+    for load in options.load:
         report = run(options, load)
         reports.append(report)
         level = report["forecast"].get("level", float("nan"))

@@ -1,7 +1,7 @@
 //! Drills in words: what is broken on purpose, where, how much and for how long.
 //!
-//! A drill is no order: it never leaves the gateway it was given to, and a gateway that restarts has
-//! none. What a gateway makes of it is in `gateway::drill`.
+//! A drill is no order: it never leaves the gateway it was given to, and a gateway that restarts
+//! has none. What a gateway makes of it is in `gateway::drill`.
 
 use crate::config::Tier;
 use crate::names::{ModelId, SiteId, TierId};
@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 pub const LASTS_MAX: Duration = Duration::from_secs(600);
 /// The longest time for which a gateway only counts before it breaks anything.
 pub const BEFORE_MAX: Duration = Duration::from_secs(120);
-/// More of all attempts than this share, in hundredths, is broken only where it was said: it is more
-/// than one site of three, as with orders.
+/// More of all attempts than this share, in hundredths, is broken only where it was said: it is
+/// more than one site of three, as with orders.
 pub const BLAST_CAP: u8 = crate::orders::UNCONFIRMED_MAX;
 /// How many times as slow, unless it is said: what the protocol promises to notice within 10 s.
 pub const SLOW_FACTOR: u32 = 10;
@@ -104,8 +104,8 @@ pub enum End {
     Policy,
 }
 
-/// Below which share of good answers a drill stops unless it is said, in hundredths: by what the tier
-/// was promised, as with its patience.
+/// Below which share of good answers a drill stops unless it is said, in hundredths: by what the
+/// tier was promised, as with its patience.
 pub fn floor(tier: &Tier) -> u8 {
     /// Of what was promised much, little may be missing; of what has a floor at all, half; what
     /// fills what others leave may be gone.

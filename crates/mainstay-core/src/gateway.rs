@@ -255,6 +255,7 @@ impl Gateway {
             Event::Short { attempt, report } => self.short(now, attempt, report, actions),
             Event::Broken { attempt, broken } => self.broken(now, attempt, broken, actions),
             Event::Gone { request, report } => self.gone(now, request, report, actions),
+            Event::Grant(grant) if self.is_silenced(now, grant.target) => {}
             Event::Grant(grant) => self.granted(now, grant, actions),
             Event::Ack(ack) => self.acked(now, ack),
             Event::Refused(refuse) => self.refused(now, refuse, actions),

@@ -70,7 +70,8 @@ impl Pair {
                 output = &mut output => break output.expect("it ends"),
                 _ = pace.tick() => {
                     let url = url.clone();
-                    asked.spawn(async move { Ask::chat("chat", "a drill").stream().send(&url).await });
+                    let ask = Ask::chat("chat", "a drill").stream();
+                    asked.spawn(async move { ask.send(&url).await });
                 }
             }
         };

@@ -1,6 +1,6 @@
 //! One drill at this gateway: which attempts break, when it stops by itself, and what is counted.
 //!
-//! Whether a request finds the site broken is a matter of its own number, so that it finds it broken
+//! Whether a request finds the site broken is a matter of its own number, so that it finds it so
 //! again if it comes back. Requests are counted by the second in which they came, and each with its
 //! one end, so that what was offered and what became of it belong together.
 
@@ -220,6 +220,14 @@ impl Drill {
     fn hits(&self, request: RequestId, site: SiteId) -> bool {
         site == self.plan.site
             && spread(request.0 ^ self.plan.id) % 100 < u64::from(self.plan.percent)
+    }
+
+    /// Whether a site says nothing at all: one that is down or a black hole for everybody sends no
+    /// grants either. With them gateways would count on room that the loss takes away.
+    pub fn silences(&self, now: Time, site: SiteId) -> bool {
+        let is_all = self.plan.percent == 100 && site == self.plan.site;
+        let is_gone = matches!(self.plan.breakage, Breakage::Down | Breakage::Blackhole);
+        is_all && is_gone && self.phase(now) == Phase::During
     }
 
     /// A request came.

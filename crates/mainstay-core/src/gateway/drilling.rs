@@ -132,6 +132,13 @@ impl Gateway {
         }
     }
 
+    /// Whether a grant of this target is not heard.
+    pub(super) fn is_silenced(&self, now: Time, target: TargetId) -> bool {
+        let site = self.config.targets.get(usize::from(target.0)).map(|target| target.site);
+        let drill = self.drill.as_ref().zip(site);
+        drill.is_some_and(|(drill, site)| drill.silences(now, site))
+    }
+
     /// Another site that answers for the same models and is out.
     fn gone_beside(&self, site: SiteId) -> Option<SiteId> {
         let is_out = |id: &TargetId| {

@@ -1,7 +1,7 @@
 //! Breaks an attempt on purpose, as a drill wants it.
 //!
-//! What comes of it is what would come of a site that really broke so, and nobody behind it can tell
-//! the difference. Nothing is decided here: core says which attempt, and how.
+//! What comes of it is what would come of a site that really broke so, and nobody behind it can
+//! tell the difference. Nothing is decided here: core says which attempt, and how.
 
 use super::{Attempt, Fault, Item, Question, Refused, Site, Source, engine, order, provider};
 use crate::embedded;

@@ -166,7 +166,10 @@ fn told(drive: &Drive, drill: &Drill, now: Time) -> Value {
         "attempts": attempts,
         "broken": broken,
         "tiers": tiers,
-        "seconds": { "columns": ["asked", "good", "shed", "failed", "cost_milli"], "rows": seconds },
+        "seconds": {
+            "columns": ["asked", "good", "shed", "failed", "cost_milli"],
+            "rows": seconds,
+        },
         "facts": facts,
     })
 }

@@ -1,8 +1,8 @@
-//! Holds a worker to the rate that it is said to have, where the machine could do more: a fleet on one
-//! machine then behaves as its configuration says, and what is measured there is that and not luck.
+//! Holds a worker to the rate that it is said to have, where the machine could do more: a fleet on
+//! one machine then behaves as its configuration says, and what is measured there is no luck.
 //!
-//! As a worker that reads prompts one after another at that rate: nothing that it says of a piece of
-//! work is heard before the work in front of it and its own have had their time.
+//! As a worker that reads prompts one after another at that rate: nothing that it says of a piece
+//! of work is heard before the work in front of it and its own have had their time.
 
 use mainstay_core::cost::{CostRate, CostUnits};
 use std::sync::Mutex;

@@ -4,8 +4,8 @@ use super::gateways::Known;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is under way when a site goes, and what gateways need to notice it, is told by itself: what is
-/// compared with the forecast begins so long after, as in the forecast.
+/// What is under way when a site goes, and what gateways need to notice it, is told by itself: what
+/// is compared with the forecast begins so long after, as in the forecast.
 pub const SETTLED: Duration = crate::check::forecast::SETTLED;
 
 /// Requests and what became of them.

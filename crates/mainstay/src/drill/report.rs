@@ -7,6 +7,7 @@ use super::foretold::Foretold;
 use super::gateways::Known;
 use crate::command_line::Drill;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Forecast and measure differ by more than this, in hundredths: one of the two is wrong.
@@ -180,8 +181,8 @@ impl Report {
         }
         if self.percent < 100 {
             text.push_str(
-                "\nThe forecast is of the whole site's loss, and this drill broke a part of it: the \
-                 two are not compared.\n",
+                "\nThe forecast is of the whole site's loss, and this drill broke a part of it: \
+                 the two are not compared.\n",
             );
         }
         if let Some(assumed) = &foretold.assumed {
@@ -198,8 +199,8 @@ impl Report {
             self.tiers.iter().filter(apart).map(|tier| tier.name.as_str()).collect();
         if !wrong.is_empty() {
             lines.push(format!(
-                "Forecast and measure of {} are more than {APART:.0} points apart: mend capacity and \
-                 [check] in the configuration before you believe `mainstay check`.",
+                "Forecast and measure of {} are more than {APART:.0} points apart: mend capacity \
+                 and [check] in the configuration before you believe `mainstay check`.",
                 wrong.join(", ")
             ));
         }
@@ -246,7 +247,13 @@ impl Report {
         let mut all: Vec<(f64, String)> = Vec::new();
         for known in &self.gateways {
             let named = if several { format!("{}: ", known.url) } else { String::new() };
-            let told = known.facts.iter();
+            // One line for what is told of each request.
+            let is_first =
+                |at: usize, text: &str| !known.facts[..at].iter().any(|f| f.text == text);
+            let often = |fact: &str| fact == "retries_exhausted";
+            let told = known.facts.iter().enumerate();
+            let told = told.filter(|(at, told)| !often(&told.fact) || is_first(*at, &told.text));
+            let told = told.map(|(_, told)| told);
             all.extend(told.map(|told| (told.at_s, format!("{named}{}", told.text))));
         }
         if let Some(after) = self.well_after {
@@ -281,7 +288,7 @@ impl Report {
                 "recovery_s": foretold.recovery,
                 "models": foretold.models,
                 "assumed": foretold.assumed,
-                "good": foretold.tiers.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                "good": foretold.tiers.iter().cloned().collect::<BTreeMap<_, _>>(),
             }),
             Err(why) => json!({ "none": why }),
         };

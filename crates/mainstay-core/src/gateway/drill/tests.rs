@@ -148,6 +148,18 @@ fn an_answer_whose_first_token_is_late_is_not_good() {
 }
 
 #[test]
+fn only_a_site_that_is_gone_for_everybody_grants_nothing() {
+    let down = Plan { breakage: Breakage::Down, ..plan(100, 100) };
+    let drill = Drill::new(at(0), down.clone(), 2);
+    let heard = |drill: &Drill, when, site| !drill.silences(when, SiteId(site));
+    assert!(heard(&drill, at(4000), 1) && heard(&drill, at(6000), 0));
+    assert!(!heard(&drill, at(6000), 1) && heard(&drill, at(36_000), 1));
+    let part = Drill::new(at(0), Plan { percent: 99, ..down }, 2);
+    assert!(heard(&part, at(6000), 1));
+    assert!(heard(&Drill::new(at(0), plan(100, 100), 2), at(6000), 1), "its streams are cut");
+}
+
+#[test]
 fn it_has_a_beginning_and_an_end_that_are_asked_for() {
     let mut drill = Drill::new(at(0), plan(5, BLAST_CAP), 2);
     assert_eq!((drill.phase(at(0)), drill.deadline()), (Phase::Before, Some(at(5000))));
