@@ -13,8 +13,8 @@ const AS_BEFORE: usize = 99;
 /// Answered as before: its first token took at most so many times as long as the slowest of a
 /// hundred did before the fault,
 const SLOWER: u32 = 2;
-/// or less than this. Of all that come about one a second and gateway tries a site that is suspected,
-/// and pays three quarters of a second for it; that is no outage.
+/// or less than this. Of all that come, about one a second and gateway tries a site that is
+/// suspected, and pays three quarters of a second for it; that is no outage.
 const NOTHING: Duration = Duration::from_secs(1);
 /// An answer goes on within this time, or its reader has noticed.
 const RESUMED: Duration = Duration::from_secs(2);
