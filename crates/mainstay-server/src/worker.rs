@@ -124,7 +124,8 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-/// Below that of the process; low enough that the gateway is served first, not so low that other processes starve it.
+/// So much below that of the process: low enough that the gateway is served first, not so low that
+/// other processes starve it.
 #[cfg(target_os = "linux")]
 const LOWER: i32 = 5;
 

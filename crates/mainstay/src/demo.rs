@@ -13,7 +13,7 @@ mod space;
 
 use crate::command_line::{Demo, WRONG};
 use crate::config_file::value::time;
-use crate::load::plan::{Class, Manners, Plan, SPREAD, Source};
+use crate::load::plan::{Class, Manners, Plan, Source};
 use crate::load::tally::Outcome;
 use crate::stdout::say;
 use fleet::Fleet;
@@ -208,19 +208,11 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
         ca_file: None,
         model: String::from("chat"),
         classes: fleet.keys().iter().map(class).collect(),
-        source: match options.keep {
-            0 => Source::Chance {
-                rate: options.rate,
-                prompt: options.prompt_tokens,
-                output: options.max_tokens,
-            },
-            open => Source::Kept {
-                open,
-                spread: SPREAD,
-                prompt: options.prompt_tokens,
-                output: options.max_tokens,
-            },
-        },
+        source: Source::made_up(
+            options.keep,
+            options.rate,
+            (options.prompt_tokens, options.max_tokens),
+        ),
         lasts: lasts.unwrap_or(DAY),
         manners: Manners {
             patience: Duration::from_secs(10),

@@ -195,7 +195,7 @@ mod tests {
         let (whole, has_end) = read(desk.place(order(None, 12)).unwrap());
         assert!(has_end);
         for cut in 1..12 {
-            let begun: Vec<&str> = whole.split_inclusive(|c| c == ' ').take(cut).collect();
+            let begun: Vec<&str> = whole.split_inclusive(' ').take(cut).collect();
             let begun = begun.concat();
             let begun = begun.trim_end();
             let rest = read(desk.place(order(Some(begun), 12 - cut as u32)).unwrap());

@@ -13,8 +13,8 @@ const AS_BEFORE: usize = 99;
 /// Answered as before: its first token took at most so many times as long as the slowest of a
 /// hundred did before the fault,
 const SLOWER: u32 = 2;
-/// or less than this. Of all that come about one a second and gateway tries a site that is suspected,
-/// and pays three quarters of a second for it; that is no outage.
+/// or less than this. Of all that come, about one a second and gateway tries a site that is
+/// suspected, and pays three quarters of a second for it; that is no outage.
 const NOTHING: Duration = Duration::from_secs(1);
 /// An answer goes on within this time, or its reader has noticed.
 const RESUMED: Duration = Duration::from_secs(2);
@@ -361,16 +361,16 @@ mod tests {
     #[test]
     fn the_outage_ends_with_the_first_token_of_the_last_that_was_held_up() {
         let mut records = steady();
-        for at in 100..110 {
-            records[at].times.waited = Some(ms(1900));
+        for record in &mut records[100..110] {
+            record.times.waited = Some(ms(1900));
         }
         assert_eq!(cost(&records, &fault(), &[]).back, Some(ms(8 * 100 + 1900)));
         // One in a hundred later is no outage.
         records[250].times.waited = Some(ms(1900));
         assert_eq!(cost(&records, &fault(), &[]).back, Some(ms(9 * 100 + 1900)));
         // Half of all, to the end, is one that does not end.
-        for at in (100..300).step_by(2) {
-            records[at].times.waited = Some(ms(5000));
+        for record in records[100..300].iter_mut().step_by(2) {
+            record.times.waited = Some(ms(5000));
         }
         assert_eq!(cost(&records, &fault(), &[]).back, None);
     }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Tokens a second that a site is taken to write where nobody said: a small model on a busy machine.
+/// Tokens a second that a site is taken to write where nobody said: a small model on a busy
+/// machine.
 const TOKENS: u32 = 300;
 /// Seeds that are played: their mean is told.
 const SEEDS: u64 = 5;

@@ -71,7 +71,7 @@ pub fn make(name: &str, number: u8, is_gateway: bool) -> Result<(), String> {
     // What an earlier run left.
     let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
     let mut here = format!("netns add {name}\n");
-    let mut there = format!("link set lo up\n");
+    let mut there = String::from("link set lo up\n");
     let mut links = vec![(fleet_link(number), "fleet", 77)];
     if is_gateway {
         links.push((format!("clients{number}"), "clients", 78));

@@ -15,7 +15,7 @@ const REQUESTS_MAX: usize = 10_000_000;
 const LENGTHS: u32 = 9;
 /// Answers that are kept open begin over this time: those of one size would else all end at once,
 /// again and again.
-pub const SPREAD: Duration = Duration::from_secs(5);
+const SPREAD: Duration = Duration::from_secs(5);
 
 /// A load.
 #[derive(Clone, Debug)]
@@ -97,6 +97,16 @@ pub struct Manners {
     pub stream: bool,
 }
 
+impl Source {
+    /// So many kept open if any, else so many a second, of so many tokens of prompt and answer.
+    pub fn made_up(open: u32, rate: f64, (prompt, output): (u32, u32)) -> Source {
+        match open {
+            0 => Source::Chance { rate, prompt, output },
+            open => Source::Kept { open, spread: SPREAD, prompt, output },
+        }
+    }
+}
+
 impl Plan {
     /// The load that `options` asks for.
     ///
@@ -137,18 +147,9 @@ impl Plan {
             wrong.push(why);
             Vec::new()
         });
+        let prompt = options.prompt_tokens.clamp(1, TOKENS_MAX);
         let source = match &options.trace {
-            None if options.keep > 0 => Source::Kept {
-                open: options.keep,
-                spread: SPREAD,
-                prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
-                output: options.max_tokens,
-            },
-            None => Source::Chance {
-                rate: options.rate,
-                prompt: options.prompt_tokens.clamp(1, TOKENS_MAX),
-                output: options.max_tokens,
-            },
+            None => Source::made_up(options.keep, options.rate, (prompt, options.max_tokens)),
             Some(name) => match trace(name, options, lasts) {
                 Ok(dues) => Source::Trace(dues),
                 Err(why) => {
