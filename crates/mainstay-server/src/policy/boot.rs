@@ -58,8 +58,10 @@ pub fn boot(own: Setup, reader: &Reader) -> Result<Boot, String> {
         (disk.orders, ago) = orders.read()?;
     }
     let (clock, seed) = (Clock::new(), RandomState::new().hash_one("policy"));
-    // That it runs is written down already, and was no crash.
+    // That it runs is written down already, and was no crash; the ages of those before count from
+    // now on, as they were told above.
     disk.is_running = false;
+    disk.crashes.iter_mut().for_each(|crash| crash.ago = crash.ago.saturating_sub(ago));
     let mut actions = Vec::new();
     let machine =
         Policy::boot(config(&setup), Saved { disk, ago }, clock.now(), seed, &mut actions);
@@ -172,6 +174,7 @@ fn loop_until_loaded(
             }
         }
     }
+    disk.current = Some(given(own));
     (own.clone(), None, Stage::default())
 }
 

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -200,14 +200,14 @@ fn desk(
         _ => None,
     };
     // What is adopted may die on purpose; whose death that is, the desk knows.
-    let stage: Arc<OnceLock<Arc<Desk>>> = Arc::default();
+    let stage: Arc<OnceLock<Weak<Desk>>> = Arc::default();
     let (played, own) = (stage.clone(), setup.written.clone());
     let adopt = move |content: Option<&[u8]>| {
         let rehearsal = match content {
             Some(content) => boot::load((&reader, &own), content)?.rehearsal,
             None => None,
         };
-        if let Some(desk) = played.get() {
+        if let Some(desk) = played.get().and_then(Weak::upgrade) {
             desk.rehearse(rehearsal);
         }
         adopter.policy(content)
@@ -232,7 +232,7 @@ fn desk(
     };
     let desk = Arc::new(Desk::open(begun, around));
     // Set once, here.
-    let _ = stage.set(desk.clone());
+    let _ = stage.set(Arc::downgrade(&desk));
     Ok(desk)
 }
 
