@@ -102,6 +102,9 @@ pub struct Wanted {
     pub confirmed: bool,
 }
 
+/// Which content was tried, and what came of it.
+type Tasted = (u64, Taste);
+
 /// The machine and where its decisions are kept.
 pub struct Desk {
     clock: Clock,
@@ -111,7 +114,7 @@ pub struct Desk {
     wake: Notify,
     around: Around,
     source: Option<Mutex<Source>>,
-    tastes: (mpsc::Sender<(u64, Taste)>, Mutex<Option<mpsc::Receiver<(u64, Taste)>>>),
+    tastes: (mpsc::Sender<Tasted>, Mutex<Option<mpsc::Receiver<Tasted>>>),
     tasks: Tasks,
 }
 
