@@ -119,8 +119,8 @@ pub(super) fn merged<'t>(mut own: DeTable<'t>, policy: DeTable<'t>) -> DeTable<'
 /// Adds to a site of the policy what the own file knows of it.
 fn add<'t>(site: &mut Spanned<DeValue<'t>>, ours: Option<&DeValue<'t>>, home: Option<&str>) {
     let Some(name) = name_of(site).map(str::to_string) else { return };
-    let ours = ours.and_then(DeValue::as_array).into_iter().flatten();
-    let Some(mine) = ours.filter(|site| name_of(site) == Some(&name)).next_back() else { return };
+    let mut ours = ours.and_then(DeValue::as_array).into_iter().flatten();
+    let Some(mine) = ours.rfind(|site| name_of(site) == Some(&name)) else { return };
     let DeValue::Table(table) = site.get_mut() else { return };
     let is_home = home == Some(&name);
     let has_key = OF_KEY.iter().any(|key| table.contains_key(*key));
