@@ -102,7 +102,7 @@ pub struct Wanted {
     pub confirmed: bool,
 }
 
-/// Which content was tried, and what came of it.
+/// A content, and what a sacrificial process found.
 type Tasted = (u64, Taste);
 
 /// The machine and where its decisions are kept.
@@ -114,7 +114,9 @@ pub struct Desk {
     wake: Notify,
     around: Around,
     source: Option<Mutex<Source>>,
-    tastes: (mpsc::Sender<Tasted>, Mutex<Option<mpsc::Receiver<Tasted>>>),
+    tastes: mpsc::Sender<Tasted>,
+    /// Until `run` takes it.
+    tasted: Mutex<Option<mpsc::Receiver<Tasted>>>,
     tasks: Tasks,
 }
 
@@ -175,7 +177,8 @@ impl Desk {
             wake: Notify::new(),
             around,
             source,
-            tastes: (sender, Mutex::new(Some(receiver))),
+            tastes: sender,
+            tasted: Mutex::new(Some(receiver)),
             tasks: Tasks::default(),
         };
         desk.carry(actions);
@@ -301,7 +304,7 @@ impl Desk {
             shared.alarm
         };
         let tick = || drop(self.tell(Event::Tick));
-        let receiver = self.tastes.1.lock().map(|mut held| held.take()).unwrap_or_default();
+        let receiver = self.tasted.lock().map(|mut held| held.take()).unwrap_or_default();
         let hear = async {
             let Some(mut receiver) = receiver else { return };
             while let Some((content, taste)) = receiver.recv().await {
@@ -371,7 +374,7 @@ impl Desk {
             after,
             asked: (self.around.asked)(),
         };
-        let (table, sender) = (self.around.table.clone(), self.tastes.0.clone());
+        let (table, sender) = (self.around.table.clone(), self.tastes.clone());
         self.tasks.spawn(async move {
             let taste = taste::taste(table, &snapshot, &trial).await;
             // Nobody hears it who is about to stop.
