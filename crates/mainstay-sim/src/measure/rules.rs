@@ -314,7 +314,8 @@ pub fn around_faults(look: &Look<'_>) -> (Option<f64>, Option<f64>) {
     (good(look.of(first..end)), good(look.of(from..from + 60)))
 }
 
-/// Whether a point is metastable: load has been servable for a minute, and goodput is not back.
+/// Whether a point is metastable: load has been servable for a minute, and over the last half of it
+/// goodput is not back. What dips for ten seconds and rises again stays nowhere; L3 tells of it.
 pub fn is_metastable(look: &Look<'_>) -> bool {
     let Some(end) = last_fault_end(look.scenario) else { return false };
     let mut since = None;
@@ -326,7 +327,8 @@ pub fn is_metastable(look: &Look<'_>) -> bool {
         }
         let began = *since.get_or_insert(at);
         if at == began + STAYS {
-            return good(look.of(window)).is_some_and(|good| good < GOOD);
+            let half = (window.end - STAYS / 2)..window.end;
+            return good(look.of(half)).is_some_and(|good| good < GOOD);
         }
     }
     false

@@ -129,6 +129,21 @@ fn who_stays_down_under_a_load_that_could_be_carried_breaks_l3_and_is_metastable
 }
 
 #[test]
+fn a_dip_of_ten_seconds_breaks_l3_and_is_not_metastable() {
+    let scenario = story("");
+    let mut timeline = calm(&scenario);
+    for second in &mut timeline.seconds[170..190] {
+        for tier in &mut second.tiers {
+            tier.failed = tier.good / 50;
+            tier.good -= tier.failed;
+        }
+    }
+    let run = judged(&scenario, &timeline);
+    assert!(rules(&run).contains(&"L3"), "{:?}", run.violations);
+    assert!(!is_metastable(&scenario, &timeline));
+}
+
+#[test]
 fn recovery_counts_from_the_moment_the_load_could_be_carried() {
     let scenario = story("");
     let mut timeline = calm(&scenario);
