@@ -18,6 +18,7 @@ use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
+use crate::link::Link;
 use crate::policy::boot::{Boot, boot};
 use crate::setup::{Listeners, Reader, Setup};
 use crate::telemetry::log::Log;
@@ -67,14 +68,8 @@ pub async fn run(
     let house = house(&setup, &drive)?;
     // A node that is no gateway takes no clients.
     let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
-    let number = std::thread::available_parallelism().map_or(1, usize::from);
-    let plot = Plot {
-        drive: drive.clone(),
-        url: url(&setup),
-        // And one for probes.
-        doors: if is_gateway { number + 1 } else { 0 },
-        link: nodes.as_ref().map(|nodes| nodes.link().clone()),
-    };
+    let link = nodes.as_ref().map(|nodes| nodes.link().clone());
+    let plot = plot(&setup, &drive, (is_gateway, link));
     drive.settle(Arc::new(build::places(&setup, &plot, None)?));
     let doors = open_doors(plot.doors.saturating_sub(1), &house)?;
     if is_gateway {
@@ -114,10 +109,7 @@ pub async fn run(
     tokio::join!(porter, serving, operator, ending);
     rereading.abort();
     adopter.end();
-    for engine in drive.places().engines.iter().flatten() {
-        // A step that hangs must not keep the process.
-        let _ = tokio::time::timeout(CUT_TIME, engine.shutdown()).await;
-    }
+    stop_engines(&drive).await;
     timer.abort();
     if let Some(names) = names {
         names.stop();
@@ -126,6 +118,21 @@ pub async fn run(
         let _ = tokio::time::timeout(setup.drain + CUT_TIME, nodes.leave(setup.drain)).await;
     }
     Ok(())
+}
+
+/// Where places are built.
+fn plot(setup: &Setup, drive: &Arc<Drive>, (is_gateway, link): (bool, Option<Link>)) -> Plot {
+    let number = std::thread::available_parallelism().map_or(1, usize::from);
+    // One more is for probes.
+    let doors = if is_gateway { number + 1 } else { 0 };
+    Plot { drive: drive.clone(), url: url(setup), doors, link }
+}
+
+async fn stop_engines(drive: &Drive) {
+    for engine in drive.places().engines.iter().flatten() {
+        // A step that hangs must not keep the process.
+        let _ = tokio::time::timeout(CUT_TIME, engine.shutdown()).await;
+    }
 }
 
 /// Answers names with gateways, if the operator gave any.

@@ -279,10 +279,10 @@ impl Health {
         self.count_good(now)
     }
 
-    /// The attempt whose tokens had flowed for two seconds at `at` broke after all, `now`: it counts
-    /// once, as the strike that follows. Where it counted too long ago to matter, the latest that
-    /// flows does not speak for the target: streams live longer than the window, and of those that
-    /// flow now as many will break. What breaks at one moment takes one back.
+    /// The attempt whose tokens had flowed for two seconds at `at` broke after all, `now`: it
+    /// counts once, as the strike that follows. Where it counted too long ago to matter, the
+    /// latest that flows does not speak for the target: streams live longer than the window, and
+    /// of those that flow now as many will break. What breaks at one moment takes one back.
     pub fn take_back(&mut self, now: Time, at: Time) {
         let length = self.timing.moment;
         let (window, _) = self.timing.windows[0];

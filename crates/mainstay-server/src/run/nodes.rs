@@ -84,7 +84,7 @@ impl Nodes {
         let written = setup.written.clone();
         let check: Check =
             Box::new(move |content| boot::load((&reader, &written), content).map(drop));
-        let desk = desk((setup, node), drive, (&link, &ranks, home.clone()), office)?;
+        let desk = desk((setup, node), drive, (&link, &ranks), office)?;
         let stop = CancellationToken::new();
         if node.roles.gateway {
             let completing = desk.clone();
@@ -189,7 +189,7 @@ fn asked<T: for<'de> Deserialize<'de>>(body: &Bytes) -> Result<T, String> {
 fn desk(
     (setup, node): (&Setup, &Node),
     drive: &Arc<Drive>,
-    (link, ranks, home): (&Link, &Arc<RwLock<Ranks>>, Option<Arc<Home>>),
+    (link, ranks): (&Link, &Arc<RwLock<Ranks>>),
     office: Office,
 ) -> Result<Arc<Desk>, String> {
     let Office { begun, adopter, reader } = office;
@@ -217,7 +217,7 @@ fn desk(
     let usual = (policy::TASTE_MEMORY, policy::TASTE_TIME);
     let (memory, time) = origin.map_or(usual, |origin| origin.taste);
     let around = Around {
-        carrier: carrier((link.clone(), drive.clone()), ranks.clone(), home, origin),
+        carrier: carrier((link.clone(), drive.clone()), ranks.clone(), me.clone(), origin),
         adopt: Box::new(adopt),
         asked: Box::new(move || recent.as_ref().map_or_else(Vec::new, |drive| drive.asked())),
         table: Table {
@@ -240,7 +240,7 @@ fn desk(
 fn carrier(
     (link, gateway): (Link, Arc<Drive>),
     ranks: Arc<RwLock<Ranks>>,
-    home: Option<Arc<Home>>,
+    me: NodeName,
     origin: Option<&crate::setup::Source>,
 ) -> crate::policy::Carrier {
     let source = origin.map(|origin| origin.node.clone());
@@ -250,9 +250,6 @@ fn carrier(
         match said {
             Outside::InForce(orders) => gateway.tell(Event::Orders(orders)),
             Outside::Sites(orders) => {
-                if let Some(home) = &home {
-                    home.orders(orders.clone());
-                }
                 for node in ranks.sites.values() {
                     link.send(node, Message::Orders(orders.clone()));
                 }
@@ -272,8 +269,8 @@ fn carrier(
                 if let Some(source) = &source {
                     link.send(source, Message::Poll);
                 }
-                // Gateways tell each other more, and each second.
-                let others = ranks.sites.values().chain(&source);
+                // Gateways tell each other more, and each second; nobody hears it of others.
+                let others = ranks.sites.values().chain(&source).filter(|_| gateways.contains(&me));
                 for node in others.filter(|node| !gateways.contains(node)) {
                     link.send(node, Message::Digest(standing.clone()));
                 }

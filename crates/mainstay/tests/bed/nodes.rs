@@ -1,4 +1,5 @@
-//! Nodes that are gateway and site at once: their files.
+//! Nodes that are gateway and site at once: their files. What they can do is what the file says,
+//! whatever else the machine does: their model takes no processor.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -45,11 +46,11 @@ pub fn file(root: &Path, me: &str, fleet: &[(&str, u16)]) -> String {
         }
         text += &format!(
             "[[site]]\nname = \"at-{name}\"\nnode = \"https://127.0.0.1:{port}\"\n\
-             node_name = \"{name}\"\nmodels = [{{ name = \"builtin\" }}]\n\
-             engine = {{ model = \"builtin\" }}\ncapacity = 16\ntokens_per_second = 300\n"
+             node_name = \"{name}\"\nmodels = [{{ name = \"rehearsal\" }}]\n\
+             engine = {{ model = \"rehearsal\" }}\ncapacity = 16\ntokens_per_second = 800\n"
         );
     }
-    let served: Vec<_> = fleet.iter().map(|(name, _)| format!("at-{name}/builtin")).collect();
+    let served: Vec<_> = fleet.iter().map(|(name, _)| format!("at-{name}/rehearsal")).collect();
     text += &format!("[[model]]\nname = \"chat\"\nserved_by = {served:?}\n");
     text
 }
