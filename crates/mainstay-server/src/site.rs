@@ -23,7 +23,7 @@ use mainstay_core::cost::{CostRate, Price};
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::message::{Open, Refuse};
 use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, WorkerId};
-use mainstay_core::site::{Event, WorkerState};
+use mainstay_core::site::{Event, Site, WorkerState};
 use relay::Relay;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -74,8 +74,10 @@ impl Node {
 
     fn tell_workers(&self, capacity: impl Fn(&Worker) -> CostRate) {
         for (at, worker) in self.workers.iter().enumerate() {
+            // Another policy may have come meanwhile; workers stand in the order of pools.
+            let pool = |site: &Site| site.config().pools.get(at).map(|pool| pool.target);
             let state = WorkerState::Up {
-                target: worker.target,
+                target: self.controller.read(pool).unwrap_or(worker.target),
                 capacity: capacity(worker),
                 streams: worker.streams,
                 cold: false,
