@@ -59,7 +59,7 @@ fn a_good_generation_reaches_one_gateway_first_and_then_all_nodes() {
     };
     // One whose own loop is late waits for itself first.
     fleet.until("another says for whom it waits", || {
-        GATEWAYS.iter().filter(|name| **name != first[0]).any(|name| waits(name))
+        GATEWAYS.iter().filter(|name| **name != first[0]).any(&waits)
     });
     fleet.until("a second gateway runs it", || running(&fleet, 1).len() > 1);
     let told = fleet.standing(first[0]).expect("it runs");
@@ -155,7 +155,7 @@ fn a_policy_that_kills_or_swells_when_it_is_tried_reaches_nobody() {
             assert_eq!(told["in_force"]["generation"], 1, "{told}");
             told["quarantine"].as_array().map(Vec::len) == Some(at + 1)
         };
-        fleet.until(dies, || GATEWAYS.iter().all(|name| quarantined(name)));
+        fleet.until(dies, || GATEWAYS.iter().all(&quarantined));
     }
     assert!(GATEWAYS.iter().all(|name| !fleet.has_died(name)));
     // And what would lose a tier of service or a site waits for its author.
@@ -165,7 +165,7 @@ fn a_policy_that_kills_or_swells_when_it_is_tried_reaches_nobody() {
         let told = fleet.standing(name).expect("it runs");
         told["staged"]["changes"].as_str() == Some("model chat is gone")
     };
-    fleet.until("it waits for its author", || GATEWAYS.iter().all(|name| waits(name)));
+    fleet.until("it waits for its author", || GATEWAYS.iter().all(&waits));
     assert!(fleet.publish(&without, &["--confirm"]).0);
     fleet.until("somebody tries it", || !running(&fleet, 4).is_empty());
     let admin = format!("http://{}", fleet.admin(SOURCE));
@@ -214,7 +214,7 @@ fn the_kill_switch_reaches_all_gateways_within_two_seconds_with_the_source_dead(
         let told = fleet.orders(name);
         told.contains("\"kill\"") && told.contains("\"A\"")
     };
-    fleet.until("all know", || GATEWAYS.iter().all(|name| knows(name)));
+    fleet.until("all know", || GATEWAYS.iter().all(&knows));
     let took = began.elapsed();
     assert!(took <= promised(Duration::from_secs(2), fleet.busy()), "{took:?}");
     println!("the kill switch reached {} gateways in {took:?}", GATEWAYS.len());
