@@ -21,6 +21,7 @@ pub mod words;
 
 use crate::drive::{Clock, at_deadlines};
 use crate::link::Generation;
+use crate::setup::Secret;
 use crate::tasks::Tasks;
 use boot::Begun;
 use bytes::Bytes;
@@ -35,6 +36,7 @@ use mainstay_core::time::Time;
 use rehearsal::{Rehearsal, Stage};
 use sha2::{Digest as _, Sha256};
 use source::Source;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
@@ -75,6 +77,8 @@ pub struct Around {
     pub adopt: Adopt,
     /// The recent requests.
     pub asked: Box<dyn Fn() -> Vec<Asked> + Send + Sync>,
+    /// The text of the own file, as it was last taken.
+    pub own: Box<dyn Fn() -> Secret + Send + Sync>,
     /// How a sacrificial process is started.
     pub table: Table,
     /// What this node publishes, if it is the source.
@@ -114,6 +118,8 @@ pub struct Desk {
     wake: Notify,
     around: Around,
     source: Option<Mutex<Source>>,
+    /// The process is on its way out: what is decided from now on is the next one's to do.
+    closed: AtomicBool,
     tastes: mpsc::Sender<Tasted>,
     /// Until `run` takes it.
     tasted: Mutex<Option<mpsc::Receiver<Tasted>>>,
@@ -177,6 +183,7 @@ impl Desk {
             wake: Notify::new(),
             around,
             source,
+            closed: AtomicBool::new(false),
             tastes: sender,
             tasted: Mutex::new(Some(receiver)),
             tasks: Tasks::default(),
@@ -318,17 +325,23 @@ impl Desk {
         }
     }
 
-    /// The process stops by itself: whoever starts next must not take that for a crash.
+    /// The process begins to stop by itself: whoever starts next must not take that for a crash,
+    /// however this one ends from here on. Orders are still taken and passed on.
     pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.tasks.cancel();
-        self.keep(|machine, now| machine.stopped(now));
+        self.keep();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     fn carry(&self, actions: Vec<Action>) -> Vec<PolicyFact> {
         let mut facts = Vec::new();
         for action in actions {
             match action {
-                Action::Keep => self.keep(Policy::disk),
+                Action::Keep => self.keep(),
                 Action::Forward { to, order } => {
                     let each = to.into_iter().map(|to| Outside::Forward(to, order.clone()));
                     each.for_each(&self.around.carrier);
@@ -353,6 +366,7 @@ impl Desk {
         let (failing, in_doubt) = self.lock().pulse;
         let standing = self.complete(Digest { failing, in_doubt, ..Digest::default() });
         (self.around.carrier)(Outside::Poll(standing));
+        // The source asks itself without the link.
         if let Some(newest) = self.newest() {
             self.offered(newest);
         }
@@ -369,7 +383,7 @@ impl Desk {
         drop(kept);
         let after = text(after).unwrap_or_default();
         let trial = Trial {
-            own: self.around.table.own.reveal().into(),
+            own: (self.around.own)().reveal().into(),
             before: text(before),
             after,
             asked: (self.around.asked)(),
@@ -384,6 +398,10 @@ impl Desk {
 
     /// Puts a generation into force. One that cannot be is left by the machine at once.
     fn adopt(&self, snapshot: &Snapshot) {
+        if self.is_closed() {
+            // It is written down, and the next process begins with it.
+            return;
+        }
         let content = self.keep_by().journal.content(snapshot.content);
         let adopted = match (snapshot.generation, &content) {
             (0, _) => (self.around.adopt)(None),
@@ -403,9 +421,14 @@ impl Desk {
     }
 
     /// What cannot be kept is said, and in force all the same.
-    fn keep(&self, look: impl FnOnce(&Policy, Time) -> mainstay_core::policy::disk::Disk) {
+    fn keep(&self) {
         let mut kept = self.keep_by();
-        let disk = look(&self.lock().machine, self.clock.now());
+        let (now, shared) = (self.clock.now(), self.lock());
+        let disk = match self.is_closed() {
+            true => shared.machine.stopped(now),
+            false => shared.machine.disk(now),
+        };
+        drop(shared);
         if let Err(why) = kept.journal.write(&disk) {
             tracing::warn!("generations are not kept: {why}");
         }

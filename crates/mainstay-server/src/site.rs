@@ -25,7 +25,7 @@ use mainstay_core::message::{Open, Refuse};
 use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, WorkerId};
 use mainstay_core::site::{Event, Site, WorkerState};
 use relay::Relay;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -56,7 +56,7 @@ pub struct Node {
     /// What work costs.
     pub price: Price,
     /// Bounds on what a gateway may send.
-    pub bounds: Bounds,
+    pub bounds: RwLock<Bounds>,
     /// The tasks of attempts.
     pub tasks: TaskTracker,
 }
@@ -109,7 +109,8 @@ impl Node {
             Err(what) => return error::response(&error::of_caller(400, "invalid_request", what)),
         };
         let attempt = offered.open.work.attempt;
-        let call = match read_body(request, &self.bounds).await {
+        let bounds = self.bounds.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let call = match read_body(request, &bounds).await {
             Ok(body) => Call::parse(endpoint, body),
             Err(BodyError::TooLarge) => return wrong("the body is larger than this site takes"),
             Err(_) => return wrong("the body could not be read"),

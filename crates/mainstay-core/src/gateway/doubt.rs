@@ -49,6 +49,11 @@ impl Doubt {
         Doubt { mutants, ..Doubt::default() }
     }
 
+    /// Sites are other ones now.
+    pub fn forget(&mut self) {
+        self.sites.clear();
+    }
+
     /// An own attempt at a site ended good or as a strike.
     pub fn outcome(&mut self, now: Time, site: SiteId) {
         self.sites.entry(site).or_insert((now, None)).0 = now;

@@ -66,9 +66,13 @@ impl Hearsay {
         self.me == config.fleet.me
     }
 
-    /// Another policy lists the gateways and targets.
+    /// Another policy lists the gateways and targets. What peers and probes said was of positions
+    /// as they were; it would be forgotten within seconds anyway.
     pub(super) fn adopt(&mut self, config: &Config) {
         self.peers.list(config.fleet.gateways);
+        self.peers.forget();
+        self.doubt.forget();
+        self.indirect = Indirect::default();
         self.probes = None;
         self.probe_at = Time::ZERO;
     }

@@ -118,6 +118,12 @@ impl Peers {
         self.turn.retain(|peer| peer.0 < gateways);
     }
 
+    /// Sites and targets are other ones now: what was said of them is forgotten.
+    pub fn forget(&mut self) {
+        self.known.fill(None);
+        self.probes.clear();
+    }
+
     /// A second has passed: the next peers in turn, and what each is told.
     pub fn digests(&mut self, now: Time, own: &Own, count: u8) -> Vec<(GatewayId, Digest)> {
         self.nonce += 1;
@@ -304,6 +310,15 @@ mod tests {
         let views = peers.views(at(5000), TargetId(7));
         assert_eq!((views.up, views.not_up), (1, 1));
         assert_eq!(peers.views(at(5001), TargetId(7)), Views::ALONE);
+    }
+
+    #[test]
+    fn what_was_said_of_positions_that_are_no_more_is_forgotten() {
+        let mut peers = Peers::new(GatewayId(0), 5);
+        peers.take(at(0), &saying(1, 9, Verdict::Down));
+        peers.forget();
+        assert_eq!(peers.views(at(10), TargetId(7)), Views::ALONE);
+        assert!(peers.take(at(20), &saying(1, 10, Verdict::Down)).is_new);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Prober {
         }
         self.drive.telemetry().probed(target, (probe, found.good), found.usage);
         if let Some(good) = found.good {
-            self.drive.tell(Event::Probed { target, probe, good });
+            self.drive.tell_of(&places, Event::Probed { target, probe, good });
         }
     }
 

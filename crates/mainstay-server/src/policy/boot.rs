@@ -10,11 +10,13 @@ use crate::drive::Clock;
 use crate::setup::{Reader, Setup, Written};
 use mainstay_core::config::PolicyConfig;
 use mainstay_core::fact::PolicyFact;
+use mainstay_core::message::Order;
 use mainstay_core::names::GatewayId;
 use mainstay_core::policy::disk::Disk;
 use mainstay_core::policy::limits::{Counts, excess};
 use mainstay_core::policy::{Action, Policy, Saved, Snapshot};
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 /// Each that proved itself is tried twice, as after two crashes, then what is left, and the one
 /// that was in force.
@@ -48,23 +50,23 @@ pub struct Begun {
 pub fn boot(own: Setup, reader: &Reader) -> Result<Boot, String> {
     let directory = own.node.as_ref().and_then(|node| node.data_dir.clone());
     let mut journal = Journal::open(directory.as_deref())?;
-    let (mut disk, mut ago) = journal.read();
+    let (mut disk, ago) = journal.read();
     disk.give(given(&own));
     let (setup, content, stage) = loop_until_loaded(&own, reader, (&mut journal, &mut disk, ago));
     let names = names(&setup);
     let orders = directory.map(|directory| Store::open(&directory, names.sites.clone()));
     let orders = orders.transpose()?;
     if let Some(orders) = &orders {
-        (disk.orders, ago) = orders.read()?;
+        let (kept, later) = orders.read()?;
+        let left = |order: Order| Some(Order { left: order.left.checked_sub(later)?, ..order });
+        disk.orders = kept.into_iter().filter_map(left).collect();
     }
     let (clock, seed) = (Clock::new(), RandomState::new().hash_one("policy"));
-    // That it runs is written down already, and was no crash; the ages of those before count from
-    // now on, as they were told above.
+    // That it runs is written down already, and was no crash. All ages are of now.
     disk.is_running = false;
-    disk.crashes.iter_mut().for_each(|crash| crash.ago = crash.ago.saturating_sub(ago));
+    let saved = Saved { disk, ago: Duration::ZERO };
     let mut actions = Vec::new();
-    let machine =
-        Policy::boot(config(&setup), Saved { disk, ago }, clock.now(), seed, &mut actions);
+    let machine = Policy::boot(config(&setup), saved, clock.now(), seed, &mut actions);
     let is_done = |action: &Action| {
         matches!(action, Action::Adopt(_) | Action::Fact(PolicyFact::Booted { .. }))
     };
@@ -141,13 +143,13 @@ fn given(own: &Setup) -> Snapshot {
 fn loop_until_loaded(
     own: &Setup,
     reader: &Reader,
-    (journal, disk, mut ago): (&mut Journal, &mut Disk, std::time::Duration),
+    (journal, disk, mut ago): (&mut Journal, &mut Disk, Duration),
 ) -> (Setup, Option<Vec<u8>>, Stage) {
     let (names, config) = (names(own), config(own));
     for _ in 0..TRIES {
         let mut facts = Vec::new();
         disk.start(ago, &config, &mut facts);
-        ago = std::time::Duration::ZERO;
+        ago = Duration::ZERO;
         facts.iter().for_each(|fact| tell(&names, fact));
         // Before it is loaded, or nobody would know what killed the process.
         if let Err(why) = journal.write(disk) {
@@ -162,8 +164,10 @@ fn loop_until_loaded(
             .ok_or_else(|| String::from("its content is not on the disk, or spoilt"))
             .and_then(|content| Ok((load((reader, &own.written), &content)?, content)));
         match loaded {
-            Ok((setup, content)) => {
+            Ok((mut setup, content)) => {
                 stage.play(setup.rehearsal);
+                // A policy mends no file.
+                setup.written.trouble = own.written.trouble.clone();
                 return (setup, Some(content.to_vec()), stage);
             }
             Err(why) => {

@@ -138,8 +138,7 @@ impl Journal {
 
     /// Forgets contents in memory but these; those on disk stay as long as the state names them.
     pub fn retain(&mut self, is_needed: impl Fn(u64) -> bool) {
-        let on_disk = self.directory.is_some();
-        self.contents.retain(|content, _| is_needed(*content) || !on_disk);
+        self.contents.retain(|content, _| is_needed(*content));
     }
 
     /// Takes contents away that nothing names. Those that cannot be stay, and harm nobody.

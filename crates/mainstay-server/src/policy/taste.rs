@@ -1,7 +1,6 @@
 //! The sacrificial process: this program once more, with little memory and time, which loads a new
 //! content and decides the recent requests by it. What kills it kills nobody else.
 
-use crate::setup::Secret;
 use mainstay_core::policy::{Snapshot, Taste};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -56,8 +55,6 @@ pub enum Said {
 pub struct Table {
     /// The own file, if there is one.
     pub config: Option<PathBuf>,
-    /// Its text, as it was taken.
-    pub own: Secret,
     /// Most memory, in bytes.
     pub memory: u64,
     /// Most time.

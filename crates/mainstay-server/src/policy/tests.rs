@@ -1,7 +1,6 @@
 //! Orders given, kept and written down.
 
 use super::*;
-use crate::setup::Secret;
 use mainstay_core::config::Service;
 use mainstay_core::cost::CostRate;
 use mainstay_core::policy::Saved;
@@ -50,12 +49,8 @@ fn open(directory: Option<&Path>, gateways: u16) -> (Desk, Arc<Heard>) {
             }
         }),
         asked: Box::new(Vec::new),
-        table: Table {
-            config: None,
-            own: Secret::new(""),
-            memory: 1 << 30,
-            time: Duration::from_secs(1),
-        },
+        own: Box::new(|| Secret::new("")),
+        table: Table { config: None, memory: 1 << 30, time: Duration::from_secs(1) },
         source: directory.map(|directory| Source::open(directory).unwrap()),
         source_name: Some("n".into()),
         node: "n".into(),
@@ -171,6 +166,20 @@ async fn what_cannot_be_put_in_force_is_left_for_the_own_file_at_once() {
     assert_eq!(page["quarantine"][0], kept::Hash(hash(b"unfit")).to_string());
     let lines = lone.exposition();
     assert!(lines.contains("mainstay_policy_rollbacks_total 1\n"), "{lines}");
+}
+
+#[tokio::test]
+async fn what_comes_in_turn_while_the_process_stops_is_the_next_one_s_and_no_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let (lone, heard) = open(Some(directory.path()), 1);
+    lone.close();
+    // Here it could not be put in force any more, as a process that stops cannot.
+    taken(&lone, "unfit");
+    assert!(heard.adopted.lock().unwrap().is_empty());
+    let (again, _) = open(Some(directory.path()), 1);
+    let page = again.page();
+    assert_eq!(page["in_force"]["generation"], 1, "{page}");
+    assert_eq!(page["quarantine"], serde_json::json!([]), "{page}");
 }
 
 #[tokio::test]

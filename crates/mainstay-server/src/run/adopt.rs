@@ -27,7 +27,7 @@ use super::door::House;
 use super::nodes::Nodes;
 use crate::admin::Builder;
 use crate::gateway::dns::publish::Publisher;
-use crate::setup::{Reader, Setup};
+use crate::setup::{Reader, Setup, Written};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -45,6 +45,8 @@ struct Inner {
     reader: Reader,
     running: Mutex<Running>,
     told: Mutex<Told>,
+    /// The own file as it was last taken: for those who read a policy with it.
+    own: Mutex<Written>,
 }
 
 struct Running {
@@ -81,9 +83,10 @@ impl Adopter {
         let since = Instant::now();
         let refused = setup.written.trouble.clone().map(|why| (why, since));
         let told = Told { page: page(&setup), since, refused, adopted: 0, refusals: 0 };
+        let own = Mutex::new(setup.written.clone());
         let running = Running { setup, policy, parts: None };
         let (running, told) = (Mutex::new(running), Mutex::new(told));
-        Adopter { inner: Arc::new(Inner { reader, running, told }) }
+        Adopter { inner: Arc::new(Inner { reader, running, told, own }) }
     }
 
     /// The process serves.
@@ -121,7 +124,12 @@ impl Adopter {
         let mut running = self.running();
         // A file that is being edited is not taken because a policy comes.
         let read = self.inner.reader.with(&running.setup.written, content);
-        let outcome = read.and_then(|setup| running.swap(setup));
+        // And mends none.
+        let trouble = running.setup.written.trouble.clone();
+        let outcome = read.and_then(|mut setup| {
+            setup.written.trouble = trouble;
+            running.swap(setup)
+        });
         if outcome.is_ok() {
             running.policy = content.map(<[u8]>::to_vec);
         }
@@ -137,6 +145,11 @@ impl Adopter {
         let read = self.inner.reader.read(running.policy.as_deref());
         let outcome = read.and_then(|setup| running.swap(setup));
         self.tell(&running, outcome)
+    }
+
+    /// The own file as it was last taken. Never waits for a configuration that is being taken.
+    pub(super) fn own(&self) -> Written {
+        self.inner.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the own file again whenever `again` is heard.
@@ -165,8 +178,12 @@ impl Adopter {
             Ok(()) => {
                 told.adopted += 1;
                 (told.page, told.since) = (page(&running.setup), Instant::now());
-                told.refused = None;
-                kept::keep(&running.setup);
+                let written = &running.setup.written;
+                told.refused = written.trouble.clone().map(|why| (why, Instant::now()));
+                *self.inner.own.lock().unwrap_or_else(PoisonError::into_inner) = written.clone();
+                if written.trouble.is_none() {
+                    kept::keep(&running.setup);
+                }
                 warn(&running.setup);
                 let hash = hex(&running.setup.written.hash);
                 tracing::info!(hash, "another configuration is in force");

@@ -58,16 +58,17 @@ fn ask(drive: &Drive, body: &Bytes) -> Result<Value, String> {
         drive.tell(Event::StopDrill(asked.id));
         return Ok(state(drive));
     }
-    let names = drive.telemetry().names();
+    let places = drive.places();
+    let names = &places.names;
     let tiers = drive.read(|gateway| gateway.config().tiers.clone());
     let id = asked.id;
     let plan = plan(asked, &names.sites, &tiers)?;
     let now = drive.clock().now();
     if let Some(why) = drive.read(|gateway| gateway.drill_refusal(now, &plan)) {
-        return Err(refusal(&names, why));
+        return Err(refusal(names, why));
     }
-    drive.tell(Event::Drill(plan));
-    // Between the look and the order something may have happened.
+    drive.tell_of(&places, Event::Drill(plan));
+    // Between the look and the order something may have happened, another configuration for one.
     match drive.read(|gateway| gateway.drill().is_some_and(|drill| drill.plan().id == id)) {
         true => Ok(state(drive)),
         false => Err("it was refused at the last moment; see the log".to_owned()),

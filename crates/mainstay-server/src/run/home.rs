@@ -84,7 +84,7 @@ impl Home {
             workers: each.collect(),
             tiers: setup.core.tiers.iter().map(|tier| tier.name.clone()).collect(),
             price,
-            bounds: setup.bounds.clone(),
+            bounds: RwLock::new(setup.bounds.clone()),
             tasks: TaskTracker::new(),
         });
         node.begin();
@@ -137,6 +137,7 @@ impl Home {
     /// `setup`, which may be adopted, is in force. `around` does what must happen at the same
     /// moment.
     pub(super) fn adopt(&self, setup: &Setup, around: impl FnOnce()) {
+        *self.node.bounds.write().unwrap_or_else(PoisonError::into_inner) = setup.bounds.clone();
         let Some(config) = self.config(setup) else { return around() };
         let mut before = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let sites = names(setup);

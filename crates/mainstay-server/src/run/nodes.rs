@@ -80,10 +80,9 @@ impl Nodes {
         let (link, inbox, requests) = Link::start(plan, listener);
         let home = Home::open(setup, (drive, url), &link, requests)?.map(Arc::new);
         let ranks = Arc::new(RwLock::new(Ranks::of(setup, node)));
-        let reader = office.reader.clone();
-        let written = setup.written.clone();
+        let (reader, adopter) = (office.reader.clone(), office.adopter.clone());
         let check: Check =
-            Box::new(move |content| boot::load((&reader, &written), content).map(drop));
+            Box::new(move |content| boot::load((&reader, &adopter.own()), content).map(drop));
         let desk = desk((setup, node), drive, (&link, &ranks), office)?;
         let stop = CancellationToken::new();
         if node.roles.gateway {
@@ -162,8 +161,10 @@ impl Nodes {
         self.desk.configure(boot::config(setup), boot::names(setup));
     }
 
-    /// The site that this node controls takes nothing new from now on.
+    /// The process stops by itself: the site that this node controls takes nothing new from now on.
     pub(super) fn drain(&self) {
+        // Whatever becomes of this process, it did not crash.
+        self.desk.close();
         self.home.iter().for_each(|home| home.drain());
     }
 
@@ -175,7 +176,6 @@ impl Nodes {
         self.stop.cancel();
         self.reader.abort();
         let _ = self.reader.await;
-        self.desk.close();
         self.link.shutdown().await;
     }
 }
@@ -201,10 +201,10 @@ fn desk(
     };
     // What is adopted may die on purpose; whose death that is, the desk knows.
     let stage: Arc<OnceLock<Weak<Desk>>> = Arc::default();
-    let (played, own) = (stage.clone(), setup.written.clone());
+    let (played, of_now) = (stage.clone(), adopter.clone());
     let adopt = move |content: Option<&[u8]>| {
         let rehearsal = match content {
-            Some(content) => boot::load((&reader, &own), content)?.rehearsal,
+            Some(content) => boot::load((&reader, &adopter.own()), content)?.rehearsal,
             None => None,
         };
         if let Some(desk) = played.get().and_then(Weak::upgrade) {
@@ -220,9 +220,9 @@ fn desk(
         carrier: carrier((link.clone(), drive.clone()), ranks.clone(), me.clone(), origin),
         adopt: Box::new(adopt),
         asked: Box::new(move || recent.as_ref().map_or_else(Vec::new, |drive| drive.asked())),
+        own: Box::new(move || of_now.own().text),
         table: Table {
             config: (!written.name.is_empty()).then(|| PathBuf::from(&written.name)),
-            own: written.text.clone(),
             memory,
             time,
         },
@@ -266,7 +266,7 @@ fn carrier(
                 }
             }
             Outside::Poll(standing) => {
-                if let Some(source) = &source {
+                if let Some(source) = source.as_ref().filter(|source| **source != me) {
                     link.send(source, Message::Poll);
                 }
                 // Gateways tell each other more, and each second; nobody hears it of others.

@@ -23,7 +23,7 @@ use mainstay_core::names::{
     AttemptId, ErrorClass, Failure, GatewayId, RequestId, SiteId, TargetId, TierId, Work,
 };
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -87,7 +87,7 @@ pub(crate) async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
         workers: desks.into_iter().map(worker).collect(),
         tiers: vec!["pro".into()],
         price: Price::default(),
-        bounds: bounds.clone(),
+        bounds: RwLock::new(bounds.clone()),
         tasks: TaskTracker::new(),
     });
     node.begin();

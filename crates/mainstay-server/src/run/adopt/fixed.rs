@@ -1,6 +1,6 @@
 //! What a running process cannot change: what it listens on, who it is, where it keeps things.
 
-use crate::setup::Setup;
+use crate::setup::{Node, Setup};
 use std::fmt::Debug;
 
 /// Refuses `new` where it changes what stays as it is in `now` until a restart; all of it at once.
@@ -60,6 +60,12 @@ fn node(now: &Setup, new: &Setup, same: &mut Same<'_>) {
     same("node.roles", was.roles == is.roles, "roles begin with the process".to_string());
     let what = differs("this process keeps things in", &was.data_dir, &is.data_dir);
     same("node.data_dir", was.data_dir == is.data_dir, what);
+    let origin = |node: &Node| node.policy.as_ref().map(|source| source.node.to_string());
+    let what = differs("this process takes policy from", origin(was), origin(is));
+    same("policy.source", origin(was) == origin(is), what);
+    let taste = |node: &Node| node.policy.as_ref().map(|source| source.taste);
+    let what = "what trying a policy may take is set at the start".to_string();
+    same("policy.taste_time", taste(was) == taste(is), what);
     let site = |setup: &Setup, at: Option<usize>| {
         at.and_then(|at| setup.core.sites.get(at)).map(|site| site.name.clone())
     };

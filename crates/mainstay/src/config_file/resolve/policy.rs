@@ -8,6 +8,9 @@ use mainstay_server::link::{NodeName, Peer};
 use mainstay_server::policy::rehearsal::Rehearsal;
 use mainstay_server::setup::{Source, Times};
 
+/// Somewhat less than the machine waits for a sacrificial process.
+const TASTE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(50);
+
 impl Resolver<'_> {
     /// The source, which is added to `peers` if it is another node that they lack.
     pub(super) fn policy(&mut self, me: &NodeName, peers: &mut Vec<Peer>) -> Option<Source> {
@@ -94,6 +97,11 @@ impl Resolver<'_> {
         let file = self.file.policy.clone();
         if file.taste_time.is_some_and(|time| time.0.as_secs() == 0) {
             self.wrong("policy.taste_time", "is too short for anything; write at least 1s");
+        }
+        if file.taste_time.is_some_and(|time| time.0 > TASTE_TIME_MAX) {
+            let what = "is longer than a node waits before it takes the policy for deadly; write \
+                        50s or less";
+            self.wrong("policy.taste_time", what);
         }
         let memory = file.taste_memory.and_then(|size| u64::try_from(size.0).ok());
         let time = file.taste_time.map_or(TASTE_TIME, |time| time.0);
