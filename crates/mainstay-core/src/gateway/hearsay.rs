@@ -22,6 +22,9 @@ use alloc::vec::Vec;
 const HOUR: Duration = Duration::from_secs(3600);
 /// The share of requests that failed is taken over two of these.
 const HALF_MINUTE: Duration = Duration::from_secs(30);
+/// Fewer requests that failed are chance and no share: where hardly anybody asks, one would be half
+/// of all and undo a policy.
+const SHARE_MIN: u32 = 3;
 
 /// What is known by hearsay, and what is told.
 #[derive(Clone, Debug)]
@@ -103,7 +106,11 @@ impl Hearsay {
     /// Share of the requests of the last minute that were shed or failed, in thousandths.
     fn failing(&self) -> u16 {
         let [(all, bad), (all_before, bad_before)] = self.ended;
-        let share = (bad + bad_before).saturating_mul(1000).checked_div(all + all_before);
+        let bad = bad + bad_before;
+        if bad < SHARE_MIN {
+            return 0;
+        }
+        let share = bad.saturating_mul(1000).checked_div(all + all_before);
         share.unwrap_or(0) as u16
     }
 
