@@ -372,3 +372,36 @@ impl Gateway {
 
 /// Probes are looked at no more often than this; a probe's pace is a second.
 const PROBE_LOOK: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Fleet, Limits};
+    use alloc::vec;
+
+    fn lone() -> Hearsay {
+        Hearsay::new(&Config {
+            sites: vec![],
+            targets: vec![],
+            models: vec![],
+            families: vec![],
+            tiers: vec![],
+            limits: Limits::default(),
+            fleet: Fleet::default(),
+        })
+    }
+
+    #[test]
+    fn one_failure_or_two_of_few_are_chance_and_a_third_is_a_share() {
+        let mut hearsay = lone();
+        let now = Time::from_micros(1_000_000_000);
+        hearsay.ended(now, Outcome::Done);
+        let told = [0, 0, 750].map(|_| {
+            hearsay.ended(now, Outcome::Failed);
+            hearsay.failing()
+        });
+        assert_eq!(told, [0, 0, 750]);
+        hearsay.pass_half(now + 2 * HALF_MINUTE);
+        assert_eq!(hearsay.failing(), 0, "what is over is forgotten");
+    }
+}
