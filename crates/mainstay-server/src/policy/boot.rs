@@ -150,7 +150,10 @@ fn loop_until_loaded(
         let mut facts = Vec::new();
         disk.start(ago, &config, &mut facts);
         ago = Duration::ZERO;
-        facts.iter().for_each(|fact| tell(&names, fact));
+        // A process that is alone has nothing but its file: nothing was decided.
+        if own.node.is_some() {
+            facts.iter().for_each(|fact| tell(&names, fact));
+        }
         // Before it is loaded, or nobody would know what killed the process.
         if let Err(why) = journal.write(disk) {
             tracing::error!("what this node runs is not kept: {why}");
