@@ -114,6 +114,8 @@ impl Gateways {
             if !view.targets.iter().any(|target| target.site == site) {
                 let mut sites: Vec<String> =
                     view.targets.into_iter().map(|target| target.site).collect();
+                // A site stands there once for each of its models.
+                sites.sort_unstable();
                 sites.dedup();
                 return Ok(Some(sites.join(", ")));
             }
