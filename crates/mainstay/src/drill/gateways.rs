@@ -112,11 +112,13 @@ impl Gateways {
         for url in &self.urls {
             let view = look::<View>(url, "/view")?;
             if !view.targets.iter().any(|target| target.site == site) {
-                let mut sites: Vec<String> =
-                    view.targets.into_iter().map(|target| target.site).collect();
                 // A site stands there once for each of its models.
-                sites.sort_unstable();
-                sites.dedup();
+                let mut sites: Vec<String> = Vec::new();
+                for target in view.targets {
+                    if !sites.contains(&target.site) {
+                        sites.push(target.site);
+                    }
+                }
                 return Ok(Some(sites.join(", ")));
             }
         }
