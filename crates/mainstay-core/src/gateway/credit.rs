@@ -6,10 +6,13 @@
 //! *concurrency* limit shrinks at overload and grows again by use. None of this is health: a full
 //! target is alive.
 
+mod concurrency;
+
 use crate::config::Limits;
 use crate::names::ErrorClass;
 use crate::rng::Rng;
 use crate::time::{Duration, Time};
+use concurrency::Concurrency;
 
 /// A first undated refusal while others are served holds new work back for this long only.
 /// Half a second reaches the next second of a limit that is counted by seconds.
@@ -35,12 +38,6 @@ const REFUSED_FADE: f64 = 0.8;
 const BURST_GROWTH: f64 = 0.4;
 /// What was served when growth was refused is cut to this share: it had grown too far already.
 const BURST_CUT: f64 = 0.85;
-/// A concurrency limit is cut to this share at overload,
-const CONCURRENCY_CUT: f64 = 0.9;
-/// Share of a concurrency limit that only the highest tier may take.
-const KEPT: f64 = 0.05;
-/// and grows by this much for each served request, divided by itself.
-const CONCURRENCY_GROWTH: f64 = 1.0;
 /// A rate unused to less than this share for `FORGET` is lifted.
 const RATE_IDLE: f64 = 0.5;
 /// See `RATE_IDLE`.
@@ -121,7 +118,7 @@ struct Rate {
 #[derive(Clone, Debug, Default)]
 pub struct Credit {
     in_flight: u32,
-    concurrency: Option<f64>,
+    concurrency: Option<Concurrency>,
     rate: Option<Rate>,
     paused_until: Time,
     /// Undated refusals in a row without a served request between them.
@@ -179,12 +176,8 @@ impl Credit {
         if self.reopening.is_some_and(|most| self.in_flight >= most) {
             return Room::Full;
         }
-        if let Some(most) = self.concurrency {
-            // As with a rate: lower tiers leave some of it to the highest.
-            let kept = if rank == 0 || most < 3.0 { 0.0 } else { (most * KEPT).max(1.0) };
-            if f64::from(self.in_flight + 1) > (most - kept).max(1.0) {
-                return Room::Full;
-            }
+        if self.concurrency.is_some_and(|bound| !bound.has_room(self.in_flight, rank)) {
+            return Room::Full;
         }
         let Some(rate) = &mut self.rate else { return Room::Yes };
         rate.fill(now);
@@ -222,8 +215,8 @@ impl Credit {
         self.decay(now);
         self.pace += 1.0;
         self.refusals = 0;
-        if let Some(most) = &mut self.concurrency {
-            *most += CONCURRENCY_GROWTH / most.max(1.0);
+        if let Some(concurrency) = &mut self.concurrency {
+            concurrency.grow();
         }
         if let Some(most) = &mut self.reopening {
             *most = most.saturating_mul(2);
@@ -234,7 +227,7 @@ impl Credit {
         if self.rate.as_ref().is_some_and(|r| now.since(r.used) > FORGET) {
             self.rate = None;
         }
-        if self.concurrency.is_some_and(|most| most > 2.0 * f64::from(self.peak.max(8))) {
+        if self.concurrency.is_some_and(|bound| bound.most() > 2.0 * f64::from(self.peak.max(8))) {
             self.concurrency = None;
         }
     }
@@ -264,8 +257,7 @@ impl Credit {
         }
         if refusal.class == ErrorClass::Overload {
             // Room comes again as what is in flight ends; no hold is needed.
-            let cut = (f64::from(self.in_flight.max(1)) * CONCURRENCY_CUT).max(1.0);
-            self.concurrency = Some(cut);
+            self.concurrency = Some(Concurrency::refused(self.in_flight, refusal.is_told));
         } else {
             self.paused_until = now + REFUSED_HOLD;
             self.bound_rate(now, RATE_CUT, RATE_GROWTH);
@@ -299,8 +291,8 @@ impl Credit {
     /// Share of the credit in use; 0 where nothing bounds it.
     pub fn use_share(&mut self, now: Time) -> f64 {
         let mut share = 0.0f64;
-        if let Some(most) = self.concurrency {
-            share = share.max(f64::from(self.in_flight) / most.max(1.0));
+        if let Some(bound) = self.concurrency {
+            share = share.max(f64::from(self.in_flight) / bound.most());
         }
         if let Some(rate) = &self.rate {
             share = share.max(self.sent.per_second(now) / rate.per_second.max(0.1) * RATE_SHARE);
@@ -315,7 +307,7 @@ impl Credit {
         }
         let by_rate = self.rate.as_ref().map(|r| r.per_second);
         let usual = usual.as_secs_f64().max(0.001);
-        let by_concurrency = self.concurrency.map(|most| most.max(1.0) / usual);
+        let by_concurrency = self.concurrency.map(|bound| bound.most() / usual);
         match (by_rate, by_concurrency) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -370,7 +362,7 @@ impl Credit {
     }
 
     fn bounds(&self) -> Cut {
-        let concurrency = self.concurrency.map(|most| most as u32);
+        let concurrency = self.concurrency.map(|bound| bound.most() as u32);
         Cut::Limited(concurrency, self.rate.as_ref().map(|r| r.per_second))
     }
 }
@@ -384,6 +376,8 @@ pub struct Refusal {
     pub class: ErrorClass,
     /// The provider's own date.
     pub retry_after: Option<Duration>,
+    /// Whether the target said so; else it was only too slow.
+    pub is_told: bool,
 }
 
 impl Rate {
@@ -423,11 +417,11 @@ mod tests {
     use super::*;
 
     fn overload(started: Time) -> Refusal {
-        Refusal { started, class: ErrorClass::Overload, retry_after: None }
+        Refusal { started, class: ErrorClass::Overload, retry_after: None, is_told: true }
     }
 
     fn throttle(started: Time) -> Refusal {
-        Refusal { started, class: ErrorClass::ThrottleAccount, retry_after: None }
+        Refusal { started, class: ErrorClass::ThrottleAccount, retry_after: None, is_told: true }
     }
 
     #[test]
@@ -493,7 +487,12 @@ mod tests {
             credit.give_back();
             now = now + Duration::from_millis(20);
         }
-        let burst = Refusal { started: now, class: ErrorClass::ThrottleBurst, retry_after: None };
+        let burst = Refusal {
+            started: now,
+            class: ErrorClass::ThrottleBurst,
+            retry_after: None,
+            is_told: true,
+        };
         credit.refused(now, burst, &limits, &mut rng);
         let mut counts = [0u32; 4];
         for n in 0..4000 {

@@ -165,7 +165,8 @@ impl Gateway {
     ) {
         let class = broken.failure.class;
         let retry_after = broken.failure.retry_after;
-        let refusal = Refusal { started: running.started, class, retry_after };
+        let is_told = broken.why == Why::Reply;
+        let refusal = Refusal { started: running.started, class, retry_after, is_told };
         let credit = &mut self.targets.get_mut(running.target).credit;
         let cut = credit.refused(now, refusal, &self.config.limits, &mut self.rng);
         let target = running.target;

@@ -135,7 +135,7 @@ fn f52_a_brown_out_of_two_is_no_stampede() {
             share * 100.0,
             late(ms(100))
         );
-        assert!(share >= 0.88, "{share}");
+        assert!(share >= 0.9, "{share}");
         assert!(asked as f64 <= 1.1 * all as f64);
         assert!(served[0].0 as f64 >= 0.99 * served[0].1 as f64, "top tier {:?}", served[0]);
         assert!(late(ms(100)) * 20 <= refused, "{} of {refused} late", late(ms(100)));
