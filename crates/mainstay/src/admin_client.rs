@@ -41,6 +41,9 @@ fn ask(base: &str, line: &str, headers: &str, body: &str) -> std::io::Result<(u1
     stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut reply)?;
+    if reply.is_empty() {
+        return Err(invalid("it closed the connection without an answer"));
+    }
     let reply = String::from_utf8_lossy(&reply);
     let (head, body) = reply.split_once("\r\n\r\n").ok_or_else(|| invalid("not HTTP"))?;
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
@@ -72,5 +75,22 @@ mod tests {
         assert_eq!(reply, (404, "no".to_string()));
         assert!(server.join().unwrap().starts_with("GET /explain/x HTTP/1.0\r\n"));
         assert!(get("https://x", "/", "*/*").is_err());
+    }
+
+    #[test]
+    fn who_hangs_up_is_told_apart_from_who_speaks_something_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            for reply in ["", "SSH-2.0-x\r\n"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = [0; 512];
+                assert_ne!(stream.read(&mut head).unwrap(), 0);
+                stream.write_all(reply.as_bytes()).unwrap();
+            }
+        });
+        let told = |_| get(&base, "/", "*/*").unwrap_err().to_string();
+        assert_eq!([0, 1].map(told), ["it closed the connection without an answer", "not HTTP"]);
+        server.join().unwrap();
     }
 }

@@ -15,6 +15,7 @@ pub mod load;
 pub mod node;
 pub mod orders;
 pub mod policy;
+pub mod ports;
 pub mod simulate;
 pub mod start;
 pub mod stdout;

@@ -8,11 +8,12 @@ use crate::admin_client::get;
 use crate::command_line::{Demo, InitNode};
 use crate::keys;
 use crate::node;
+use crate::ports;
 use crate::top::sample::View;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,7 +103,7 @@ impl Fleet {
         let mut names: Vec<(String, bool)> =
             (0..options.sites).map(|at| (site_name(at), false)).collect();
         names.extend((1..=options.gateways).map(|number| (format!("gw-{number}"), true)));
-        let mut ports = ports(names.len() * 3)?.into_iter();
+        let mut ports = ports::take(names.len() * 3)?.into_iter();
         let mut nodes = Vec::new();
         for (at, (name, is_gateway)) in names.into_iter().enumerate() {
             let init = InitNode {
@@ -528,14 +529,6 @@ fn node_name(name: &str) -> String {
         1 => format!("site-{}", name.to_lowercase()),
         _ => name.to_owned(),
     }
-}
-
-/// Free addresses on loopback. Held together, so that no two are alike.
-fn ports(count: usize) -> Result<Vec<SocketAddr>, String> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0");
-    let held: std::io::Result<Vec<TcpListener>> = (0..count).map(bind).collect();
-    let told = |error: std::io::Error| format!("no free port: {error}");
-    held.map_err(told)?.iter().map(|held| held.local_addr().map_err(told)).collect()
 }
 
 fn token() -> Result<String, String> {

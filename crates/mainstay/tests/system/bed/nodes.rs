@@ -1,7 +1,6 @@
 //! Nodes that are gateway and site at once: their files. What they can do is what the file says,
 //! whatever else the machine does: their model takes no processor.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -18,10 +17,9 @@ pub fn make(root: &Path, name: &str, ca: Option<&str>) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody else takes.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    mainstay::ports::take_one().expect("a port").port()
 }
 
 /// The file of the node `me`: it is a gateway and controls the site `at-ME`, as every node of

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,10 +40,7 @@ impl Fleet {
     /// Lays the files out and starts everybody.
     pub fn start() -> Fleet {
         let root = tempfile::tempdir().expect("a directory");
-        let held: Vec<TcpListener> =
-            (0..18).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let mut ports = held.iter().map(|held| held.local_addr().expect("an address"));
-        let mut port = || ports.next().expect("a port");
+        let port = || mainstay::ports::take_one().expect("a port");
         let names = GATEWAYS.into_iter().chain([SITE, SOURCE]);
         let nodes: Vec<Node> = names
             .map(|name| Node {
@@ -54,7 +51,6 @@ impl Fleet {
                 child: Mutex::default(),
             })
             .collect();
-        drop(held);
         let keys = [(); 2].map(|()| mainstay::keys::make().expect("a key"));
         let fleet = Fleet { root, nodes, keys };
         for (at, node) in fleet.nodes.iter().enumerate() {
@@ -69,6 +65,7 @@ impl Fleet {
         }
         fleet.nodes.iter().for_each(|node| fleet.up(&node.name));
         GATEWAYS.iter().for_each(|name| fleet.wait_served(name));
+        fleet.until("the source listens", || fleet.standing(SOURCE).is_some());
         fleet
     }
 

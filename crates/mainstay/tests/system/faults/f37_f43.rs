@@ -2,23 +2,19 @@
 //! end, replies too big, slow heads, and sites that cannot be reached: refused, without a name,
 //! without a certificate to trust, or ended by HTTP/2 frames.
 
-mod bed;
-#[path = "bed/told.rs"]
-mod told;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bed::client::{Ask, Mode, Reply};
-use bed::{
-    Bed, CLOSING, Layout, MODES, Place, SLACK, broken_off, gap, hung_up, normal, ours, refused,
-    theirs, whole, within,
+use crate::bed::client::{Ask, Mode, Reply};
+use crate::bed::told::{
+    self, ALL, BOTH, attempts, closes_to, counted_at, doors, each, forget_peak, peak, still_answers,
+};
+use crate::bed::{
+    Bed, CLOSING, Layout, MODES, Place, SLACK, broken_off, gap, hung_up, millis, normal, ours,
+    refused, theirs, whole, within,
 };
 use mainstay::faults::{Running, answer_text};
 use serde_json::json;
-use told::{
-    ALL, BOTH, attempts, closes_to, counted_at, doors, each, forget_peak, peak, still_answers,
-};
 
 const PROMPT: &str = "How does one leave a harbour? 如何离港?";
 
@@ -32,10 +28,6 @@ fn connect() -> Duration {
 }
 
 const MIB: u64 = 1024 * 1024;
-
-fn millis(count: u64) -> Duration {
-    Duration::from_millis(count)
-}
 
 async fn told_as(bed: &Bed, reply: &Reply, expected: &[&str]) {
     told::told(bed, reply, expected).await;

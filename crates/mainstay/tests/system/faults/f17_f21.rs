@@ -1,12 +1,10 @@
 //! F17 to F21 through the real gateway on real sockets: replies that say 200 and are no answer.
 
-mod bed;
-
 use std::time::Duration;
 
-use bed::client::Ask;
-use bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, WAYS, Way, each, each_asking};
-use bed::{
+use crate::bed::client::{Ask, Mode};
+use crate::bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, WAYS, Way, each, each_asking};
+use crate::bed::{
     Bed, CLOSING, Layout, Place, SLACK, broken_off, hung_up, normal, ours, refused, whole, within,
 };
 use mainstay::faults::answer_text;
@@ -250,7 +248,7 @@ async fn f21_an_incomplete_response_is_told_truly() {
 #[tokio::test]
 async fn the_story_of_a_request_names_every_attempt() {
     let bed = Bed::start(&layout("f02")(Place::Equal)).await;
-    let reply = bed.ask(bed::client::Mode::Stream, PROMPT).await;
+    let reply = bed.ask(Mode::Stream, PROMPT).await;
     let failed = "primary: its reply or connection said so (throttle_account)";
     assert_eq!(bed.story(&reply).await, [failed, "fallback: whole"]);
 }

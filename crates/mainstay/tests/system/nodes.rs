@@ -1,7 +1,8 @@
 //! The real program as two nodes: made by two commands, joined, parted and joined again.
 
+use crate::bed::nodes::free_port;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -38,11 +39,6 @@ fn init(directory: &Path, name: &str, port: u16, more: &[&str]) -> (String, Stri
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let text = |key: &str| told[key].as_str().expect(key).to_owned();
     (text("own_lines"), text("shared_lines"))
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// Starts a node with the file `NAME.toml`.

@@ -1,13 +1,13 @@
 //! F29 to F32 through the real gateway on real sockets: answers that are cut inside something, and
 //! a chunk that comes twice.
 
-mod bed;
-
 use std::time::Duration;
 
-use bed::client::{Ask, Reply};
-use bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, WAYS, Way, each, each_asking};
-use bed::{Layout, PRIMARY, Place, SLACK, broken_off, normal, refused, whole, within};
+use crate::bed::client::{Ask, Reply};
+use crate::bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, WAYS, Way, each, each_asking};
+use crate::bed::{
+    FALLBACK, Layout, PRIMARY, Place, SLACK, broken_off, normal, refused, whole, within,
+};
 use mainstay::faults::answer::reasoning_tokens;
 use mainstay::faults::answer_text;
 use mainstay::faults::reply::CALL_PIECES;
@@ -66,7 +66,7 @@ async fn f29_a_tool_call_cut_in_its_arguments_is_repeated_under_its_first_id() {
         within(case.reply, normal() + MILLIS(2000));
         case.bed.saw(1, 1);
         case.story(&[CUT, "fallback: whole"]).await;
-        assert_eq!(case.bed.attempts(bed::FALLBACK).await[0].last_role, "user", "not continued");
+        assert_eq!(case.bed.attempts(FALLBACK).await[0].last_role, "user", "not continued");
     })
     .await;
     each_asking((&[Place::Substitute], &WAYS), layout("f29@1"), call(), async |case| {

@@ -1,15 +1,12 @@
 //! A thousand streams at once while the site they come from dies: every one is finished exactly,
 //! those who come later hardly notice, and nothing is left behind in memory.
 
-mod bed;
-#[path = "bed/told.rs"]
-mod told;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bed::client::{Ask, Reply};
-use bed::{Bed, FALLBACK, Layout, PRIMARY, Place, whole};
+use crate::PROCESSORS;
+use crate::bed::client::{Ask, Reply};
+use crate::bed::{Bed, FALLBACK, Layout, PRIMARY, Place, whole};
 use mainstay::faults::{Flap, Running};
 use tokio::task::JoinHandle;
 
@@ -67,6 +64,7 @@ async fn wave(bed: &Bed, model: &str, down: impl FnOnce(&Bed)) -> Vec<JoinHandle
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_streams_are_finished_exactly_when_their_site_dies() {
+    let _processors = PROCESSORS.write().await;
     // What is given back is given back at once, so that what is counted is what is held.
     let environment = [("MIMALLOC_PURGE_DELAY", Path::new("0"))];
     let bed = Bed::start_in(&environment, async |faults: &Running| layout(faults)).await;

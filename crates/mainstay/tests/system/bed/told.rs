@@ -1,9 +1,6 @@
 //! What the gateway tells of itself: the attempts of a request with their reasons, and what its
 //! process weighs. Also the loop over arrangements that most rows share.
 
-// Each test file uses its own part.
-#![allow(dead_code)]
-
 use std::time::{Duration, Instant};
 
 use crate::bed::client::{Ask, Mode, Reply};

@@ -2,13 +2,11 @@
 //! drawn from a seed. Every answer is whole or an explicit error; no token is lost, none comes
 //! twice. `MAINSTAY_CUTS` sets how many (default 300); a failure names its seed.
 
-mod bed;
-
 use std::sync::Arc;
 use std::time::Instant;
 
-use bed::client::{Ask, Mode, Reply};
-use bed::{Bed, Layout, Place};
+use crate::bed::client::{Ask, Mode, Reply};
+use crate::bed::{Bed, Layout, Place};
 use mainstay::faults::answer_text;
 use serde_json::Value;
 use tokio::sync::Semaphore;

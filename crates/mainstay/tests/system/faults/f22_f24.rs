@@ -1,13 +1,11 @@
 //! F22 to F24 through the real gateway on real sockets: a throttle in billing's words, real bills,
 //! and a key that is refused.
 
-mod bed;
-
 use std::time::{Duration, Instant};
 
-use bed::client::{Ask, Mode, Reply};
-use bed::rows::{ELSEWHERE, PROMPT, lines, load};
-use bed::{
+use crate::bed::client::{Ask, Mode, Reply};
+use crate::bed::rows::{ELSEWHERE, PROMPT, lines, load};
+use crate::bed::{
     Bed, FALLBACK, Layout, PRIMARY, Place, SLACK, normal, ours, refused, theirs, whole, within,
 };
 use mainstay::faults::Attempt;

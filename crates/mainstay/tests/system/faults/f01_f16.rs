@@ -3,12 +3,10 @@
 //! Each row: what the client got, what the upstreams saw, the bound, and that the gateway is well
 //! afterwards.
 
-mod bed;
-
 use std::time::Duration;
 
-use bed::client::{Ask, Mode, Reply};
-use bed::{
+use crate::bed::client::{Ask, Mode, Reply};
+use crate::bed::{
     Bed, CLOSING, FALLBACK, Layout, MODES, PRIMARY, Place, SLACK, broken_off, gap, hung_up, normal,
     ours, profile, refused, theirs, whole, within,
 };

@@ -8,6 +8,7 @@
 // Each test file uses its own part of the bed.
 #![allow(dead_code)]
 
+// Two programs of tests have the bed, one of them at another place.
 #[path = "bed/client.rs"]
 pub mod client;
 #[path = "bed/gateway.rs"]
@@ -16,6 +17,8 @@ pub mod gateway;
 pub mod nodes;
 #[path = "bed/rows.rs"]
 pub mod rows;
+#[path = "bed/told.rs"]
+pub mod told;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,6 +27,7 @@ use client::{Ask, Mode, Reply};
 use gateway::Gateway;
 use mainstay::faults::{self, Attempt, Options, Profile, Running, answer_text};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// Scopes of the fault server.
 pub const PRIMARY: &str = "p";
@@ -44,6 +48,11 @@ pub fn profile() -> Profile {
         Ok("fast") | Err(_) => Profile::Fast,
         Ok(other) => panic!("MAINSTAY_FAULTS_PROFILE is `{other}`; full or fast"),
     }
+}
+
+/// So many milliseconds.
+pub fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
 }
 
 /// One of our own limits, which the fast profile divides by five; in seconds.
@@ -234,6 +243,12 @@ impl Bed {
     /// Sends a request to the gateway.
     pub async fn send(&self, ask: &Ask) -> Reply {
         ask.send(&format!("{}/v1", self.gateway.api)).await
+    }
+
+    /// Sends a request to the gateway, to be waited for later.
+    pub fn ask_soon(&self, ask: Ask) -> JoinHandle<Reply> {
+        let base = format!("{}/v1", self.gateway.api);
+        tokio::spawn(async move { ask.send(&base).await })
     }
 
     /// Asks `chat`.

@@ -1,11 +1,9 @@
 //! The embedded engine as a site of the real gateway: it answers when nobody else can, by a model
 //! or without one, and never makes anybody wait for it.
 
-mod bed;
-
-use bed::client::{Ask, Mode, Reply, get};
-use bed::gateway::Gateway;
-use bed::{Bed, Layout, MODES, Place, refused};
+use crate::bed::client::{Ask, Mode, Reply, get};
+use crate::bed::gateway::Gateway;
+use crate::bed::{Bed, Layout, MODES, Place, refused};
 use mainstay::faults::answer_text;
 use serde_json::json;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,8 @@
 //! The fault server does to the bytes on the wire what its table says. Raw sockets, no gateway.
 
-mod bed;
-
 use std::time::{Duration, Instant};
 
-use bed::client::{Ask, Reply, get, post};
+use crate::bed::client::{Ask, Reply, get, post};
 use mainstay::faults::{self, Attempt, Options, Running, answer_text};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

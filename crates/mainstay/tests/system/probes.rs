@@ -1,11 +1,9 @@
 //! A target that is down and that nobody asks for comes back by probes alone: a site of ours, and a
 //! provider.
 
-mod bed;
-
-use bed::client::{Ask, get};
-use bed::gateway::Gateway;
-use bed::nodes::{SOON, file, free_port, make};
+use crate::bed::client::{Ask, get};
+use crate::bed::gateway::Gateway;
+use crate::bed::nodes::{SOON, file, free_port, make};
 use mainstay::faults::{self, Options};
 use serde_json::json;
 use std::net::SocketAddr;

@@ -1,13 +1,13 @@
 //! F33 to F36 through the real gateway on real sockets: indices out of order, an answer that ends
 //! too soon, a count that never comes, and one choice of two cut.
 
-mod bed;
-
 use std::time::Duration;
 
-use bed::client::{Ask, Reply};
-use bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, WAYS, Way, each, each_asking};
-use bed::{CLOSING, FALLBACK, Layout, PRIMARY, Place, SLACK, broken_off, normal, whole, within};
+use crate::bed::client::{Ask, Reply};
+use crate::bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, WAYS, Way, each, each_asking};
+use crate::bed::{
+    CLOSING, FALLBACK, Layout, PRIMARY, Place, SLACK, broken_off, normal, whole, within,
+};
 use mainstay::faults::answer_text;
 use mainstay::faults::reply::CALL_PIECES;
 use serde_json::{Value, json};

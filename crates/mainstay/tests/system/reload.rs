@@ -1,8 +1,6 @@
 //! The real program takes another configuration while it serves: no request is lost by it, a bad
 //! one changes nothing, and memory and names stay as they were.
 
-mod bed;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bed::client::{Ask, Reply, get_json};
-use bed::gateway::Gateway;
-use bed::whole;
+use crate::bed::client::{Ask, Reply, get_json};
+use crate::bed::gateway::Gateway;
+use crate::bed::{profile, whole};
 use mainstay::faults::{self, Options, Running};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -31,9 +29,7 @@ const RELOADS: usize = 60;
 const LEFT_BEHIND: u64 = 24 * 1024 * 1024;
 
 async fn upstreams() -> Running {
-    faults::serve(Options { profile: bed::profile(), ..Options::default() })
-        .await
-        .expect("upstreams")
+    faults::serve(Options { profile: profile(), ..Options::default() }).await.expect("upstreams")
 }
 
 /// A configuration with these sites, each a scope of the fault server, and these keys.

@@ -1,13 +1,11 @@
 //! F25 to F28 through the real gateway on real sockets: limits under load, dates that cannot be
 //! meant, growth that is refused, and an answer that drips.
 
-mod bed;
-
 use std::time::Duration;
 
-use bed::client::{Ask, Mode, Reply};
-use bed::rows::{ELSEWHERE, PROMPT, STREAMED, Shot, Way, each, lines, load};
-use bed::{
+use crate::bed::client::{Ask, Mode, Reply};
+use crate::bed::rows::{Case, ELSEWHERE, PROMPT, STREAMED, Shot, Way, each, lines, load};
+use crate::bed::{
     Bed, FALLBACK, Layout, PRIMARY, Place, SLACK, broken_off, gap, hung_up, normal, ours, refused,
     theirs, whole, within,
 };
@@ -90,7 +88,7 @@ async fn f26_a_date_is_read_against_the_replys_own_clock() {
     each((&[Place::Equal], &STREAMED), |p| Layout::new(p, "f26a", "ok"), gone_elsewhere).await;
 }
 
-async fn gone_elsewhere(case: bed::rows::Case<'_>) {
+async fn gone_elsewhere(case: Case<'_>) {
     whole(case.reply, PROMPT);
     within(case.reply, normal() + MILLIS(100));
     case.bed.saw(1, 1);

@@ -1,11 +1,9 @@
 //! Drills on real processes: each way to break a site is felt as if it were real and heals, and a
 //! drill does no more harm than it may.
 
-mod bed;
-
-use bed::client::{Ask, get_json};
-use bed::gateway::Gateway;
-use bed::{FALLBACK, PRIMARY, whole};
+use crate::bed::client::{Ask, Reply, get_json};
+use crate::bed::gateway::Gateway;
+use crate::bed::{FALLBACK, PRIMARY, whole};
 use mainstay::faults::{self, Options, Profile, Running};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -58,7 +56,7 @@ impl Pair {
     }
 
     /// The same under a load of ten requests a second until it ends.
-    async fn drilled(&self, arguments: &[&str]) -> (Output, Vec<bed::client::Reply>) {
+    async fn drilled(&self, arguments: &[&str]) -> (Output, Vec<Reply>) {
         let drill = self.drill(arguments);
         let mut asked = tokio::task::JoinSet::new();
         let url = format!("{}/v1", self.gateway.api);

@@ -2,7 +2,6 @@
 //! and what is left when all else is dead. Times are those of a rehearsal: 4 s for the 10 minutes
 //! of the first gateway, 8 s for the hour until a generation counts as good.
 
-#[path = "policy/fleet.rs"]
 mod fleet;
 
 use bytes::Bytes;

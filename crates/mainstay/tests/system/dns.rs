@@ -1,10 +1,8 @@
 //! Names answered by the real program, asked by the resolvers' own tools: `dig` of BIND and `kdig`
 //! of Knot.
 
-mod bed;
-
-use bed::client::get;
-use bed::gateway::Gateway;
+use crate::bed::client::get;
+use crate::bed::gateway::Gateway;
 use std::net::SocketAddr;
 use std::process::Command;
 

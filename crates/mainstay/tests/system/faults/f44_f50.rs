@@ -2,22 +2,18 @@
 //! dead without saying so, replies of the wrong kind, redirects, bodies and prompts too large,
 //! filters in mid-answer, and clients that leave.
 
-mod bed;
-#[path = "bed/told.rs"]
-mod told;
-
 use std::time::{Duration, Instant};
 
-use bed::client::{Ask, Mode, Reply};
-use bed::{
-    Bed, CLOSING, Layout, MODES, PRIMARY, Place, SLACK, hung_up, normal, ours, refused, whole,
-    within,
+use crate::bed::client::{Ask, Mode, Reply};
+use crate::bed::told::{self, ALL, BOTH, closes_to, doors, each, facts, told as told_as};
+use crate::bed::{
+    Bed, CLOSING, Layout, MODES, PRIMARY, Place, SLACK, hung_up, millis, normal, ours, refused,
+    whole, within,
 };
 use mainstay::faults::answer_text;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use told::{ALL, BOTH, closes_to, doors, each, facts, told as told_as};
 
 const PROMPT: &str = "Who keeps the light? 谁看守灯塔?";
 
@@ -28,10 +24,6 @@ fn first_token() -> Duration {
 
 fn stall() -> Duration {
     ours(5.0)
-}
-
-fn millis(count: u64) -> Duration {
-    Duration::from_millis(count)
 }
 
 #[tokio::test]
@@ -383,11 +375,9 @@ async fn f50_leaving_leaves_no_memory_and_no_socket_behind() {
     let mut sizes = Vec::new();
     let mut open = 0;
     for round in 0..3 {
-        let base = format!("{}/v1", bed.gateway.api);
         let clients = (0..100).map(|n| {
-            let (base, prompt) = (base.clone(), format!("{PROMPT} {round} {n}"));
-            let ask = Ask::chat("chat", &prompt).stream().leaving_after(21);
-            tokio::spawn(async move { ask.send(&base).await })
+            let ask = Ask::chat("chat", &format!("{PROMPT} {round} {n}")).stream();
+            bed.ask_soon(ask.leaving_after(21))
         });
         for client in clients.collect::<Vec<_>>() {
             assert_eq!(client.await.expect("no panic").status, 200);

@@ -1,10 +1,8 @@
 //! Processes that are gateway and site at once: one alone, and two of which one is killed.
 
-mod bed;
-
-use bed::client::{Ask, Reply, get};
-use bed::gateway::Gateway;
-use bed::nodes::{SOON, file, free_port, make};
+use crate::bed::client::{Ask, Reply, get};
+use crate::bed::gateway::Gateway;
+use crate::bed::nodes::{SOON, file, free_port, make};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
