@@ -37,7 +37,7 @@ use rehearsal::{Rehearsal, Stage};
 use sha2::{Digest as _, Sha256};
 use source::Source;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
 use taste::{Asked, Table, Trial};
@@ -55,8 +55,8 @@ pub enum Outside {
     Forward(GatewayId, Order),
     /// To a peer: give me your set, whose hash differs from mine.
     Fetch(GatewayId),
-    /// To the gateway of this process: what is in force.
-    InForce(Vec<Order>),
+    /// To the gateway of this process: what is in force, and whose positions are meant.
+    InForce(Vec<Order>, Arc<Names>),
     /// To every site of ours: the whole set.
     Sites(Vec<Order>),
     /// To the source: what is the newest generation? And to the nodes of sites: how we stand.
@@ -128,7 +128,7 @@ pub struct Desk {
 
 struct Shared {
     machine: Policy,
-    names: Names,
+    names: Arc<Names>,
     /// The last number given to an order here.
     seq: u32,
     alarm: Option<Time>,
@@ -161,6 +161,7 @@ impl Desk {
     /// A desk that goes on where `boot` began. What follows goes out at once.
     pub fn open(begun: Begun, mut around: Around) -> Desk {
         let Begun { machine, actions, journal, orders, stage, clock, names } = begun;
+        let names = Arc::new(names);
         let source = around.source.take().map(Mutex::new);
         // Above any that was kept: a process may start anew within the second.
         let seqs = machine.orders(clock.now());
@@ -172,7 +173,7 @@ impl Desk {
             clock,
             shared: Mutex::new(Shared {
                 machine,
-                names,
+                names: names.clone(),
                 seq,
                 alarm: None,
                 pulse: (0, false),
@@ -188,7 +189,7 @@ impl Desk {
             tasted: Mutex::new(Some(receiver)),
             tasks: Tasks::default(),
         };
-        desk.carry(actions);
+        desk.carry(actions, &names);
         desk
     }
 
@@ -226,11 +227,12 @@ impl Desk {
         shared.machine.handle(self.clock.now(), event, &mut actions);
         let next = shared.machine.deadline().map(|(at, _)| at);
         let is_sooner = next.is_some_and(|at| shared.alarm.is_none_or(|alarm| at < alarm));
+        let names = shared.names.clone();
         drop(shared);
         if is_sooner {
             self.wake.notify_one();
         }
-        self.carry(actions)
+        self.carry(actions, &names)
     }
 
     /// The source answered. A content that is not what its hash says is not looked at.
@@ -254,7 +256,7 @@ impl Desk {
 
     /// Another configuration is in force: gateways and sites have other positions.
     pub fn configure(&self, config: PolicyConfig, names: Names) {
-        let mut actions = Vec::new();
+        let (mut actions, names) = (Vec::new(), Arc::new(names));
         let mut shared = self.lock();
         let place = |name: &String| {
             let at = names.sites.iter().position(|site| site == name)?;
@@ -265,9 +267,9 @@ impl Desk {
         shared.names = names.clone();
         drop(shared);
         if let Some(orders) = &mut self.keep_by().orders {
-            orders.name(names.sites);
+            orders.name(names.sites.clone());
         }
-        self.carry(actions);
+        self.carry(actions, &names);
     }
 
     /// The whole set, with what is left of each life.
@@ -281,7 +283,7 @@ impl Desk {
     }
 
     /// What positions are called now.
-    pub fn names(&self) -> Names {
+    pub fn names(&self) -> Arc<Names> {
         self.lock().names.clone()
     }
 
@@ -337,7 +339,8 @@ impl Desk {
         self.closed.load(Ordering::Relaxed)
     }
 
-    fn carry(&self, actions: Vec<Action>) -> Vec<PolicyFact> {
+    /// Does what was decided in positions that `names` names.
+    fn carry(&self, actions: Vec<Action>, names: &Arc<Names>) -> Vec<PolicyFact> {
         let mut facts = Vec::new();
         for action in actions {
             match action {
@@ -347,10 +350,12 @@ impl Desk {
                     each.for_each(&self.around.carrier);
                 }
                 Action::Fetch(from) => (self.around.carrier)(Outside::Fetch(from)),
-                Action::InForce(orders) => (self.around.carrier)(Outside::InForce(orders)),
+                Action::InForce(orders) => {
+                    (self.around.carrier)(Outside::InForce(orders, names.clone()));
+                }
                 Action::TellSites(orders) => (self.around.carrier)(Outside::Sites(orders)),
                 Action::Fact(fact) => {
-                    boot::tell(&self.lock().names, &fact);
+                    boot::tell(names, &fact);
                     facts.push(fact);
                 }
                 Action::Poll => self.poll(),

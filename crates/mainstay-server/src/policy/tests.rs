@@ -79,7 +79,7 @@ fn an_order_is_told_to_the_gateway_the_sites_and_a_peer() {
     said.said.lock().unwrap().clear();
     let id = desk.command(drain(0)).unwrap();
     let said = said.said.lock().unwrap();
-    assert!(said.iter().any(|s| matches!(s, Outside::InForce(orders) if orders[0].id == id)));
+    assert!(said.iter().any(|s| matches!(s, Outside::InForce(orders, _) if orders[0].id == id)));
     assert!(said.iter().any(|s| matches!(s, Outside::Sites(orders) if orders.len() == 1)));
     assert!(said.iter().any(|s| matches!(s, Outside::Forward(GatewayId(1), _))));
 }
@@ -103,7 +103,9 @@ fn orders_outlive_the_process_and_their_end_does_too() {
     let id = desk(Some(directory.path())).0.command(drain(2)).unwrap();
     let (again, said) = desk(Some(directory.path()));
     assert_eq!(again.in_force()[0].id, id);
-    assert!(matches!(&said.said.lock().unwrap()[0], Outside::InForce(orders) if orders.len() == 1));
+    assert!(
+        matches!(&said.said.lock().unwrap()[0], Outside::InForce(orders, _) if orders.len() == 1)
+    );
     let end = Wanted { verb: Verb::End(id), site: None, ..drain(0) };
     again.command(end).unwrap();
     assert!(again.in_force().is_empty());
@@ -217,14 +219,21 @@ fn a_wish_that_cannot_be_published_says_why() {
 #[test]
 fn orders_follow_their_sites_when_others_are_in_force() {
     let directory = tempfile::tempdir().unwrap();
-    let (desk, _) = desk(Some(directory.path()));
+    let (desk, said) = desk(Some(directory.path()));
     desk.command(drain(2)).unwrap();
+    said.said.lock().unwrap().clear();
     let sites = vec![CostRate::ZERO; 2];
     let service = Service { sites, ..Service::default() };
     let config = PolicyConfig { gateways: 2, service, ..PolicyConfig::default() };
     let names = Names { sites: vec!["C".into(), "A".into()], gateways: Vec::new() };
     desk.configure(config, names);
     assert_eq!(desk.in_force()[0].site, Some(SiteId(0)));
+    // The gateway, which had them first, may have passed over what was told in positions of before.
+    assert!(said.said.lock().unwrap().iter().any(|said| match said {
+        Outside::InForce(orders, names) =>
+            orders[0].site == Some(SiteId(0)) && names.sites == ["C", "A"],
+        _ => false,
+    }));
     let kept = std::fs::read_to_string(directory.path().join("orders.json")).unwrap();
     assert!(kept.contains("\"site\":\"C\""), "{kept}");
 }

@@ -5,6 +5,7 @@
 
 use crate::admin::Builder;
 use crate::drive::Drive;
+use crate::telemetry::Names;
 use crate::telemetry::drills::{end, end_word, of_breakage, refusal, word};
 use bytes::Bytes;
 use mainstay_core::config::Tier;
@@ -16,7 +17,7 @@ use mainstay_core::time::Time;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What is asked for.
@@ -42,9 +43,20 @@ struct Asked {
     floors: BTreeMap<String, u8>,
 }
 
+/// Where drills are asked for.
+#[derive(Clone)]
+struct Desk {
+    drive: Arc<Drive>,
+    /// What positions were called when the last drill began: another configuration ends it, but it
+    /// is told of as it was.
+    names: Arc<Mutex<Arc<Names>>>,
+}
+
 /// Adds what belongs to drills to the operator's door.
 pub(super) fn shown(admin: Builder, drive: &Arc<Drive>) -> Builder {
-    let (looks, asks) = (drive.clone(), drive.clone());
+    let names = Arc::new(Mutex::new(drive.telemetry().names()));
+    let looks = Desk { drive: drive.clone(), names };
+    let asks = looks.clone();
     admin.show("/-/drill", "the drill under way, or the last one", move || state(&looks)).change(
         "/-/drill",
         "begin or stop a drill",
@@ -52,11 +64,12 @@ pub(super) fn shown(admin: Builder, drive: &Arc<Drive>) -> Builder {
     )
 }
 
-fn ask(drive: &Drive, body: &Bytes) -> Result<Value, String> {
+fn ask(desk: &Desk, body: &Bytes) -> Result<Value, String> {
+    let drive = &desk.drive;
     let asked: Asked = serde_json::from_slice(body).map_err(|error| format!("drill: {error}"))?;
     if asked.stop {
         drive.tell(Event::StopDrill(asked.id));
-        return Ok(state(drive));
+        return Ok(state(desk));
     }
     let places = drive.places();
     let names = &places.names;
@@ -67,11 +80,21 @@ fn ask(drive: &Drive, body: &Bytes) -> Result<Value, String> {
     if let Some(why) = drive.read(|gateway| gateway.drill_refusal(now, &plan)) {
         return Err(refusal(names, why));
     }
+    let names = drive.telemetry().names();
     drive.tell_of(&places, Event::Drill(plan));
     // Between the look and the order something may have happened, another configuration for one.
     match drive.read(|gateway| gateway.drill().is_some_and(|drill| drill.plan().id == id)) {
-        true => Ok(state(drive)),
+        true => {
+            *desk.names() = names;
+            Ok(state(desk))
+        }
         false => Err("it was refused at the last moment; see the log".to_owned()),
+    }
+}
+
+impl Desk {
+    fn names(&self) -> MutexGuard<'_, Arc<Names>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,17 +135,17 @@ fn plan(asked: Asked, sites: &[String], tiers: &[Tier]) -> Result<Plan, String> 
 }
 
 /// How it stands, as one document.
-fn state(drive: &Drive) -> Value {
+fn state(desk: &Desk) -> Value {
+    let drive = &desk.drive;
     let now = drive.clock().now();
     let drill = drive.read(|gateway| gateway.drill().cloned());
     match drill {
-        Some(drill) => told(drive, &drill, now),
+        Some(drill) => told((drive, &desk.names()), &drill, now),
         None => json!({ "phase": "none" }),
     }
 }
 
-fn told(drive: &Drive, drill: &Drill, now: Time) -> Value {
-    let names = drive.telemetry().names();
+fn told((drive, names): (&Drive, &Names), drill: &Drill, now: Time) -> Value {
     let plan = drill.plan();
     let secs = |at: Time| at.since(drill.accepted()).as_secs_f64();
     let phase = match drill.phase(now) {
@@ -131,7 +154,7 @@ fn told(drive: &Drive, drill: &Drill, now: Time) -> Value {
         Phase::After => "after",
     };
     let ended = drill.ended().map(
-        |(at, why)| json!({ "at_s": secs(at), "why": end_word(why), "text": end(&names, why) }),
+        |(at, why)| json!({ "at_s": secs(at), "why": end_word(why), "text": end(names, why) }),
     );
     let named = || names.tiers.iter();
     let floors: Map<String, Value> =

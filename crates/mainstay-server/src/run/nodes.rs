@@ -114,8 +114,8 @@ impl Nodes {
         let [known, given, shown, counted, published] = [(); 5].map(|()| self.desk.clone());
         let check = self.check.clone();
         let list = move || {
-            let names = known.names().sites;
-            let shown = |order: &Order| store::shown(order, &names);
+            let names = known.names();
+            let shown = |order: &Order| store::shown(order, &names.sites);
             json!({ "orders": known.in_force().iter().map(shown).collect::<Vec<_>>() })
         };
         admin
@@ -248,7 +248,13 @@ fn carrier(
         let ranks = ranks.read().unwrap_or_else(PoisonError::into_inner).clone();
         let gateways = &ranks.gateways;
         match said {
-            Outside::InForce(orders) => gateway.tell(Event::Orders(orders)),
+            Outside::InForce(orders, names) => {
+                // Where the gateway has other positions already, the desk tells it in those soon.
+                let places = gateway.places();
+                if places.names.sites == names.sites {
+                    gateway.tell_of(&places, Event::Orders(orders));
+                }
+            }
             Outside::Sites(orders) => {
                 for node in ranks.sites.values() {
                     link.send(node, Message::Orders(orders.clone()));

@@ -67,6 +67,12 @@ impl Gateway {
         Gateway { api, admin, child, said, directory }
     }
 
+    /// The text of its configuration.
+    pub fn config(&self) -> String {
+        let file = self.directory.path().join("mainstay.toml");
+        std::fs::read_to_string(file).expect("it was written")
+    }
+
     /// Writes another configuration where this one was, whole or not at all, as an editor does.
     pub fn rewrite(&self, config: &str) {
         let fresh = self.directory.path().join("mainstay.toml.new");
