@@ -7,6 +7,7 @@ use crate::gateway::evidence::tell;
 use crate::gateway::health::Views;
 use crate::gateway::latency::Patience;
 use crate::gateway::request::{Broken, Report as Left, Sent};
+use crate::gateway::spill::Pace;
 use crate::gateway::steps::ELSEWHERE;
 use crate::gateway::{Action, Gateway};
 use crate::message::{Ack, Grant, Offer, Open, PerTier, Reason, Refuse, TIERS_MAX};
@@ -60,15 +61,18 @@ impl Gateway {
         known.held.measure(now);
         let verdict = known.health.verdict();
         let moved = match (verdict, known.held.rates(now)) {
-            // What moves from one full site to another pushes out what is at home there.
-            (Verdict::Up, Some(_)) if !has_room => {
-                known.spill.count(elapsed);
-                None
-            }
             (Verdict::Up, Some(_)) => {
-                let is_jump = core::mem::replace(&mut known.steered, verdict) != verdict;
+                let is_news = known.steered != verdict;
+                let pace = match (has_room, is_news) {
+                    (false, _) => Pace::Return,
+                    (true, false) => Pace::Usual,
+                    (true, true) => Pace::AtOnce,
+                };
+                if has_room {
+                    known.steered = verdict;
+                }
                 let may_use = known.held.may_use(now, self.config.fleet.gateways);
-                known.spill.step(elapsed, may_use, is_jump)
+                known.spill.step(elapsed, may_use, pace)
             }
             (Verdict::Up, None) => {
                 known.spill.count(elapsed);

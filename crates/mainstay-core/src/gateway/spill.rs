@@ -23,6 +23,19 @@ const PACE: u32 = WHOLE / 10;
 /// the mean of demand it would be short after each quiet half second.
 const SMOOTH: u64 = 4;
 
+/// How far the share may go in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A tenth of the whole in a second, either way.
+    Usual,
+    /// All the way: the verdict changed.
+    AtOnce,
+    /// Down alone, at the usual pace. Every equal is full, and what moves from one full site to
+    /// another pushes out what is at home there. What moved there before may still come back: it
+    /// makes room.
+    Return,
+}
+
 /// The spill of one target.
 #[derive(Clone, Debug, Default)]
 pub struct Spill {
@@ -68,19 +81,20 @@ impl Spill {
         self.held = CostRate::ZERO;
     }
 
-    /// Looks at what was asked for over `elapsed` against what is held. At a verdict change the
-    /// share follows at once. Tells a change of a tenth of the whole, in hundredths.
-    pub fn step(&mut self, elapsed: Duration, held: CostRate, is_jump: bool) -> Option<u8> {
-        let before = if is_jump { CostRate::ZERO } else { self.held };
+    /// Looks at what was asked for over `elapsed` against what is held. Both count in each step,
+    /// whatever its pace: a mean that began anew whenever equals are not full any more would be
+    /// one half-second. Tells a change of a tenth of the whole, in hundredths.
+    pub fn step(&mut self, elapsed: Duration, held: CostRate, pace: Pace) -> Option<u8> {
+        let before = if pace == Pace::AtOnce { CostRate::ZERO } else { self.held };
         self.count(elapsed);
         self.held = smooth(before, held);
         let micros = elapsed.as_micros() as u64;
-        let pace = (u64::from(PACE) * micros.min(1_000_000) / 1_000_000) as u32;
-        self.moved = match self.aim() {
-            Some(aim) if is_jump => aim,
-            Some(aim) if aim > self.moved => aim.min(self.moved + pace),
-            Some(aim) => aim.max(self.moved.saturating_sub(pace)),
-            None => self.moved,
+        let most = (u64::from(PACE) * micros.min(1_000_000) / 1_000_000) as u32;
+        self.moved = match (self.aim(), pace) {
+            (Some(aim), Pace::AtOnce) => aim,
+            (Some(aim), Pace::Usual) if aim > self.moved => aim.min(self.moved + most),
+            (Some(aim), _) if aim < self.moved => aim.max(self.moved.saturating_sub(most)),
+            (Some(_) | None, _) => self.moved,
         };
         let tenth = WHOLE / 10;
         let is_news = self.moved.abs_diff(self.told) >= tenth || (self.moved == 0 && self.told > 0);
@@ -125,7 +139,7 @@ mod tests {
     fn after(steps: u32, wanted: u64, held: u64, spill: &mut Spill) -> u32 {
         for _ in 0..steps {
             spill.wants(CostUnits(wanted / 2));
-            spill.step(STEP, CostRate(held), false);
+            spill.step(STEP, CostRate(held), Pace::Usual);
         }
         spill.moved()
     }
@@ -138,7 +152,7 @@ mod tests {
             spill.count(half);
         }
         spill.wants(CostUnits::whole(5));
-        spill.step(half, CostRate::whole(13), false);
+        spill.step(half, CostRate::whole(13), Pace::Usual);
         assert_eq!(spill.moved(), 0, "ten a second of thirteen is neither hot nor cold");
     }
 
@@ -171,6 +185,31 @@ mod tests {
     }
 
     #[test]
+    fn where_every_equal_is_full_nobody_leaves_and_who_left_comes_home() {
+        let (demand, mut spill) = (100_000, Spill::default());
+        let mut full = |steps: u32, held: u64, spill: &mut Spill| {
+            for _ in 0..steps {
+                spill.wants(CostUnits(demand / 2));
+                spill.step(STEP, CostRate(held), Pace::Return);
+            }
+            spill.moved()
+        };
+        assert_eq!(full(20, 50_000, &mut spill), 0);
+        let moved = after(40, demand, 50_000, &mut spill);
+        assert_eq!(full(20, 30_000, &mut spill), moved, "no more");
+        assert_eq!(full(60, 200_000, &mut spill), 0, "they make room where they were");
+    }
+
+    #[test]
+    fn a_moment_in_which_every_equal_is_full_leaves_the_means_as_they_are() {
+        let mut spill = Spill::default();
+        assert_eq!(after(20, 72_000, 100_000, &mut spill), 0);
+        spill.wants(CostUnits(36_000));
+        spill.step(STEP, CostRate(100_000), Pace::Return);
+        assert_eq!(after(1, 72_000, 60_000, &mut spill), 0, "one half-second");
+    }
+
+    #[test]
     fn a_session_that_was_moved_stays_moved_while_more_are() {
         let sessions: [u64; 64] = core::array::from_fn(|n| (n as u64) << 58);
         let mut before: usize = 64;
@@ -189,7 +228,7 @@ mod tests {
     fn a_verdict_moves_the_share_at_once() {
         let mut spill = Spill::default();
         spill.wants(CostUnits(50_000));
-        let told = spill.step(STEP, CostRate(10_000), true);
+        let told = spill.step(STEP, CostRate(10_000), Pace::AtOnce);
         assert!(spill.moved() > 9_000);
         assert_eq!(told, Some((spill.moved() / 100) as u8));
     }
@@ -203,12 +242,19 @@ mod tests {
                 spill.wants(CostUnits(rng.below(1 << much)));
                 let held = CostRate(rng.below(1 << more));
                 let elapsed = Duration::from_micros(rng.below(3_000_000));
-                let (before, is_jump) = (spill.moved(), rng.below(20) == 0);
-                let told = spill.step(elapsed, held, is_jump);
+                let before = spill.moved();
+                let pace = match rng.below(20) {
+                    0 => Pace::AtOnce,
+                    1..8 => Pace::Return,
+                    _ => Pace::Usual,
+                };
+                let told = spill.step(elapsed, held, pace);
                 assert!(spill.moved() <= WHOLE, "seed {seed}");
-                let pace = elapsed.as_secs_f64().min(1.0) * f64::from(PACE) + 1.0;
+                let most = elapsed.as_secs_f64().min(1.0) * f64::from(PACE) + 1.0;
                 let change = f64::from(spill.moved().abs_diff(before));
-                assert!(is_jump || change <= pace, "seed {seed}: {change} in {elapsed:?}");
+                let is_slow = pace == Pace::AtOnce || change <= most;
+                assert!(is_slow, "seed {seed}: {change} in {elapsed:?}");
+                assert!(pace != Pace::Return || spill.moved() <= before, "seed {seed}");
                 assert!(told.is_none_or(|percent| percent <= 100), "seed {seed}");
             }
         }
