@@ -456,6 +456,19 @@ fn a_move_without_credit_is_tried_at_each_other_site() {
 }
 
 #[test]
+fn a_move_that_was_let_in_and_handed_back_has_had_its_wait() {
+    let mut rig = Rig::new();
+    let (first, _) = rig.arrive(FREE, 1);
+    rig.breaks(&first, 40);
+    let (second, open) = rig.latest();
+    assert!(open.moving && !open.credited);
+    let ack = Ack { attempt: second.attempt, queued: true, ttft: Duration::from_millis(100) };
+    rig.hear(Event::Ack(ack));
+    rig.refuses(&second, Reason::TooLate, false);
+    assert_eq!(rig.latest().0.attempt, second.attempt, "none without credit");
+}
+
+#[test]
 fn a_site_whose_clock_runs_off_is_not_trusted_with_credit() {
     let mut rig = Rig::new();
     for _ in 0..130 {

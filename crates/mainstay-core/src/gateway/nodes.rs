@@ -190,8 +190,12 @@ impl Gateway {
             life.resumes = life.resumes.saturating_sub(1);
         }
         // Sites rank a move before first attempts of its tier, credit or not: that one is full for
-        // it says nothing of the next, and its reader waits in the middle of a sentence.
-        life.paid_only = matches!(refuse.reason, Reason::Overloaded | Reason::TooLate) && !is_move;
+        // it says nothing of the next, and its reader waits in the middle of a sentence. One that
+        // was let in and handed back has had its wait: a second one would come too late for its
+        // reader, and push out a first attempt.
+        let is_urgent = is_move && !running.acked;
+        let is_full = matches!(refuse.reason, Reason::Overloaded | Reason::TooLate);
+        life.paid_only = is_full && !is_urgent;
         let standing = life.standing.clone();
         let terms = self.config.fleet.credit;
         let known = self.targets.get_mut(target);
