@@ -68,6 +68,13 @@ impl Spill {
         self.held = CostRate::ZERO;
     }
 
+    /// All go elsewhere, at once. Tells it as `step` does.
+    pub fn leave(&mut self, elapsed: Duration) -> Option<u8> {
+        self.count(elapsed);
+        self.moved = WHOLE;
+        self.news()
+    }
+
     /// Looks at what was asked for over `elapsed` against what is held. At a verdict change the
     /// share follows at once. Tells a change of a tenth of the whole, in hundredths.
     pub fn step(&mut self, elapsed: Duration, held: CostRate, is_jump: bool) -> Option<u8> {
@@ -82,6 +89,11 @@ impl Spill {
             Some(aim) => aim.max(self.moved.saturating_sub(pace)),
             None => self.moved,
         };
+        self.news()
+    }
+
+    /// The share moved, in hundredths, if it changed by a tenth of the whole.
+    fn news(&mut self) -> Option<u8> {
         let tenth = WHOLE / 10;
         let is_news = self.moved.abs_diff(self.told) >= tenth || (self.moved == 0 && self.told > 0);
         is_news.then(|| {
@@ -183,6 +195,18 @@ mod tests {
             assert!(keeps <= before);
             before = keeps;
         }
+    }
+
+    #[test]
+    fn who_left_at_once_comes_back_by_and_by() {
+        let mut spill = Spill::default();
+        after(20, 70_000, 100_000, &mut spill);
+        assert_eq!((spill.leave(STEP), spill.moved()), (Some(100), WHOLE));
+        assert_eq!(spill.leave(STEP), None, "told once");
+        assert!(!spill.keeps(u64::MAX));
+        let back = after(10, 70_000, 100_000, &mut spill);
+        assert_eq!(back, WHOLE / 2, "a tenth in a second");
+        assert_eq!(after(10, 70_000, 100_000, &mut spill), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! live workers.
 
 use crate::cost::{CostRate, CostUnits};
+use crate::message::SLOW_MAX;
 use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
 use crate::site::streams::Streams;
@@ -76,8 +77,10 @@ struct Sums {
     calibrated: CostRate,
     streams: u32,
     carries: f64,
-    /// Capacities, each times how slow it is.
+    /// Capacities, each times how slow it is,
     slow: f64,
+    /// and what each carries, times the same.
+    found: f64,
 }
 
 impl Worker {
@@ -248,6 +251,14 @@ impl Workers {
         self.sums.slow > TOLERANCE * self.calibrated().as_f64()
     }
 
+    /// How many times as long as usual first tokens take: not as the mean worker has it but as
+    /// answers find it, since a slow worker among others gets few of them.
+    pub fn slowness(&self) -> u8 {
+        let all = self.sums.carries;
+        let times = if all > 0.0 { self.sums.found / all } else { 1.0 };
+        times.clamp(0.0, f64::from(SLOW_MAX)) as u8
+    }
+
     /// First tokens without a queue: usual ones with what the workers have in hand, times how slow
     /// they are now.
     pub fn service(&self) -> Option<Duration> {
@@ -297,6 +308,7 @@ impl Workers {
             sums.streams += worker.streams;
             sums.carries += worker.carries;
             sums.slow += capacity * worker.limit.residual();
+            sums.found += worker.carries * worker.limit.residual();
         }
         self.sums = sums;
     }
