@@ -536,7 +536,7 @@ fn sessions_leave_a_home_that_says_it_is_slow_and_come_back_by_and_by() {
         }
         at_home.push(count);
     }
-    assert!(at_home[0] >= 12 && at_home[3..30].iter().all(|count| *count == 0), "{at_home:?}");
+    assert!(at_home[0] >= 12 && at_home[3..30].iter().all(|count| *count <= 1), "{at_home:?}");
     let back = [32, 36, 59].map(|second| at_home[second]);
     assert!(back[0] < back[1] && back[1] < back[2] && back[2] >= 12, "{at_home:?}");
     assert!(unpaid > 0, "others are tried without credit before the slow one is with it");

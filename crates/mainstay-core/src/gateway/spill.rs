@@ -23,6 +23,10 @@ const PACE: u32 = WHOLE / 10;
 /// the mean of demand it would be short after each quiet half second.
 const SMOOTH: u64 = 4;
 
+/// Those that stay where all should leave: their answers tell when it is well again. As many as are
+/// sent to a site that is not up.
+const TRICKLE: u32 = WHOLE / 100;
+
 /// The spill of one target.
 #[derive(Clone, Debug, Default)]
 pub struct Spill {
@@ -68,10 +72,10 @@ impl Spill {
         self.held = CostRate::ZERO;
     }
 
-    /// All go elsewhere, at once. Tells it as `step` does.
+    /// All but a trickle go elsewhere, at once. Tells it as `step` does.
     pub fn leave(&mut self, elapsed: Duration) -> Option<u8> {
         self.count(elapsed);
-        self.moved = WHOLE;
+        self.moved = WHOLE - TRICKLE;
         self.news()
     }
 
@@ -201,11 +205,11 @@ mod tests {
     fn who_left_at_once_comes_back_by_and_by() {
         let mut spill = Spill::default();
         after(20, 70_000, 100_000, &mut spill);
-        assert_eq!((spill.leave(STEP), spill.moved()), (Some(100), WHOLE));
+        assert_eq!((spill.leave(STEP), spill.moved()), (Some(99), WHOLE - TRICKLE));
         assert_eq!(spill.leave(STEP), None, "told once");
-        assert!(!spill.keeps(u64::MAX));
+        assert!(spill.keeps(u64::MAX) && !spill.keeps(u64::MAX / 100 * 98));
         let back = after(10, 70_000, 100_000, &mut spill);
-        assert_eq!(back, WHOLE / 2, "a tenth in a second");
+        assert_eq!(back, WHOLE / 2 - TRICKLE, "a tenth in a second");
         assert_eq!(after(10, 70_000, 100_000, &mut spill), 0);
     }
 

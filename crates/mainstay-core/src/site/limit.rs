@@ -56,6 +56,11 @@ impl Usual {
         (self.samples > 0).then(|| Duration::from_secs_f64(self.seconds))
     }
 
+    /// Whether enough was measured that something can be concluded from it.
+    pub fn is_known(&self) -> bool {
+        self.samples >= LEARN
+    }
+
     fn learn(&mut self, measured: f64, residual: f64, is_slow: bool) {
         self.samples = self.samples.saturating_add(1);
         let step = if self.samples <= LEARN {
@@ -110,7 +115,7 @@ impl Limit {
         let measured = sample.measured.as_secs_f64();
         let residual = (measured / usual.expected(sample.ahead, sample.capacity).max(0.001))
             .min(10.0 * TOLERANCE);
-        if usual.samples >= LEARN {
+        if usual.is_known() {
             self.residual += RESIDUAL_STEP * (residual - self.residual);
         }
         self.is_sampled = true;

@@ -5,9 +5,9 @@
 //! live workers.
 
 use crate::cost::{CostRate, CostUnits};
-use crate::message::SLOW_MAX;
 use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
+use crate::site::slowness::Slowness;
 use crate::site::streams::Streams;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -68,6 +68,7 @@ pub struct Workers {
     all: Vec<(WorkerId, Worker)>,
     sums: Sums,
     usual: Usual,
+    slowness: Slowness,
     open: Streams,
 }
 
@@ -77,10 +78,8 @@ struct Sums {
     calibrated: CostRate,
     streams: u32,
     carries: f64,
-    /// Capacities, each times how slow it is,
+    /// Capacities, each times how slow it is.
     slow: f64,
-    /// and what each carries, times the same.
-    found: f64,
 }
 
 impl Worker {
@@ -190,6 +189,10 @@ impl Workers {
         worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
+        if self.usual.is_known() {
+            let expected = self.usual.expected(ahead, worker.capacity);
+            self.slowness.first_token(measured.as_secs_f64(), expected);
+        }
         worker.limit.first_token(sample, &mut self.usual);
         self.add_up();
     }
@@ -220,6 +223,7 @@ impl Workers {
         self.all.iter_mut().for_each(|(_, worker)| worker.limit.second());
         self.add_up();
         self.open.second();
+        self.slowness.second();
     }
 
     /// What they can carry now: the smaller of what was measured and what calibration says, and not
@@ -251,12 +255,9 @@ impl Workers {
         self.sums.slow > TOLERANCE * self.calibrated().as_f64()
     }
 
-    /// How many times as long as usual first tokens take: not as the mean worker has it but as
-    /// answers find it, since a slow worker among others gets few of them.
+    /// How many times as long as usual first tokens take.
     pub fn slowness(&self) -> u8 {
-        let all = self.sums.carries;
-        let times = if all > 0.0 { self.sums.found / all } else { 1.0 };
-        times.clamp(0.0, f64::from(SLOW_MAX)) as u8
+        self.slowness.times()
     }
 
     /// First tokens without a queue: usual ones with what the workers have in hand, times how slow
@@ -308,7 +309,6 @@ impl Workers {
             sums.streams += worker.streams;
             sums.carries += worker.carries;
             sums.slow += capacity * worker.limit.residual();
-            sums.found += worker.carries * worker.limit.residual();
         }
         self.sums = sums;
     }
