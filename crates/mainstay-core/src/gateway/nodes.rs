@@ -255,12 +255,8 @@ impl Gateway {
         }
         let is_up = known.health.verdict() == Verdict::Up;
         let is_open = self.config.fleet.credit.mutants.removes(Mutant::PanicOpensAdmission);
-        // Sites let a move in with credit or without; what is held would be overdrawn by a few of
-        // them, and pay for no first attempt for seconds.
-        let is_move = life.standing.relayed;
-        let credited =
-            (!is_move && known.held.spend(now, life.ask.cost, tier)) || (is_open && !is_up);
-        life.paid_only |= !credited && !is_move;
+        let credited = known.held.spend(now, life.ask.cost, tier) || (is_open && !is_up);
+        life.paid_only |= !credited && !life.standing.relayed;
         let srtt = known.held.srtt();
         // Who is judged already is waited for no longer in doubt: the client's patience runs.
         let doubt = if is_up { self.hearsay.doubt.factor(now) } else { 1 };
@@ -273,7 +269,7 @@ impl Gateway {
             tier: life.ask.tier,
             cost: life.ask.cost,
             credited,
-            moving: is_move,
+            moving: life.standing.relayed,
             left: life.deadline.since(now),
             tenant: life.ask.tenant,
             session: life.session,

@@ -7,7 +7,6 @@
 use crate::cost::{CostRate, CostUnits};
 use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
-use crate::site::slowness::Slowness;
 use crate::site::streams::Streams;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -68,7 +67,6 @@ pub struct Workers {
     all: Vec<(WorkerId, Worker)>,
     sums: Sums,
     usual: Usual,
-    slowness: Slowness,
     open: Streams,
 }
 
@@ -189,10 +187,6 @@ impl Workers {
         worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
-        if self.usual.is_known() {
-            let expected = self.usual.expected(ahead, worker.capacity);
-            self.slowness.first_token(measured.as_secs_f64(), expected);
-        }
         worker.limit.first_token(sample, &mut self.usual);
         self.add_up();
     }
@@ -223,7 +217,7 @@ impl Workers {
         self.all.iter_mut().for_each(|(_, worker)| worker.limit.second());
         self.add_up();
         self.open.second();
-        self.slowness.second();
+        self.usual.second();
     }
 
     /// What they can carry now: the smaller of what was measured and what calibration says, and not
@@ -257,7 +251,7 @@ impl Workers {
 
     /// How many times as long as usual first tokens take.
     pub fn slowness(&self) -> u8 {
-        self.slowness.times()
+        self.usual.slowness()
     }
 
     /// First tokens without a queue: usual ones with what the workers have in hand, times how slow
