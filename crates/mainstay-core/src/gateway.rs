@@ -33,6 +33,7 @@ pub mod refusal;
 pub mod request;
 pub mod retry_budget;
 mod shed;
+mod slow;
 mod spill;
 mod steps;
 pub mod view;

@@ -62,7 +62,13 @@ pub struct Grant {
     pub miss: u8,
     /// Since the sender's first grant to this gateway, by its clock.
     pub elapsed: Duration,
+    /// How many times as long as usual there first tokens take, the rest of it left out; at most
+    /// `SLOW_MAX`.
+    pub slow: u8,
 }
+
+/// More times as slow as usual is not told: a byte of the link holds it.
+pub const SLOW_MAX: u8 = 127;
 
 /// Whether a site takes new work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -15,6 +15,7 @@ mod orders;
 mod pool;
 mod queue;
 mod ramp;
+mod slowness;
 mod streams;
 mod wanted;
 mod workers;

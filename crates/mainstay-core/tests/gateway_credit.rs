@@ -24,6 +24,10 @@ const REPORT: Duration = Duration::from_millis(500);
 const ENTERPRISE: u8 = 0;
 const FREE: u8 = 2;
 
+fn millis(time: u64) -> Duration {
+    Duration::from_millis(time)
+}
+
 /// A grant of nothing.
 fn no_credit(target: TargetId) -> Grant {
     Grant {
@@ -37,6 +41,7 @@ fn no_credit(target: TargetId) -> Grant {
         offer: Offer::Open,
         ttft: Duration::from_millis(300),
         miss: 100,
+        slow: 1,
         elapsed: REPORT,
     }
 }
@@ -519,4 +524,57 @@ fn a_tier_that_got_less_than_it_asked_for_leaves_lower_tiers_what_they_hold() {
     println!("paid for: {short} of a tier that is short, {served} of one that is not");
     assert!(short < 10, "{short}");
     assert!(served > 30, "{served}");
+}
+
+#[test]
+fn sessions_leave_a_home_that_says_it_is_slow_and_come_back_by_and_by() {
+    let mut rig = Rig::new();
+    let (mut at_home, mut unpaid) = (Vec::new(), 0);
+    for second in 0..60u64 {
+        let mut count = 0;
+        let (slow, ttft) = if second < 30 { (10, 3000) } else { (1, 400) };
+        for part in 0..2 {
+            rig.says(0, rates(100, 0, 0), (slow, millis(ttft)));
+            // By chance there is no credit but where it is slow, now and then.
+            let elsewhere = if second % 5 == 0 { 0 } else { 100 };
+            rig.grants(1, rates(elsewhere, 0, 0), 0);
+            rig.grants(2, rates(elsewhere, 0, 0), 0);
+            for n in 0..20u64 {
+                let (start, open) = rig.arrive(ENTERPRISE, n * 2 + part);
+                count += u32::from(start.target == TargetId(0));
+                unpaid += u32::from(!open.credited);
+                rig.whole(&start);
+                rig.pass(millis(25));
+            }
+        }
+        at_home.push(count);
+    }
+    assert!(at_home[0] >= 12 && at_home[3..30].iter().all(|count| *count <= 1), "{at_home:?}");
+    let back = [32, 36, 59].map(|second| at_home[second]);
+    assert!(back[0] < back[1] && back[1] < back[2] && back[2] >= 12, "{at_home:?}");
+    assert!(unpaid > 0, "others are tried without credit before the slow one is with it");
+    let is_it = |slow: bool| move |fact: &CreditFact| matches!(fact, CreditFact::Slow { target: TargetId(0), is_slow, .. } if *is_slow == slow);
+    rig.told("that it is slow", is_it(true));
+    rig.told("that it is no more", is_it(false));
+}
+
+#[test]
+fn a_slow_site_is_used_where_others_refuse() {
+    let mut rig = Rig::new();
+    for half in 0..10 {
+        rig.pass(REPORT);
+        rig.says(0, rates(100, 0, 0), (10, millis(3000)));
+        let elsewhere = if half < 8 { 100 } else { 0 };
+        rig.grants(1, rates(elsewhere, 0, 0), 0);
+        rig.grants(2, rates(elsewhere, 0, 0), 0);
+    }
+    rig.pass(millis(100));
+    // What was held before the last grants is spent first.
+    let many = (0..300).map(|_| rig.arrive(ENTERPRISE, 1));
+    let last = many.last();
+    assert!(last.is_some_and(|(first, open)| first.target != TargetId(0) && !open.credited));
+    let (first, _) = rig.latest();
+    rig.refuses(&first, Reason::Overloaded, false);
+    let (next, open) = rig.latest();
+    assert!(next.target == TargetId(0) && open.credited, "{next:?}");
 }

@@ -395,6 +395,7 @@ fn capacity_and_rates_are_bounded_by_an_operators_cap() {
         offer: Default::default(),
         ttft: Duration::ZERO,
         miss: 0,
+        slow: 1,
         elapsed: Duration::ZERO,
     };
     rig.hear(Event::Grant(grant));

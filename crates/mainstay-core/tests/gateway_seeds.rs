@@ -258,6 +258,7 @@ impl Bed {
             offer: Offer::Open,
             ttft: Duration::from_millis(self.rng.below(5000)),
             miss: 100,
+            slow: 1,
             elapsed: self.now.since(self.began),
         };
         for rate in &mut grant.rate[..usize::from(TIERS)] {
@@ -442,6 +443,7 @@ impl Bed {
             offer: Offer::Open,
             ttft: Duration::from_millis(300),
             miss: 100,
+            slow: 1,
             elapsed: self.now.since(self.began),
         };
         // Twice what the lowest gets for the highest, as a site would that cannot serve all.

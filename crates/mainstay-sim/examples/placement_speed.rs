@@ -87,6 +87,7 @@ fn grant(action: Action) -> Option<Grant> {
         offer: Offer::Open,
         ttft: Duration::from_millis(300),
         miss: 100,
+        slow: 1,
         elapsed: Duration::from_millis(500),
     })
 }

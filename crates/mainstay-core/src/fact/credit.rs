@@ -76,6 +76,16 @@ pub enum CreditFact {
         /// By tier, in hundredths of what it asks for now.
         survives: PerTier<u8>,
     },
+    /// A site is slow, as it says itself, and others are faster: its own sessions go to them. Or no
+    /// more.
+    Slow {
+        /// Which.
+        target: TargetId,
+        /// Whether it is.
+        is_slow: bool,
+        /// How many times as long as usual there its first tokens take.
+        slow: u8,
+    },
     /// So much of a site's own sessions go elsewhere now.
     Spilled {
         /// Whose.

@@ -286,6 +286,8 @@ impl Gateway {
             let is_parked = known.parked.is_some_and(|(_, until)| now < until);
             match known.health.verdict() {
                 _ if is_parked || known.shut => Need::Nothing,
+                // Its own sessions have left: what tells whether it is well again is scarce.
+                Verdict::Up if known.slow.is_slow() => Need::Lacking,
                 Verdict::Up => Need::Up,
                 _ if known.health.lacks_trickle(now) => Need::Lacking,
                 _ => Need::Out,

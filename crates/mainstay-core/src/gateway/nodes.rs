@@ -55,20 +55,28 @@ impl Gateway {
         {
             total = known.by_tier(now);
         }
-        let has_room = self.has_room_beside(target);
+        let beside = self.best_beside(target);
         let known = self.targets.get_mut(target);
         let elapsed = known.held.reported().map_or(interval, |at| now.since(at));
         known.held.measure(now);
         let verdict = known.health.verdict();
+        let told = known.held.latest().filter(|_| known.held.rates(now).is_some());
+        if let Some(slow) = told.map(|grant| grant.slow)
+            && known.slow.look(now, slow, known.held.first_token(), beside)
+        {
+            let fact = CreditFact::Slow { target, is_slow: known.slow.is_slow(), slow };
+            actions.push(Action::Fact(Fact::Credit(fact)));
+        }
         let moved = match (verdict, known.held.rates(now)) {
+            (Verdict::Up, Some(_)) if known.slow.is_slow() => known.spill.leave(elapsed),
             (Verdict::Up, Some(_)) => {
                 let is_news = known.steered != verdict;
-                let pace = match (has_room, is_news) {
-                    (false, _) => Pace::Return,
-                    (true, false) => Pace::Usual,
-                    (true, true) => Pace::AtOnce,
+                let pace = match (beside, is_news) {
+                    (None, _) => Pace::Return,
+                    (Some(_), false) => Pace::Usual,
+                    (Some(_), true) => Pace::AtOnce,
                 };
-                if has_room {
+                if beside.is_some() {
                     known.steered = verdict;
                 }
                 let may_use = known.held.may_use(now, self.config.fleet.gateways);
@@ -97,15 +105,18 @@ impl Gateway {
         actions.push(Action::Report { site, report });
     }
 
-    /// Whether an equal of `target` gave all that was asked of it.
-    fn has_room_beside(&self, target: TargetId) -> bool {
-        let Some(model) = self.targets.model_of(target) else { return false };
+    /// How soon a first token is expected at the best equal of `target` that gave all that was
+    /// asked of it; `None` if there is none.
+    fn best_beside(&self, target: TargetId) -> Option<Duration> {
+        let model = self.targets.model_of(target)?;
         let group = &self.config.models[usize::from(model.0)].served_by;
-        group.iter().any(|id| {
-            let known = self.targets.get(*id);
-            let is_there = *id != target && self.targets.is_node(*id) && !known.shut;
+        let has_room = |id: &&TargetId| {
+            let known = self.targets.get(**id);
+            let is_there = **id != target && self.targets.is_node(**id) && !known.shut;
             is_there && known.verdict() == Verdict::Up && !known.held.is_full()
-        })
+        };
+        let all = group.iter().filter(has_room);
+        all.map(|id| self.targets.get(*id).held.first_token()).min()
     }
 
     /// Takes back what was told and is over.

@@ -79,7 +79,7 @@ impl Targets {
         absent: &mut Absent,
     ) -> Option<TargetId> {
         let tier = usize::from(demand.rank);
-        let mut found: Option<(bool, Duration, u64, TargetId)> = None;
+        let mut found: Option<(bool, bool, Duration, u64, TargetId)> = None;
         for &id in group {
             if !self.is_node(id) {
                 continue;
@@ -105,15 +105,20 @@ impl Targets {
             if demand.home == Some(id) && known.spill.keeps(spread(demand.session)) {
                 return Some(id);
             }
-            let used = known.held.used(now);
+            let (slow, used) = (known.slow.is_slow(), known.held.used(now));
             let rank = match used <= HOT {
-                true => (false, first, 0, id),
-                false => (true, Duration::ZERO, used, id),
+                true => (slow, false, first, 0, id),
+                false => (slow, true, Duration::ZERO, used, id),
             };
             found = Some(found.map_or(rank, |best| best.min(rank)));
         }
-        let (.., found) = found?;
-        Some(self.pick_home(config, group, (now, demand)).unwrap_or(found))
+        let (slow, .., found) = found?;
+        let unpaid = match slow {
+            // By chance there is credit only where it is slow: others may have room all the same.
+            true => self.pick_unpaid(config, group, (now, demand)),
+            false => self.pick_home(config, group, (now, demand)),
+        };
+        Some(unpaid.unwrap_or(found))
     }
 
     /// The home, for an attempt that could only be paid for elsewhere: of a few requests in half a
@@ -162,8 +167,11 @@ impl Targets {
         if let Some(home) = demand.home.filter(|id| group.contains(id) && may(*id) && keeps(*id)) {
             return Some(home);
         }
-        // By known room; where none is known by what they carry, and else evenly.
-        let room = |id: &TargetId| match may(*id) {
+        // By known room; where none is known by what they carry, and else evenly. Slow ones only
+        // where no other may.
+        let is_slow = |id: TargetId| self.get(id).slow.is_slow();
+        let has_other = group.iter().any(|id| may(*id) && !is_slow(*id));
+        let room = |id: &TargetId| match may(*id) && !(has_other && is_slow(*id)) {
             true => {
                 let held = &self.get(*id).held;
                 held.spare(config.fleet.gateways).max(held.offered().percent(1)).0.max(1)

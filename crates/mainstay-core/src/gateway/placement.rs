@@ -12,6 +12,7 @@ use crate::gateway::health::{Health, Timing};
 use crate::gateway::held::Held;
 use crate::gateway::latency::Latency;
 use crate::gateway::request::Asked;
+use crate::gateway::slow::Slow;
 use crate::gateway::spill::Spill;
 use crate::names::{ErrorClass, ModelId, SiteId, TargetId};
 use crate::rng::Rng;
@@ -101,8 +102,10 @@ pub struct Target {
     pub ended: Window,
     /// What a site of ours granted.
     pub held: Held,
-    /// Its sessions that go elsewhere.
+    /// Its sessions that go elsewhere,
     pub spill: Spill,
+    /// and whether all do, since it is slow.
+    pub slow: Slow,
     /// Whether an order keeps new work from it.
     pub shut: bool,
     /// The most of it that an order lets be used, in hundredths.

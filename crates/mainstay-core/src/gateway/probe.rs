@@ -50,7 +50,8 @@ pub enum Need {
     Up,
     /// It is not.
     Out,
-    /// It is not, and no request offers itself for its trickle.
+    /// It is not, and no request offers itself for its trickle; or it is, and too slow for its own
+    /// sessions.
     Lacking,
     /// Leave it alone: parked, or ordered out of service.
     Nothing,

@@ -23,6 +23,10 @@ const PACE: u32 = WHOLE / 10;
 /// the mean of demand it would be short after each quiet half second.
 const SMOOTH: u64 = 4;
 
+/// Those that stay where all should leave: their answers tell when it is well again. As many as are
+/// sent to a site that is not up.
+const TRICKLE: u32 = WHOLE / 100;
+
 /// How far the share may go in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -81,6 +85,13 @@ impl Spill {
         self.held = CostRate::ZERO;
     }
 
+    /// All but a trickle go elsewhere, at once. Tells it as `step` does.
+    pub fn leave(&mut self, elapsed: Duration) -> Option<u8> {
+        self.count(elapsed);
+        self.moved = WHOLE - TRICKLE;
+        self.news()
+    }
+
     /// Looks at what was asked for over `elapsed` against what is held. Both count in each step,
     /// whatever its pace: a mean that began anew whenever equals are not full any more would be
     /// one half-second. Tells a change of a tenth of the whole, in hundredths.
@@ -96,6 +107,11 @@ impl Spill {
             (Some(aim), _) if aim < self.moved => aim.max(self.moved.saturating_sub(most)),
             (Some(_) | None, _) => self.moved,
         };
+        self.news()
+    }
+
+    /// The share moved, in hundredths, if it changed by a tenth of the whole.
+    fn news(&mut self) -> Option<u8> {
         let tenth = WHOLE / 10;
         let is_news = self.moved.abs_diff(self.told) >= tenth || (self.moved == 0 && self.told > 0);
         is_news.then(|| {
@@ -222,6 +238,18 @@ mod tests {
             assert!(keeps <= before);
             before = keeps;
         }
+    }
+
+    #[test]
+    fn who_left_at_once_comes_back_by_and_by() {
+        let mut spill = Spill::default();
+        after(20, 70_000, 100_000, &mut spill);
+        assert_eq!((spill.leave(STEP), spill.moved()), (Some(99), WHOLE - TRICKLE));
+        assert_eq!(spill.leave(STEP), None, "told once");
+        assert!(spill.keeps(u64::MAX) && !spill.keeps(u64::MAX / 100 * 98));
+        let back = after(10, 70_000, 100_000, &mut spill);
+        assert_eq!(back, WHOLE / 2 - TRICKLE, "a tenth in a second");
+        assert_eq!(after(10, 70_000, 100_000, &mut spill), 0);
     }
 
     #[test]

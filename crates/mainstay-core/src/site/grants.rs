@@ -40,6 +40,8 @@ pub struct Supply {
     pub offer: Offer,
     /// When a first token comes now.
     pub ttft: Duration,
+    /// How many times as long as usual it takes.
+    pub slow: u8,
 }
 
 /// The granter of one pool. Bounded by the gateways that policy lists.
@@ -115,6 +117,7 @@ impl Grants {
             ttft: supply.ttft,
             miss: MISS,
             elapsed,
+            slow: supply.slow,
         };
         let is_silent = self.granter.is_silent(now, &config.credit);
         if supply.offer == Offer::Open && !is_apart && !is_silent {

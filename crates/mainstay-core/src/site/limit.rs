@@ -8,6 +8,7 @@
 //! shrinking what it shrank before, and a throughput counts only while work was waiting.
 
 use crate::cost::{CostRate, CostUnits};
+use crate::site::slowness::Slowness;
 use crate::time::{Duration, Time};
 
 /// A residual up to this is ordinary noise of batches and of cost estimates.
@@ -24,6 +25,8 @@ const USUAL_STEP: f64 = 1.0 / 64.0;
 const USUAL_DOWN: f64 = 1.0 / 16.0;
 /// and while a worker is slow: a change for good is learned in some minutes, a fault is not.
 const USUAL_SLOW: f64 = 1.0 / 16_384.0;
+/// From so many times as long as usual on, a pool is slow.
+const SLOW: u8 = 2;
 /// A throughput is measured over at least so long,
 const MEASURE: Duration = Duration::from_secs(1);
 /// and over so many first tokens, or three times as long.
@@ -38,11 +41,12 @@ const GROWTH: f64 = 1.5;
 /// Something always goes to a live worker, else nothing would tell when it is well again.
 const LEAST: f64 = 0.02;
 
-/// What first tokens of a pool usually take without a queue.
+/// What first tokens of a pool usually take without a queue, and how they do of late.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usual {
     seconds: f64,
     samples: u32,
+    slowness: Slowness,
 }
 
 impl Usual {
@@ -54,6 +58,21 @@ impl Usual {
     /// The usual time, if anything was measured.
     pub fn time(&self) -> Option<Duration> {
         (self.samples > 0).then(|| Duration::from_secs_f64(self.seconds))
+    }
+
+    /// A second has passed.
+    pub fn second(&mut self) {
+        self.slowness.second();
+    }
+
+    /// How many times as long as usual they take of late.
+    pub fn slowness(&self) -> u8 {
+        self.slowness.times()
+    }
+
+    /// Whether enough was measured that something can be concluded from it.
+    fn is_known(&self) -> bool {
+        self.samples >= LEARN
     }
 
     fn learn(&mut self, measured: f64, residual: f64, is_slow: bool) {
@@ -108,15 +127,18 @@ impl Limit {
     /// A first token came after `measured`, where `expected` seconds were expected.
     pub fn first_token(&mut self, sample: Sample, usual: &mut Usual) {
         let measured = sample.measured.as_secs_f64();
-        let residual = (measured / usual.expected(sample.ahead, sample.capacity).max(0.001))
-            .min(10.0 * TOLERANCE);
-        if usual.samples >= LEARN {
+        let expected = usual.expected(sample.ahead, sample.capacity).max(0.001);
+        let residual = (measured / expected).min(10.0 * TOLERANCE);
+        if usual.is_known() {
             self.residual += RESIDUAL_STEP * (residual - self.residual);
+            usual.slowness.first_token(measured, expected);
         }
         self.is_sampled = true;
         self.served += sample.cost;
         self.count += 1;
-        usual.learn(measured, residual, self.residual > TOLERANCE);
+        // A worker that gets little forgets that it is slow; the pool does not.
+        let is_slow = self.residual > TOLERANCE || usual.slowness() >= SLOW;
+        usual.learn(measured, residual, is_slow);
     }
 
     /// Whether the worker has all it may have while more waits, after everything that could be

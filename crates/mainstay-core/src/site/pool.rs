@@ -119,6 +119,7 @@ impl Pool {
             queued: self.queue.cost(),
             offer,
             ttft: self.service() + time_for(self.queue.cost(), self.workers.carries(now)),
+            slow: self.workers.slowness(),
         }
     }
 

@@ -217,6 +217,7 @@ impl Workers {
         self.all.iter_mut().for_each(|(_, worker)| worker.limit.second());
         self.add_up();
         self.open.second();
+        self.usual.second();
     }
 
     /// What they can carry now: the smaller of what was measured and what calibration says, and not
@@ -246,6 +247,11 @@ impl Workers {
     /// Whether they are slower than usual, weighed by what they should carry.
     pub fn are_slow(&self) -> bool {
         self.sums.slow > TOLERANCE * self.calibrated().as_f64()
+    }
+
+    /// How many times as long as usual first tokens take.
+    pub fn slowness(&self) -> u8 {
+        self.usual.slowness()
     }
 
     /// First tokens without a queue: usual ones with what the workers have in hand, times how slow

@@ -105,6 +105,20 @@ impl Rig {
         self.hear(Event::Grant(grant));
     }
 
+    /// The same, and says how many times as slow as usual it is and when a first token comes.
+    pub fn says(&mut self, target: u16, rate: PerTier<u64>, (slow, ttft): (u8, Duration)) {
+        let target = TargetId(target);
+        let grant = Grant {
+            nonce: self.reports[&target].nonce,
+            rate: rate.map(CostRate::whole),
+            elapsed: self.now.since(Time::ZERO),
+            slow,
+            ttft,
+            ..no_credit(target)
+        };
+        self.hear(Event::Grant(grant));
+    }
+
     /// All three sites answer, and enough time passes that some of it can be spent.
     pub fn all_grant(&mut self, rate: PerTier<u64>, standby: u64) {
         self.pass(REPORT);

@@ -124,6 +124,8 @@ pub struct Bench {
     pub counts: Vec<[Count; 3]>,
     /// Facts so far.
     pub facts: Vec<(Time, SiteFact)>,
+    /// How many times as slow as usual it said last that it is.
+    pub slow: u8,
     calendar: BTreeMap<(Time, u64), Next>,
     sequence: u64,
     machines: BTreeMap<WorkerId, Machine>,
@@ -151,6 +153,7 @@ impl Bench {
             loss: 0.0,
             counts: Vec::new(),
             facts: Vec::new(),
+            slow: 0,
             calendar: BTreeMap::new(),
             sequence: 0,
             machines: BTreeMap::new(),
@@ -182,6 +185,11 @@ impl Bench {
             machine.is_up = false;
         }
         self.event(Event::Worker { worker: WorkerId(id), state: WorkerState::Down });
+    }
+
+    /// One worker takes so many times as long, with what it is given from now on.
+    pub fn slow_one(&mut self, id: u16, factor: f64) {
+        self.machines.get_mut(&WorkerId(id)).expect("a worker that is there").slow = factor;
     }
 
     /// All workers take so many times as long.
@@ -365,6 +373,7 @@ impl Bench {
     fn act(&mut self, action: Action) {
         match action {
             Action::Grant { to, grant } => {
+                self.slow = grant.slow;
                 let back = self.now + Duration::from_millis(40);
                 if self.rng.unit() >= self.loss {
                     self.plan(back, Next::Grant(to.0, grant));

@@ -62,6 +62,22 @@ fn a_slow_site_sees_it_within_seconds_and_recovers_as_fast() {
 }
 
 #[test]
+fn a_site_says_how_slow_it_is_as_its_answers_find_it() {
+    let mut bench = first(40.0, 10);
+    bench.play(30);
+    assert!(bench.slow < 2, "as usual: {}", bench.slow);
+    bench.slow_one(0, 10.0);
+    bench.play(50);
+    assert!(bench.slow < 2, "one of four, which gets little now: {}", bench.slow);
+    bench.slow(10.0);
+    bench.play(60);
+    assert!(bench.slow >= 5, "all of them: {}", bench.slow);
+    bench.slow(1.0);
+    bench.play(80);
+    assert!(bench.slow < 2, "as usual again: {}", bench.slow);
+}
+
+#[test]
 fn a_site_that_takes_over_cold_is_whole_within_five_minutes() {
     let mut bench = Bench::new(Site::new(config(6), crate::bench::at(1), 2, 9), 65.0, 9);
     bench.workers_up(true);

@@ -88,14 +88,11 @@ struct Grant {
     standby: u64,
     #[prost(uint64, tag = "6")]
     capacity: u64,
-    #[prost(uint32, tag = "7")]
-    ramp: u32,
-    #[prost(uint32, tag = "8")]
-    offer: u32,
+    /// Ramp, offer, miss, slow: in one field they take a byte each.
+    #[prost(uint32, repeated, tag = "7")]
+    small: Vec<u32>,
     #[prost(uint64, tag = "9")]
     ttft: u64,
-    #[prost(uint32, tag = "10")]
-    miss: u32,
     #[prost(uint64, tag = "11")]
     elapsed: u64,
 }
@@ -407,16 +404,15 @@ fn write_grant(grant: &core::Grant, tiers: usize) -> Grant {
         rate: write_rates(&grant.rate, tiers),
         standby: grant.standby.0,
         capacity: grant.capacity.0,
-        ramp: u32::from(grant.ramp),
-        offer,
+        small: vec![grant.ramp.into(), offer, grant.miss.into(), grant.slow.into()],
         ttft: micros(grant.ttft),
-        miss: u32::from(grant.miss),
         elapsed: micros(grant.elapsed),
     }
 }
 
 fn read_grant(grant: &Grant) -> Result<core::Grant, Nonsense> {
-    let offer = match grant.offer {
+    let [ramp, offer, miss, slow] = grant.small[..] else { return Err(Nonsense::Malformed) };
+    let offer = match offer {
         0 => core::Offer::Open,
         1 => core::Offer::Draining,
         2 => core::Offer::Closed,
@@ -429,11 +425,12 @@ fn read_grant(grant: &Grant) -> Result<core::Grant, Nonsense> {
         rate: read_rates(&grant.rate)?,
         standby: CostRate(grant.standby),
         capacity: CostRate(grant.capacity),
-        ramp: share(grant.ramp, PERCENT)?,
+        ramp: share(ramp, PERCENT)?,
         offer,
         ttft: Duration::from_micros(grant.ttft),
-        miss: share(grant.miss, PERCENT)?,
+        miss: share(miss, PERCENT)?,
         elapsed: Duration::from_micros(grant.elapsed),
+        slow: share(slow, core::SLOW_MAX.into())?,
     })
 }
 

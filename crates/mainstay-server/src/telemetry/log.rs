@@ -99,6 +99,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
             | CreditFact::PanicEnded { .. }
             | CreditFact::SheddingEnded { .. }
             | CreditFact::Readiness { .. }
+            | CreditFact::Slow { is_slow: false, .. }
             | CreditFact::Spilled { .. },
         )
         | Fact::Health { to: Verdict::Up | Verdict::Probation, .. } => {
@@ -115,6 +116,7 @@ pub(super) fn fact(names: &Names, fact: &Fact, closing: Option<&Closing>) {
             | CreditFact::Doubt { is_in_doubt: true }
             | CreditFact::OrderIgnored { .. }
             | CreditFact::PanicBegan { .. }
+            | CreditFact::Slow { is_slow: true, .. }
             | CreditFact::SheddingBegan { .. },
         )
         // Whoever is woken meanwhile must find out at once that it is a drill.

@@ -157,6 +157,7 @@ fn credit_kind(fact: &CreditFact) -> &'static str {
         CreditFact::Doubt { .. } => "self_doubt",
         CreditFact::OrderIgnored { .. } => "order_ignored",
         CreditFact::Readiness { .. } => "readiness",
+        CreditFact::Slow { .. } => "slow",
         CreditFact::Spilled { .. } => "spilled",
     }
 }
@@ -209,6 +210,13 @@ fn of_credit(names: &Names, fact: &CreditFact) -> String {
                 true => format!("without {} all of {model} would be served", at(lost)),
                 false => format!("without {} of {model}: {}", at(lost), short.join(", ")),
             }
+        }
+        CreditFact::Slow { target, is_slow: true, slow } => {
+            let at = at(target);
+            format!("{at} says it is {slow} times as slow as usual: its sessions go elsewhere")
+        }
+        CreditFact::Slow { target, is_slow: false, .. } => {
+            format!("{} is about as fast as usual: its sessions come back", at(target))
         }
         CreditFact::Spilled { target, percent } => {
             format!("{percent} % of the sessions of {} go elsewhere", at(target))

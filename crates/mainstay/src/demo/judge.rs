@@ -59,6 +59,27 @@ pub struct Cost {
     pub doors: Vec<(String, Door)>,
     /// Sites that gateways which were not broken themselves held for dead just before it was over.
     pub down_at_others: Vec<String>,
+    /// Those that were held up, the first asked first.
+    pub late: Vec<Late>,
+}
+
+/// A request that was held up, with what its reader knows of the way it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Since the fault.
+    pub asked: Duration,
+    /// Until its first token, if one came.
+    pub waited: Option<Duration>,
+    /// In one word.
+    pub verdict: &'static str,
+    /// Times its library asked again,
+    pub retries: u32,
+    /// and attempts of the gateway when the answer began.
+    pub attempts: u32,
+    /// The gateway it asked last,
+    pub gateway: Option<String>,
+    /// and the site whose answer began.
+    pub site: Option<String>,
 }
 
 /// What the clients of one gateway got.
@@ -159,6 +180,33 @@ impl Cost {
             "pause_max_s": self.pause.as_secs_f64(),
             "by_gateway": doors,
             "down_at_others": self.down_at_others,
+            "late": self.late.iter().map(Late::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Late {
+    fn of(record: &Record, fault: &Fault, gateways: &[String]) -> Late {
+        Late {
+            asked: record.asked.at - fault.at,
+            waited: record.times.waited,
+            verdict: record.verdict.word(),
+            retries: record.times.retries,
+            attempts: record.times.attempts,
+            gateway: gateways.get(record.times.door).cloned(),
+            site: record.times.site.clone(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "asked_s": self.asked.as_secs_f64(),
+            "waited_s": self.waited.map(|waited| waited.as_secs_f64()),
+            "outcome": self.verdict,
+            "retries": self.retries,
+            "attempts": self.attempts,
+            "gateway": self.gateway,
+            "site": self.site,
         })
     }
 }
@@ -182,6 +230,10 @@ fn cost(records: &[Record], fault: &Fault, gateways: &[String]) -> Cost {
     cost.lost = during.iter().filter(|record| is_lost(record)).count();
     cost.shed = during.iter().filter(|record| record.verdict == Verdict::Shed).count();
     cost.down_at_others = fault.down.clone();
+    let is_late = |record: &&&Record| held_up(record, limit).is_some();
+    let late = during.iter().filter(is_late).map(|record| Late::of(record, fault, gateways));
+    cost.late = late.collect();
+    cost.late.sort_by_key(|late| late.asked);
     for (at, gateway) in gateways.iter().enumerate() {
         let here: Vec<&Record> = records.iter().filter(|r| r.times.door == at).collect();
         cost.doors.push((gateway.clone(), door(&here, fault)));
@@ -364,7 +416,9 @@ mod tests {
         for record in &mut records[100..110] {
             record.times.waited = Some(ms(1900));
         }
-        assert_eq!(cost(&records, &fault(), &[]).back, Some(ms(8 * 100 + 1900)));
+        let told = cost(&records, &fault(), &[]);
+        assert_eq!(told.back, Some(ms(8 * 100 + 1900)));
+        assert_eq!((told.late.len(), told.late[8].asked), (told.held_up, ms(800)));
         // One in a hundred later is no outage.
         records[250].times.waited = Some(ms(1900));
         assert_eq!(cost(&records, &fault(), &[]).back, Some(ms(9 * 100 + 1900)));

@@ -145,6 +145,7 @@ fn grant(report: &Wanted) -> Grant {
         offer: Default::default(),
         ttft: Duration::from_millis(1),
         miss: 0,
+        slow: 1,
         elapsed: Duration::ZERO,
     }
 }

@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 use mainstay_core::cost::CostRate;
 use mainstay_core::fact::Verdict;
 use mainstay_core::message::{
-    Digest, Grant, Offer, Order, OrderId, PerTier, QuotaGrant, QuotaReport, Report, TIERS_MAX, Verb,
+    Digest, Grant, Offer, Order, OrderId, PerTier, QuotaGrant, QuotaReport, Report, SLOW_MAX,
+    TIERS_MAX, Verb,
 };
 use mainstay_core::names::{GatewayId, SiteId, TargetId};
 use mainstay_core::policy::Snapshot;
@@ -41,31 +42,33 @@ fn reports() -> impl Strategy<Value = Message> {
 fn grants() -> impl Strategy<Value = Message> {
     let offers = prop_oneof![Just(Offer::Open), Just(Offer::Draining), Just(Offer::Closed)];
     let numbers = (any::<u32>(), any::<u64>(), any::<u64>(), any::<u64>());
-    (target(), numbers, rates(), (0..=100u8, 0..=100u8), offers, (age(), age())).prop_map(
-        |(
-            target,
-            (epoch, nonce, standby, capacity),
-            rate,
-            (ramp, miss),
-            offer,
-            (ttft, elapsed),
-        )| {
-            let (standby, capacity) = (CostRate(standby), CostRate(capacity));
-            Message::Grant(Grant {
+    (target(), numbers, rates(), (0..=100u8, 0..=100u8), offers, (age(), age(), 0..=SLOW_MAX))
+        .prop_map(
+            |(
                 target,
-                epoch,
-                nonce,
+                (epoch, nonce, standby, capacity),
                 rate,
-                standby,
-                capacity,
-                ramp,
+                (ramp, miss),
                 offer,
-                ttft,
-                miss,
-                elapsed,
-            })
-        },
-    )
+                (ttft, elapsed, slow),
+            )| {
+                let (standby, capacity) = (CostRate(standby), CostRate(capacity));
+                Message::Grant(Grant {
+                    target,
+                    epoch,
+                    nonce,
+                    rate,
+                    standby,
+                    capacity,
+                    ramp,
+                    offer,
+                    ttft,
+                    miss,
+                    elapsed,
+                    slow,
+                })
+            },
+        )
 }
 
 fn digests() -> impl Strategy<Value = Message> {
@@ -304,6 +307,7 @@ fn reports_and_grants_keep_the_size_that_the_protocol_gives_them() {
         capacity: rates[0],
         ttft: Duration::from_secs(600),
         elapsed,
+        slow: SLOW_MAX,
         ..small
     });
     for message in [report, grant] {
@@ -338,7 +342,12 @@ fn fields_of_later_versions_are_ignored() {
 #[test]
 fn values_out_of_their_bounds_are_refused() {
     let Message::Grant(good) = grant(0) else { panic!("a grant") };
-    for grant in [Grant { ramp: 101, ..good }, Grant { miss: 101, ..good }] {
+    let [ramp, miss, slow] = [
+        Grant { ramp: 101, ..good },
+        Grant { miss: 101, ..good },
+        Grant { slow: SLOW_MAX + 1, ..good },
+    ];
+    for grant in [ramp, miss, slow] {
         let body = encode(&Message::Grant(grant), 2).0;
         assert_eq!(decode(Kind::Grant, body), Err(Nonsense::Malformed));
     }

@@ -33,6 +33,7 @@ pub fn grant(target: u16) -> Message {
         offer: Offer::Draining,
         ttft: Duration::from_millis(250),
         miss: 40,
+        slow: 1,
         elapsed: Duration::from_secs(1),
     })
 }
