@@ -30,7 +30,8 @@ impl Slow {
     }
 
     /// A look, with each report: the site is so many times as `slow` as usual, a first token is
-    /// expected there after `here`, and after `there` at the best equal that has room. True if it changed.
+    /// expected there after `here`, and after `there` at the best equal that has room. True if it
+    /// changed.
     pub fn look(&mut self, now: Time, slow: u8, here: Duration, there: Option<Duration>) -> bool {
         let before = self.is_slow;
         let is_later = there.is_some_and(|there| here > there + ALIKE);
