@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn where_every_equal_is_full_nobody_leaves_and_who_left_comes_home() {
         let (demand, mut spill) = (100_000, Spill::default());
-        let mut full = |steps: u32, held: u64, spill: &mut Spill| {
+        let full = |steps: u32, held: u64, spill: &mut Spill| {
             for _ in 0..steps {
                 spill.wants(CostUnits(demand / 2));
                 spill.step(STEP, CostRate(held), Pace::Return);
