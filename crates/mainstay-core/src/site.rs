@@ -15,6 +15,7 @@ mod orders;
 mod pool;
 mod queue;
 mod ramp;
+pub mod schedule;
 mod streams;
 mod wanted;
 mod workers;

@@ -1,0 +1,1 @@
+//! The scheduler by events and what follows from them.
