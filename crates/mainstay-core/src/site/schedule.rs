@@ -215,10 +215,12 @@ struct Life {
     failed: u8,
     /// Workers that lost it.
     barred: Vec<WorkerId>,
-    /// Until when it is held for a better worker, and which; afterwards it is not held again.
-    held: Option<(Time, WorkerId)>,
+    /// Until when it may be held for a better worker; set once.
+    held: Option<Time>,
     /// Milliseconds that its wait in the queue was expected to take, uncorrected.
     expected_wait: f64,
+    /// Its prefill where most of it is cached.
+    least_prefill: Duration,
     /// What was charged for it so far.
     charged: u64,
 }
@@ -244,6 +246,8 @@ pub struct Scheduler {
     room_of: BTreeMap<WorkerId, Time>,
     /// When workers with room were looked for last.
     looked: Time,
+    /// When those that wait were looked through last.
+    triaged: Time,
     /// Lengths of answers by tenant would need many answers of each; these are all tenants'.
     lengths: Lengths,
     /// How waits in the queue compare with what was expected, by tier.
@@ -268,6 +272,7 @@ impl Scheduler {
             rooms: BTreeSet::new(),
             room_of: BTreeMap::new(),
             looked: Time::ZERO,
+            triaged: Time::ZERO,
             lengths: Lengths::default(),
             turn: 0,
             matches: Vec::new(),
@@ -281,7 +286,11 @@ impl Scheduler {
             Event::Arrived(attempt) => self.arrived(now, attempt, actions),
             Event::FirstToken { work, cached } => self.first_token(now, work, cached),
             Event::LegEnded { work, end } => self.leg_ended(now, work, end, actions),
-            Event::Load { worker, age, load } => self.load(now, worker, (age, load)),
+            Event::Load { worker, age, load } => {
+                // What an engine says of itself opens no room that the ledger does not see.
+                self.load(now, worker, (age, load));
+                return;
+            }
             Event::Kv { worker, incarnation, stored, removed } => {
                 self.hear_kv((worker, incarnation), &stored, &removed);
                 return;
@@ -392,8 +401,7 @@ impl Scheduler {
         match timer {
             Timer::Expires(work) => self.expired(now, work, actions),
             Timer::LatestStart(work) => self.became_late(now, work, actions),
-            // The dispatch that follows looks at it again.
-            Timer::HoldEnds => {}
+            Timer::HoldEnds(work) => self.queue.release(work),
             Timer::FirstToken(work, leg) => self.silent(now, work, leg, actions),
             Timer::Lapse(lapse) => {
                 for key in lapse.keys.iter() {

@@ -11,12 +11,18 @@ use crate::fact::ScheduleFact;
 use crate::names::{TierId, Work};
 use crate::site::schedule::profile::{duration, millis};
 use crate::time::{Duration, Time};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Shortest and longest time after which a refused attempt may come again.
 const AGAIN: (f64, f64) = (1_000.0, 120_000.0);
 /// Waits shorter than this, in milliseconds, teach nothing about the queue.
 const WAIT_TOLD: f64 = 200.0;
+
+/// A start this close has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Those that wait are looked through at most so often, however many come.
+const TRIAGE_EVERY: Duration = Duration::from_millis(50);
 
 /// What is foreseen for an attempt, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,7 @@ impl Scheduler {
             barred: Vec::new(),
             held: None,
             expected_wait: 0.0,
+            least_prefill: Duration::ZERO,
             charged: 0,
             attempt,
         };
@@ -67,7 +74,7 @@ impl Scheduler {
         let (work, tier_id) = (life.attempt.work, life.attempt.tier);
         let tier = &self.settings.tiers[usize::from(tier_id.0)];
         let (patience, deadline) = (tier.patience, life.deadline);
-        let mut one = self.waiting(&life);
+        let one = self.waiting(&life);
         let foreseen = self.foresee(now, &life, &one);
         let at = |ttft: f64| now + duration(ttft);
         if at(foreseen.ttft_50) > deadline {
@@ -80,17 +87,16 @@ impl Scheduler {
                 return self.refuse(&one, foreseen.wait, actions);
             }
         }
-        if patience > Duration::ZERO && at(foreseen.ttft_50) > deadline {
-            one.lane = Lane::Late;
-            let after = duration(foreseen.ttft_50);
-            actions.push(Action::Fact(ScheduleFact::Late { work, tier: tier_id, after }));
-        } else {
-            life.expected_wait = foreseen.wait;
-            self.watch_start(now, &life);
-        }
+        life.expected_wait = foreseen.wait;
+        self.watch_start(now, &life);
+        life.least_prefill = duration(self.least_prefill(now, &life));
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
         self.queue.put(one);
+        if now.since(self.triaged) >= TRIAGE_EVERY {
+            self.triaged = now;
+            self.triage(now, tier_id, actions);
+        }
     }
 
     /// How an attempt stands in the queue.
@@ -117,35 +123,88 @@ impl Scheduler {
         self.timers.set(start.max(now), Timer::LatestStart(life.attempt.work));
     }
 
-    /// A queued attempt's latest start may have passed: it goes to the late lane, or is refused.
+    /// The latest start of a queued attempt may have passed: it goes to the late lane, or, with no
+    /// patience left, back.
     pub(super) fn became_late(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
-        let Some(mut one) = self.queue.get(work).copied() else { return };
-        let Some(life) = self.lives.get(&work) else { return };
-        if one.lane != Lane::Normal {
+        let (Some(one), Some(life)) = (self.queue.get(work).copied(), self.lives.get(&work)) else {
             return;
-        }
+        };
         let start = self.latest_start(now, life);
-        if start > now {
+        if start > now + LOOK_AGAIN {
             // Its prefix came to be held somewhere.
             self.timers.set(start, Timer::LatestStart(work));
             return;
         }
-        let after = life.deadline.since(now);
-        let Some(life) = self.lives.get(&work) else { return };
         let patience = self.settings.tiers[usize::from(one.tier.0)].patience;
-        self.queue.take(work);
+        if start + patience <= now + LOOK_AGAIN || life.attempt.elsewhere {
+            return self.turn_away(&one, actions);
+        }
+        self.timers.set(start + patience, Timer::LatestStart(work));
+        if one.lane == Lane::Normal {
+            self.set_back(&one, life.deadline.since(now), actions);
+        }
+    }
+
+    /// Whoever has room would be too late with it.
+    pub(super) fn overdue(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.get(&one.work) else { return };
         if life.attempt.elsewhere {
-            self.lives.remove(&work);
-            return self.give_back(work, Why::Overload, Duration::ZERO, actions);
+            return self.turn_away(one, actions);
         }
-        if patience == Duration::ZERO {
-            self.lives.remove(&work);
-            let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(one.tier);
-            return self.refuse(&one, wait, actions);
+        self.set_back(one, life.deadline.since(now), actions);
+    }
+
+    /// To the late lane.
+    fn set_back(&mut self, one: &Waiting, after: Duration, actions: &mut Vec<Action>) {
+        let (work, tier) = (one.work, one.tier);
+        actions.push(Action::Fact(ScheduleFact::Late { work, tier, after }));
+        self.queue.take(work);
+        self.queue.put(Waiting { lane: Lane::Late, ..*one });
+    }
+
+    /// A queued attempt leaves unserved.
+    pub(super) fn turn_away(&mut self, one: &Waiting, actions: &mut Vec<Action>) {
+        self.queue.take(one.work);
+        let Some(life) = self.lives.remove(&one.work) else { return };
+        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(one.tier);
+        if life.attempt.elsewhere {
+            return self.give_back(one.work, Why::Overload, duration(wait), actions);
         }
-        actions.push(Action::Fact(ScheduleFact::Late { work, tier: one.tier, after }));
-        one.lane = Lane::Late;
-        self.queue.put(one);
+        self.refuse(one, wait, actions);
+    }
+
+    /// Not all that wait can be in time: the longest are set back, as few as it takes (Moore, "An n
+    /// job, one machine sequencing algorithm for minimizing the number of late jobs", 1968).
+    ///
+    /// Those who stay keep part of their time to spare: it is what lets them wait for a worker that
+    /// holds their prefix. Without it a full queue is served at its deadlines, by whoever is free.
+    pub(super) fn triage(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
+        let rate = self.rate(tier) * 1000.0;
+        let mut ahead = 0u64;
+        let mut kept: BTreeSet<(u64, Work)> = BTreeSet::new();
+        let mut back: Vec<Work> = Vec::new();
+        for work in self.queue.in_line(tier) {
+            let (Some(one), Some(life)) = (self.queue.get(work), self.lives.get(&work)) else {
+                continue;
+            };
+            let spare = life.deadline.since(life.arrived).mul_f64(self.settings.slack);
+            let start = now + Duration::from_micros((ahead as f64 / rate * 1000.0) as u64);
+            ahead += one.cost;
+            kept.insert((one.cost, work));
+            if start + life.least_prefill + spare > life.deadline
+                && let Some((cost, longest)) = kept.pop_last()
+            {
+                ahead -= cost;
+                back.push(longest);
+            }
+        }
+        for work in back {
+            let (Some(one), Some(life)) = (self.queue.get(work).copied(), self.lives.get(&work))
+            else {
+                continue;
+            };
+            self.set_back(&one, life.deadline.since(now), actions);
+        }
     }
 
     /// It was sent: how long it waited teaches what the queue takes.

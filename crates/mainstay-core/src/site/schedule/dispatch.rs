@@ -6,7 +6,7 @@
 
 use super::baseline::{Baseline, Seen};
 use super::cost::Cost;
-use super::queue::Waiting;
+use super::queue::{Lane, Waiting};
 use super::timers::{Lapse, Timer};
 use super::worker::{Forecast, Leg, Reservation, Verdict};
 use super::{Action, Life, Place, Scheduler};
@@ -17,8 +17,14 @@ use crate::site::schedule::profile::{Profile, duration, micros, millis};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
-/// Requests looked at in one pass that no worker with room may have, or that are held.
-const ASIDE_MAX: usize = 32;
+/// Requests looked at in one pass that no worker with room may have.
+const PARKED_MAX: usize = 32;
+/// No prefill takes longer, in milliseconds: a number where no worker is left.
+const PREFILL_MAX: f64 = 1e9;
+/// Whoever must begin within this time cannot wait for another worker.
+const URGENT: Duration = Duration::from_millis(250);
+/// A hold shorter than this is none.
+const HOLD_LEAST: Duration = Duration::from_millis(1);
 /// A first token is overdue after so many times what was forecast, and this.
 const OVERDUE: (f64, f64) = (3.0, 2_000.0);
 /// Prefixes sent to a worker count as held by it until so long after the first token: by then its
@@ -41,48 +47,83 @@ struct Candidate {
 /// What is done with the next.
 enum Placed {
     Sent,
-    /// Nobody with room may have it, or it waits for somebody better.
-    Aside,
+    /// It waits for somebody better.
+    Held,
+    /// Nobody with room may have it.
+    Parked,
 }
 
 impl Scheduler {
     /// Gives workers with room what waits, until one of both runs out.
     pub(super) fn dispatch(&mut self, now: Time, actions: &mut Vec<Action>) {
+        // Those that have room since the last look, or came to have it at that very moment.
+        let woken = (self.looked.min(now), WorkerId(0))..=(now, WorkerId(u16::MAX));
+        let woken: Vec<WorkerId> = self.rooms.range(woken).map(|(_, id)| *id).collect();
         self.looked = now;
-        let mut aside: Vec<Waiting> = Vec::new();
-        while aside.len() < ASIDE_MAX && self.rooms.first().is_some_and(|(at, _)| *at <= now) {
+        woken.into_iter().for_each(|id| self.serve_held(now, id, actions));
+        let mut parked: Vec<Waiting> = Vec::new();
+        while parked.len() < PARKED_MAX && self.has_any_room(now) {
             let Some(one) = self.queue.next() else { break };
-            self.queue.take(one.work);
+            let is_spare = one.lane == Lane::Late && !self.queue.is_lates_turn();
+            if is_spare && self.queue.has_held() {
+                break;
+            }
             match self.place(now, &one, actions) {
-                Placed::Sent => {}
-                Placed::Aside => aside.push(one),
+                Placed::Sent | Placed::Held => {}
+                Placed::Parked if is_spare => break,
+                Placed::Parked => parked.extend(self.queue.take(one.work)),
             }
         }
-        aside.into_iter().for_each(|one| self.queue.put(one));
+        parked.into_iter().for_each(|one| self.queue.put(one));
+    }
+
+    fn has_any_room(&self, now: Time) -> bool {
+        self.rooms.first().is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// A worker has room: those held for it come first, since they hold their place for its sake,
+    /// unless the head of the queue cannot wait for another.
+    fn serve_held(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
+        for work in self.queue.held_for(id) {
+            if !self.has_room(now, id) || self.is_head_urgent(now) {
+                return;
+            }
+            self.queue.release(work);
+            if let Some(one) = self.queue.get(work).copied() {
+                self.place(now, &one, actions);
+            }
+        }
+    }
+
+    fn is_head_urgent(&mut self, now: Time) -> bool {
+        let head = self.queue.next().filter(|one| one.lane != Lane::Late);
+        let life = head.and_then(|one| self.lives.get(&one.work));
+        life.is_some_and(|life| now + life.least_prefill + URGENT > life.deadline)
     }
 
     fn place(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) -> Placed {
-        let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
-        // Nothing has changed for one that is held.
-        if life.held.is_some_and(|(until, best)| now < until && !self.has_room(now, best)) {
-            return Placed::Aside;
-        }
         let candidates = self.candidates(now, one.work);
         let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
         let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
-        let (Some(best), Some(free)) = (best, free) else { return Placed::Aside };
-        let until = (life.held.is_none() && best.id != free.id)
-            .then(|| self.hold(now, life, (&best, &free)))
-            .flatten();
+        let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
+        let until = (best.id != free.id).then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
-            self.timers.set(until, Timer::HoldEnds);
             if let Some(life) = self.lives.get_mut(&one.work) {
-                life.held = Some((until, best.id));
+                life.held = Some(until);
             }
-            return Placed::Aside;
+            self.timers.set(until, Timer::HoldEnds(one.work));
+            self.queue.hold(one.work, best.id);
+            return Placed::Held;
         }
+        let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
+        if one.lane == Lane::Normal && !is_in_time {
+            // Work that would be late anyway makes others late.
+            self.overdue(now, one, actions);
+            return Placed::Sent;
+        }
+        self.queue.take(one.work);
         self.send(now, one, free, actions);
         Placed::Sent
     }
@@ -98,8 +139,8 @@ impl Scheduler {
         let is_in_time = now + duration(late) <= life.deadline;
         let is_worth = !free.is_idle || free.cost.total - best.cost.total >= wait;
         let latest = life.deadline - duration(best.cost.prefill);
-        let until = latest.min(now + self.settings.hold_max);
-        (is_in_time && is_worth && until > now).then_some(until)
+        let until = latest.min(life.held.unwrap_or(now + self.settings.hold_max));
+        (is_in_time && is_worth && until > now + HOLD_LEAST).then_some(until)
     }
 
     fn send(&mut self, now: Time, one: &Waiting, to: Candidate, actions: &mut Vec<Action>) {
@@ -172,6 +213,9 @@ impl Scheduler {
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
         let seed = mix(self.settings.seed, work.attempt.request.0);
+        // The late lane gets what is unused: a worker that ran out of prefill, not one about to.
+        let is_late = self.queue.get(work).is_some_and(|one| one.lane == Lane::Late);
+        let is_spare = is_late && !self.queue.is_lates_turn();
         let mut found = Vec::new();
         for id in self.chosen(now, &matches, seed) {
             let Some(worker) = self.workers.get(&id) else { continue };
@@ -185,7 +229,9 @@ impl Scheduler {
                 id,
                 cost: life.asked.on(worker, now, hit, self.settings.externality_weight),
                 matched,
-                has_room: self.has_room(now, id) && worker.fits(blocks),
+                has_room: self.has_room(now, id)
+                    && worker.fits(blocks)
+                    && (!is_spare || worker.undone_tokens() == 0),
                 is_idle: worker.in_flight() == 0,
                 tie: (worker.in_flight(), mix(seed, u64::from(id.0))),
             });
@@ -230,8 +276,13 @@ impl Scheduler {
 
     /// When its prefill must begin at the latest, on the worker that has least to do for it.
     pub(super) fn latest_start(&self, now: Time, life: &Life) -> Time {
+        life.deadline - duration(self.least_prefill(now, life))
+    }
+
+    /// The shortest prefill that any worker gives, in milliseconds.
+    pub(super) fn least_prefill(&self, now: Time, life: &Life) -> f64 {
         let least = self.prefills(now, life).map(|cost| cost.prefill);
-        life.deadline - duration(least.fold(f64::MAX, f64::min).min(1e9))
+        least.fold(PREFILL_MAX, f64::min)
     }
 
     /// The earliest first token that any worker gives, in milliseconds: likely, and optimistic.

@@ -12,7 +12,7 @@
 
 use super::forecast::Backlog;
 use super::settings::TierSettings;
-use crate::names::{TierId, Work};
+use crate::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use crate::time::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -20,6 +20,10 @@ use alloc::vec::Vec;
 /// Least quantum, in microseconds of work for each tier: rounds are counted, not walked, so that a
 /// small one costs nothing.
 const QUANTUM: u64 = 50_000;
+
+/// The first of all names.
+const FIRST: Work =
+    Work { from: GatewayId(0), attempt: AttemptId { request: RequestId(0), number: 0 } };
 
 /// What the queue knows of one that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,9 @@ pub struct Queue {
     /// The tier whose turn it is.
     turn: usize,
     waiting: BTreeMap<Work, Waiting>,
+    /// Those held for a worker, and by worker. They are nobody's next.
+    held: BTreeMap<Work, WorkerId>,
+    held_for: BTreeSet<(WorkerId, Time, Work)>,
 }
 
 impl Queue {
@@ -109,7 +116,13 @@ impl Queue {
             backlog: 0,
             keys: Backlog::default(),
         };
-        Queue { tiers: tiers.iter().map(tier).collect(), turn: 0, waiting: BTreeMap::new() }
+        Queue {
+            tiers: tiers.iter().map(tier).collect(),
+            turn: 0,
+            waiting: BTreeMap::new(),
+            held: BTreeMap::new(),
+            held_for: BTreeSet::new(),
+        }
     }
 
     /// How many wait.
@@ -132,6 +145,15 @@ impl Queue {
         self.tiers[usize::from(tier.0)].keys.before(key)
     }
 
+    /// Those of a tier that are to be in time, held ones too, in the order of their keys.
+    pub fn in_line(&self, tier: TierId) -> Vec<Work> {
+        let of = |one: &&Waiting| one.tier == tier && one.lane == Lane::Normal;
+        let mut line: Vec<(Time, Work)> =
+            self.waiting.values().filter(of).map(|one| (one.key, one.work)).collect();
+        line.sort_unstable();
+        line.into_iter().map(|(_, work)| work).collect()
+    }
+
     /// Time has passed.
     pub fn turn(&mut self, now: Time) {
         self.tiers.iter_mut().for_each(|tier| tier.keys.turn(now));
@@ -142,48 +164,70 @@ impl Queue {
         self.waiting.insert(one.work, one);
         let tier = &mut self.tiers[usize::from(one.tier.0)];
         tier.largest = tier.largest.max(one.cost);
-        match one.lane {
-            Lane::Late => {
-                tier.late.insert((one.arrived, one.work));
-                return;
-            }
-            Lane::Moving => {
-                tier.moving.insert((one.arrived, one.work));
-            }
-            Lane::Normal => tier.put(&one),
+        tier.line_up(&one);
+        if one.lane != Lane::Late {
+            tier.backlog += one.cost;
+            tier.keys.add(one.key, one.cost);
         }
-        tier.backlog += one.cost;
-        tier.keys.add(one.key, one.cost);
     }
 
     /// One that waits leaves, for whatever reason.
     pub fn take(&mut self, work: Work) -> Option<Waiting> {
         let one = self.waiting.remove(&work)?;
         let tier = &mut self.tiers[usize::from(one.tier.0)];
-        match one.lane {
-            Lane::Late => {
-                tier.late.remove(&(one.arrived, work));
-                return Some(one);
+        match self.held.remove(&work) {
+            Some(worker) => {
+                self.held_for.remove(&(worker, one.key, work));
             }
-            Lane::Moving => {
-                tier.moving.remove(&(one.arrived, work));
-            }
-            Lane::Normal => tier.take(&one),
+            None => tier.step_out(&one),
         }
-        tier.backlog -= one.cost;
-        tier.keys.take(one.key, one.cost);
-        if tier.is_empty() {
-            tier.deficit = 0;
+        if one.lane != Lane::Late {
+            tier.backlog -= one.cost;
+            tier.keys.take(one.key, one.cost);
         }
         Some(one)
     }
 
-    /// Who is next, without those set aside by the caller, who has taken them out.
+    /// One waits for this worker alone, until it is released.
+    pub fn hold(&mut self, work: Work, worker: WorkerId) {
+        let Some(one) = self.waiting.get(&work) else { return };
+        if self.held.insert(work, worker).is_none() {
+            self.tiers[usize::from(one.tier.0)].step_out(one);
+        }
+        self.held_for.insert((worker, one.key, work));
+    }
+
+    /// It waits for whomever again.
+    pub fn release(&mut self, work: Work) {
+        let (Some(worker), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
+            return;
+        };
+        self.held_for.remove(&(worker, one.key, work));
+        self.tiers[usize::from(one.tier.0)].line_up(one);
+    }
+
+    /// Who waits for this worker, in the order of their keys.
+    pub fn held_for(&self, worker: WorkerId) -> Vec<Work> {
+        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..);
+        theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| *work).collect()
+    }
+
+    /// Whether somebody waits for a worker that is about to have room.
+    pub fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether a late one is next by its tier's share, not by what is left.
+    pub fn is_lates_turn(&self) -> bool {
+        self.tiers.iter().any(|tier| !tier.is_empty())
+    }
+
+    /// Who is next.
     pub fn next(&mut self) -> Option<Waiting> {
         let backlogged: Vec<usize> =
             (0..self.tiers.len()).filter(|at| !self.tiers[*at].is_empty()).collect();
         if backlogged.is_empty() {
-            // Nobody is in time: all is for those who are late.
+            // All else is for those who are late.
             let late = self.tiers.iter().find_map(|tier| tier.late.first())?.1;
             return self.waiting.get(&late).copied();
         }
@@ -264,7 +308,8 @@ impl Queue {
             let mine = self.waiting.values().filter(|one| usize::from(one.tier.0) == at);
             mine.filter(|one| one.lane != Lane::Late).map(|one| one.cost).sum::<u64>()
         };
-        all == self.waiting.len()
+        all + self.held.len() == self.waiting.len()
+            && self.held.len() == self.held_for.len()
             && (0..self.tiers.len()).all(|at| backlog(at) == self.tiers[at].backlog)
     }
 }
@@ -291,6 +336,33 @@ impl Tier {
         };
         let (_, tenant) = self.by_key.iter().find(|(_, tenant)| within(tenant))?;
         self.tenants.get(tenant)?.waiting.first().map(|(_, work)| *work)
+    }
+
+    fn line_up(&mut self, one: &Waiting) {
+        match one.lane {
+            Lane::Late => {
+                self.late.insert((one.arrived, one.work));
+            }
+            Lane::Moving => {
+                self.moving.insert((one.arrived, one.work));
+            }
+            Lane::Normal => self.put(one),
+        }
+    }
+
+    fn step_out(&mut self, one: &Waiting) {
+        match one.lane {
+            Lane::Late => {
+                self.late.remove(&(one.arrived, one.work));
+            }
+            Lane::Moving => {
+                self.moving.remove(&(one.arrived, one.work));
+            }
+            Lane::Normal => self.take(one),
+        }
+        if self.is_empty() {
+            self.deficit = 0;
+        }
     }
 
     fn put(&mut self, one: &Waiting) {

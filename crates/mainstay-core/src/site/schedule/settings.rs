@@ -55,6 +55,8 @@ pub struct Settings {
     /// 0 is earliest deadline first; the more, the closer to first come, first served. A quarter
     /// costs little and lets nobody starve behind shorter prompts.
     pub aging: f64,
+    /// Part of a promise that is kept to spare when not all can be in time.
+    pub slack: f64,
     /// Weight of the delay that a prefill gives to running streams.
     pub externality_weight: f64,
     /// Part of its tier's work that the late lane gets while others wait.
@@ -77,6 +79,7 @@ impl Default for Settings {
             policy: Policy::Late,
             block: 512,
             aging: 0.25,
+            slack: 0.5,
             externality_weight: 0.05,
             late_share: 0.1,
             hold_max: Duration::from_millis(250),

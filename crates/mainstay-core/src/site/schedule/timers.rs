@@ -15,7 +15,7 @@ pub enum Timer {
     /// From now on its first token would be late.
     LatestStart(Work),
     /// It was held long enough.
-    HoldEnds,
+    HoldEnds(Work),
     /// The first token of the leg sent then should have come long ago.
     FirstToken(Work, Time),
     /// Prefixes that a worker was sent should be known from itself by now.
@@ -57,7 +57,7 @@ impl Timers {
         let what = match timer {
             Timer::Expires(_) => "a client's time is over",
             Timer::LatestStart(_) => "a first token can no longer come in time",
-            Timer::HoldEnds => "an attempt was held long enough",
+            Timer::HoldEnds(_) => "an attempt was held long enough",
             Timer::FirstToken(..) => "a first token is overdue",
             Timer::Lapse(_) => "prefixes are not confirmed",
         };
