@@ -354,11 +354,14 @@ impl Scheduler {
 
     /// A worker's room may have changed.
     fn refresh(&mut self, now: Time, id: WorkerId) {
-        if let Some(before) = self.room_of.remove(&id) {
+        let before = self.room_of.remove(&id);
+        if let Some(before) = before {
             self.rooms.remove(&(before, id));
         }
         let Some(worker) = self.workers.get(&id) else { return };
         if let Some(at) = worker.room_at(now, self.settings.round_trip) {
+            // Who had room and still has it does not come to have it now.
+            let at = before.filter(|before| *before <= now && at <= now).unwrap_or(at);
             self.rooms.insert((at, id));
             self.room_of.insert(id, at);
         }

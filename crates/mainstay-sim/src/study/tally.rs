@@ -72,6 +72,12 @@ pub struct Summary {
     pub ttft_p99: f64,
     /// Milliseconds between tokens, in the mean.
     pub tpot_mean: f64,
+    /// Tokens computed for prompts, a second of the whole run.
+    pub prefill_rate: f64,
+    /// Tokens of the prompts that were refused, in the mean; of those that were not.
+    pub refused_prompt: f64,
+    /// See `refused_prompt`.
+    pub taken_prompt: f64,
     /// Part that was good, by tier.
     pub by_tier: Vec<f64>,
 }
@@ -142,7 +148,17 @@ impl Tally {
         let (cached, prompts) = firsts.fold((0.0, 0.0), |(cached, prompts), one| {
             (cached + f64::from(one.0), prompts + f64::from(one.1))
         });
+        let is_refused = |one: &&Told| matches!(one.fate, Some(Fate::Refused | Fate::HandedBack));
+        let prompts_of = |is: bool| {
+            let of = self.all.iter().filter(|one| is_refused(one) == is);
+            mean(&of.map(|one| f64::from(one.prompt)).collect::<Vec<_>>())
+        };
+        let last = self.all.iter().map(|one| one.arrived).max().unwrap_or_default();
+        let spent = last.since(Time::ZERO).as_secs_f64().max(f64::MIN_POSITIVE);
         Summary {
+            prefill_rate: (prompts - cached) / spent,
+            refused_prompt: prompts_of(true),
+            taken_prompt: prompts_of(false),
             good: count(Told::is_good),
             good_tokens: good_tokens / all_tokens.max(1.0),
             refused: count(|one| matches!(one.fate, Some(Fate::Refused | Fate::HandedBack))),

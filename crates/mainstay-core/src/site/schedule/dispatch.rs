@@ -21,6 +21,8 @@ use alloc::vec::Vec;
 const PARKED_MAX: usize = 32;
 /// No prefill takes longer, in milliseconds: a number where no worker is left.
 const PREFILL_MAX: f64 = 1e9;
+/// A worker is waited for that has this part of the prefill to do, compared with one that is free.
+const WORTH: f64 = 0.75;
 /// Whoever must begin within this time cannot wait for another worker.
 const URGENT: Duration = Duration::from_millis(250);
 /// A hold shorter than this is none.
@@ -68,13 +70,14 @@ impl Scheduler {
             if is_spare && self.queue.has_held() {
                 break;
             }
-            match self.place(now, &one, actions) {
+            match self.place(now, &one, (true, actions)) {
                 Placed::Sent | Placed::Held => {}
                 Placed::Parked if is_spare => break,
                 Placed::Parked => parked.extend(self.queue.take(one.work)),
             }
         }
         parked.into_iter().for_each(|one| self.queue.put(one));
+        self.feed_dry(now, actions);
     }
 
     fn has_any_room(&self, now: Time) -> bool {
@@ -90,8 +93,25 @@ impl Scheduler {
             }
             self.queue.release(work);
             if let Some(one) = self.queue.get(work).copied() {
-                self.place(now, &one, actions);
+                self.place(now, &one, (true, actions));
             }
+        }
+    }
+
+    /// A worker that ran dry takes whoever is held for another: what it could save there is less
+    /// than what is lost here.
+    fn feed_dry(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if !self.queue.has_held() {
+            return;
+        }
+        let free = self.rooms.iter().take_while(|(at, _)| *at <= now);
+        let dry = free.filter(|(_, id)| {
+            self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0)
+        });
+        for _ in 0..dry.count() {
+            let Some(one) = self.queue.first_held() else { return };
+            self.queue.release(one.work);
+            self.place(now, &one, (false, actions));
         }
     }
 
@@ -101,14 +121,19 @@ impl Scheduler {
         life.is_some_and(|life| now + life.least_prefill + URGENT > life.deadline)
     }
 
-    fn place(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) -> Placed {
+    fn place(
+        &mut self,
+        now: Time,
+        one: &Waiting,
+        (may_hold, actions): (bool, &mut Vec<Action>),
+    ) -> Placed {
         let candidates = self.candidates(now, one.work);
         let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
         let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
         let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let until = (best.id != free.id).then(|| self.hold(now, life, (&best, &free))).flatten();
+        let until = (may_hold && best.id != free.id).then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
             if let Some(life) = self.lives.get_mut(&one.work) {
                 life.held = Some(until);
@@ -134,10 +159,9 @@ impl Scheduler {
         let worker = self.workers.get(&best.id)?;
         let (uncached, _) = life.asked.uncached(best.cost.hit);
         let late = best.cost.ttft * worker.pace.quantiles(uncached).q90;
-        let credit = millis(worker.credit(self.settings.round_trip));
-        let wait = (millis(worker.outstanding(now)) - credit).max(0.0);
         let is_in_time = now + duration(late) <= life.deadline;
-        let is_worth = !free.is_idle || free.cost.total - best.cost.total >= wait;
+        // Only for work that is saved: to even out loads, whoever is next will do.
+        let is_worth = best.cost.prefill <= WORTH * free.cost.prefill;
         let latest = life.deadline - duration(best.cost.prefill);
         let until = latest.min(life.held.unwrap_or(now + self.settings.hold_max));
         (is_in_time && is_worth && until > now + HOLD_LEAST).then_some(until)

@@ -212,6 +212,12 @@ impl Queue {
         theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| *work).collect()
     }
 
+    /// The earliest of all that are held.
+    pub fn first_held(&self) -> Option<Waiting> {
+        let all = self.held.keys().filter_map(|work| self.waiting.get(work));
+        all.min_by_key(|one| (one.key, one.work)).copied()
+    }
+
     /// Whether somebody waits for a worker that is about to have room.
     pub fn has_held(&self) -> bool {
         !self.held.is_empty()
