@@ -49,7 +49,7 @@ pub struct Setup {
 #[derive(Debug)]
 enum Moment {
     Arrives(usize),
-    Reaches { work: Work, worker: u16, incarnation: u16 },
+    Reaches { work: Work, worker: u16 },
     Step(u16),
     Told(Event),
     Reports(u16),
@@ -165,7 +165,7 @@ impl<'a> Play<'a> {
                 self.tally.arrived(at, now - WAY, self.tiers[at]);
                 self.tell(now, Event::Arrived(attempt));
             }
-            Moment::Reaches { work, worker, incarnation: _ } => {
+            Moment::Reaches { work, worker } => {
                 let one = &self.trace[id(work)];
                 let asked = Asked {
                     id: id(work),
@@ -182,6 +182,8 @@ impl<'a> Play<'a> {
             Moment::Abort { work, worker } => {
                 self.engines[usize::from(worker)].abort(id(work));
             }
+            // One that another has overtaken is nobody's any more.
+            Moment::Tick if self.tick != Some(now) => {}
             Moment::Tick => {
                 self.tick = None;
                 self.tell(now, Event::Tick);
@@ -219,9 +221,9 @@ impl<'a> Play<'a> {
 
     fn act(&mut self, now: Time, action: Action) {
         match action {
-            Action::StartLeg { work, worker, incarnation, relayed: _ } => {
+            Action::StartLeg { work, worker, .. } => {
                 self.tally.sent(id(work), now);
-                let reaches = Moment::Reaches { work, worker: worker.0, incarnation };
+                let reaches = Moment::Reaches { work, worker: worker.0 };
                 self.calendar.put(now + WAY, reaches);
             }
             Action::AbortLeg { work, worker } => {

@@ -177,9 +177,8 @@ impl Tally {
         let tiers = self.all.iter().map(|one| one.tier).max().map_or(0, |tier| tier.0 + 1);
         let good = |tier: u8| {
             let of = self.all.iter().filter(|one| one.tier == TierId(tier));
-            let (good, all) = of.fold((0, 0), |(good, all), one| {
-                (good + usize::from(one.is_good()), all + 1)
-            });
+            let (good, all) =
+                of.fold((0, 0), |(good, all), one| (good + usize::from(one.is_good()), all + 1));
             good as f64 / f64::from(all.max(1))
         };
         (0..tiers).map(good).collect()
@@ -205,8 +204,7 @@ impl Told {
         let (Some(Fate::Done { at }), Some((first, _))) = (self.fate, self.first) else {
             return None;
         };
-        (self.output > 1)
-            .then(|| at.since(first).as_secs_f64() / f64::from(self.output - 1))
+        (self.output > 1).then(|| at.since(first).as_secs_f64() / f64::from(self.output - 1))
     }
 
     fn is_late(&self) -> bool {

@@ -34,11 +34,7 @@ pub struct Chained {
 }
 
 /// One JSON object a line; in the order of their times, which are still those of the trace.
-pub(super) fn chained(
-    file: &str,
-    text: &str,
-    options: &Options,
-) -> Result<Vec<Chained>, Problem> {
+pub(super) fn chained(file: &str, text: &str, options: &Options) -> Result<Vec<Chained>, Problem> {
     let mut rng = Rng::new(options.seed);
     let mut all = Vec::new();
     for (number, line) in text.lines().enumerate() {

@@ -222,18 +222,15 @@ impl Scheduler {
         let pace = self.waits[usize::from(one.tier.0)];
         let (likely, quantiles) = (wait * pace.slowness(), pace.quantiles(0));
         let (ttft, optimistic) = self.least_ttft(now, life);
-        Foreseen {
-            wait,
-            ttft_10: likely * quantiles.q10 + optimistic,
-            ttft_50: likely + ttft,
-        }
+        Foreseen { wait, ttft_10: likely * quantiles.q10 + optimistic, ttft_50: likely + ttft }
     }
 
     /// Milliseconds of a reference worker that a tier gets in a millisecond.
     fn rate(&self, tier: TierId) -> f64 {
-        let usable = self.workers.values().filter(|worker| {
-            worker.order == Order::Active && worker.verdict == Verdict::Up
-        });
+        let usable = self
+            .workers
+            .values()
+            .filter(|worker| worker.order == Order::Active && worker.verdict == Verdict::Up);
         let rate: f64 = usable.map(|worker| 1.0 / worker.pace.slowness()).sum();
         (rate * self.queue.share(tier)).max(f64::MIN_POSITIVE)
     }

@@ -41,7 +41,6 @@ struct Candidate {
     /// Tokens that match, believed or not.
     matched: u32,
     has_room: bool,
-    is_idle: bool,
     /// Fewer legs first, then by seed.
     tie: (u32, u64),
 }
@@ -133,7 +132,8 @@ impl Scheduler {
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
         let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let until = (may_hold && best.id != free.id).then(|| self.hold(now, life, (&best, &free))).flatten();
+        let may_hold = may_hold && best.id != free.id && one.lane != Lane::Late;
+        let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
             if let Some(life) = self.lives.get_mut(&one.work) {
                 life.held = Some(until);
@@ -256,7 +256,6 @@ impl Scheduler {
                 has_room: self.has_room(now, id)
                     && worker.fits(blocks)
                     && (!is_spare || worker.undone_tokens() == 0),
-                is_idle: worker.in_flight() == 0,
                 tie: (worker.in_flight(), mix(seed, u64::from(id.0))),
             });
         }
@@ -367,7 +366,7 @@ impl Scheduler {
         let matched = self.matched(&matches, id);
         let Some(worker) = self.workers.get(&id) else { return };
         let cost = asked.on(worker, now, worker.believed(matched), 0.0);
-        let to = Candidate { id, cost, matched, has_room: true, is_idle: false, tie: (0, 0) };
+        let to = Candidate { id, cost, matched, has_room: true, tie: (0, 0) };
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
         self.start(now, work, to, actions);
@@ -382,7 +381,8 @@ fn cheapest(
 ) -> Option<Candidate> {
     let promised = millis(tpot.as_micros() as u64);
     let least = |is_kept: bool| {
-        let of = candidates.iter().filter(|each| may(each) && (each.cost.tpot <= promised) == is_kept);
+        let of =
+            candidates.iter().filter(|each| may(each) && (each.cost.tpot <= promised) == is_kept);
         of.min_by(|a, b| a.cost.total.total_cmp(&b.cost.total).then(a.tie.cmp(&b.tie))).copied()
     };
     least(true).or_else(|| least(false))

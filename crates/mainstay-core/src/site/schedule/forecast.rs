@@ -115,8 +115,7 @@ mod tests {
                 !is_old
             });
             let key = second * 10 + rng.below(900);
-            let sum: u64 =
-                waiting.iter().filter(|(at, _)| *at < key).map(|(_, cost)| cost).sum();
+            let sum: u64 = waiting.iter().filter(|(at, _)| *at < key).map(|(_, cost)| cost).sum();
             assert_eq!(backlog.before(Time::from_micros(key * BUCKET)), sum, "{second}");
         }
     }

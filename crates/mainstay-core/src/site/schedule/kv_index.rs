@@ -156,9 +156,8 @@ impl KvIndex {
             self.held[bit] -= u32::from(was && !has(&wide.stored, bit));
             return;
         }
-        let lapses = |held: &u16| {
-            is_of(*held, slot) && (how == Held::Stored || held & PROMISED != 0)
-        };
+        let lapses =
+            |held: &u16| is_of(*held, slot) && (how == Held::Stored || held & PROMISED != 0);
         let Some(at) = holders.iter().position(lapses) else { return };
         holders[at] = NONE;
         self.held[usize::from(slot.0)] -= 1;
@@ -218,7 +217,8 @@ impl KvIndex {
                 of(&wide.stored) | of(&wide.promised)
             }
             None => {
-                let here = holders.iter().filter(|held| **held != NONE).map(|held| held & !PROMISED);
+                let here =
+                    holders.iter().filter(|held| **held != NONE).map(|held| held & !PROMISED);
                 let here = here.filter(|slot| usize::from(slot / 64) == word);
                 here.fold(0, |bits, slot| bits | 1 << (slot % 64))
             }

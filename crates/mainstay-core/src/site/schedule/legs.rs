@@ -38,13 +38,7 @@ impl Scheduler {
         self.refresh(now, id);
     }
 
-    pub(super) fn leg_ended(
-        &mut self,
-        now: Time,
-        work: Work,
-        end: End,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn leg_ended(&mut self, now: Time, work: Work, end: End, actions: &mut Vec<Action>) {
         let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else { return };
         let id = *id;
         self.drop_leg(now, work, id);
@@ -207,4 +201,3 @@ impl Scheduler {
         }
     }
 }
-
