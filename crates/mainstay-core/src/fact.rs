@@ -4,11 +4,13 @@
 mod credit;
 mod drill;
 mod policy;
+mod schedule;
 mod site;
 
 pub use credit::CreditFact;
 pub use drill::DrillFact;
 pub use policy::{BootWhy, Harm, NotTaken, OrderRefusal, PolicyFact, Turn};
+pub use schedule::ScheduleFact;
 pub use site::SiteFact;
 
 use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, TargetId, TierId};

@@ -15,6 +15,7 @@ mod orders;
 mod pool;
 mod queue;
 mod ramp;
+pub mod schedule;
 mod slowness;
 mod streams;
 mod wanted;

@@ -20,6 +20,7 @@ pub mod world;
 pub mod fleet;
 pub mod naive;
 pub mod service;
+pub mod study;
 pub mod workload;
 
 pub mod outside;

@@ -12,7 +12,7 @@ mod stepped;
 mod worker;
 
 pub use noise::Noise;
-pub use profile::{LISTED, PROFILES, Profile, table};
+pub use profile::{LISTED, PROFILES, Profile, pairs, table};
 pub use stepped::Stepped;
 pub use worker::Worker;
 
@@ -54,6 +54,6 @@ pub struct Happened {
 }
 
 /// Milliseconds as a duration, to a microsecond.
-fn millis(ms: f64) -> Duration {
+pub(crate) fn millis(ms: f64) -> Duration {
     Duration::from_micros((ms.max(0.0) * 1000.0).round() as u64)
 }

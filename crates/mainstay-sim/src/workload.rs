@@ -13,6 +13,7 @@ mod trace;
 pub use cache::Prefixes;
 pub use servegen::aggregate;
 pub use source::{Problem, Source, text};
+pub use trace::Chained;
 
 use mainstay_core::rng::Rng;
 use std::time::Duration;
@@ -111,6 +112,24 @@ pub fn open(name: &str, options: &Options) -> Result<Arrivals, Problem> {
             None => Err(Problem::new(name, 0, "no such trace")),
         },
     }
+}
+
+/// The requests of a trace with the hashes of their prefixes, at the trace's own speed:
+/// `conversation`, `synthetic`, or the path of a file like theirs.
+///
+/// # Errors
+/// As `open`.
+pub fn chained(name: &str, options: &Options) -> Result<Vec<Chained>, Problem> {
+    let file = match name {
+        "conversation" | "synthetic" => format!("mooncake/{name}_trace.jsonl.zst"),
+        _ if name.contains(".jsonl") => name.to_string(),
+        _ => return Err(Problem::new(name, 0, "no trace with prefixes: conversation, synthetic")),
+    };
+    let found = trace::chained(&file, &text(&options.source, &file)?, options)?;
+    if found.is_empty() {
+        return Err(Problem::new(&file, 0, "holds no request"));
+    }
+    Ok(found)
 }
 
 /// Reads whatever bytes as a trace of each kind: what a fuzzer calls. They may be refused, and

@@ -23,7 +23,7 @@ impl Noise {
     pub const USUAL: Noise = Noise { spread: 0.05, slow: 0.01, factor: 3.0 };
 
     /// By what the time of so many steps is multiplied.
-    pub(super) fn draw(&self, rng: &mut Rng, steps: u32) -> f64 {
+    pub(crate) fn draw(&self, rng: &mut Rng, steps: u32) -> f64 {
         if *self == Noise::NONE {
             return 1.0;
         }

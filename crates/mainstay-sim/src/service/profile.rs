@@ -166,6 +166,6 @@ impl Profile {
 }
 
 /// Pairs that `new` tokens make with those before them and among themselves.
-pub(super) fn pairs(new: u32, before: u32) -> f64 {
+pub fn pairs(new: u32, before: u32) -> f64 {
     f64::from(new) * (f64::from(before) + f64::from(new) / 2.0)
 }

@@ -20,10 +20,23 @@ struct Line {
     hash_ids: Vec<u64>,
 }
 
-/// One JSON object a line.
-pub fn mooncake(file: &str, text: &str, options: &Options) -> Result<Arrivals, Problem> {
+/// One request with the hashes of its prompt's blocks, each of which includes all before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chained {
+    /// Since the start.
+    pub at: Duration,
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// Output tokens.
+    pub output: u32,
+    /// Hashes.
+    pub chain: Vec<u64>,
+}
+
+/// One JSON object a line; in the order of their times, which are still those of the trace.
+pub(super) fn chained(file: &str, text: &str, options: &Options) -> Result<Vec<Chained>, Problem> {
     let mut rng = Rng::new(options.seed);
-    let mut lines = Vec::new();
+    let mut all = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let wrong = |what: String| Problem::new(file, number + 1, what);
         let line: Line = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
@@ -36,11 +49,18 @@ pub fn mooncake(file: &str, text: &str, options: &Options) -> Result<Arrivals, P
             return Err(wrong(format!("{} blocks of {prompt} tokens", line.hash_ids.len())));
         }
         let late = if options.spread { QUANTUM.mul_f64(rng.unit()) } else { Duration::ZERO };
-        lines.push((Duration::from_millis(line.timestamp) + late, prompt, output, line.hash_ids));
+        let at = Duration::from_millis(line.timestamp) + late;
+        all.push(Chained { at, prompt, output, chain: line.hash_ids });
     }
-    lines.sort_by_key(|(at, ..)| *at);
+    all.sort_by_key(|one| one.at);
+    Ok(all)
+}
+
+/// See `chained`.
+pub fn mooncake(file: &str, text: &str, options: &Options) -> Result<Arrivals, Problem> {
+    let lines = chained(file, text, options)?;
     let mut cache = Prefixes::new(options.cache);
-    let arrivals = lines.into_iter().map(|(at, prompt, output, chain)| {
+    let arrivals = lines.into_iter().map(|Chained { at, prompt, output, chain }| {
         // All begin with the same system prompt; what tells sessions apart comes after it.
         let session = chain.get(1).or(chain.first()).copied().unwrap_or(0);
         let session = Rng::new(session).bits();

@@ -1,0 +1,57 @@
+//! Decisions of a site's scheduler.
+
+use crate::names::{TierId, Work, WorkerId};
+use crate::time::Duration;
+
+/// One decision of the scheduler. An attempt that is served in time has none: there are too many.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScheduleFact {
+    /// An attempt can no longer have its first token in time, and waits in the late lane.
+    Late {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Its first token is foreseen after this time.
+        after: Duration,
+    },
+    /// It was refused.
+    Refused {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// When it may come again.
+        after: Duration,
+    },
+    /// It went back to its gateway.
+    HandedBack {
+        /// Which.
+        work: Work,
+        /// Why, in a word.
+        why: &'static str,
+    },
+    /// A worker lost it in mid-answer, and it waits for another.
+    Moved {
+        /// Which.
+        work: Work,
+        /// From where.
+        from: WorkerId,
+        /// Tokens that its client has.
+        relayed: u32,
+    },
+    /// What is believed of a worker changed.
+    WorkerVerdict {
+        /// Which.
+        worker: WorkerId,
+        /// Whether it is used now.
+        is_used: bool,
+    },
+    /// A worker began another life: what it held is forgotten.
+    Incarnation {
+        /// Which.
+        worker: WorkerId,
+        /// The number of that life.
+        incarnation: u16,
+    },
+}

@@ -1,0 +1,424 @@
+//! The site's scheduler: turns admitted attempts into work on the workers of one model.
+//!
+//! It binds late. Engines compute what they have in the order it came, and nothing that lies in
+//! their queues can be reordered, moved or refused; so requests wait here, by deadline, and a
+//! worker gets the next one when it is about to run out of prefill. What it costs where is
+//! predicted in milliseconds, from a profile that is corrected by what is observed, from our own
+//! ledger of what each worker was sent, and from a view of which prefixes it holds. Reports of
+//! workers only correct the ledger: without them it goes on.
+//!
+//! No process drives it yet: sites use the simpler queue of `pool`, and the simulator's studies of
+//! traces play this one. One struct, events in, actions out, as everywhere in core. The formulas of
+//! other routers stand beside ours, see `baseline`, and are played in the same simulator.
+
+pub mod baseline;
+pub mod cost;
+pub mod kv_index;
+pub mod pace;
+pub mod profile;
+pub mod settings;
+pub mod worker;
+
+mod admission;
+mod dispatch;
+mod forecast;
+mod legs;
+mod queue;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use crate::fact::ScheduleFact;
+use crate::names::{TierId, Work, WorkerId};
+use crate::table::Table;
+use crate::time::{Duration, Time};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use cost::Asked;
+use kv_index::{Held, KvIndex};
+use pace::{Lengths, Pace};
+use profile::{Profile, micros};
+use queue::Queue;
+use settings::Settings;
+use timers::{Timer, Timers};
+use worker::{Load, Order, Verdict, Worker};
+
+/// What the scheduler hears.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An attempt was admitted.
+    Arrived(Attempt),
+    /// A leg's first token came.
+    FirstToken {
+        /// Of what.
+        work: Work,
+        /// Tokens of the prompt that were cached, if the engine says.
+        cached: Option<u32>,
+    },
+    /// A leg ended.
+    LegEnded {
+        /// Of what.
+        work: Work,
+        /// How.
+        end: End,
+    },
+    /// An engine tells of its load.
+    Load {
+        /// Which.
+        worker: WorkerId,
+        /// How old that is.
+        age: Duration,
+        /// What it says.
+        load: Load,
+    },
+    /// An engine tells of its prefix cache.
+    Kv {
+        /// Which.
+        worker: WorkerId,
+        /// The life it speaks of.
+        incarnation: u16,
+        /// Keys that it holds now.
+        stored: Vec<u64>,
+        /// Keys that it holds no more.
+        removed: Vec<u64>,
+    },
+    /// A worker is there, or begins another life.
+    WorkerSeen {
+        /// Which.
+        worker: WorkerId,
+        /// What it is.
+        profile: Profile,
+    },
+    /// What is believed of a worker changed.
+    Verdict {
+        /// Which.
+        worker: WorkerId,
+        /// To what.
+        verdict: Verdict,
+    },
+    /// An operator wants something of a worker.
+    Override {
+        /// Which.
+        worker: WorkerId,
+        /// What.
+        order: Order,
+    },
+    /// An attempt is not wanted any more.
+    Cancelled(Work),
+    /// A deadline passed.
+    Tick,
+}
+
+/// How a leg ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whole, with so many tokens.
+    Done {
+        /// Tokens of the answer.
+        output: u32,
+    },
+    /// Otherwise; so many tokens of the answer have reached the client, over all legs.
+    Lost {
+        /// How many.
+        relayed: u32,
+    },
+}
+
+/// What is to be scheduled.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Which.
+    pub work: Work,
+    /// Its tier,
+    pub tier: TierId,
+    /// and tenant.
+    pub tenant: u32,
+    /// Tokens of its prompt.
+    pub prompt: u32,
+    /// Keys of its prompt's prefixes, one for each block.
+    pub keys: Arc<[u64]>,
+    /// Most tokens of its answer.
+    pub limit: u32,
+    /// How long its client waits in all.
+    pub expires: Duration,
+    /// Whether the gateway could send it to another site.
+    pub elsewhere: bool,
+}
+
+/// What must be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send it.
+    StartLeg {
+        /// What.
+        work: Work,
+        /// Where.
+        worker: WorkerId,
+        /// The life of the worker that it was planned for.
+        incarnation: u16,
+        /// Tokens of the answer that the client has already.
+        relayed: u32,
+    },
+    /// Take it back from the worker.
+    AbortLeg {
+        /// What.
+        work: Work,
+        /// From where.
+        worker: WorkerId,
+    },
+    /// Give it back to its gateway.
+    HandBack {
+        /// What.
+        work: Work,
+        /// Why.
+        why: Why,
+        /// Not before this time.
+        after: Duration,
+    },
+    /// Refuse it.
+    Refuse {
+        /// What.
+        work: Work,
+        /// When it may come again.
+        after: Duration,
+    },
+    /// Tell of a decision.
+    Fact(ScheduleFact),
+}
+
+/// Why an attempt goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No worker of the model lives.
+    NoWorker,
+    /// It would be late here and need not be elsewhere.
+    Overload,
+    /// Its client's time is over.
+    Expired,
+    /// Too many legs failed.
+    Failed,
+}
+
+/// What is known of an attempt until it ends.
+#[derive(Debug)]
+struct Life {
+    attempt: Attempt,
+    asked: Asked,
+    arrived: Time,
+    /// When its first token is promised.
+    deadline: Time,
+    expires: Time,
+    place: Place,
+    /// Tokens that its client has.
+    relayed: u32,
+    failed: u8,
+    /// Workers that lost it.
+    barred: Vec<WorkerId>,
+    /// Until when it may be held for a better worker; set once.
+    held: Option<Time>,
+    /// Milliseconds that its wait in the queue was expected to take, uncorrected.
+    expected_wait: f64,
+    /// Its prefill where most of it is cached.
+    least_prefill: Duration,
+    /// What was charged for it so far.
+    charged: u64,
+}
+
+/// Where an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Queued,
+    At(WorkerId),
+}
+
+/// The machine, for one model.
+#[derive(Debug)]
+pub struct Scheduler {
+    settings: Settings,
+    lives: Table<Work, Life>,
+    workers: BTreeMap<WorkerId, Worker>,
+    index: KvIndex,
+    queue: Queue,
+    timers: Timers,
+    /// When each worker has room; those without a time wait for an event.
+    rooms: BTreeSet<(Time, WorkerId)>,
+    room_of: BTreeMap<WorkerId, Time>,
+    /// When workers with room were looked for last.
+    looked: Time,
+    /// When those that wait were looked through last.
+    triaged: Time,
+    /// Lengths of answers by tenant would need many answers of each; these are all tenants'.
+    lengths: Lengths,
+    /// How waits in the queue compare with what was expected, by tier.
+    waits: Vec<Pace>,
+    /// Decisions so far, for turns and ties.
+    turn: u64,
+    /// Kept for its memory.
+    matches: Vec<(WorkerId, u32)>,
+}
+
+impl Scheduler {
+    /// A scheduler without workers.
+    pub fn new(settings: Settings) -> Scheduler {
+        Scheduler {
+            queue: Queue::new(&settings.tiers, settings.late_share),
+            waits: alloc::vec![Pace::default(); settings.tiers.len()],
+            settings,
+            lives: Table::default(),
+            workers: BTreeMap::new(),
+            index: KvIndex::default(),
+            timers: Timers::default(),
+            rooms: BTreeSet::new(),
+            room_of: BTreeMap::new(),
+            looked: Time::ZERO,
+            triaged: Time::ZERO,
+            lengths: Lengths::default(),
+            turn: 0,
+            matches: Vec::new(),
+        }
+    }
+
+    /// Takes one event and says what follows.
+    pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        self.pass_deadlines(now, actions);
+        match event {
+            Event::Arrived(attempt) => self.arrived(now, attempt, actions),
+            Event::FirstToken { work, cached } => self.first_token(now, work, cached),
+            Event::LegEnded { work, end } => self.leg_ended(now, work, end, actions),
+            Event::Load { worker, age, load } => {
+                // What an engine says of itself opens no room that the ledger does not see.
+                self.load(now, worker, (age, load));
+                return;
+            }
+            Event::Kv { worker, incarnation, stored, removed } => {
+                self.hear_kv((worker, incarnation), &stored, &removed);
+                return;
+            }
+            Event::WorkerSeen { worker, profile } => {
+                self.worker_seen(now, worker, profile, actions);
+            }
+            Event::Verdict { worker, verdict } => self.verdict(now, worker, verdict, actions),
+            Event::Override { worker, order } => self.order(now, worker, order),
+            Event::Cancelled(work) => self.cancelled(now, work, actions),
+            Event::Tick => {}
+        }
+        self.dispatch(now, actions);
+    }
+
+    /// When to call again, and what for.
+    pub fn deadline(&self) -> Option<(Time, &'static str)> {
+        // Those with room at the last look found nobody whom they should have.
+        let later = (self.looked + Duration::from_micros(1), WorkerId(0));
+        let room = self.rooms.range(later..).next().filter(|_| !self.queue.is_empty());
+        let room = room.map(|(at, _)| (*at, "a worker is about to run out of prefill"));
+        [room, self.timers.first()].into_iter().flatten().min()
+    }
+
+    /// Attempts that wait.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Attempts in all.
+    pub fn attempts(&self) -> usize {
+        self.lives.len()
+    }
+
+    /// The workers.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter().map(|(id, worker)| (*id, worker))
+    }
+
+    /// Bytes of the view of caches, and prefixes held in it.
+    pub fn index_size(&self) -> (usize, u64) {
+        self.index.size()
+    }
+
+    fn load(&mut self, now: Time, worker: WorkerId, (age, load): (Duration, Load)) {
+        if let Some(each) = self.workers.get_mut(&worker) {
+            each.hear(now - age, load);
+        }
+    }
+
+    fn hear_kv(&mut self, of: (WorkerId, u16), stored: &[u64], removed: &[u64]) {
+        let Some(worker) = self.workers.get(&of.0) else { return };
+        if worker.incarnation != of.1 {
+            return;
+        }
+        let slot = worker.slot;
+        // What was evicted to make room goes first: a key may be both.
+        removed.iter().for_each(|key| self.index.remove(slot, *key, Held::Stored));
+        stored.iter().for_each(|key| self.index.store(slot, *key, Held::Stored));
+    }
+
+    /// A worker's room may have changed.
+    fn refresh(&mut self, now: Time, id: WorkerId) {
+        let before = self.room_of.remove(&id);
+        if let Some(before) = before {
+            self.rooms.remove(&(before, id));
+        }
+        let Some(worker) = self.workers.get(&id) else { return };
+        if let Some(at) = worker.room_at(now, self.settings.round_trip) {
+            // Who had room and still has it does not come to have it now.
+            let at = before.filter(|before| *before <= now && at <= now).unwrap_or(at);
+            self.rooms.insert((at, id));
+            self.room_of.insert(id, at);
+        }
+    }
+
+    fn has_room(&self, now: Time, id: WorkerId) -> bool {
+        self.room_of.get(&id).is_some_and(|at| *at <= now)
+    }
+
+    /// What is wrong, if anything is: the invariants of the design that can be seen from outside
+    /// time (K1, K2, K3, K5). Asked after every event, in tests and in the simulator.
+    pub fn check(&self, now: Time) -> Result<(), &'static str> {
+        let is_late = self.settings.policy == settings::Policy::Late;
+        for (id, worker) in &self.workers {
+            if !worker.is_balanced() {
+                return Err("K3: a worker's counters are not the sum of its legs");
+            }
+            let bound = worker.credit(self.settings.round_trip) + worker.largest();
+            if is_late && worker.outstanding(now) > bound + micros(1.0) {
+                return Err("K1: a worker holds more than its credit and one request");
+            }
+            for (work, leg) in worker.legs() {
+                if leg.incarnation != worker.incarnation {
+                    return Err("K5: a leg is of another life of its worker");
+                }
+                if self.lives.get(&work).is_none_or(|life| life.place != Place::At(*id)) {
+                    return Err("K2: a leg's attempt is not where its leg is");
+                }
+            }
+        }
+        let legs: usize = self.workers.values().map(|worker| worker.in_flight() as usize).sum();
+        if legs + self.queue.len() != self.lives.len() || !self.queue.is_sound() {
+            return Err("K2: an attempt is not in exactly one place");
+        }
+        Ok(())
+    }
+
+    /// A wait is over.
+    fn passed(&mut self, now: Time, timer: Timer, actions: &mut Vec<Action>) {
+        match timer {
+            Timer::Expires(work) => self.expired(now, work, actions),
+            Timer::LatestStart(work) => self.became_late(now, work, actions),
+            Timer::HoldEnds(work) => self.queue.release(work),
+            Timer::FirstToken(work, leg) => self.silent(now, work, leg, actions),
+            Timer::Lapse(lapse) => {
+                for key in lapse.keys.iter() {
+                    self.index.remove(lapse.slot, *key, Held::Promised);
+                }
+            }
+        }
+    }
+
+    fn pass_deadlines(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.queue.turn(now);
+        while let Some(timer) = self.timers.pop(now) {
+            self.passed(now, timer, actions);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Whether an attempt is taken in, and into which lane: by a forecast of its first token for when
+//! its work would begin, never by the load of the moment, which makes prefill and decode swing in
+//! turn (Mooncake, FAST '25).
+
+use super::queue::{Lane, Waiting};
+use super::settings::Policy;
+use super::timers::Timer;
+use super::worker::{Order, Verdict};
+use super::{Action, Asked, Attempt, Life, Place, Scheduler, Why};
+use crate::fact::ScheduleFact;
+use crate::names::{TierId, Work};
+use crate::site::schedule::profile::{duration, millis};
+use crate::time::{Duration, Time};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Shortest and longest time after which a refused attempt may come again.
+const AGAIN: (f64, f64) = (1_000.0, 120_000.0);
+/// Waits shorter than this, in milliseconds, teach nothing about the queue.
+const WAIT_TOLD: f64 = 200.0;
+
+/// A start this close has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Those that wait are looked through at most so often, however many come.
+const TRIAGE_EVERY: Duration = Duration::from_millis(50);
+
+/// What is foreseen for an attempt, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Foreseen {
+    /// Work before it, by the workers' pace.
+    wait: f64,
+    /// First token: optimistic, and likely.
+    ttft_10: f64,
+    ttft_50: f64,
+}
+
+impl Scheduler {
+    pub(super) fn arrived(&mut self, now: Time, attempt: Attempt, actions: &mut Vec<Action>) {
+        let work = attempt.work;
+        if self.lives.get(&work).is_some() {
+            return;
+        }
+        let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        let reference = self.workers.values().find(|worker| usable(worker.verdict));
+        let Some(reference) = reference.map(|worker| worker.profile) else {
+            return self.give_back(work, Why::NoWorker, Duration::ZERO, actions);
+        };
+        let tier = &self.settings.tiers[usize::from(attempt.tier.0)];
+        let unloaded = duration(reference.unloaded(attempt.prompt));
+        let promise = tier.ttft_base + unloaded.mul_f64(tier.ttft_factor);
+        let (output, _) = self.lengths.expected(attempt.limit);
+        let life = Life {
+            asked: Asked { prompt: attempt.prompt, output },
+            arrived: now,
+            deadline: now + promise,
+            expires: now + attempt.expires,
+            place: Place::Queued,
+            relayed: 0,
+            failed: 0,
+            barred: Vec::new(),
+            held: None,
+            expected_wait: 0.0,
+            least_prefill: Duration::ZERO,
+            charged: 0,
+            attempt,
+        };
+        match self.settings.policy {
+            Policy::OnArrival(baseline) => self.on_arrival(now, life, baseline, actions),
+            Policy::Late => self.admit(now, life, actions),
+        }
+    }
+
+    fn admit(&mut self, now: Time, mut life: Life, actions: &mut Vec<Action>) {
+        let (work, tier_id) = (life.attempt.work, life.attempt.tier);
+        let tier = &self.settings.tiers[usize::from(tier_id.0)];
+        let (patience, deadline) = (tier.patience, life.deadline);
+        let one = self.waiting(&life);
+        let foreseen = self.foresee(now, &life, &one);
+        let at = |ttft: f64| now + duration(ttft);
+        if at(foreseen.ttft_50) > deadline {
+            if life.attempt.elsewhere {
+                let after = duration(foreseen.wait);
+                return self.give_back(work, Why::Overload, after, actions);
+            }
+            // Optimistic, so that few are refused who could have been served.
+            if at(foreseen.ttft_10) > deadline + patience {
+                return self.refuse(&one, foreseen.wait, actions);
+            }
+        }
+        life.expected_wait = foreseen.wait;
+        self.watch_start(now, &life);
+        life.least_prefill = duration(self.least_prefill(now, &life));
+        self.timers.set(life.expires, Timer::Expires(work));
+        self.lives.insert(work, life);
+        self.queue.put(one);
+        if now.since(self.triaged) >= TRIAGE_EVERY {
+            self.triaged = now;
+            self.triage(now, tier_id, actions);
+        }
+    }
+
+    /// How an attempt stands in the queue.
+    pub(super) fn waiting(&mut self, life: &Life) -> Waiting {
+        let attempt = &life.attempt;
+        let (best, reference) = self.best_match(life);
+        let (uncached, cached) = life.asked.uncached(best);
+        let cost = reference.work((uncached, cached), life.asked.prompt, life.asked.output);
+        let promise = life.deadline.since(life.arrived);
+        Waiting {
+            work: attempt.work,
+            tier: attempt.tier,
+            tenant: attempt.tenant,
+            arrived: life.arrived,
+            key: life.arrived + promise.mul_f64(1.0 / (1.0 + self.settings.aging)),
+            cost: cost.max(1),
+            lane: if life.relayed > 0 { Lane::Moving } else { Lane::Normal },
+        }
+    }
+
+    /// A timer for when its first token can no longer be in time.
+    pub(super) fn watch_start(&mut self, now: Time, life: &Life) {
+        let start = self.latest_start(now, life);
+        self.timers.set(start.max(now), Timer::LatestStart(life.attempt.work));
+    }
+
+    /// The latest start of a queued attempt may have passed: it goes to the late lane, or, with no
+    /// patience left, back.
+    pub(super) fn became_late(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        let (Some(one), Some(life)) = (self.queue.get(work).copied(), self.lives.get(&work)) else {
+            return;
+        };
+        let start = self.latest_start(now, life);
+        if start > now + LOOK_AGAIN {
+            // Its prefix came to be held somewhere.
+            self.timers.set(start, Timer::LatestStart(work));
+            return;
+        }
+        let patience = self.settings.tiers[usize::from(one.tier.0)].patience;
+        if start + patience <= now + LOOK_AGAIN || life.attempt.elsewhere {
+            return self.turn_away(&one, actions);
+        }
+        self.timers.set(start + patience, Timer::LatestStart(work));
+        if one.lane == Lane::Normal {
+            self.set_back(&one, life.deadline.since(now), actions);
+        }
+    }
+
+    /// Whoever has room would be too late with it.
+    pub(super) fn overdue(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.get(&one.work) else { return };
+        if life.attempt.elsewhere {
+            return self.turn_away(one, actions);
+        }
+        self.set_back(one, life.deadline.since(now), actions);
+    }
+
+    /// To the late lane.
+    fn set_back(&mut self, one: &Waiting, after: Duration, actions: &mut Vec<Action>) {
+        let (work, tier) = (one.work, one.tier);
+        actions.push(Action::Fact(ScheduleFact::Late { work, tier, after }));
+        self.queue.take(work);
+        self.queue.put(Waiting { lane: Lane::Late, ..*one });
+    }
+
+    /// A queued attempt leaves unserved.
+    pub(super) fn turn_away(&mut self, one: &Waiting, actions: &mut Vec<Action>) {
+        self.queue.take(one.work);
+        let Some(life) = self.lives.remove(&one.work) else { return };
+        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(one.tier);
+        if life.attempt.elsewhere {
+            return self.give_back(one.work, Why::Overload, duration(wait), actions);
+        }
+        self.refuse(one, wait, actions);
+    }
+
+    /// Not all that wait can be in time: the longest are set back, as few as it takes (Moore, "An n
+    /// job, one machine sequencing algorithm for minimizing the number of late jobs", 1968).
+    ///
+    /// Those who stay keep part of their time to spare: it is what lets them wait for a worker that
+    /// holds their prefix. Without it a full queue is served at its deadlines, by whoever is free.
+    pub(super) fn triage(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
+        let rate = self.rate(tier) * 1000.0;
+        let mut ahead = 0u64;
+        let mut kept: BTreeSet<(u64, Work)> = BTreeSet::new();
+        let mut back: Vec<Work> = Vec::new();
+        for work in self.queue.in_line(tier) {
+            let (Some(one), Some(life)) = (self.queue.get(work), self.lives.get(&work)) else {
+                continue;
+            };
+            let spare = life.deadline.since(life.arrived).mul_f64(self.settings.slack);
+            let start = now + Duration::from_micros((ahead as f64 / rate * 1000.0) as u64);
+            ahead += one.cost;
+            kept.insert((one.cost, work));
+            if start + life.least_prefill + spare > life.deadline
+                && let Some((cost, longest)) = kept.pop_last()
+            {
+                ahead -= cost;
+                back.push(longest);
+            }
+        }
+        for work in back {
+            let (Some(one), Some(life)) = (self.queue.get(work).copied(), self.lives.get(&work))
+            else {
+                continue;
+            };
+            self.set_back(&one, life.deadline.since(now), actions);
+        }
+    }
+
+    /// It was sent: how long it waited teaches what the queue takes.
+    pub(super) fn waited(&mut self, now: Time, tier: TierId, life: (Time, f64)) {
+        let (arrived, expected) = life;
+        if expected > WAIT_TOLD {
+            let pace = &mut self.waits[usize::from(tier.0)];
+            let took = millis(now.since(arrived).as_micros() as u64);
+            pace.observe(0, expected * pace.slowness(), took);
+        }
+    }
+
+    fn foresee(&mut self, now: Time, life: &Life, one: &Waiting) -> Foreseen {
+        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(one.tier);
+        let pace = self.waits[usize::from(one.tier.0)];
+        let (likely, quantiles) = (wait * pace.slowness(), pace.quantiles(0));
+        let (ttft, optimistic) = self.least_ttft(now, life);
+        Foreseen { wait, ttft_10: likely * quantiles.q10 + optimistic, ttft_50: likely + ttft }
+    }
+
+    /// Milliseconds of a reference worker that a tier gets in a millisecond.
+    fn rate(&self, tier: TierId) -> f64 {
+        let usable = self
+            .workers
+            .values()
+            .filter(|worker| worker.order == Order::Active && worker.verdict == Verdict::Up);
+        let rate: f64 = usable.map(|worker| 1.0 / worker.pace.slowness()).sum();
+        (rate * self.queue.share(tier)).max(f64::MIN_POSITIVE)
+    }
+
+    pub(super) fn give_back(
+        &mut self,
+        work: Work,
+        why: Why,
+        after: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        actions.push(Action::Fact(ScheduleFact::HandedBack { work, why: why.word() }));
+        actions.push(Action::HandBack { work, why, after });
+    }
+
+    fn refuse(&mut self, one: &Waiting, wait: f64, actions: &mut Vec<Action>) {
+        let after = duration(wait.clamp(AGAIN.0, AGAIN.1));
+        let (work, tier) = (one.work, one.tier);
+        actions.push(Action::Fact(ScheduleFact::Refused { work, tier, after }));
+        actions.push(Action::Refuse { work, after });
+    }
+}
+
+impl Why {
+    /// In one word, for facts.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Why::NoWorker => "no_worker",
+            Why::Overload => "overload",
+            Why::Expired => "expired",
+            Why::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Which worker gets what waits: whoever is next in the queue goes where it costs least among the
+//! workers with room, or is held for a moment if a better one is about to have some.
+//!
+//! Delay scheduling (Zaharia et al., EuroSys 2010) with costs in milliseconds instead of a count of
+//! passes.
+
+use super::baseline::{Baseline, Seen};
+use super::cost::Cost;
+use super::queue::{Lane, Waiting};
+use super::timers::{Lapse, Timer};
+use super::worker::{Forecast, Leg, Reservation, Verdict};
+use super::{Action, Life, Place, Scheduler};
+use crate::names::{Work, WorkerId};
+use crate::rng::mix;
+use crate::site::schedule::kv_index::Held;
+use crate::site::schedule::profile::{Profile, duration, micros, millis};
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// Requests looked at in one pass that no worker with room may have.
+const PARKED_MAX: usize = 32;
+/// No prefill takes longer, in milliseconds: a number where no worker is left.
+const PREFILL_MAX: f64 = 1e9;
+/// A worker is waited for that has this part of the prefill to do, compared with one that is free.
+const WORTH: f64 = 0.75;
+/// Whoever must begin within this time cannot wait for another worker.
+const URGENT: Duration = Duration::from_millis(250);
+/// A hold shorter than this is none.
+const HOLD_LEAST: Duration = Duration::from_millis(1);
+/// A first token is overdue after so many times what was forecast, and this.
+const OVERDUE: (f64, f64) = (3.0, 2_000.0);
+/// Prefixes sent to a worker count as held by it until so long after the first token: by then its
+/// own events have come.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(2);
+
+/// One worker that could take it.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    id: WorkerId,
+    cost: Cost,
+    /// Tokens that match, believed or not.
+    matched: u32,
+    has_room: bool,
+    /// Fewer legs first, then by seed.
+    tie: (u32, u64),
+}
+
+/// What is done with the next.
+enum Placed {
+    Sent,
+    /// It waits for somebody better.
+    Held,
+    /// Nobody with room may have it.
+    Parked,
+}
+
+impl Scheduler {
+    /// Gives workers with room what waits, until one of both runs out.
+    pub(super) fn dispatch(&mut self, now: Time, actions: &mut Vec<Action>) {
+        // Those that have room since the last look, or came to have it at that very moment.
+        let woken = (self.looked.min(now), WorkerId(0))..=(now, WorkerId(u16::MAX));
+        let woken: Vec<WorkerId> = self.rooms.range(woken).map(|(_, id)| *id).collect();
+        self.looked = now;
+        woken.into_iter().for_each(|id| self.serve_held(now, id, actions));
+        let mut parked: Vec<Waiting> = Vec::new();
+        while parked.len() < PARKED_MAX && self.has_any_room(now) {
+            let Some(one) = self.queue.next() else { break };
+            let is_spare = one.lane == Lane::Late && !self.queue.is_lates_turn();
+            if is_spare && self.queue.has_held() {
+                break;
+            }
+            match self.place(now, &one, (true, actions)) {
+                Placed::Sent | Placed::Held => {}
+                Placed::Parked if is_spare => break,
+                Placed::Parked => parked.extend(self.queue.take(one.work)),
+            }
+        }
+        parked.into_iter().for_each(|one| self.queue.put(one));
+        self.feed_dry(now, actions);
+    }
+
+    fn has_any_room(&self, now: Time) -> bool {
+        self.rooms.first().is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// A worker has room: those held for it come first, since they hold their place for its sake,
+    /// unless the head of the queue cannot wait for another.
+    fn serve_held(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
+        for work in self.queue.held_for(id) {
+            if !self.has_room(now, id) || self.is_head_urgent(now) {
+                return;
+            }
+            self.queue.release(work);
+            if let Some(one) = self.queue.get(work).copied() {
+                self.place(now, &one, (true, actions));
+            }
+        }
+    }
+
+    /// A worker that ran dry takes whoever is held for another: what it could save there is less
+    /// than what is lost here.
+    fn feed_dry(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if !self.queue.has_held() {
+            return;
+        }
+        let free = self.rooms.iter().take_while(|(at, _)| *at <= now);
+        let dry = free.filter(|(_, id)| {
+            self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0)
+        });
+        for _ in 0..dry.count() {
+            let Some(one) = self.queue.first_held() else { return };
+            self.queue.release(one.work);
+            self.place(now, &one, (false, actions));
+        }
+    }
+
+    fn is_head_urgent(&mut self, now: Time) -> bool {
+        let head = self.queue.next().filter(|one| one.lane != Lane::Late);
+        let life = head.and_then(|one| self.lives.get(&one.work));
+        life.is_some_and(|life| now + life.least_prefill + URGENT > life.deadline)
+    }
+
+    fn place(
+        &mut self,
+        now: Time,
+        one: &Waiting,
+        (may_hold, actions): (bool, &mut Vec<Action>),
+    ) -> Placed {
+        let candidates = self.candidates(now, one.work);
+        let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
+        let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
+        let best = cheapest(&candidates, tpot, |_| true);
+        let free = cheapest(&candidates, tpot, |each| each.has_room);
+        let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
+        let may_hold = may_hold && best.id != free.id && one.lane != Lane::Late;
+        let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
+        if let Some(until) = until {
+            if let Some(life) = self.lives.get_mut(&one.work) {
+                life.held = Some(until);
+            }
+            self.timers.set(until, Timer::HoldEnds(one.work));
+            self.queue.hold(one.work, best.id);
+            return Placed::Held;
+        }
+        let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
+        if one.lane == Lane::Normal && !is_in_time {
+            // Work that would be late anyway makes others late.
+            self.overdue(now, one, actions);
+            return Placed::Sent;
+        }
+        self.queue.take(one.work);
+        self.send(now, one, free, actions);
+        Placed::Sent
+    }
+
+    /// Until when it is worth to wait for the best worker, rather than to take one that is free.
+    fn hold(&self, now: Time, life: &Life, of: (&Candidate, &Candidate)) -> Option<Time> {
+        let (best, free) = of;
+        let worker = self.workers.get(&best.id)?;
+        let (uncached, _) = life.asked.uncached(best.cost.hit);
+        let late = best.cost.ttft * worker.pace.quantiles(uncached).q90;
+        let is_in_time = now + duration(late) <= life.deadline;
+        // Only for work that is saved: to even out loads, whoever is next will do.
+        let is_worth = best.cost.prefill <= WORTH * free.cost.prefill;
+        let latest = life.deadline - duration(best.cost.prefill);
+        let until = latest.min(life.held.unwrap_or(now + self.settings.hold_max));
+        (is_in_time && is_worth && until > now + HOLD_LEAST).then_some(until)
+    }
+
+    fn send(&mut self, now: Time, one: &Waiting, to: Candidate, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.get_mut(&one.work) else { return };
+        life.held = None;
+        let (arrived, expected) = (life.arrived, core::mem::take(&mut life.expected_wait));
+        let (uncached, cached) = life.asked.uncached(to.cost.hit);
+        let (asked, is_first) = (life.asked, life.failed == 0 && life.relayed == 0);
+        let Some(worker) = self.workers.get(&to.id) else { return };
+        let cost = worker.profile.work((uncached, cached), asked.prompt, asked.output);
+        if let Some(life) = self.lives.get_mut(&one.work) {
+            life.charged = cost;
+        }
+        self.queue.served(one, cost);
+        if is_first {
+            self.waited(now, one.tier, (arrived, expected));
+        }
+        self.start(now, one.work, to, actions);
+    }
+
+    /// Sends a leg.
+    fn start(&mut self, now: Time, work: Work, to: Candidate, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.get_mut(&work) else { return };
+        let Some(worker) = self.workers.get_mut(&to.id) else { return };
+        let (_, most) = self.lengths.expected(life.attempt.limit);
+        let (uncached, _) = life.asked.uncached(to.cost.hit);
+        let block = self.settings.block;
+        let reservation = Reservation {
+            prefill: micros(to.cost.prefill).max(1),
+            tokens: u64::from(uncached),
+            blocks: (life.asked.prompt + most).div_ceil(block),
+            context: u64::from(life.asked.prompt + life.asked.output / 2),
+        };
+        let forecast = Forecast {
+            ttft: to.cost.ttft,
+            queue: to.cost.queue,
+            matched: to.matched,
+            hit: to.cost.hit,
+            slowness: worker.pace.slowness(),
+        };
+        let quantiles = worker.pace.quantiles(uncached);
+        let incarnation = worker.incarnation;
+        let leg = Leg { incarnation, reservation, started: now, forecast, has_first_token: false };
+        worker.add(now, work, leg);
+        life.place = Place::At(to.id);
+        let overdue = to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1;
+        self.timers.set(now + duration(overdue), Timer::FirstToken(work, now));
+        for key in life.attempt.keys.iter() {
+            self.index.store(worker.slot, *key, Held::Promised);
+        }
+        let relayed = life.relayed;
+        self.refresh(now, to.id);
+        actions.push(Action::StartLeg { work, worker: to.id, incarnation, relayed });
+    }
+
+    /// Its first token came: what it was sent with is confirmed by events soon.
+    pub(super) fn lapse_later(&mut self, now: Time, work: Work, id: WorkerId) {
+        let (Some(life), Some(worker)) = (self.lives.get(&work), self.workers.get(&id)) else {
+            return;
+        };
+        let lapse = Lapse { slot: worker.slot, keys: life.attempt.keys.clone() };
+        self.timers.set(now + CONFIRMED_AFTER, Timer::Lapse(lapse));
+    }
+
+    /// All workers that may have it, with what it would cost there.
+    fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
+        let mut matches = core::mem::take(&mut self.matches);
+        let Some(life) = self.lives.get(&work) else { return Vec::new() };
+        self.index.matches(&life.attempt.keys, &mut matches);
+        let (_, most) = self.lengths.expected(life.attempt.limit);
+        let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
+        let seed = mix(self.settings.seed, work.attempt.request.0);
+        // The late lane gets what is unused: a worker that ran out of prefill, not one about to.
+        let is_late = self.queue.get(work).is_some_and(|one| one.lane == Lane::Late);
+        let is_spare = is_late && !self.queue.is_lates_turn();
+        let mut found = Vec::new();
+        for id in self.chosen(now, &matches, seed) {
+            let Some(worker) = self.workers.get(&id) else { continue };
+            let is_usable = matches!(worker.verdict, Verdict::Up | Verdict::Probation);
+            if !is_usable || life.barred.contains(&id) {
+                continue;
+            }
+            let matched = self.matched(&matches, id);
+            let hit = worker.believed(matched);
+            found.push(Candidate {
+                id,
+                cost: life.asked.on(worker, now, hit, self.settings.externality_weight),
+                matched,
+                has_room: self.has_room(now, id)
+                    && worker.fits(blocks)
+                    && (!is_spare || worker.undone_tokens() == 0),
+                tie: (worker.in_flight(), mix(seed, u64::from(id.0))),
+            });
+        }
+        self.matches = matches;
+        found
+    }
+
+    /// Few of many: those with the longest prefixes, those with room, one by chance.
+    fn chosen(&self, now: Time, matches: &[(WorkerId, u32)], seed: u64) -> Vec<WorkerId> {
+        let few = self.settings.candidates;
+        if self.workers.len() <= 4 * few {
+            return self.workers.keys().copied().collect();
+        }
+        let mut chosen: Vec<WorkerId> =
+            matches.iter().rev().take(few).map(|(worker, _)| *worker).collect();
+        let free = self.rooms.iter().take_while(|(at, _)| *at <= now).take(few);
+        chosen.extend(free.map(|(_, worker)| *worker));
+        let by_chance = (seed % self.workers.len() as u64) as usize;
+        chosen.extend(self.workers.keys().nth(by_chance));
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen
+    }
+
+    fn matched(&self, matches: &[(WorkerId, u32)], id: WorkerId) -> u32 {
+        let blocks = matches.iter().find(|(worker, _)| *worker == id).map_or(0, |(_, many)| *many);
+        blocks.saturating_mul(self.settings.block)
+    }
+
+    /// The longest match anywhere in tokens, and the profile that work is counted in.
+    pub(super) fn best_match(&mut self, life: &Life) -> (u32, Profile) {
+        let mut matches = core::mem::take(&mut self.matches);
+        self.index.matches(&life.attempt.keys, &mut matches);
+        let longest = matches.last().map_or(0, |(_, many)| *many);
+        self.matches = matches;
+        let reference = self.workers.values().next().map(|worker| worker.profile);
+        // Callers have seen a worker.
+        let reference = reference.unwrap_or_default();
+        (longest.saturating_mul(self.settings.block), reference)
+    }
+
+    /// When its prefill must begin at the latest, on the worker that has least to do for it.
+    pub(super) fn latest_start(&self, now: Time, life: &Life) -> Time {
+        life.deadline - duration(self.least_prefill(now, life))
+    }
+
+    /// The shortest prefill that any worker gives, in milliseconds.
+    pub(super) fn least_prefill(&self, now: Time, life: &Life) -> f64 {
+        let least = self.prefills(now, life).map(|cost| cost.prefill);
+        least.fold(PREFILL_MAX, f64::min)
+    }
+
+    /// The earliest first token that any worker gives, in milliseconds: likely, and optimistic.
+    pub(super) fn least_ttft(&self, now: Time, life: &Life) -> (f64, f64) {
+        let least = self.prefills(now, life).map(|cost| cost.ttft).fold(f64::MAX, f64::min);
+        let q10 = self.workers.values().map(|worker| worker.pace.quantiles(0).q10);
+        (least, least * q10.fold(1.0, f64::min))
+    }
+
+    fn prefills(&self, now: Time, life: &Life) -> impl Iterator<Item = Cost> {
+        let mut matches = Vec::new();
+        self.index.matches(&life.attempt.keys, &mut matches);
+        let asked = life.asked;
+        let chosen = self.chosen(now, &matches, life.attempt.work.attempt.request.0);
+        chosen.into_iter().filter_map(move |id| {
+            let worker = self.workers.get(&id)?;
+            let hit = worker.believed(self.matched(&matches, id));
+            Some(asked.on(worker, now, hit, 0.0))
+        })
+    }
+
+    /// Decides at once, as others do.
+    pub(super) fn on_arrival(
+        &mut self,
+        now: Time,
+        life: Life,
+        baseline: Baseline,
+        actions: &mut Vec<Action>,
+    ) {
+        let work = life.attempt.work;
+        let asked = life.asked;
+        let mut matches = Vec::new();
+        self.index.matches(&life.attempt.keys, &mut matches);
+        let usable = |verdict: Verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        let all: Vec<WorkerId> = self
+            .workers
+            .iter()
+            .filter(|(id, worker)| usable(worker.verdict) && !life.barred.contains(id))
+            .map(|(id, _)| *id)
+            .collect();
+        let seen = all.iter().filter_map(|id| {
+            let worker = self.workers.get(id)?;
+            let matched = self.matched(&matches, *id).min(asked.prompt);
+            Some(Seen::of(worker, now, &asked, (matched, self.index.held(worker.slot))))
+        });
+        let seen: Vec<Seen> = seen.collect();
+        if seen.is_empty() {
+            return self.give_back(work, super::Why::NoWorker, Duration::ZERO, actions);
+        }
+        let promise = millis(life.deadline.since(now).as_micros() as u64);
+        let (at, takes) = baseline.choose(&seen, (self.turn, asked.prompt), promise);
+        self.turn += 1;
+        if !takes {
+            actions.push(Action::Refuse { work, after: Duration::from_secs(1) });
+            return;
+        }
+        let id = all[at];
+        let matched = self.matched(&matches, id);
+        let Some(worker) = self.workers.get(&id) else { return };
+        let cost = asked.on(worker, now, worker.believed(matched), 0.0);
+        let to = Candidate { id, cost, matched, has_room: true, tie: (0, 0) };
+        self.timers.set(life.expires, Timer::Expires(work));
+        self.lives.insert(work, life);
+        self.start(now, work, to, actions);
+    }
+}
+
+/// The least cost among those that keep the promised time between tokens, or if none does of all.
+fn cheapest(
+    candidates: &[Candidate],
+    tpot: Duration,
+    may: impl Fn(&Candidate) -> bool,
+) -> Option<Candidate> {
+    let promised = millis(tpot.as_micros() as u64);
+    let least = |is_kept: bool| {
+        let of =
+            candidates.iter().filter(|each| may(each) && (each.cost.tpot <= promised) == is_kept);
+        of.min_by(|a, b| a.cost.total.total_cmp(&b.cost.total).then(a.tie.cmp(&b.tie))).copied()
+    };
+    least(true).or_else(|| least(false))
+}

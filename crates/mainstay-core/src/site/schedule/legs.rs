@@ -1,0 +1,203 @@
+//! What becomes of legs: first tokens, ends, losses, and workers that come and go.
+
+use super::profile::{Profile, millis};
+use super::queue::Lane;
+use super::worker::{Order, Verdict, Worker};
+use super::{Action, End, Life, Place, Scheduler, Why};
+use crate::fact::ScheduleFact;
+use crate::names::{Work, WorkerId};
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// Legs of one attempt that may fail.
+const FAILED_MAX: u8 = 2;
+
+impl Scheduler {
+    pub(super) fn first_token(&mut self, now: Time, work: Work, cached: Option<u32>) {
+        let Some(Life { place: Place::At(id), asked, relayed, failed, .. }) = self.lives.get(&work)
+        else {
+            return;
+        };
+        let (id, asked, is_plain) = (*id, *asked, *relayed == 0 && *failed == 0);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let batch = worker.batch();
+        let Some(leg) = worker.first_token(now, work) else { return };
+        let (forecast, started) = (leg.forecast, leg.started);
+        if let Some(cached) = cached {
+            worker.measured(forecast.matched.min(asked.prompt), cached);
+            if is_plain {
+                // What it should have taken, with what in fact was cached.
+                let profile = worker.profile;
+                let (uncached, hit) = asked.uncached(cached);
+                let prefill = forecast.slowness * profile.prefill(uncached, hit, batch);
+                let seen = millis(now.since(started).as_micros() as u64);
+                worker.pace.observe(uncached, forecast.queue + prefill, seen);
+            }
+        }
+        self.lapse_later(now, work, id);
+        self.refresh(now, id);
+    }
+
+    pub(super) fn leg_ended(&mut self, now: Time, work: Work, end: End, actions: &mut Vec<Action>) {
+        let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else { return };
+        let id = *id;
+        self.drop_leg(now, work, id);
+        match end {
+            End::Done { output } => {
+                let Some(life) = self.lives.remove(&work) else { return };
+                self.lengths.observe(output);
+                self.settle(&life, id, output);
+            }
+            End::Lost { relayed } => self.lost(now, (work, id), relayed, actions),
+        }
+    }
+
+    /// Charges what it cost in the end.
+    fn settle(&mut self, life: &Life, id: WorkerId, output: u32) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let asked = life.asked;
+        let work = |output| worker.profile.work((1, 0), asked.prompt, output);
+        let difference = work(output) as i64 - work(asked.output) as i64;
+        self.queue.settle((life.attempt.tier, life.attempt.tenant), difference);
+    }
+
+    /// Takes a leg from its worker, wherever the attempt goes then.
+    fn drop_leg(&mut self, now: Time, work: Work, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let Some(leg) = worker.take(now, work)
+            && !leg.has_first_token
+        {
+            self.lapse_later(now, work, id);
+        }
+        self.refresh(now, id);
+    }
+
+    /// A leg is lost: the attempt waits again, first in line if its client has tokens already.
+    fn lost(&mut self, now: Time, of: (Work, WorkerId), relayed: u32, actions: &mut Vec<Action>) {
+        let (work, id) = of;
+        let Some(life) = self.lives.get_mut(&work) else { return };
+        life.failed += 1;
+        life.barred.push(id);
+        life.place = Place::Queued;
+        if life.failed > FAILED_MAX {
+            self.lives.remove(&work);
+            return self.give_back(work, Why::Failed, Duration::ZERO, actions);
+        }
+        life.relayed = life.relayed.max(relayed);
+        life.asked.prompt = life.attempt.prompt + life.relayed;
+        if life.relayed > 0 {
+            let moved = ScheduleFact::Moved { work, from: id, relayed: life.relayed };
+            actions.push(Action::Fact(moved));
+        }
+        self.queue_again(now, work);
+    }
+
+    fn queue_again(&mut self, now: Time, work: Work) {
+        let Some(life) = self.lives.remove(&work) else { return };
+        let one = self.waiting(&life);
+        if one.lane == Lane::Normal {
+            self.watch_start(now, &life);
+        }
+        self.lives.insert(work, life);
+        self.queue.put(one);
+    }
+
+    /// No first token came from the leg sent then.
+    pub(super) fn silent(&mut self, now: Time, work: Work, sent: Time, actions: &mut Vec<Action>) {
+        let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else { return };
+        let id = *id;
+        let leg = self.workers.get(&id).and_then(|worker| worker.leg(work));
+        if leg.is_none_or(|leg| leg.has_first_token || leg.started != sent) {
+            return;
+        }
+        // Others' policies have no such deadline.
+        if self.settings.policy != super::settings::Policy::Late {
+            return;
+        }
+        actions.push(Action::AbortLeg { work, worker: id });
+        self.drop_leg(now, work, id);
+        self.lost(now, (work, id), 0, actions);
+    }
+
+    pub(super) fn cancelled(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.get(&work) else { return };
+        match life.place {
+            Place::Queued => {
+                self.queue.take(work);
+            }
+            Place::At(id) => {
+                actions.push(Action::AbortLeg { work, worker: id });
+                self.drop_leg(now, work, id);
+            }
+        }
+        self.lives.remove(&work);
+    }
+
+    pub(super) fn expired(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        if self.lives.get(&work).is_some_and(|life| life.expires <= now) {
+            self.cancelled(now, work, actions);
+            self.give_back(work, Why::Expired, Duration::ZERO, actions);
+        }
+    }
+
+    pub(super) fn worker_seen(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        profile: Profile,
+        actions: &mut Vec<Action>,
+    ) {
+        let slot = self.index.begin(id);
+        let before = self.workers.get(&id).map(|worker| (worker.slot, worker.incarnation));
+        let incarnation = before.map_or(1, |(_, incarnation)| incarnation.wrapping_add(1));
+        if let Some((old, _)) = before {
+            self.lose_legs(now, id, actions);
+            self.index.end(old);
+            let fact = ScheduleFact::Incarnation { worker: id, incarnation };
+            actions.push(Action::Fact(fact));
+        }
+        let mut worker = Worker::new(profile, (incarnation, slot));
+        worker.verdict = if before.is_some() { Verdict::Probation } else { Verdict::Up };
+        self.workers.insert(id, worker);
+        self.refresh(now, id);
+    }
+
+    pub(super) fn verdict(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        verdict: Verdict,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.verdict == verdict {
+            return;
+        }
+        worker.verdict = verdict;
+        let is_used = matches!(verdict, Verdict::Up | Verdict::Probation);
+        actions.push(Action::Fact(ScheduleFact::WorkerVerdict { worker: id, is_used }));
+        if verdict == Verdict::Down {
+            self.lose_legs(now, id, actions);
+        }
+        self.refresh(now, id);
+    }
+
+    pub(super) fn order(&mut self, now: Time, id: WorkerId, order: Order) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.order = order;
+        }
+        self.refresh(now, id);
+    }
+
+    /// All legs of a life that is over. What their clients have got is told by whoever relays, with
+    /// `LegEnded`; what had no first token waits again at once.
+    fn lose_legs(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let lost: Vec<Work> = worker.legs().map(|(work, _)| work).collect();
+        for work in lost {
+            actions.push(Action::AbortLeg { work, worker: id });
+            self.drop_leg(now, work, id);
+            self.lost(now, (work, id), 0, actions);
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! What waits, and who is next: tiers by deficit round robin, tenants by virtual counters, inside
+//! those the earliest key.
+//!
+//! Between tiers weighted deficit round robin (Shreedhar and Varghese, 1995) over cost units: a
+//! backlogged tier gets its floor and its part of the rest. Between tenants of a tier the virtual
+//! token counter (arXiv 2401.00588): whoever was served less comes first, as far as the largest
+//! request. Inside that window the earliest key goes: a deadline, aged. Keys never change with
+//! time, so nothing is ever sorted again.
+//!
+//! The late lane holds what can no longer keep its promise but is still wanted, first come first
+//! served: a tenth of its tier's work, and all that is otherwise unused.
+
+use super::forecast::Backlog;
+use super::settings::TierSettings;
+use crate::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
+use crate::time::Time;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// Least quantum, in microseconds of work for each tier: rounds are counted, not walked, so that a
+/// small one costs nothing.
+const QUANTUM: u64 = 50_000;
+
+/// The first of all names.
+const FIRST: Work =
+    Work { from: GatewayId(0), attempt: AttemptId { request: RequestId(0), number: 0 } };
+
+/// What the queue knows of one that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub work: Work,
+    /// Its tier,
+    pub tier: TierId,
+    /// and tenant.
+    pub tenant: u32,
+    /// When it came.
+    pub arrived: Time,
+    /// Its aged deadline: the smallest goes first.
+    pub key: Time,
+    /// Its predicted work, in microseconds of a worker.
+    pub cost: u64,
+    /// Where it waits.
+    pub lane: Lane,
+}
+
+/// Where one waits in its tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Before all others: part of its answer was relayed.
+    Moving,
+    /// By its key.
+    Normal,
+    /// Behind its promise.
+    Late,
+}
+
+#[derive(Clone, Debug)]
+struct Tenant {
+    /// Work served.
+    counter: u64,
+    waiting: BTreeSet<(Time, Work)>,
+}
+
+#[derive(Clone, Debug)]
+struct Tier {
+    /// Part of the workers while these tiers are backlogged; see `Queue::shares`.
+    floor: f64,
+    weight: f64,
+    late_share: f64,
+    deficit: u64,
+    moving: BTreeSet<(Time, Work)>,
+    late: BTreeSet<(Time, Work)>,
+    /// Work that the late lane may be served, by what others were.
+    late_credit: f64,
+    tenants: BTreeMap<u32, Tenant>,
+    /// Backlogged tenants by counter, and by the key of their first.
+    by_counter: BTreeSet<(u64, u32)>,
+    by_key: BTreeSet<(Time, u32)>,
+    /// The lowest counter there was: where a tenant comes in that had nothing waiting.
+    line: u64,
+    largest: u64,
+    /// Work that waits, the late lane left out: in all, and by its key.
+    backlog: u64,
+    keys: Backlog,
+}
+
+/// All that waits.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    tiers: Vec<Tier>,
+    /// The tier whose turn it is.
+    turn: usize,
+    waiting: BTreeMap<Work, Waiting>,
+    /// Those held for a worker, and by worker. They are nobody's next.
+    held: BTreeMap<Work, WorkerId>,
+    held_for: BTreeSet<(WorkerId, Time, Work)>,
+}
+
+impl Queue {
+    /// An empty one.
+    pub fn new(tiers: &[TierSettings], late_share: f64) -> Queue {
+        let tier = |settings: &TierSettings| Tier {
+            floor: settings.floor,
+            weight: settings.weight,
+            late_share,
+            deficit: 0,
+            moving: BTreeSet::new(),
+            late: BTreeSet::new(),
+            late_credit: 0.0,
+            tenants: BTreeMap::new(),
+            by_counter: BTreeSet::new(),
+            by_key: BTreeSet::new(),
+            line: 0,
+            largest: 1,
+            backlog: 0,
+            keys: Backlog::default(),
+        };
+        Queue {
+            tiers: tiers.iter().map(tier).collect(),
+            turn: 0,
+            waiting: BTreeMap::new(),
+            held: BTreeMap::new(),
+            held_for: BTreeSet::new(),
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none does.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What is known of one that waits.
+    pub fn get(&self, work: Work) -> Option<&Waiting> {
+        self.waiting.get(&work)
+    }
+
+    /// Work that waits in a tier and goes before this key.
+    pub fn before(&self, tier: TierId, key: Time) -> u64 {
+        self.tiers[usize::from(tier.0)].keys.before(key)
+    }
+
+    /// Those of a tier that are to be in time, held ones too, in the order of their keys.
+    pub fn in_line(&self, tier: TierId) -> Vec<Work> {
+        let of = |one: &&Waiting| one.tier == tier && one.lane == Lane::Normal;
+        let mut line: Vec<(Time, Work)> =
+            self.waiting.values().filter(of).map(|one| (one.key, one.work)).collect();
+        line.sort_unstable();
+        line.into_iter().map(|(_, work)| work).collect()
+    }
+
+    /// Time has passed.
+    pub fn turn(&mut self, now: Time) {
+        self.tiers.iter_mut().for_each(|tier| tier.keys.turn(now));
+    }
+
+    /// One more waits.
+    pub fn put(&mut self, one: Waiting) {
+        self.waiting.insert(one.work, one);
+        let tier = &mut self.tiers[usize::from(one.tier.0)];
+        tier.largest = tier.largest.max(one.cost);
+        tier.line_up(&one);
+        if one.lane != Lane::Late {
+            tier.backlog += one.cost;
+            tier.keys.add(one.key, one.cost);
+        }
+    }
+
+    /// One that waits leaves, for whatever reason.
+    pub fn take(&mut self, work: Work) -> Option<Waiting> {
+        let one = self.waiting.remove(&work)?;
+        let tier = &mut self.tiers[usize::from(one.tier.0)];
+        match self.held.remove(&work) {
+            Some(worker) => {
+                self.held_for.remove(&(worker, one.key, work));
+            }
+            None => tier.step_out(&one),
+        }
+        if one.lane != Lane::Late {
+            tier.backlog -= one.cost;
+            tier.keys.take(one.key, one.cost);
+        }
+        Some(one)
+    }
+
+    /// One waits for this worker alone, until it is released.
+    pub fn hold(&mut self, work: Work, worker: WorkerId) {
+        let Some(one) = self.waiting.get(&work) else { return };
+        if self.held.insert(work, worker).is_none() {
+            self.tiers[usize::from(one.tier.0)].step_out(one);
+        }
+        self.held_for.insert((worker, one.key, work));
+    }
+
+    /// It waits for whomever again.
+    pub fn release(&mut self, work: Work) {
+        let (Some(worker), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
+            return;
+        };
+        self.held_for.remove(&(worker, one.key, work));
+        self.tiers[usize::from(one.tier.0)].line_up(one);
+    }
+
+    /// Who waits for this worker, in the order of their keys.
+    pub fn held_for(&self, worker: WorkerId) -> Vec<Work> {
+        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..);
+        theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| *work).collect()
+    }
+
+    /// The earliest of all that are held.
+    pub fn first_held(&self) -> Option<Waiting> {
+        let all = self.held.keys().filter_map(|work| self.waiting.get(work));
+        all.min_by_key(|one| (one.key, one.work)).copied()
+    }
+
+    /// Whether somebody waits for a worker that is about to have room.
+    pub fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether a late one is next by its tier's share, not by what is left.
+    pub fn is_lates_turn(&self) -> bool {
+        self.tiers.iter().any(|tier| !tier.is_empty())
+    }
+
+    /// Who is next.
+    pub fn next(&mut self) -> Option<Waiting> {
+        let backlogged: Vec<usize> =
+            (0..self.tiers.len()).filter(|at| !self.tiers[*at].is_empty()).collect();
+        if backlogged.is_empty() {
+            // All else is for those who are late.
+            let late = self.tiers.iter().find_map(|tier| tier.late.first())?.1;
+            return self.waiting.get(&late).copied();
+        }
+        let heads: Vec<(usize, Work)> =
+            backlogged.iter().filter_map(|at| Some((*at, self.tiers[*at].head()?))).collect();
+        let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
+        let quanta = self.quanta(&backlogged);
+        // Rounds until the first tier may serve its head.
+        let rounds = heads.iter().map(|(at, work)| {
+            cost(work).saturating_sub(self.tiers[*at].deficit).div_ceil(quanta[*at])
+        });
+        let rounds = rounds.min().unwrap_or(0);
+        for at in &backlogged {
+            self.tiers[*at].deficit += rounds * quanta[*at];
+        }
+        let count = self.tiers.len();
+        let able = |at: &usize| {
+            heads.iter().any(|(of, work)| of == at && self.tiers[*of].deficit >= cost(work))
+        };
+        self.turn = (0..count).map(|step| (self.turn + step) % count).find(able)?;
+        let (_, work) = heads.iter().find(|(at, _)| *at == self.turn)?;
+        self.waiting.get(work).copied()
+    }
+
+    /// One that was taken out is served, at this cost.
+    pub fn served(&mut self, one: &Waiting, cost: u64) {
+        let tier = &mut self.tiers[usize::from(one.tier.0)];
+        tier.deficit = tier.deficit.saturating_sub(cost);
+        match one.lane {
+            Lane::Late => tier.late_credit -= cost as f64,
+            Lane::Normal | Lane::Moving => {
+                let more = cost as f64 * tier.late_share;
+                // Bounded: nobody saves up.
+                tier.late_credit = (tier.late_credit + more).min(tier.largest as f64);
+            }
+        }
+        tier.charge(one.tenant, cost as i64);
+        if tier.deficit == 0 {
+            self.turn = (self.turn + 1) % self.tiers.len();
+        }
+    }
+
+    /// What one cost in the end differs from what it was charged.
+    pub fn settle(&mut self, (tier, tenant): (TierId, u32), difference: i64) {
+        self.tiers[usize::from(tier.0)].charge(tenant, difference);
+    }
+
+    /// A tier's part of the workers if these are backlogged, itself too.
+    pub fn share(&self, tier: TierId) -> f64 {
+        let at = usize::from(tier.0);
+        let all = (0..self.tiers.len()).filter(|each| *each == at || !self.tiers[*each].is_empty());
+        self.shares(&all.collect::<Vec<_>>(), at)
+    }
+
+    fn shares(&self, backlogged: &[usize], at: usize) -> f64 {
+        let sum = |of: fn(&Tier) -> f64| backlogged.iter().map(|at| of(&self.tiers[*at])).sum();
+        let (floors, weights): (f64, f64) = (sum(|tier| tier.floor), sum(|tier| tier.weight));
+        let tier = &self.tiers[at];
+        tier.floor + (1.0 - floors).max(0.0) * tier.weight / weights.max(f64::MIN_POSITIVE)
+    }
+
+    fn quanta(&self, backlogged: &[usize]) -> Vec<u64> {
+        let quantum = |at: usize| {
+            let share = self.shares(backlogged, at);
+            ((share * QUANTUM as f64) as u64).max(1)
+        };
+        (0..self.tiers.len()).map(quantum).collect()
+    }
+
+    /// Whether sums and orders agree with what waits.
+    pub fn is_sound(&self) -> bool {
+        let count = |tier: &Tier| {
+            let waiting: usize = tier.tenants.values().map(|tenant| tenant.waiting.len()).sum();
+            waiting + tier.moving.len() + tier.late.len()
+        };
+        let all: usize = self.tiers.iter().map(count).sum();
+        let backlog = |at: usize| {
+            let mine = self.waiting.values().filter(|one| usize::from(one.tier.0) == at);
+            mine.filter(|one| one.lane != Lane::Late).map(|one| one.cost).sum::<u64>()
+        };
+        all + self.held.len() == self.waiting.len()
+            && self.held.len() == self.held_for.len()
+            && (0..self.tiers.len()).all(|at| backlog(at) == self.tiers[at].backlog)
+    }
+}
+
+impl Tier {
+    /// Nobody waits who may still be in time.
+    fn is_empty(&self) -> bool {
+        self.moving.is_empty() && self.by_key.is_empty()
+    }
+
+    fn head(&self) -> Option<Work> {
+        if let Some((_, late)) = self.late.first()
+            && self.late_credit >= self.largest as f64
+        {
+            return Some(*late);
+        }
+        if let Some((_, work)) = self.moving.first() {
+            return Some(*work);
+        }
+        // The earliest key of a tenant that is not ahead of the others by more than a request.
+        let (lowest, _) = self.by_counter.first()?;
+        let within = |tenant: &u32| {
+            self.tenants.get(tenant).is_some_and(|each| each.counter <= lowest + self.largest)
+        };
+        let (_, tenant) = self.by_key.iter().find(|(_, tenant)| within(tenant))?;
+        self.tenants.get(tenant)?.waiting.first().map(|(_, work)| *work)
+    }
+
+    fn line_up(&mut self, one: &Waiting) {
+        match one.lane {
+            Lane::Late => {
+                self.late.insert((one.arrived, one.work));
+            }
+            Lane::Moving => {
+                self.moving.insert((one.arrived, one.work));
+            }
+            Lane::Normal => self.put(one),
+        }
+    }
+
+    fn step_out(&mut self, one: &Waiting) {
+        match one.lane {
+            Lane::Late => {
+                self.late.remove(&(one.arrived, one.work));
+            }
+            Lane::Moving => {
+                self.moving.remove(&(one.arrived, one.work));
+            }
+            Lane::Normal => self.take(one),
+        }
+        if self.is_empty() {
+            self.deficit = 0;
+        }
+    }
+
+    fn put(&mut self, one: &Waiting) {
+        let line = self.by_counter.first().map_or(self.line, |(counter, _)| *counter);
+        self.line = line;
+        let fresh = || Tenant { counter: line, waiting: BTreeSet::new() };
+        let tenant = self.tenants.entry(one.tenant).or_insert_with(fresh);
+        let before = tenant.waiting.first().map(|(key, _)| *key);
+        if before.is_none() {
+            tenant.counter = tenant.counter.max(line);
+            self.by_counter.insert((tenant.counter, one.tenant));
+        }
+        tenant.waiting.insert((one.key, one.work));
+        self.rank(one.tenant, before);
+    }
+
+    fn take(&mut self, one: &Waiting) {
+        let Some(tenant) = self.tenants.get_mut(&one.tenant) else { return };
+        let before = tenant.waiting.first().map(|(key, _)| *key);
+        tenant.waiting.remove(&(one.key, one.work));
+        if tenant.waiting.is_empty() {
+            self.by_counter.remove(&(tenant.counter, one.tenant));
+            self.line = self.line.max(tenant.counter.min(self.lowest()));
+        }
+        self.rank(one.tenant, before);
+    }
+
+    fn lowest(&self) -> u64 {
+        self.by_counter.first().map_or(u64::MAX, |(counter, _)| *counter)
+    }
+
+    /// A tenant's first may have changed.
+    fn rank(&mut self, tenant: u32, before: Option<Time>) {
+        let first = self.tenants.get(&tenant).and_then(|each| each.waiting.first());
+        let first = first.map(|(key, _)| *key);
+        if before == first {
+            return;
+        }
+        before.map(|key| self.by_key.remove(&(key, tenant)));
+        first.map(|key| self.by_key.insert((key, tenant)));
+    }
+
+    fn charge(&mut self, tenant: u32, cost: i64) {
+        let Some(each) = self.tenants.get_mut(&tenant) else { return };
+        let was = each.counter;
+        each.counter = each.counter.saturating_add_signed(cost);
+        if self.by_counter.remove(&(was, tenant)) {
+            self.by_counter.insert((each.counter, tenant));
+        } else if each.counter <= self.line {
+            // Nothing waits, and its counter would be lifted to the line anyway.
+            self.tenants.remove(&tenant);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What operators decide of the scheduler, with the defaults and their reasons.
+
+use super::baseline::Baseline;
+use crate::time::Duration;
+use alloc::vec::Vec;
+
+/// Who decides where an attempt goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Policy {
+    /// Late binding: our queue, worker credit, engine queues near empty.
+    Late,
+    /// On arrival, without a queue of ours: what others do, to compare with.
+    OnArrival(Baseline),
+}
+
+/// One service class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TierSettings {
+    /// Share of the workers that it gets whenever it has work waiting.
+    pub floor: f64,
+    /// Its part of what is above the floors, against other tiers.
+    pub weight: f64,
+    /// Constant part of the TTFT promise,
+    pub ttft_base: Duration,
+    /// and so many times the prefill of the prompt on an idle worker with an empty cache.
+    pub ttft_factor: f64,
+    /// Longest mean time between tokens.
+    pub tpot: Duration,
+    /// How long beyond its promise a request is still wanted. Zero refuses what would be late.
+    pub patience: Duration,
+}
+
+impl Default for TierSettings {
+    /// Two seconds is what people wait before they look elsewhere; three times the unloaded
+    /// prefill grants a long prompt what it needs; 150 ms a token is faster than people read.
+    fn default() -> TierSettings {
+        TierSettings {
+            floor: 0.0,
+            weight: 1.0,
+            ttft_base: Duration::from_secs(2),
+            ttft_factor: 3.0,
+            tpot: Duration::from_millis(150),
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Who decides.
+    pub policy: Policy,
+    /// Tokens for which a prompt has one key.
+    pub block: u32,
+    /// 0 is earliest deadline first; the more, the closer to first come, first served. A quarter
+    /// costs little and lets nobody starve behind shorter prompts.
+    pub aging: f64,
+    /// Part of a promise that is kept to spare when not all can be in time.
+    pub slack: f64,
+    /// Weight of the delay that a prefill gives to running streams.
+    pub externality_weight: f64,
+    /// Part of its tier's work that the late lane gets while others wait.
+    pub late_share: f64,
+    /// Longest wait for a worker that holds more of a prefix than one that is free. As long as a
+    /// long prefill: at 250 ms, at ten times the conversation trace, a third of the hits were lost.
+    pub hold_max: Duration,
+    /// Candidates by prefix, and as many by load; with at most four times as many workers, all.
+    pub candidates: usize,
+    /// To a worker and back.
+    pub round_trip: Duration,
+    /// Service classes, the highest first.
+    pub tiers: Vec<TierSettings>,
+    /// For seeded ties.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            policy: Policy::Late,
+            block: 512,
+            aging: 0.25,
+            slack: 0.1,
+            externality_weight: 0.05,
+            late_share: 0.1,
+            hold_max: Duration::from_secs(1),
+            candidates: 4,
+            round_trip: Duration::from_millis(4),
+            tiers: alloc::vec![TierSettings::default()],
+            seed: 1,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! One worker as the scheduler sees it: its profile and pace, the legs it has, what they reserve,
+//! and whether it has room.
+//!
+//! A reservation is a value that its leg owns; it cannot be copied, and taking the leg out is the
+//! only way to give it back. So every counter is the sum of its legs', on whatever path they end.
+
+use super::kv_index::Slot;
+use super::pace::Pace;
+use super::profile::{Batch, Profile, micros, millis};
+use crate::names::Work;
+use crate::time::{Duration, Time};
+use alloc::collections::{BTreeMap, VecDeque};
+
+/// Until its first token comes, a leg counts with at least this part of its prefill: the model may
+/// be wrong, and an engine that is late must not be sent more.
+const LEAST_LEFT: u64 = 10;
+/// Blocks of a hundred that may be reserved: answers grow, and an engine that runs out computes
+/// again what it had.
+const BLOCKS_USED: u64 = 98;
+/// A report says nothing any more after this time.
+const REPORT_AGE: Duration = Duration::from_secs(5);
+/// Weight of one observation in the trust of what is believed to be cached.
+const TRUST_GAIN: f64 = 0.1;
+/// Below it nothing is believed.
+const TRUST_LEAST: f64 = 0.5;
+
+/// What operators want of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Use it.
+    #[default]
+    Active,
+    /// Nothing new; what it has may end.
+    Draining,
+}
+
+/// What is believed of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works.
+    #[default]
+    Up,
+    /// It may be broken: nothing new.
+    Suspect,
+    /// It is gone.
+    Down,
+    /// It came back: one leg at a time.
+    Probation,
+}
+
+/// What an engine says of its load. What it does not say is unknown, and no number is made up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Sequences that run.
+    pub running: Option<u32>,
+    /// Sequences that wait in the engine.
+    pub waiting: Option<u32>,
+    /// Part of its KV that is in use, cached blocks that nobody uses left out.
+    pub kv_used: Option<f64>,
+    /// Tokens it has still to prefill.
+    pub prefill: Option<u64>,
+}
+
+/// What a leg takes of its worker.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reservation {
+    /// Prefill in microseconds,
+    pub prefill: u64,
+    /// in tokens,
+    pub tokens: u64,
+    /// blocks of KV until it ends,
+    pub blocks: u32,
+    /// and tokens of context while it decodes.
+    pub context: u64,
+}
+
+/// What was thought when a leg was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Forecast {
+    /// Milliseconds until the first token, by slowness but without quantiles.
+    pub ttft: f64,
+    /// Of these, waiting for others.
+    pub queue: f64,
+    /// Tokens found in the cache: as matched, and as believed.
+    pub matched: u32,
+    /// See `matched`.
+    pub hit: u32,
+    /// What the step was multiplied by.
+    pub slowness: f64,
+}
+
+/// One try of an attempt on one worker.
+#[derive(Debug)]
+pub struct Leg {
+    /// The life of the worker it was planned for.
+    pub incarnation: u16,
+    /// What it takes.
+    pub reservation: Reservation,
+    /// When it was sent.
+    pub started: Time,
+    /// What was thought then.
+    pub forecast: Forecast,
+    /// Whether its first token came.
+    pub has_first_token: bool,
+}
+
+/// The worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number of its life.
+    pub incarnation: u16,
+    /// That life in the index of prefixes.
+    pub slot: Slot,
+    /// Its coefficients.
+    pub profile: Profile,
+    /// How it keeps to them.
+    pub pace: Pace,
+    /// What operators want.
+    pub order: Order,
+    /// What is believed.
+    pub verdict: Verdict,
+    /// Trust in what is believed to be cached.
+    pub trust: f64,
+    legs: BTreeMap<Work, Leg>,
+    /// Legs before their first token, in the order they were sent.
+    before: VecDeque<Work>,
+    /// Since when the first of them is computed.
+    head_since: Time,
+    sums: Reservation,
+    batch: Batch,
+    report: Option<(Time, Load, u64)>,
+}
+
+impl Worker {
+    /// A worker that begins its life.
+    pub fn new(profile: Profile, (incarnation, slot): (u16, Slot)) -> Worker {
+        Worker {
+            incarnation,
+            slot,
+            profile,
+            pace: Pace::default(),
+            order: Order::default(),
+            verdict: Verdict::default(),
+            trust: 1.0,
+            legs: BTreeMap::new(),
+            before: VecDeque::new(),
+            head_since: Time::ZERO,
+            sums: Reservation::default(),
+            batch: Batch::default(),
+            report: None,
+        }
+    }
+
+    /// Gives it a leg.
+    pub fn add(&mut self, now: Time, work: Work, leg: Leg) {
+        if self.before.is_empty() {
+            self.head_since = now;
+        }
+        self.before.push_back(work);
+        self.sums.prefill += leg.reservation.prefill;
+        self.sums.tokens += leg.reservation.tokens;
+        self.sums.blocks += leg.reservation.blocks;
+        self.legs.insert(work, leg);
+    }
+
+    /// A leg's first token came; the leg, if it is the first time.
+    pub fn first_token(&mut self, now: Time, work: Work) -> Option<&Leg> {
+        let leg = self.legs.get_mut(&work).filter(|leg| !leg.has_first_token)?;
+        leg.has_first_token = true;
+        self.sums.prefill -= leg.reservation.prefill;
+        self.sums.tokens -= leg.reservation.tokens;
+        self.sums.context += leg.reservation.context;
+        self.batch.decodes += 1;
+        self.batch.context = self.sums.context;
+        self.leave_line(now, work);
+        self.legs.get(&work)
+    }
+
+    /// Takes a leg out, with all that it reserved.
+    pub fn take(&mut self, now: Time, work: Work) -> Option<Leg> {
+        let leg = self.legs.remove(&work)?;
+        self.sums.blocks -= leg.reservation.blocks;
+        if leg.has_first_token {
+            self.sums.context -= leg.reservation.context;
+            self.batch.decodes -= 1;
+            self.batch.context = self.sums.context;
+        } else {
+            self.sums.prefill -= leg.reservation.prefill;
+            self.sums.tokens -= leg.reservation.tokens;
+            self.leave_line(now, work);
+        }
+        Some(leg)
+    }
+
+    /// One of its legs.
+    pub fn leg(&self, work: Work) -> Option<&Leg> {
+        self.legs.get(&work)
+    }
+
+    /// Its legs, in the order of their names.
+    pub fn legs(&self) -> impl Iterator<Item = (Work, &Leg)> {
+        self.legs.iter().map(|(work, leg)| (*work, leg))
+    }
+
+    /// How many legs it has.
+    pub fn in_flight(&self) -> u32 {
+        self.legs.len() as u32
+    }
+
+    /// Sequences that decode.
+    pub fn batch(&self) -> Batch {
+        self.batch
+    }
+
+    /// Tokens of legs before their first token.
+    pub fn undone_tokens(&self) -> u64 {
+        self.sums.tokens
+    }
+
+    /// Blocks reserved.
+    pub fn blocks(&self) -> u32 {
+        self.sums.blocks
+    }
+
+    /// Undone prefill of ours in microseconds, run down by the time since the first of it began.
+    pub fn outstanding(&self, now: Time) -> u64 {
+        self.sums.prefill - self.run_down(now)
+    }
+
+    /// Undone prefill by what its own report adds to ours, in milliseconds.
+    pub fn foreign(&self, now: Time) -> f64 {
+        let Some((at, load, ours)) = self.report else { return 0.0 };
+        let age = now.since(at);
+        let Some(prefill) = load.prefill.filter(|_| age < REPORT_AGE) else { return 0.0 };
+        let fresh = 1.0 - age.as_micros() as f64 / REPORT_AGE.as_micros() as f64;
+        prefill.saturating_sub(ours) as f64 * self.profile.token * self.pace.slowness() * fresh
+    }
+
+    /// The engine tells of its load as it was at this time.
+    pub fn hear(&mut self, sampled: Time, load: Load) {
+        if self.report.is_none_or(|(at, ..)| at <= sampled) {
+            self.report = Some((sampled, load, self.sums.tokens));
+        }
+    }
+
+    /// The last report, however old.
+    pub fn report(&self) -> Option<Load> {
+        self.report.map(|(_, load, _)| load)
+    }
+
+    /// Worker credit: undone prefill it may hold, in microseconds. A chunk that is computed while
+    /// the next request is on its way, and the step under way.
+    pub fn credit(&self, round_trip: Duration) -> u64 {
+        let chunk = self.profile.step_with(
+            Batch::default(),
+            f64::from(self.profile.budget(self.batch)),
+            0.0,
+        );
+        let present = self.profile.step(self.batch);
+        micros(self.pace.slowness() * (chunk + present)) + round_trip.as_micros() as u64
+    }
+
+    /// When it has room for one more leg, were nothing to happen until then. `None`: not before
+    /// something does.
+    pub fn room_at(&self, now: Time, round_trip: Duration) -> Option<Time> {
+        let may_take = match self.verdict {
+            Verdict::Up => true,
+            Verdict::Probation => self.legs.is_empty(),
+            Verdict::Suspect | Verdict::Down => false,
+        };
+        let is_full = self.in_flight() >= self.profile.sequences;
+        if !may_take || self.order != Order::Active || is_full {
+            return None;
+        }
+        let credit = self.credit(round_trip);
+        if self.outstanding(now) < credit {
+            return Some(now);
+        }
+        // The time run down must exceed what is too much.
+        let too_much = self.sums.prefill - credit + 1;
+        (too_much <= self.most_run_down())
+            .then(|| self.head_since + Duration::from_micros(too_much))
+            .map(|at| at.max(now))
+    }
+
+    /// Whether KV has room for so many blocks more. Alone, a request may have all there is.
+    pub fn fits(&self, blocks: u32) -> bool {
+        let most = u64::from(self.profile.blocks) * BLOCKS_USED / 100;
+        u64::from(self.sums.blocks) + u64::from(blocks) <= most || self.legs.is_empty()
+    }
+
+    /// Tokens of a match that are believed.
+    pub fn believed(&self, matched: u32) -> u32 {
+        if self.trust < TRUST_LEAST { 0 } else { (f64::from(matched) * self.trust) as u32 }
+    }
+
+    /// An answer told how many tokens were cached.
+    pub fn measured(&mut self, matched: u32, cached: u32) {
+        if matched > 0 {
+            let part = (f64::from(cached) / f64::from(matched)).min(1.0);
+            self.trust += TRUST_GAIN * (part - self.trust);
+        }
+    }
+
+    /// Whether every counter is the sum of its legs' reservations (K3).
+    pub fn is_balanced(&self) -> bool {
+        let mut sums = Reservation::default();
+        let mut decodes = 0;
+        for leg in self.legs.values() {
+            sums.blocks += leg.reservation.blocks;
+            if leg.has_first_token {
+                sums.context += leg.reservation.context;
+                decodes += 1;
+            } else {
+                sums.prefill += leg.reservation.prefill;
+                sums.tokens += leg.reservation.tokens;
+            }
+        }
+        let waiting = self.legs.values().filter(|leg| !leg.has_first_token).count();
+        sums == self.sums
+            && self.batch == Batch { decodes, context: sums.context }
+            && waiting == self.before.len()
+    }
+
+    /// Prefill of the last leg in line in microseconds: what credit may be exceeded by (K1).
+    pub fn largest(&self) -> u64 {
+        let line = self.before.iter().filter_map(|work| self.legs.get(work));
+        line.map(|leg| leg.reservation.prefill).max().unwrap_or(0)
+    }
+
+    fn leave_line(&mut self, now: Time, work: Work) {
+        let is_head = self.before.front() == Some(&work);
+        self.before.retain(|each| *each != work);
+        if is_head {
+            self.head_since = now;
+        }
+    }
+
+    fn run_down(&self, now: Time) -> u64 {
+        let since = now.since(self.head_since).as_micros() as u64;
+        since.min(self.most_run_down())
+    }
+
+    fn most_run_down(&self) -> u64 {
+        let head = self.before.front().and_then(|work| self.legs.get(work));
+        head.map_or(0, |leg| leg.reservation.prefill - leg.reservation.prefill / LEAST_LEFT)
+    }
+}
+
+/// What a worker's undone work comes to, in milliseconds.
+pub fn wait(worker: &Worker, now: Time) -> f64 {
+    millis(worker.outstanding(now)) + worker.foreign(now)
+}

@@ -1,0 +1,300 @@
+//! Plays a trace on some workers, with the scheduler between them, in virtual time.
+
+use super::engine::{Asked, Engine, What};
+use super::tally::{Fate, Tally};
+use crate::calendar::Calendar;
+use crate::service::{Noise, Profile};
+use crate::workload::{BLOCK, Chained};
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
+use mainstay_core::rng::{Rng, mix};
+use mainstay_core::site::schedule::profile::Profile as Coefficients;
+use mainstay_core::site::schedule::settings::Settings;
+use mainstay_core::site::schedule::{Action, Attempt, End, Event, Scheduler};
+use mainstay_core::time::{Duration, Time};
+use std::sync::Arc;
+
+/// One way between the scheduler and a worker of its site.
+const WAY: Duration = Duration::from_millis(2);
+/// Events of a prefix cache come this late.
+const KV_DELAY: Duration = Duration::from_millis(10);
+/// Clients wait this long in all.
+const EXPIRES: Duration = Duration::from_secs(600);
+/// Tokens that a client allows an answer: it never says how many it will be.
+const LIMIT: u32 = 4096;
+
+/// How a trace is played.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What the scheduler decides by.
+    pub settings: Settings,
+    /// What it runs on.
+    pub workers: u16,
+    /// What workers are, by their formula.
+    pub profile: Profile,
+    /// This many times as fast as the trace.
+    pub speed: f64,
+    /// Repeats the run.
+    pub seed: u64,
+    /// How old reports of load are, and how often they come; without, none come.
+    pub report_age: Option<Duration>,
+    /// Parts of the requests that are of each tier, by chance.
+    pub tiers: Vec<f64>,
+    /// Whether invariants are checked after every event.
+    pub is_checked: bool,
+    /// Ends the run when more than this part of all requests cannot be good any more.
+    pub bad_max: f64,
+}
+
+/// What happens.
+#[derive(Debug)]
+enum Moment {
+    Arrives(usize),
+    Reaches { work: Work, worker: u16 },
+    Step(u16),
+    Told(Event),
+    Reports(u16),
+    Abort { work: Work, worker: u16 },
+    Tick,
+}
+
+/// One run.
+struct Play<'a> {
+    setup: &'a Setup,
+    trace: &'a [Chained],
+    keys: Vec<Arc<[u64]>>,
+    tiers: Vec<TierId>,
+    scheduler: Scheduler,
+    engines: Vec<Engine>,
+    /// Steps on the calendar, so that none is put twice.
+    steps: Vec<Option<Time>>,
+    calendar: Calendar<Moment>,
+    tick: Option<Time>,
+    actions: Vec<Action>,
+    happened: Vec<(usize, What)>,
+    tally: Tally,
+    left: usize,
+}
+
+/// Plays it; what became of each request.
+///
+/// # Errors
+/// The invariant that did not hold, and when.
+pub fn play(trace: &[Chained], setup: &Setup) -> Result<Tally, String> {
+    let mut play = Play::new(trace, setup);
+    while play.left > 0
+        && let Some((now, moment)) = play.calendar.take()
+    {
+        play.moment(now, moment);
+        if setup.is_checked {
+            let found = play.scheduler.check(now);
+            found.map_err(|what| format!("{what}, at {} µs", now.as_micros()))?;
+        }
+        if play.tally.bad() as f64 > setup.bad_max * trace.len() as f64 {
+            break;
+        }
+    }
+    Ok(play.tally)
+}
+
+fn work(id: usize) -> Work {
+    let attempt = AttemptId { request: RequestId(id as u64), number: 1 };
+    Work { from: GatewayId(0), attempt }
+}
+
+fn id(work: Work) -> usize {
+    work.attempt.request.0 as usize
+}
+
+/// What a scheduler knows of such a worker: the formula, never what was measured.
+fn coefficients(profile: &Profile) -> Coefficients {
+    Coefficients {
+        overhead: profile.overhead,
+        floor: profile.floor,
+        base: profile.base,
+        token: profile.token,
+        context: profile.context,
+        pair: profile.pair,
+        chunk: profile.chunk,
+        sequences: profile.sequences,
+        blocks: (profile.kv_tokens / u64::from(BLOCK)) as u32,
+    }
+}
+
+impl<'a> Play<'a> {
+    fn new(trace: &'a [Chained], setup: &'a Setup) -> Play<'a> {
+        let mut rng = Rng::new(setup.seed);
+        let truth = setup.profile.clone().measured();
+        let engine = |seed| Engine::new(truth.clone(), BLOCK, (Noise::USUAL, seed));
+        let engines = (0..setup.workers).map(|_| engine(rng.bits())).collect();
+        let mut calendar = Calendar::default();
+        for (at, one) in trace.iter().enumerate() {
+            let when = Time::from_micros((one.at.as_secs_f64() / setup.speed * 1e6) as u64);
+            calendar.put(when + WAY, Moment::Arrives(at));
+        }
+        let keys = trace.iter().map(|one| one.chain.iter().map(|key| mix(*key, 1)).collect());
+        let tiers = trace.iter().map(|_| tier(&mut rng, &setup.tiers)).collect();
+        let mut play = Play {
+            setup,
+            trace,
+            keys: keys.collect(),
+            tiers,
+            scheduler: Scheduler::new(Settings { seed: setup.seed, ..setup.settings.clone() }),
+            engines,
+            steps: vec![None; usize::from(setup.workers)],
+            calendar,
+            tick: None,
+            actions: Vec::new(),
+            happened: Vec::new(),
+            tally: Tally::new(trace, &truth),
+            left: trace.len(),
+        };
+        for worker in 0..setup.workers {
+            let profile = coefficients(&setup.profile);
+            play.tell(Time::ZERO, Event::WorkerSeen { worker: WorkerId(worker), profile });
+            if setup.report_age.is_some() {
+                play.calendar.put(Time::ZERO, Moment::Reports(worker));
+            }
+        }
+        play
+    }
+
+    fn moment(&mut self, now: Time, moment: Moment) {
+        match moment {
+            Moment::Arrives(at) => {
+                let attempt = self.attempt(at);
+                self.tally.arrived(at, now - WAY, self.tiers[at]);
+                self.tell(now, Event::Arrived(attempt));
+            }
+            Moment::Reaches { work, worker } => {
+                let one = &self.trace[id(work)];
+                let asked = Asked {
+                    id: id(work),
+                    prompt: one.prompt,
+                    output: one.output,
+                    keys: self.keys[id(work)].clone(),
+                };
+                self.engines[usize::from(worker)].admit(now, asked);
+                self.put_step(worker);
+            }
+            Moment::Step(worker) => self.step(now, worker),
+            Moment::Told(event) => self.tell(now, event),
+            Moment::Reports(worker) => self.report(now, worker),
+            Moment::Abort { work, worker } => {
+                self.engines[usize::from(worker)].abort(id(work));
+            }
+            // One that another has overtaken is nobody's any more.
+            Moment::Tick if self.tick != Some(now) => {}
+            Moment::Tick => {
+                self.tick = None;
+                self.tell(now, Event::Tick);
+            }
+        }
+    }
+
+    fn attempt(&self, at: usize) -> Attempt {
+        let one = &self.trace[at];
+        Attempt {
+            work: work(at),
+            tier: self.tiers[at],
+            tenant: 0,
+            prompt: one.prompt,
+            keys: self.keys[at].clone(),
+            limit: LIMIT,
+            expires: EXPIRES,
+            elsewhere: false,
+        }
+    }
+
+    fn tell(&mut self, now: Time, event: Event) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.scheduler.handle(now, event, &mut actions);
+        for action in actions.drain(..) {
+            self.act(now, action);
+        }
+        self.actions = actions;
+        let next = self.scheduler.deadline().map(|(at, _)| at.max(now));
+        if next.is_some_and(|at| self.tick.is_none_or(|tick| at < tick)) {
+            self.tick = next;
+            self.calendar.put(next.unwrap_or(now), Moment::Tick);
+        }
+    }
+
+    fn act(&mut self, now: Time, action: Action) {
+        match action {
+            Action::StartLeg { work, worker, .. } => {
+                self.tally.sent(id(work), now);
+                let reaches = Moment::Reaches { work, worker: worker.0 };
+                self.calendar.put(now + WAY, reaches);
+            }
+            Action::AbortLeg { work, worker } => {
+                self.calendar.put(now + WAY, Moment::Abort { work, worker: worker.0 });
+            }
+            Action::HandBack { work, .. } => self.end(id(work), Fate::HandedBack),
+            Action::Refuse { work, .. } => self.end(id(work), Fate::Refused),
+            Action::Fact(fact) => self.tally.fact(&fact),
+        }
+    }
+
+    fn end(&mut self, at: usize, fate: Fate) {
+        self.tally.ended(at, fate);
+        self.left -= 1;
+    }
+
+    fn step(&mut self, now: Time, worker: u16) {
+        let at = usize::from(worker);
+        if self.steps[at] != Some(now) {
+            return;
+        }
+        self.steps[at] = None;
+        let mut happened = std::mem::take(&mut self.happened);
+        self.engines[at].advance(now, &mut happened);
+        for (request, what) in happened.drain(..) {
+            let work = work(request);
+            let event = match what {
+                What::FirstToken { cached } => {
+                    self.tally.first_token(request, now, cached);
+                    Event::FirstToken { work, cached: Some(cached) }
+                }
+                What::Ended => {
+                    self.end(request, Fate::Done { at: now });
+                    let output = self.trace[request].output;
+                    Event::LegEnded { work, end: End::Done { output } }
+                }
+            };
+            self.calendar.put(now + WAY, Moment::Told(event));
+        }
+        self.happened = happened;
+        let (stored, removed) = self.engines[at].news();
+        if !stored.is_empty() || !removed.is_empty() {
+            let event = Event::Kv { worker: WorkerId(worker), incarnation: 1, stored, removed };
+            self.calendar.put(now + KV_DELAY, Moment::Told(event));
+        }
+        self.put_step(worker);
+    }
+
+    fn put_step(&mut self, worker: u16) {
+        let at = usize::from(worker);
+        let next = self.engines[at].next();
+        if let Some(when) = next.filter(|_| self.steps[at] != next) {
+            self.steps[at] = next;
+            self.calendar.put(when, Moment::Step(worker));
+        }
+    }
+
+    fn report(&mut self, now: Time, worker: u16) {
+        let Some(age) = self.setup.report_age else { return };
+        let load = self.engines[usize::from(worker)].load();
+        let event = Event::Load { worker: WorkerId(worker), age, load };
+        self.calendar.put(now + age, Moment::Told(event));
+        self.calendar.put(now + age, Moment::Reports(worker));
+    }
+}
+
+fn tier(rng: &mut Rng, parts: &[f64]) -> TierId {
+    let mut left = rng.unit() * parts.iter().sum::<f64>();
+    let found = parts.iter().position(|part| {
+        left -= part;
+        left < 0.0
+    });
+    TierId(found.unwrap_or(0) as u8)
+}

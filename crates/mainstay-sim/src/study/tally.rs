@@ -1,0 +1,220 @@
+//! What became of each request, and what it comes to.
+
+use crate::service::Profile;
+use crate::workload::Chained;
+use mainstay_core::fact::ScheduleFact;
+use mainstay_core::names::TierId;
+use mainstay_core::time::{Duration, Time};
+use serde::Serialize;
+
+/// A request is good whose first token comes within this and so many times its unloaded prefill,
+const TTFT: (Duration, f64) = (Duration::from_secs(2), 3.0);
+/// and whose tokens follow each other this fast in the mean.
+const TPOT: Duration = Duration::from_millis(150);
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Whole.
+    Done {
+        /// When.
+        at: Time,
+    },
+    /// Not taken.
+    Refused,
+    /// Given back.
+    HandedBack,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    tier: TierId,
+    prompt: u32,
+    output: u32,
+    /// What its first token may take.
+    promise: Duration,
+    arrived: Time,
+    sent: Option<Time>,
+    first: Option<(Time, u32)>,
+    fate: Option<Fate>,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    all: Vec<Told>,
+    bad: usize,
+    late_facts: u64,
+}
+
+/// What it comes to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Part of the requests that was good,
+    pub good: f64,
+    /// and of their tokens.
+    pub good_tokens: f64,
+    /// Parts that were refused, whose first token was late, whose tokens were slow.
+    pub refused: f64,
+    /// See `refused`.
+    pub late: f64,
+    /// See `refused`.
+    pub slow: f64,
+    /// Part of the prompts' tokens that was cached.
+    pub hits: f64,
+    /// Seconds to the first token: mean, median, 99th percentile.
+    pub ttft_mean: f64,
+    /// See `ttft_mean`.
+    pub ttft_p50: f64,
+    /// See `ttft_mean`.
+    pub ttft_p99: f64,
+    /// Milliseconds between tokens, in the mean.
+    pub tpot_mean: f64,
+    /// Tokens computed for prompts, a second of the whole run.
+    pub prefill_rate: f64,
+    /// Tokens of the prompts that were refused, in the mean; of those that were not.
+    pub refused_prompt: f64,
+    /// See `refused_prompt`.
+    pub taken_prompt: f64,
+    /// Part that was good, by tier.
+    pub by_tier: Vec<f64>,
+}
+
+impl Tally {
+    /// Nothing has happened yet.
+    pub fn new(trace: &[Chained], truth: &Profile) -> Tally {
+        let told = |one: &Chained| Told {
+            tier: TierId(0),
+            prompt: one.prompt,
+            output: one.output,
+            promise: promise(truth, one.prompt),
+            arrived: Time::ZERO,
+            sent: None,
+            first: None,
+            fate: None,
+        };
+        Tally { all: trace.iter().map(told).collect(), bad: 0, late_facts: 0 }
+    }
+
+    /// Requests that can be good no more.
+    pub fn bad(&self) -> usize {
+        self.bad
+    }
+
+    pub(super) fn arrived(&mut self, at: usize, now: Time, tier: TierId) {
+        (self.all[at].arrived, self.all[at].tier) = (now, tier);
+    }
+
+    pub(super) fn sent(&mut self, at: usize, now: Time) {
+        self.all[at].sent = Some(now);
+    }
+
+    pub(super) fn first_token(&mut self, at: usize, now: Time, cached: u32) {
+        let one = &mut self.all[at];
+        if one.first.is_none() {
+            one.first = Some((now, cached));
+            self.bad += usize::from(one.is_late());
+        }
+    }
+
+    pub(super) fn ended(&mut self, at: usize, fate: Fate) {
+        let one = &mut self.all[at];
+        one.fate = Some(fate);
+        let is_new = !one.is_good() && !one.is_late();
+        self.bad += usize::from(is_new);
+    }
+
+    pub(super) fn fact(&mut self, fact: &ScheduleFact) {
+        self.late_facts += u64::from(matches!(fact, ScheduleFact::Late { .. }));
+    }
+
+    /// What it comes to.
+    pub fn summary(&self) -> Summary {
+        let count = |is: fn(&Told) -> bool| {
+            self.all.iter().filter(|one| is(one)).count() as f64 / self.all.len().max(1) as f64
+        };
+        let tokens = |one: &Told| f64::from(one.prompt) + f64::from(one.output);
+        let all_tokens: f64 = self.all.iter().map(tokens).sum();
+        let good_tokens = self.all.iter().filter(|one| one.is_good()).map(tokens).sum::<f64>();
+        let mut ttft: Vec<f64> = self.all.iter().filter_map(Told::ttft).collect();
+        ttft.sort_by(f64::total_cmp);
+        let at = |part: f64| {
+            ttft.get((part * ttft.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(0.0)
+        };
+        let tpot: Vec<f64> = self.all.iter().filter_map(Told::tpot).collect();
+        let firsts = self.all.iter().filter_map(|one| Some((one.first?.1, one.prompt)));
+        let (cached, prompts) = firsts.fold((0.0, 0.0), |(cached, prompts), one| {
+            (cached + f64::from(one.0), prompts + f64::from(one.1))
+        });
+        let is_refused = |one: &&Told| matches!(one.fate, Some(Fate::Refused | Fate::HandedBack));
+        let prompts_of = |is: bool| {
+            let of = self.all.iter().filter(|one| is_refused(one) == is);
+            mean(&of.map(|one| f64::from(one.prompt)).collect::<Vec<_>>())
+        };
+        let last = self.all.iter().map(|one| one.arrived).max().unwrap_or_default();
+        let spent = last.since(Time::ZERO).as_secs_f64().max(f64::MIN_POSITIVE);
+        Summary {
+            prefill_rate: (prompts - cached) / spent,
+            refused_prompt: prompts_of(true),
+            taken_prompt: prompts_of(false),
+            good: count(Told::is_good),
+            good_tokens: good_tokens / all_tokens.max(1.0),
+            refused: count(|one| matches!(one.fate, Some(Fate::Refused | Fate::HandedBack))),
+            late: count(Told::is_late),
+            slow: count(|one| !one.is_late() && one.is_slow()),
+            hits: cached / f64::max(prompts, 1.0),
+            ttft_mean: mean(&ttft),
+            ttft_p50: at(0.5),
+            ttft_p99: at(0.99),
+            tpot_mean: mean(&tpot) * 1000.0,
+            by_tier: self.by_tier(),
+        }
+    }
+
+    fn by_tier(&self) -> Vec<f64> {
+        let tiers = self.all.iter().map(|one| one.tier).max().map_or(0, |tier| tier.0 + 1);
+        let good = |tier: u8| {
+            let of = self.all.iter().filter(|one| one.tier == TierId(tier));
+            let (good, all) =
+                of.fold((0, 0), |(good, all), one| (good + usize::from(one.is_good()), all + 1));
+            good as f64 / f64::from(all.max(1))
+        };
+        (0..tiers).map(good).collect()
+    }
+}
+
+/// What the first token of such a prompt may take.
+pub fn promise(truth: &Profile, prompt: u32) -> Duration {
+    let unloaded = truth.prefill(prompt.max(1), 0, (0, 0.0));
+    TTFT.0 + Duration::from_secs_f64(TTFT.1 * unloaded / 1000.0)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+impl Told {
+    fn ttft(&self) -> Option<f64> {
+        Some(self.first?.0.since(self.arrived).as_secs_f64())
+    }
+
+    fn tpot(&self) -> Option<f64> {
+        let (Some(Fate::Done { at }), Some((first, _))) = (self.fate, self.first) else {
+            return None;
+        };
+        (self.output > 1).then(|| at.since(first).as_secs_f64() / f64::from(self.output - 1))
+    }
+
+    fn is_late(&self) -> bool {
+        self.first.is_some_and(|(at, _)| at.since(self.arrived) > self.promise)
+    }
+
+    fn is_slow(&self) -> bool {
+        self.tpot().is_some_and(|tpot| tpot > TPOT.as_secs_f64())
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self.fate, Some(Fate::Done { .. })) && !self.is_late() && !self.is_slow()
+    }
+}
