@@ -19,6 +19,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("Fact::Learned", "a provider says in its reply what is too long for it: gateway_facts"),
     ("Fact::ContinuationOff", "only the text of a provider's reply shows it: gateway_facts"),
     ("Fact::Drill", "people give it to a running gateway: gateway_drill"),
+    ("CreditFact::Slow", "no outage makes a site slow that has room beside it: tests/slow"),
     ("PolicyFact::NothingToRun", "disks are whole when a process boots: policy/tests"),
 ];
 
