@@ -36,7 +36,7 @@ pub enum Role {
     Worker,
     /// Hands out the policy.
     Policy,
-    /// Serves the status page.
+    /// Will serve the status page; there is none yet.
     Status,
 }
 

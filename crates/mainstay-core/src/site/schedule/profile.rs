@@ -120,21 +120,23 @@ pub fn duration(millis: f64) -> Duration {
     Duration::from_micros(micros(millis))
 }
 
+/// A 70B model on eight H100, for tests.
+#[cfg(test)]
+pub const H100: Profile = Profile {
+    overhead: 0.0,
+    floor: 14.5,
+    base: 9.0,
+    token: 0.0425,
+    context: 1.6e-5,
+    pair: 8.3e-7,
+    chunk: 2048,
+    sequences: 256,
+    blocks: 2600,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const H100: Profile = Profile {
-        overhead: 0.0,
-        floor: 14.5,
-        base: 9.0,
-        token: 0.0425,
-        context: 1.6e-5,
-        pair: 8.3e-7,
-        chunk: 2048,
-        sequences: 256,
-        blocks: 2600,
-    };
 
     #[test]
     fn a_prefill_is_the_sum_of_its_chunks() {

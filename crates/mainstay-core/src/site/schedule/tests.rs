@@ -1,22 +1,11 @@
 //! The scheduler by events and what follows from them.
 
 use super::baseline::Baseline;
+use super::profile::H100;
 use super::settings::{Policy, TierSettings};
 use super::*;
 use crate::names::{AttemptId, GatewayId, RequestId};
 use crate::rng::Rng;
-
-const H100: Profile = Profile {
-    overhead: 0.0,
-    floor: 14.5,
-    base: 9.0,
-    token: 0.0425,
-    context: 1.6e-5,
-    pair: 8.3e-7,
-    chunk: 2048,
-    sequences: 256,
-    blocks: 2600,
-};
 
 fn at(millis: u64) -> Time {
     Time::from_micros(millis * 1000)
