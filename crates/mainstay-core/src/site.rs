@@ -13,11 +13,13 @@ mod legs;
 mod limit;
 mod orders;
 mod pool;
+pub mod prefixes;
 mod queue;
 mod ramp;
 pub mod schedule;
 mod slowness;
 mod streams;
+mod trust;
 mod wanted;
 mod workers;
 
@@ -36,6 +38,8 @@ use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 use legs::Legs;
 use pool::Pool;
+use prefixes::Prefix;
+use workers::Leg;
 
 /// What the controller hears.
 #[derive(Clone, Debug)]
@@ -47,6 +51,14 @@ pub enum Event {
         /// What.
         report: Report,
     },
+    /// What the prompt of an attempt begins with that comes in next. Who does not say it is served
+    /// all the same.
+    Prefix {
+        /// Of what.
+        work: Work,
+        /// With what.
+        prefix: Prefix,
+    },
     /// An attempt comes in.
     Open(Open),
     /// An attempt is not wanted any more.
@@ -57,6 +69,13 @@ pub enum Event {
         work: Work,
         /// How long it took.
         after: Duration,
+    },
+    /// The worker says how many tokens of its prompt it had cached.
+    Cached {
+        /// Of what.
+        work: Work,
+        /// How many.
+        tokens: u32,
     },
     /// The worker ended it; what it really cost.
     Ended {
@@ -162,6 +181,8 @@ pub struct Site {
     epoch: u32,
     pools: Vec<Pool>,
     attempts: Table<Work, Attempt>,
+    /// What was said of the prompt of an attempt that has not come yet.
+    coming: Option<(Work, Prefix)>,
     legs: Legs,
     rng: Rng,
     /// What gateways told of orders.
@@ -192,6 +213,8 @@ struct Attempt {
     arrived: Time,
     /// Workers that lost it before its first token.
     failed: u8,
+    /// The last of them.
+    lost_by: Option<WorkerId>,
     state: State,
 }
 
@@ -202,8 +225,7 @@ enum State {
     Queued { expires: Time },
     /// A worker has it.
     Running {
-        worker: WorkerId,
-        since: Time,
+        leg: Leg,
         /// Work without first token at the worker when it came, itself included.
         ahead: CostUnits,
         has_first_token: bool,
@@ -236,6 +258,7 @@ impl Site {
             epoch: granter.epoch(),
             pools,
             attempts: Table::default(),
+            coming: None,
             legs: Legs::default(),
             rng: Rng::new(seed),
             orders: Orders::default(),
@@ -261,9 +284,11 @@ impl Site {
         self.pass_deadlines(now, actions);
         match event {
             Event::Report { from, report } => self.report(now, from, &report, actions),
+            Event::Prefix { work, prefix } => self.coming = Some((work, prefix)),
             Event::Open(open) => self.open(now, open, actions),
             Event::Cancel(work) => self.cancel(now, work, actions),
             Event::FirstToken { work, after } => self.first_token(now, work, after, actions),
+            Event::Cached { work, tokens } => self.cached(work, tokens),
             Event::Ended { work, cost } => self.ended(now, work, cost, actions),
             Event::Lost(work) => self.lost(now, work, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),

@@ -56,9 +56,13 @@ impl Site {
             pool: position,
             arrived: now,
             failed: 0,
+            lost_by: None,
             state: State::Queued { expires },
         };
         self.attempts.insert(open.work, attempt);
+        if let Some((_, prefix)) = self.coming.take_if(|(work, _)| *work == open.work) {
+            self.pools[position].prefixes.ask(open.work, prefix);
+        }
         if !open.credited && self.removes(Mutant::PanicOpensAdmission) {
             let anyone = self.pools[position].workers.pick_anyway();
             if let Some(worker) = anyone {
@@ -121,7 +125,7 @@ impl Site {
             // meanwhile: that is no queue.
             let little = offer.0.over(HANDED_OVER).max(open.cost);
             let is_next = pool.queue.cost() + open.cost <= little;
-            let has_worker = is_next || pool.workers.pick().is_some();
+            let has_worker = is_next || pool.workers.free().is_some();
             let is_free = has_worker && pool.room.may(now, open.cost, offer);
             let is_first = is_next || !pool.queue.has_at_or_above(open.tier);
             let is_ahead = pool.queue.cost_below(open.tier) >= open.cost;

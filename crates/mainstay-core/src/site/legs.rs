@@ -6,11 +6,11 @@
 
 use super::admission::waiting;
 use super::pool::Pool;
-use super::workers::{Calibration, Leg};
+use super::workers::{Asked, Calibration, Leg};
 use super::{Action, Attempt, Site, State, WorkerState};
 use crate::cost::CostUnits;
 use crate::fact::SiteFact;
-use crate::message::{Offer, Reason};
+use crate::message::{Offer, Open, Reason};
 use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
 use crate::time::{Duration, Time};
@@ -69,14 +69,22 @@ impl Site {
             let tier = attempt.open.tier;
             actions.push(Action::Fact(SiteFact::Shed { work, tier, waited }));
         }
-        while !self.pools[position].queue.is_empty() {
-            let Some(worker) = self.pools[position].workers.pick() else { break };
+        while let Some(anyone) = self.pools[position].workers.free() {
             let Some(work) = self.pools[position].queue.pop() else { break };
+            let worker = self.choose(work).unwrap_or(anyone);
             self.dispatch(now, (work, worker), actions);
         }
         let pool = &mut self.pools[position];
         let is_waiting = !pool.queue.is_empty();
         pool.workers.measure(now, is_waiting);
+    }
+
+    /// The worker with room that is to have it.
+    fn choose(&mut self, work: Work) -> Option<WorkerId> {
+        let attempt = self.attempts.get(&work)?;
+        let pool = &mut self.pools[attempt.pool];
+        let hits = pool.prefixes.hits(work);
+        pool.workers.pick(&Asked { prompt: attempt.open.prompt, hits, lost_by: attempt.lost_by })
     }
 
     pub(super) fn dispatch(
@@ -89,9 +97,13 @@ impl Site {
         let State::Queued { expires } = attempt.state else { return };
         let pool = &mut self.pools[attempt.pool];
         pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
-        let ahead = pool.workers.give(now, worker, attempt.open.cost);
-        attempt.state =
-            State::Running { worker, since: now, ahead, has_first_token: false, expires };
+        let Open { prompt, cost, .. } = attempt.open;
+        let hits = pool.prefixes.hits(work);
+        let undone = Asked { prompt, hits, lost_by: None }.undone(worker);
+        let leg = Leg { worker, since: now, cost, undone };
+        let ahead = pool.workers.give(leg);
+        pool.prefixes.given(work, worker);
+        attempt.state = State::Running { leg, ahead, has_first_token: false, expires };
         if attempt.failed == 0 {
             self.legs.first();
         }
@@ -106,16 +118,16 @@ impl Site {
         actions: &mut Vec<Action>,
     ) {
         let Some(attempt) = self.attempts.get_mut(&work) else { return };
-        let State::Running { worker, ahead, has_first_token, .. } = &mut attempt.state else {
+        let State::Running { leg, ahead, has_first_token, .. } = &mut attempt.state else {
             return;
         };
         if core::mem::replace(has_first_token, true) {
             return;
         }
-        let (worker, ahead, cost) = (*worker, *ahead, attempt.open.cost);
+        let (leg, ahead) = (*leg, *ahead);
         let (position, arrived) = (attempt.pool, attempt.arrived);
         let pool = &mut self.pools[position];
-        pool.workers.first_token(worker, cost, (ahead, after));
+        pool.workers.first_token(leg, (ahead, after));
         pool.promise.first_token(now.since(arrived) > pool.config.promise);
         self.pump(now, position, actions);
     }
@@ -130,11 +142,11 @@ impl Site {
         let Some(attempt) = self.attempts.remove(&work) else { return };
         let Attempt { open, pool: position, state, .. } = attempt;
         let pool = &mut self.pools[position];
+        pool.prefixes.forget(work);
         match state {
             State::Queued { expires } => pool.queue.remove(&waiting(&open, expires)),
-            State::Running { worker, since, has_first_token, .. } => {
-                let before = if has_first_token { CostUnits::ZERO } else { open.cost };
-                pool.workers.take(now, Leg { worker, since, cost: open.cost }, before);
+            State::Running { leg, has_first_token, .. } => {
+                pool.workers.take(now, leg, has_first_token);
                 pool.room.give_back(open.cost - cost);
                 pool.queue.correct(open.tier, open.tenant, open.cost, cost);
             }
@@ -142,19 +154,27 @@ impl Site {
         self.pump(now, position, actions);
     }
 
+    /// Its worker says how many tokens of its prompt were cached.
+    pub(super) fn cached(&mut self, work: Work, tokens: u32) {
+        let Some(attempt) = self.attempts.get(&work) else { return };
+        if let State::Running { leg, .. } = attempt.state {
+            self.pools[attempt.pool].prefixes.told(work, leg.worker, tokens);
+        }
+    }
+
     /// A worker lost it, or refused it.
     pub(super) fn lost(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get(&work).copied() else { return };
-        let State::Running { worker, since, has_first_token, expires, .. } = attempt.state else {
+        let State::Running { leg, has_first_token, expires, .. } = attempt.state else {
             return;
         };
-        if attempt.failed > 0 && since == now {
+        let worker = leg.worker;
+        if attempt.failed > 0 && leg.since == now {
             // A worker went and each of its legs is reported besides: this one has moved already.
             return;
         }
-        let before = if has_first_token { CostUnits::ZERO } else { attempt.open.cost };
         let pool = &mut self.pools[attempt.pool];
-        pool.workers.take(now, Leg { worker, since, cost: attempt.open.cost }, before);
+        pool.workers.take(now, leg, has_first_token);
         if !has_first_token {
             pool.workers.lost(worker);
         }
@@ -162,11 +182,13 @@ impl Site {
         let may_move = !has_first_token && failed <= FAILED_MAX && pool.workers.has_able();
         if may_move && self.offer != Offer::Closed && self.legs.take(now) {
             let state = State::Queued { expires };
-            self.attempts.insert(work, Attempt { failed, state, ..attempt });
+            let lost_by = Some(worker);
+            self.attempts.insert(work, Attempt { failed, lost_by, state, ..attempt });
             self.pools[attempt.pool].queue.push(waiting(&attempt.open, expires));
             actions.push(Action::Fact(SiteFact::MovedInside { work, worker }));
         } else {
             self.attempts.remove(&work);
+            self.pools[attempt.pool].prefixes.forget(work);
             let no_worker = has_first_token || !self.pools[attempt.pool].workers.has_able();
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
             self.hand_back(now, &attempt, reason, actions);
@@ -188,6 +210,7 @@ impl Site {
                 let Some(position) = found else { return };
                 let calibration = Calibration { capacity, streams, cold };
                 let is_new = self.pools[position].workers.up(id, calibration);
+                self.pools[position].prefixes.begin(id, streams);
                 if is_new && cold && !self.is_first && self.pools[position].workers.are_cold() {
                     self.restart_ramp(now, position, "its workers' caches are empty", actions);
                 }
@@ -203,6 +226,7 @@ impl Site {
             if !self.pools[position].workers.down(id) {
                 continue;
             }
+            self.pools[position].prefixes.end(id);
             for work in self.at_worker(id) {
                 self.lost(now, work, actions);
             }
@@ -217,7 +241,7 @@ impl Site {
     }
 
     fn at_worker(&self, id: WorkerId) -> Vec<Work> {
-        let here = |state| matches!(state, State::Running { worker, .. } if worker == id);
+        let here = |state| matches!(state, State::Running { leg, .. } if leg.worker == id);
         let all = self.attempts.sorted().into_iter();
         all.filter(|(_, attempt)| here(attempt.state)).map(|(work, _)| work).collect()
     }
@@ -249,18 +273,19 @@ impl Site {
     ) -> Option<usize> {
         let Attempt { open, pool: position, state, .. } = self.attempts.remove(&work)?;
         let pool = &mut self.pools[position];
+        pool.prefixes.forget(work);
         match state {
             State::Queued { expires } => {
                 pool.queue.remove(&waiting(&open, expires));
                 pool.room.give_back(open.cost);
             }
-            State::Running { worker, since, has_first_token, .. } => {
+            State::Running { leg, has_first_token, .. } => {
                 // Once the prompt was worked through, what a pool is short of is spent.
                 let before = if has_first_token { CostUnits::ZERO } else { open.cost };
-                pool.workers.take(now, Leg { worker, since, cost: open.cost }, before);
+                pool.workers.take(now, leg, has_first_token);
                 pool.room.give_back(before);
                 pool.queue.correct(open.tier, open.tenant, before, CostUnits::ZERO);
-                actions.push(Action::Abort { work, worker });
+                actions.push(Action::Abort { work, worker: leg.worker });
             }
         }
         Some(position)

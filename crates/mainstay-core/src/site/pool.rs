@@ -11,6 +11,7 @@ use crate::names::{GatewayId, TierId};
 use crate::rng::Rng;
 use crate::share::thousandths;
 use crate::site::grants::{Grants, Supply};
+use crate::site::prefixes::Prefixes;
 use crate::site::queue::{Queue, time_for};
 use crate::site::ramp::{Ramp, Step};
 use crate::site::wanted::{Seen, Wanted};
@@ -64,6 +65,8 @@ pub struct Pool {
     pub queue: Queue,
     /// What works.
     pub workers: Workers,
+    /// What they hold of prompts.
+    pub prefixes: Prefixes,
     /// What is on offer.
     pub ramp: Ramp,
     /// Room for work without credit.
@@ -91,6 +94,7 @@ impl Pool {
             grants: Grants::new(config, position, granter),
             queue: Queue::new(&floors, is_strict),
             workers: Workers::default(),
+            prefixes: Prefixes::default(),
             ramp: Ramp::whole(),
             room: Room::default(),
             promise: Promise::default(),
@@ -134,7 +138,7 @@ impl Pool {
             true => self.queue.ahead_of_moving(open.tier),
             false => self.queue.ahead(open.tier),
         };
-        if ahead == CostUnits::ZERO && self.workers.pick().is_some() {
+        if ahead == CostUnits::ZERO && self.workers.free().is_some() {
             return Duration::ZERO;
         }
         time_for(ahead + open.cost, self.workers.carries(now))

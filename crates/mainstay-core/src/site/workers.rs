@@ -31,6 +31,8 @@ struct Worker {
     running: u32,
     /// Work in hand whose first token has not come.
     ahead: CostUnits,
+    /// The same in tokens of prompts, cached ones left out.
+    undone: u64,
     limit: Limit,
     /// Legs lost since its last first token.
     lost: u8,
@@ -58,6 +60,27 @@ pub struct Leg {
     pub since: Time,
     /// What the attempt costs.
     pub cost: CostUnits,
+    /// Tokens of its prompt that the worker had to compute.
+    pub undone: u32,
+}
+
+/// What has to be computed for an attempt before its first token.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Tokens of its prompt.
+    pub prompt: u32,
+    /// Of these, how many some workers hold.
+    pub hits: &'a [(WorkerId, u32)],
+    /// Who lost it already.
+    pub lost_by: Option<WorkerId>,
+}
+
+impl Asked<'_> {
+    /// Tokens that this worker has to compute: the last of a prompt at least.
+    pub fn undone(&self, at: WorkerId) -> u32 {
+        let held = self.hits.iter().find(|(worker, _)| *worker == at).map_or(0, |(_, held)| *held);
+        self.prompt.saturating_sub(held).max(1)
+    }
 }
 
 /// The live workers of a pool.
@@ -94,6 +117,14 @@ impl Worker {
     fn load(&self) -> f64 {
         (self.ahead.as_f64() + f64::from(self.running) * 0.001 + 0.001) / self.carries.max(0.001)
     }
+
+    /// What it is to compute before the first token of one more, times the answers it then has
+    /// (LMetric, arXiv 2603.15202): where a prefix is cached there is less to compute, and what is
+    /// busy is not made busier for it.
+    fn product(&self, undone: u32) -> f64 {
+        let tokens = self.undone as f64 + f64::from(undone);
+        tokens * f64::from(self.running + 1) / self.carries.max(0.001)
+    }
 }
 
 impl Workers {
@@ -111,6 +142,7 @@ impl Workers {
             cold,
             running: 0,
             ahead: CostUnits::ZERO,
+            undone: 0,
             limit: Limit::new(),
             lost: 0,
             carries: 0.0,
@@ -154,36 +186,56 @@ impl Workers {
         }
     }
 
-    /// Who gets the next work: the one that is through with its own first.
-    pub fn pick(&self) -> Option<WorkerId> {
-        self.least(|worker| worker.has_room())
+    /// Somebody who has room.
+    pub fn free(&self) -> Option<WorkerId> {
+        self.all.iter().find(|(_, worker)| worker.has_room()).map(|(id, _)| *id)
     }
 
-    /// The same, whether it has room or not.
+    /// Who gets this: of those with room, another than who lost it, if there is one. Where it is
+    /// known what some hold of its prompt, the one with the least to compute for it; where not, the
+    /// one that is through with its own first. The two are never compared.
+    pub fn pick(&self, asked: &Asked) -> Option<WorkerId> {
+        let price = |id: WorkerId, worker: &Worker| match asked.hits.is_empty() {
+            true => worker.load(),
+            false => worker.product(asked.undone(id)),
+        };
+        let others = |id, worker: &Worker| worker.has_room() && Some(id) != asked.lost_by;
+        let all = |_, worker: &Worker| worker.has_room();
+        self.least(others, price).or_else(|| self.least(all, price))
+    }
+
+    /// Whoever is through with its own first, whether it has room or not.
     pub fn pick_anyway(&self) -> Option<WorkerId> {
-        self.least(|_| true)
+        self.least(|_, _| true, |_, worker| worker.load())
     }
 
-    fn least(&self, may: impl Fn(&Worker) -> bool) -> Option<WorkerId> {
-        let able = self.all.iter().filter(|(_, worker)| may(worker));
-        let loads = able.map(|(id, worker)| (*id, worker.load()));
-        loads.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id)
+    fn least(
+        &self,
+        may: impl Fn(WorkerId, &Worker) -> bool,
+        price: impl Fn(WorkerId, &Worker) -> f64,
+    ) -> Option<WorkerId> {
+        let able = self.all.iter().filter(|(id, worker)| may(*id, worker));
+        let prices = able.map(|(id, worker)| (*id, price(*id, worker)));
+        prices.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id)
     }
 
-    /// Gives it work; what it has in hand with it.
-    pub fn give(&mut self, now: Time, id: WorkerId, cost: CostUnits) -> CostUnits {
-        self.open.open(now);
-        let Some(worker) = self.get_mut(id) else { return cost };
+    /// A leg begins; what its worker has in hand with it.
+    pub fn give(&mut self, leg: Leg) -> CostUnits {
+        self.open.open(leg.since);
+        let Some(worker) = self.get_mut(leg.worker) else { return leg.cost };
         worker.running += 1;
-        worker.ahead += cost;
+        worker.ahead += leg.cost;
+        worker.undone += u64::from(leg.undone);
         worker.ahead
     }
 
-    /// The first token of work that cost so much, given with `ahead` in hand, came.
-    pub fn first_token(&mut self, id: WorkerId, cost: CostUnits, seen: (CostUnits, Duration)) {
-        let Ok(place) = self.place(id) else { return };
+    /// The first token of a leg came, after so long and with so much in hand when it was given.
+    pub fn first_token(&mut self, leg: Leg, seen: (CostUnits, Duration)) {
+        let Ok(place) = self.place(leg.worker) else { return };
         let worker = &mut self.all[place].1;
+        let cost = leg.cost;
         worker.ahead -= cost;
+        worker.undone = worker.undone.saturating_sub(u64::from(leg.undone));
         worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
@@ -191,12 +243,15 @@ impl Workers {
         self.add_up();
     }
 
-    /// Work left the worker; `before` is its cost if its first token had not come.
-    pub fn take(&mut self, now: Time, leg: Leg, before: CostUnits) {
+    /// Work left the worker, with its first token or before it.
+    pub fn take(&mut self, now: Time, leg: Leg, has_first_token: bool) {
         self.open.close(now, leg.since, leg.cost);
         let Some(worker) = self.get_mut(leg.worker) else { return };
         worker.running = worker.running.saturating_sub(1);
-        worker.ahead -= before;
+        if !has_first_token {
+            worker.ahead -= leg.cost;
+            worker.undone = worker.undone.saturating_sub(u64::from(leg.undone));
+        }
     }
 
     /// Whether each worker has all it may have, while more waits or nothing does.

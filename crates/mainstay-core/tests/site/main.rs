@@ -3,6 +3,7 @@
 mod adopts;
 mod bench;
 mod carries;
+mod prefers;
 #[cfg(feature = "mutants")]
 mod removed;
 mod small;

@@ -72,6 +72,8 @@ impl NaiveSite {
             Event::Cancel(_)
             | Event::Report { .. }
             | Event::FirstToken { .. }
+            | Event::Prefix { .. }
+            | Event::Cached { .. }
             | Event::Orders(_)
             | Event::Leave
             | Event::Adopt { .. }

@@ -8,6 +8,7 @@ use super::kv_index::Slot;
 use super::pace::Pace;
 use super::profile::{Batch, Profile, micros, millis};
 use crate::names::Work;
+use crate::site::trust::Trust;
 use crate::time::{Duration, Time};
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -19,10 +20,6 @@ const LEAST_LEFT: u64 = 10;
 const BLOCKS_USED: u64 = 98;
 /// A report says nothing any more after this time.
 const REPORT_AGE: Duration = Duration::from_secs(5);
-/// Weight of one observation in the trust of what is believed to be cached.
-const TRUST_GAIN: f64 = 0.1;
-/// Below it nothing is believed.
-const TRUST_LEAST: f64 = 0.5;
 
 /// What operators want of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,8 +116,7 @@ pub struct Worker {
     pub order: Order,
     /// What is believed.
     pub verdict: Verdict,
-    /// Trust in what is believed to be cached.
-    pub trust: f64,
+    trust: Trust,
     legs: BTreeMap<Work, Leg>,
     /// Legs before their first token, in the order they were sent.
     before: VecDeque<Work>,
@@ -141,7 +137,7 @@ impl Worker {
             pace: Pace::default(),
             order: Order::default(),
             verdict: Verdict::default(),
-            trust: 1.0,
+            trust: Trust::default(),
             legs: BTreeMap::new(),
             before: VecDeque::new(),
             head_since: Time::ZERO,
@@ -291,15 +287,12 @@ impl Worker {
 
     /// Tokens of a match that are believed.
     pub fn believed(&self, matched: u32) -> u32 {
-        if self.trust < TRUST_LEAST { 0 } else { (f64::from(matched) * self.trust) as u32 }
+        self.trust.believed(matched)
     }
 
     /// An answer told how many tokens were cached.
     pub fn measured(&mut self, matched: u32, cached: u32) {
-        if matched > 0 {
-            let part = (f64::from(cached) / f64::from(matched)).min(1.0);
-            self.trust += TRUST_GAIN * (part - self.trust);
-        }
+        self.trust.measured(matched, cached);
     }
 
     /// Whether every counter is the sum of its legs' reservations (K3).
