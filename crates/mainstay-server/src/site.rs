@@ -6,6 +6,7 @@
 
 pub mod controller;
 pub mod pace;
+pub mod prefix;
 mod relay;
 mod reply;
 
@@ -24,6 +25,7 @@ use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::message::{Open, Refuse};
 use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, WorkerId};
 use mainstay_core::site::{Event, Site, WorkerState};
+use prefix::Prefixes;
 use relay::Relay;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::oneshot;
@@ -55,6 +57,8 @@ pub struct Node {
     pub tiers: Vec<String>,
     /// What work costs.
     pub price: Price,
+    /// How beginnings of prompts are told from each other.
+    pub prefixes: Prefixes,
     /// Bounds on what a gateway may send.
     pub bounds: RwLock<Bounds>,
     /// The tasks of attempts.

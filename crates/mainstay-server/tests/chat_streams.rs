@@ -67,7 +67,7 @@ fn an_answer_is_its_chunks_as_received_and_the_sentinel() {
     let chunks = chunks(&events);
     assert_eq!(chunks[0].json, token("海").trim().strip_prefix("data: ").unwrap());
     assert_eq!(chunks[2].deltas[0].finish, Some(Finish::Stop));
-    let counted = Usage { prompt: 9, cached: 4, completion: 2, reasoning: 0 };
+    let counted = Usage { prompt: 9, cached: Some(4), completion: 2, reasoning: 0 };
     assert_eq!((chunks[3].usage, chunks[3].deltas.len()), (Some(counted), 0));
     assert_eq!(events.last(), Some(&Event::Done));
 }

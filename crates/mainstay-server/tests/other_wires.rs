@@ -93,7 +93,7 @@ fn anthropic_text_thinking_tools_and_usage_become_openai_chunks() {
     assert_eq!(said[3].tools[0].arguments, "{\"a\":1}");
     assert_eq!(said[4].finish, Some(Finish::ToolCalls));
     let all = chunks(&events);
-    let counted = Usage { prompt: 12, cached: 7, completion: 9, reasoning: 0 };
+    let counted = Usage { prompt: 12, cached: Some(7), completion: 9, reasoning: 0 };
     assert_eq!(all[5].usage, Some(counted));
     assert_eq!(events.last(), Some(&Event::Done));
     let first: Value = serde_json::from_slice(&all[1].json).unwrap();
@@ -186,7 +186,7 @@ fn responses_text_reasoning_tools_and_usage_become_openai_chunks() {
     assert_eq!((said[0].reasoning.as_str(), said[1].content.as_str()), ("hm", "a"));
     assert_eq!((said[2].tools[0].id.as_str(), said[3].tools[0].arguments.as_str()), ("call", "{}"));
     assert_eq!(said[4].finish, Some(Finish::ToolCalls));
-    let counted = Usage { prompt: 3, cached: 1, completion: 4, reasoning: 2 };
+    let counted = Usage { prompt: 3, cached: Some(1), completion: 4, reasoning: 2 };
     assert_eq!(chunks(&events)[5].usage, Some(counted));
     assert_eq!(events.last(), Some(&Event::Done));
 }

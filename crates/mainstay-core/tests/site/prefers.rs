@@ -22,7 +22,7 @@ fn workers(count: u16) -> Site {
 
 /// A turn of a conversation that is so many blocks long.
 fn turn(conversation: u64, blocks: u64) -> Prefix {
-    let keys = (0..blocks).map(|at| conversation << 32 | at + 1).collect();
+    let keys = (0..blocks).map(|at| (conversation << 32) | (at + 1)).collect();
     Prefix { keys, block: BLOCK }
 }
 

@@ -306,7 +306,7 @@ impl RawUsage {
         let reasoning = self.completion_tokens_details.and_then(|details| details.reasoning_tokens);
         Some(Usage {
             prompt,
-            cached: cached.or(self.prompt_cache_hit_tokens).or(self.cached_tokens).unwrap_or(0),
+            cached: cached.or(self.prompt_cache_hit_tokens).or(self.cached_tokens),
             completion: self.completion_tokens.or(rest).unwrap_or(0),
             reasoning: reasoning.unwrap_or(0),
         })

@@ -135,8 +135,8 @@ impl Finish {
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt: u64,
-    /// Of those, read from a cache.
-    pub cached: u64,
+    /// Of those, read from a cache, where that is said.
+    pub cached: Option<u64>,
     /// Tokens of the answer, reasoning included.
     pub completion: u64,
     /// Of those, reasoning.

@@ -247,9 +247,10 @@ impl RawUsage {
     /// Input is counted at the start and output, cumulatively, at the end; tokens read from or
     /// written to the cache are not within `input_tokens`.
     fn merge(self, before: Usage) -> Usage {
-        let cached = self.cache_read_input_tokens.unwrap_or(0);
+        let cached = self.cache_read_input_tokens;
+        let read = cached.unwrap_or(0);
         let written = self.cache_creation_input_tokens.unwrap_or(0);
-        let prompt = self.input_tokens.map(|i| i.saturating_add(cached).saturating_add(written));
+        let prompt = self.input_tokens.map(|i| i.saturating_add(read).saturating_add(written));
         Usage {
             prompt: prompt.filter(|prompt| *prompt > 0).unwrap_or(before.prompt),
             cached: cached.max(before.cached),

@@ -268,7 +268,7 @@ struct RawUsage {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawDetails {
-    cached_tokens: u64,
+    cached_tokens: Option<u64>,
     reasoning_tokens: u64,
 }
 

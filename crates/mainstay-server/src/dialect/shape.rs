@@ -148,7 +148,7 @@ impl From<Usage> for UsageForm {
             prompt_tokens: usage.prompt,
             completion_tokens: usage.completion,
             total_tokens: usage.prompt.saturating_add(usage.completion),
-            prompt_tokens_details: PromptForm { cached_tokens: usage.cached },
+            prompt_tokens_details: PromptForm { cached_tokens: usage.cached.unwrap_or(0) },
             completion_tokens_details: CompletionForm { reasoning_tokens: usage.reasoning },
         }
     }

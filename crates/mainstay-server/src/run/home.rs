@@ -7,6 +7,7 @@ use crate::link::{Link, Message, NodeName, RequestConnection};
 use crate::setup::{NodeSite, Setup, Upstream, Workers};
 use crate::site::controller::{Controller, Grants};
 use crate::site::pace::Pace;
+use crate::site::prefix::Prefixes;
 use crate::site::{self, Node};
 use crate::worker::{Worker, trial};
 use hyper::service::service_fn;
@@ -84,6 +85,7 @@ impl Home {
             workers: each.collect(),
             tiers: setup.core.tiers.iter().map(|tier| tier.name.clone()).collect(),
             price,
+            prefixes: Prefixes::default(),
             bounds: RwLock::new(setup.bounds.clone()),
             tasks: TaskTracker::new(),
         });

@@ -7,6 +7,7 @@ use mainstay_core::config::SiteConfig;
 use mainstay_core::fact::SiteFact;
 use mainstay_core::message::{Ack, Grant, Open, Refuse};
 use mainstay_core::names::{GatewayId, SiteId, Work, WorkerId};
+use mainstay_core::site::prefixes::Prefix;
 use mainstay_core::site::{Action, Event, Site};
 use mainstay_core::time::Time;
 use std::collections::HashMap;
@@ -83,9 +84,9 @@ impl Controller {
         self.clock
     }
 
-    /// An attempt comes in for the pool at this position. What is said to it comes out of the
-    /// returned inbox.
-    pub fn open(&self, mut open: Open, pool: usize) -> mpsc::Receiver<Word> {
+    /// An attempt, whose prompt begins like this, comes in for the pool at this position. What is
+    /// said to it comes out of the returned inbox.
+    pub fn open(&self, mut open: Open, prefix: Prefix, pool: usize) -> mpsc::Receiver<Word> {
         let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
         let (sender, inbox) = mpsc::channel(INBOX);
         let mut shared = self.lock();
@@ -94,8 +95,7 @@ impl Controller {
             open.target = pool.target;
         }
         shared.inboxes.insert(open.work, sender);
-        drop(shared);
-        self.told(Event::Open(open));
+        self.told(shared, [Event::Prefix { work: open.work, prefix }, Event::Open(open)]);
         inbox
     }
 
@@ -103,7 +103,7 @@ impl Controller {
     pub fn adopt(&self, (config, sites): (SiteConfig, Vec<Option<SiteId>>), around: impl FnOnce()) {
         let _turn = self.turn.write().unwrap_or_else(PoisonError::into_inner);
         around();
-        self.told(Event::Adopt { config, sites });
+        self.told(self.lock(), [Event::Adopt { config, sites }]);
     }
 
     /// The attempt's task ends: nobody listens to it any more.
@@ -114,17 +114,18 @@ impl Controller {
     /// Something happened.
     pub fn tell(&self, event: Event) {
         let _turn = self.turn.read().unwrap_or_else(PoisonError::into_inner);
-        self.told(event);
+        self.told(self.lock(), [event]);
     }
 
-    /// The same within a turn.
-    fn told(&self, event: Event) {
+    /// Some things happened, one right after the other, within a turn.
+    fn told<const N: usize>(&self, mut shared: MutexGuard<'_, Shared>, events: [Event; N]) {
         let now = self.clock.now();
         let mut actions = Vec::with_capacity(4);
         let mut facts: Vec<SiteFact> = Vec::new();
         let mut grants = Vec::new();
-        let mut shared = self.lock();
-        shared.site.handle(now, event, &mut actions);
+        for event in events {
+            shared.site.handle(now, event, &mut actions);
+        }
         for action in actions {
             let (work, word) = match action {
                 Action::Grant { to, grant } => {

@@ -83,7 +83,8 @@ impl Relay {
 
     /// Carries it to its end.
     pub async fn run(mut self) {
-        let mut inbox = self.node.controller.open(self.open, self.pool);
+        let prefix = self.node.prefixes.of(&self.call, self.open.prompt);
+        let mut inbox = self.node.controller.open(self.open, prefix, self.pool);
         let mut beats = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_over {
@@ -259,9 +260,15 @@ impl Relay {
         self.leg = None;
         self.is_over = true;
         let usage = self.usage.unwrap_or_default();
-        let prompt = usage.prompt.max(u64::from(self.open.prompt)).saturating_sub(usage.cached);
+        let cached = usage.cached.unwrap_or(0);
+        let prompt = usage.prompt.max(u64::from(self.open.prompt)).saturating_sub(cached);
         let cost = self.node.price.of(prompt, usage.completion.max(self.tokens));
-        self.node.controller.tell(Event::Ended { work: self.open.work, cost });
+        let work = self.open.work;
+        if let Some(cached) = usage.cached {
+            let tokens = u32::try_from(cached).unwrap_or(u32::MAX);
+            self.node.controller.tell(Event::Cached { work, tokens });
+        }
+        self.node.controller.tell(Event::Ended { work, cost });
     }
 
     fn leave(&mut self) {

@@ -1,7 +1,7 @@
 //! Attempts of a gateway at a site, over a real connection; the engine is played.
 
 use super::controller::Controller;
-use super::{Node, Worker};
+use super::{Node, Prefixes, Worker};
 use crate::attempt::{Account, Attempt, Item, Question, Site};
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::Call;
@@ -87,6 +87,7 @@ pub(crate) async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
         workers: desks.into_iter().map(worker).collect(),
         tiers: vec!["pro".into()],
         price: Price::default(),
+        prefixes: Prefixes::default(),
         bounds: RwLock::new(bounds.clone()),
         tasks: TaskTracker::new(),
     });
