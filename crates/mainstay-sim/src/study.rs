@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod engine;
+pub mod house;
 pub mod play;
 pub mod tally;
 
@@ -23,7 +24,7 @@ const CLOSE: f64 = 0.1;
 const SPEED_MAX: f64 = 40.0;
 
 /// All policies by name, and ours last.
-pub const POLICIES: [(&str, Policy); 14] = [
+pub const POLICIES: [(&str, Policy); 15] = [
     ("rr", Policy::OnArrival(Baseline::RoundRobin)),
     ("least", Policy::OnArrival(Baseline::Least)),
     ("cache_aware", Policy::OnArrival(Baseline::CacheAware { smallest_tree: false })),
@@ -37,6 +38,7 @@ pub const POLICIES: [(&str, Policy); 14] = [
     ("mooncake_refuse", Policy::OnArrival(Baseline::Mooncake { refuse: Some(0.6) })),
     ("cost", Policy::OnArrival(Baseline::Cost { refuse: Some(0.95) })),
     ("late_lane", Policy::Late),
+    ("site", Policy::Late),
     ("late", Policy::Late),
 ];
 
@@ -48,6 +50,7 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
     let tier = TierSettings { patience, ..TierSettings::default() };
     Some(Setup {
         settings: Settings { policy, tiers: vec![tier], ..Settings::default() },
+        is_house: name == "site",
         workers,
         profile: PROFILES[0].clone(),
         speed: 1.0,

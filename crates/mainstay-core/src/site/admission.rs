@@ -107,7 +107,7 @@ impl Site {
         };
         let limit = (patience + pool.longer(open.cost)).min(open.left);
         let service = pool.service();
-        let wait = pool.wait(now, open);
+        let wait = pool.wait(now, open, limit);
         let ttft = wait + service;
         if removes_deadlines {
             return Ok((position, ttft, limit));

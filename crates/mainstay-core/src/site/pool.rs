@@ -132,11 +132,12 @@ impl Pool {
         self.workers.service().unwrap_or(FIRST_TOKEN_GUESS)
     }
 
-    /// How long it would wait for a worker.
-    pub fn wait(&self, now: Time, open: &Open) -> Duration {
+    /// How long it would wait for a worker, whose first token may take so long.
+    pub fn wait(&self, now: Time, open: &Open, limit: Duration) -> Duration {
+        let expires = now + limit - self.service().min(limit);
         let ahead = match open.moving {
             true => self.queue.ahead_of_moving(open.tier),
-            false => self.queue.ahead(open.tier),
+            false => self.queue.ahead_of((open.tier, open.tenant), expires),
         };
         if ahead == CostUnits::ZERO && self.workers.free().is_some() {
             return Duration::ZERO;

@@ -19,6 +19,8 @@ const WEIGHT: u64 = 4;
 /// Tenants without waiting work whose debt to others is remembered, for each tier. Beyond it the
 /// smallest debt is forgiven.
 const DEBTS_MAX: usize = 1024;
+/// Waiting attempts of a tenant that are looked at for one more of it.
+const LOOKED_AT: usize = 256;
 /// Shares of tiers are thousandths, and none is less than one.
 const WHOLE: u64 = 1000;
 
@@ -183,6 +185,17 @@ impl Queue {
         let shares: u64 = self.lanes.iter().filter(active).map(|lane| lane.share).sum();
         let by_share = own.cost.0.saturating_mul(shares.max(own.share)) / own.share;
         CostUnits(by_share).min(all)
+    }
+
+    /// The same for one more of this tenant with this expiry: what the tenant has waiting that
+    /// expires later is not before it. The last of those are looked at.
+    pub fn ahead_of(&self, (tier, tenant): (TierId, u32), expires: Time) -> CostUnits {
+        let ahead = self.ahead(tier);
+        let lane = self.lanes.get(self.position(tier));
+        let Some(own) = lane.and_then(|lane| lane.tenants.get(&tenant)) else { return ahead };
+        let last = own.waiting.iter().rev().take(LOOKED_AT);
+        let later = last.take_while(|((at, _), _)| *at > expires);
+        ahead - later.map(|(_, cost)| *cost).sum()
     }
 
     /// Work that is served before one more of this tier that goes on with an answer: what does the
@@ -387,6 +400,20 @@ mod tests {
         }
         assert!(served[0] >= 1600 && served[1] >= 1000 && served[2] >= 200, "{served:?}");
         assert!(served[3] > 0 && served[0] > 2 * served[1], "{served:?}");
+    }
+
+    #[test]
+    fn what_goes_after_it_is_not_before_it() {
+        let mut queue = Queue::new(&[0], false);
+        // Every other one of one tenant, each later than the one before.
+        (0..10).for_each(|number| queue.push(waiting(number, 0, (number % 2) as u32, 100)));
+        let ahead = |tenant, number: u64| {
+            queue.ahead_of((TierId(0), tenant), Time::from_micros(1_000_000 + number)).0
+        };
+        assert_eq!(ahead(0, 20), 1000, "the last of all");
+        assert_eq!(ahead(0, 4), 800, "two of its own go after it");
+        assert_eq!(ahead(1, 0), 500, "all of its own; of others it is not known");
+        assert_eq!(ahead(7, 0), 1000, "a tenant without any");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Plays a trace on some workers, with the scheduler between them, in virtual time.
 
 use super::engine::{Asked, Engine, What};
+use super::house::House;
 use super::tally::{Fate, Tally};
 use crate::calendar::Calendar;
 use crate::service::{Noise, Profile};
@@ -27,6 +28,8 @@ const LIMIT: u32 = 4096;
 pub struct Setup {
     /// What the scheduler decides by.
     pub settings: Settings,
+    /// Whether the machine of a whole site is in its place.
+    pub is_house: bool,
     /// What it runs on.
     pub workers: u16,
     /// What workers are, by their formula.
@@ -57,13 +60,50 @@ enum Moment {
     Tick,
 }
 
+/// What stands between clients and workers.
+enum Between {
+    Scheduler(Box<Scheduler>),
+    House(Box<House>),
+}
+
+impl Between {
+    fn new(setup: &Setup) -> Between {
+        if setup.is_house {
+            return Between::House(Box::new(House::new(setup.seed, BLOCK)));
+        }
+        let settings = Settings { seed: setup.seed, ..setup.settings.clone() };
+        Between::Scheduler(Box::new(Scheduler::new(settings)))
+    }
+
+    fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        match self {
+            Between::Scheduler(scheduler) => scheduler.handle(now, event, actions),
+            Between::House(house) => house.handle(now, event, actions),
+        }
+    }
+
+    fn deadline(&self) -> Option<(Time, &'static str)> {
+        match self {
+            Between::Scheduler(scheduler) => scheduler.deadline(),
+            Between::House(house) => house.deadline(),
+        }
+    }
+
+    fn check(&self, now: Time) -> Result<(), &'static str> {
+        match self {
+            Between::Scheduler(scheduler) => scheduler.check(now),
+            Between::House(_) => Ok(()),
+        }
+    }
+}
+
 /// One run.
 struct Play<'a> {
     setup: &'a Setup,
     trace: &'a [Chained],
     keys: Vec<Arc<[u64]>>,
     tiers: Vec<TierId>,
-    scheduler: Scheduler,
+    between: Between,
     engines: Vec<Engine>,
     /// Steps on the calendar, so that none is put twice.
     steps: Vec<Option<Time>>,
@@ -86,7 +126,7 @@ pub fn play(trace: &[Chained], setup: &Setup) -> Result<Tally, String> {
     {
         play.moment(now, moment);
         if setup.is_checked {
-            let found = play.scheduler.check(now);
+            let found = play.between.check(now);
             found.map_err(|what| format!("{what}, at {} µs", now.as_micros()))?;
         }
         if play.tally.bad() as f64 > setup.bad_max * trace.len() as f64 {
@@ -138,7 +178,7 @@ impl<'a> Play<'a> {
             trace,
             keys: keys.collect(),
             tiers,
-            scheduler: Scheduler::new(Settings { seed: setup.seed, ..setup.settings.clone() }),
+            between: Between::new(setup),
             engines,
             steps: vec![None; usize::from(setup.workers)],
             calendar,
@@ -207,12 +247,12 @@ impl<'a> Play<'a> {
 
     fn tell(&mut self, now: Time, event: Event) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.scheduler.handle(now, event, &mut actions);
+        self.between.handle(now, event, &mut actions);
         for action in actions.drain(..) {
             self.act(now, action);
         }
         self.actions = actions;
-        let next = self.scheduler.deadline().map(|(at, _)| at.max(now));
+        let next = self.between.deadline().map(|(at, _)| at.max(now));
         if next.is_some_and(|at| self.tick.is_none_or(|tick| at < tick)) {
             self.tick = next;
             self.calendar.put(next.unwrap_or(now), Moment::Tick);
