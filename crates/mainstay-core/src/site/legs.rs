@@ -6,7 +6,7 @@
 
 use super::admission::waiting;
 use super::pool::Pool;
-use super::workers::{Asked, Calibration, Leg};
+use super::workers::{Asked, Calibration};
 use super::{Action, Attempt, Site, State, WorkerState};
 use crate::cost::CostUnits;
 use crate::fact::SiteFact;
@@ -83,8 +83,9 @@ impl Site {
     fn choose(&mut self, work: Work) -> Option<WorkerId> {
         let attempt = self.attempts.get(&work)?;
         let pool = &mut self.pools[attempt.pool];
+        let Open { prompt, cost, .. } = attempt.open;
         let hits = pool.prefixes.hits(work);
-        pool.workers.pick(&Asked { prompt: attempt.open.prompt, hits, lost_by: attempt.lost_by })
+        pool.workers.pick(&Asked { cost, prompt, hits, lost_by: attempt.lost_by })
     }
 
     pub(super) fn dispatch(
@@ -99,8 +100,7 @@ impl Site {
         pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
         let Open { prompt, cost, .. } = attempt.open;
         let hits = pool.prefixes.hits(work);
-        let undone = Asked { prompt, hits, lost_by: None }.undone(worker);
-        let leg = Leg { worker, since: now, cost, undone };
+        let leg = Asked { cost, prompt, hits, lost_by: None }.leg(worker, now);
         let ahead = pool.workers.give(leg);
         pool.prefixes.given(work, worker);
         attempt.state = State::Running { leg, ahead, has_first_token: false, expires };

@@ -5,6 +5,7 @@
 //! given last: as many prompts as it has answers open at once. Whether that holds is seen from
 //! what answers say was cached; where it does not, it is not believed any more, until it does.
 
+use crate::cost::CostUnits;
 use crate::names::{Work, WorkerId};
 use crate::site::schedule::kv_index::{Held, KvIndex, Slot};
 use crate::site::trust::Trust;
@@ -24,8 +25,34 @@ pub struct Prefix {
     /// A key for each of its blocks, which stands for all of the prompt up to there: equal keys,
     /// equal beginnings.
     pub keys: Arc<[u64]>,
-    /// Tokens of a block.
+    /// Tokens of a block,
     pub block: u32,
+    /// and what one of them costs.
+    pub token: CostUnits,
+}
+
+/// What workers hold of one prompt, as far as that is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Hits<'a> {
+    tokens: &'a [(WorkerId, u32)],
+    token: CostUnits,
+}
+
+impl Hits<'_> {
+    /// Whether nobody holds any, or nothing is known.
+    pub fn are_none(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Tokens that this worker holds.
+    pub fn of(&self, worker: WorkerId) -> u32 {
+        self.tokens.iter().find(|(id, _)| *id == worker).map_or(0, |(_, held)| *held)
+    }
+
+    /// What so many of them would have cost.
+    pub fn saves(&self, tokens: u32) -> CostUnits {
+        CostUnits(self.token.0.saturating_mul(tokens.into()))
+    }
 }
 
 /// The view.
@@ -94,11 +121,12 @@ impl Prefixes {
         self.asked.remove(&work);
     }
 
-    /// Tokens of its prompt that workers hold, as far as that is believed; empty if nobody holds
-    /// any, or nothing is known.
-    pub fn hits(&mut self, work: Work) -> &[(WorkerId, u32)] {
+    /// What workers hold of its prompt.
+    pub fn hits(&mut self, work: Work) -> Hits<'_> {
         self.hits.clear();
-        let Some(prefix) = self.asked.get(&work) else { return &[] };
+        let Some(prefix) = self.asked.get(&work) else {
+            return Hits { tokens: &[], token: CostUnits::ZERO };
+        };
         self.index.matches(&prefix.keys, &mut self.matches);
         for (worker, blocks) in &self.matches {
             let Some(holder) = self.holders.get(worker) else { continue };
@@ -107,7 +135,7 @@ impl Prefixes {
                 self.hits.push((*worker, tokens));
             }
         }
-        &self.hits
+        Hits { tokens: &self.hits, token: prefix.token }
     }
 
     /// A worker was given it: it will hold all of it.
@@ -179,7 +207,7 @@ mod tests {
             key = mix(key, if at < system { 7 } else { conversation });
             key
         };
-        Prefix { keys: (0..blocks).map(next).collect(), block: BLOCK }
+        Prefix { keys: (0..blocks).map(next).collect(), block: BLOCK, token: CostUnits(1) }
     }
 
     fn with_workers(count: u16, streams: u32) -> Prefixes {
@@ -196,7 +224,8 @@ mod tests {
 
     fn hits(prefixes: &mut Prefixes, prefix: Prefix) -> Vec<(u16, u32)> {
         prefixes.ask(work(0), prefix);
-        let found = prefixes.hits(work(0)).iter().map(|(worker, held)| (worker.0, *held)).collect();
+        let found =
+            prefixes.hits(work(0)).tokens.iter().map(|(worker, held)| (worker.0, *held)).collect();
         prefixes.forget(work(0));
         found
     }

@@ -7,6 +7,7 @@
 use crate::cost::{CostRate, CostUnits};
 use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
+use crate::site::prefixes::Hits;
 use crate::site::streams::Streams;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -67,18 +68,26 @@ pub struct Leg {
 /// What has to be computed for an attempt before its first token.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Tokens of its prompt.
+    /// What all of it costs,
+    pub cost: CostUnits,
+    /// the tokens of its prompt,
     pub prompt: u32,
-    /// Of these, how many some workers hold.
-    pub hits: &'a [(WorkerId, u32)],
+    /// and what is known of them.
+    pub hits: Hits<'a>,
     /// Who lost it already.
     pub lost_by: Option<WorkerId>,
 }
 
 impl Asked<'_> {
-    /// Tokens that this worker has to compute: the last of a prompt at least.
-    pub fn undone(&self, at: WorkerId) -> u32 {
-        let held = self.hits.iter().find(|(worker, _)| *worker == at).map_or(0, |(_, held)| *held);
+    /// A try of it at this worker.
+    pub fn leg(&self, worker: WorkerId, since: Time) -> Leg {
+        let held = self.hits.of(worker);
+        let cost = self.cost - self.hits.saves(held);
+        Leg { worker, since, cost: cost.max(CostUnits(1)), undone: self.undone(held) }
+    }
+
+    /// Tokens to compute where so many are held: the last of a prompt at least.
+    fn undone(&self, held: u32) -> u32 {
         self.prompt.saturating_sub(held).max(1)
     }
 }
@@ -109,8 +118,15 @@ impl Worker {
     }
 
     fn has_room(&self) -> bool {
+        self.has_room_for(CostUnits::ZERO)
+    }
+
+    /// Whether it has room for work of which this much is done already: with it, it has no more in
+    /// hand than others would have with all of it.
+    fn has_room_for(&self, saved: CostUnits) -> bool {
         let most = if self.is_useless() { 1 } else { self.streams };
-        self.running < most && self.ahead < self.capacity.over(IN_HAND).max(CostUnits(1))
+        let busy = self.capacity.over(IN_HAND).max(CostUnits(1));
+        self.running < most && self.ahead < busy + saved
     }
 
     /// How long what it has in hand takes, for comparison; idle ones by what they carry.
@@ -195,12 +211,14 @@ impl Workers {
     /// known what some hold of its prompt, the one with the least to compute for it; where not, the
     /// one that is through with its own first. The two are never compared.
     pub fn pick(&self, asked: &Asked) -> Option<WorkerId> {
-        let price = |id: WorkerId, worker: &Worker| match asked.hits.is_empty() {
+        let price = |id: WorkerId, worker: &Worker| match asked.hits.are_none() {
             true => worker.load(),
-            false => worker.product(asked.undone(id)),
+            false => worker.product(asked.undone(asked.hits.of(id))),
         };
-        let others = |id, worker: &Worker| worker.has_room() && Some(id) != asked.lost_by;
-        let all = |_, worker: &Worker| worker.has_room();
+        let all = |id, worker: &Worker| {
+            worker.has_room_for(asked.hits.saves(asked.hits.of(id)).min(asked.cost))
+        };
+        let others = |id, worker: &Worker| Some(id) != asked.lost_by && all(id, worker);
         self.least(others, price).or_else(|| self.least(all, price))
     }
 

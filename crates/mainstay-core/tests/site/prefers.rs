@@ -2,6 +2,7 @@
 
 use crate::bench::{COST, config, open, up};
 use crate::tells::{tell, worker};
+use mainstay_core::cost::CostUnits;
 use mainstay_core::message::Open;
 use mainstay_core::names::Work;
 use mainstay_core::site::prefixes::Prefix;
@@ -23,7 +24,7 @@ fn workers(count: u16) -> Site {
 /// A turn of a conversation that is so many blocks long.
 fn turn(conversation: u64, blocks: u64) -> Prefix {
     let keys = (0..blocks).map(|at| (conversation << 32) | (at + 1)).collect();
-    Prefix { keys, block: BLOCK }
+    Prefix { keys, block: BLOCK, token: CostUnits(1) }
 }
 
 /// Where an attempt with this prompt goes.
@@ -84,7 +85,7 @@ fn a_busy_worker_is_not_made_busier_for_the_sake_of_a_common_beginning() {
         // The same system prompt, then something of its own each time.
         let own = turn(1000 + number, 2);
         let keys = turn(1, 2).keys.iter().chain(own.keys.iter()).copied().collect();
-        let prefix = Prefix { keys, block: BLOCK };
+        let prefix = Prefix { keys, block: BLOCK, token: CostUnits(1) };
         let millis = 1000 + number * 10;
         let to = goes(&mut site, millis, 100 + number, &prefix).expect("room");
         counts[usize::from(to)] += 1;

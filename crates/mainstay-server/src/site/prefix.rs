@@ -5,6 +5,7 @@
 //! there. Nothing is copied, and a key does not tell what it stands for.
 
 use crate::dialect::request::Call;
+use mainstay_core::cost::CostUnits;
 use mainstay_core::site::prefixes::Prefix;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ const PARTS: [&str; 6] = ["model", "tools", "instructions", "messages", "prompt"
 pub struct Prefixes(RandomState);
 
 impl Prefixes {
-    /// What the prompt of this call begins with, which has so many tokens.
-    pub fn of(&self, call: &Call, tokens: u32) -> Prefix {
+    /// What the prompt of this call begins with, which has so many tokens of this price.
+    pub fn of(&self, call: &Call, (tokens, token): (u32, CostUnits)) -> Prefix {
         let parts = || PARTS.iter().filter_map(|part| call.value(part));
         let length: usize = parts().map(str::len).sum();
         let mut keys = Vec::with_capacity(length / BLOCK);
@@ -41,7 +42,8 @@ impl Prefixes {
             room -= rest.len();
         }
         let block = u64::from(tokens) * BLOCK as u64 / length.max(1) as u64;
-        Prefix { keys: Arc::from(keys), block: u32::try_from(block).unwrap_or(u32::MAX) }
+        let block = u32::try_from(block).unwrap_or(u32::MAX);
+        Prefix { keys: Arc::from(keys), block, token }
     }
 }
 
@@ -62,7 +64,7 @@ mod tests {
     }
 
     fn keys(prefixes: &Prefixes, body: &Value) -> Prefix {
-        prefixes.of(&call(body), 3000)
+        prefixes.of(&call(body), (3000, CostUnits(1)))
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Relay {
 
     /// Carries it to its end.
     pub async fn run(mut self) {
-        let prefix = self.node.prefixes.of(&self.call, self.open.prompt);
+        let prefix = self.node.prefixes.of(&self.call, (self.open.prompt, self.node.price.prompt));
         let mut inbox = self.node.controller.open(self.open, prefix, self.pool);
         let mut beats = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -113,7 +113,8 @@ impl House {
             output: attempt.limit,
             elsewhere: attempt.elsewhere,
         };
-        let prefix = Prefix { keys: attempt.keys.clone(), block: self.block };
+        let token = self.price.prompt;
+        let prefix = Prefix { keys: attempt.keys.clone(), block: self.block, token };
         self.given.insert(work, (now, attempt.prompt, 0));
         self.site.handle(now, site::Event::Prefix { work, prefix }, did);
         self.site.handle(now, site::Event::Open(open), did);
