@@ -1,6 +1,6 @@
 //! Which worker gets an attempt, by what each holds of its prompt and by who lost it before.
 
-use crate::bench::{COST, config, open, up};
+use crate::bench::{COST, TARGET, at, config, open, up};
 use crate::tells::{tell, worker};
 use mainstay_core::cost::CostUnits;
 use mainstay_core::message::Open;
@@ -153,4 +153,30 @@ fn what_is_said_of_a_prompt_that_never_comes_is_forgotten() {
         tell(&mut site, 10, Event::Prefix { work, prefix: turn(number, 50) });
     }
     assert_eq!(goes(&mut site, 20, 2000, &turn(1, 3)), Some(0));
+}
+
+#[test]
+fn a_worker_may_have_more_in_hand_by_what_it_need_not_compute() {
+    let mut site = Site::first(config(6), 1);
+    tell(&mut site, 1, worker(1, up(10, 32, false)));
+    for number in 50..54 {
+        let open = Open { cost: CostUnits(10), ..open(number) };
+        assert_eq!(given(&tell(&mut site, 2, Event::Open(open))), Some(1));
+        first_token(&mut site, 3, open.work);
+    }
+    tell(&mut site, 4, worker(0, up(10, 32, false)));
+    // A thousand tokens are a unit of cost, and 3.5 of them keep a worker busy.
+    let mut goes = |millis: u64, number: u64, prefix: &Prefix| {
+        let prompt = prefix.keys.len() as u32 * BLOCK;
+        let open = Open { prompt, cost: CostUnits(prompt.into()), ..open(number) };
+        tell(&mut site, millis, Event::Prefix { work: open.work, prefix: prefix.clone() });
+        let to = given(&tell(&mut site, millis, Event::Open(open)));
+        let standing = site.standing(at(millis), TARGET).expect("the model");
+        assert!(standing.ahead <= standing.ahead_bound, "{standing:?}");
+        to
+    };
+    assert_eq!(goes(10, 1, &turn(1, 10)), Some(0), "five units: more than keeps it busy");
+    assert_eq!(goes(20, 2, &turn(1, 12)), Some(0), "one unit is left to compute, at its holder");
+    assert_eq!(goes(30, 3, &turn(2, 12)), Some(1), "six units, wherever there is room");
+    assert_eq!(goes(40, 4, &turn(1, 13)), None, "nobody has room, whoever holds what");
 }
