@@ -5,6 +5,7 @@
 //! worker gets it.
 
 pub mod controller;
+pub mod engine;
 pub mod pace;
 mod relay;
 mod reply;
