@@ -18,6 +18,7 @@ mod ramp;
 pub mod schedule;
 mod slowness;
 mod streams;
+pub mod verdict;
 mod wanted;
 mod workers;
 
@@ -67,6 +68,13 @@ pub enum Event {
     },
     /// The worker lost it, or refused it.
     Lost(Work),
+    /// The worker lost it after its first token, and whoever relays it can go on at another.
+    Moving {
+        /// What.
+        work: Work,
+        /// Tokens of its answer that the client has, over all legs.
+        relayed: u32,
+    },
     /// A worker is there, changed, or gone.
     Worker {
         /// Which.
@@ -265,7 +273,8 @@ impl Site {
             Event::Cancel(work) => self.cancel(now, work, actions),
             Event::FirstToken { work, after } => self.first_token(now, work, after, actions),
             Event::Ended { work, cost } => self.ended(now, work, cost, actions),
-            Event::Lost(work) => self.lost(now, work, actions),
+            Event::Lost(work) => self.lost(now, work, 0, actions),
+            Event::Moving { work, relayed } => self.lost(now, work, relayed, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
             Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Leave => self.depart(now, actions),

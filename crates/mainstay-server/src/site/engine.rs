@@ -106,9 +106,14 @@ impl Engine {
         }
     }
 
-    /// Whether it has `/health`, which costs it nothing.
-    pub fn has_health(self) -> bool {
-        self != Engine::OpenAi
+    /// What is asked first, to see whether it works: what costs it nothing. SGLang may compute a
+    /// token to answer `/health`.
+    pub fn first_path(self) -> &'static str {
+        match self {
+            Engine::Vllm | Engine::LlamaCpp => "/health",
+            Engine::Sglang => "/v1/loads?include=core,queues,disagg",
+            Engine::OpenAi => "/v1/models",
+        }
     }
 
     /// Where it tells of its load, at its root, the most telling first.

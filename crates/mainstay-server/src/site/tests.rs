@@ -1,7 +1,8 @@
 //! Attempts of a gateway at a site, over a real connection; the engine is played.
 
 use super::controller::Controller;
-use super::{Node, Worker};
+use super::worker::{Crew, Worker};
+use super::{Model, Node};
 use crate::attempt::{Account, Attempt, Item, Question, Site};
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::Call;
@@ -73,24 +74,23 @@ pub(crate) async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
         desk
     };
     let desks: Vec<Desk> = (0..workers).map(open).collect();
-    let worker = |desk: Desk| Worker {
-        site: Site::Engine(desk),
-        target: TARGET,
-        model: "m".into(),
-        capacity: CostRate::whole(100),
-        pace: None,
-        streams: 8,
-    };
     let bounds = bounds();
     let node = Arc::new(Node {
         controller: Arc::new(controller),
-        workers: desks.into_iter().map(worker).collect(),
+        models: vec![Model { name: "m".into(), target: TARGET }],
+        crew: Crew::default(),
         tiers: vec!["pro".into()],
         price: Price::default(),
         bounds: RwLock::new(bounds.clone()),
         tasks: TaskTracker::new(),
     });
-    node.begin();
+    for desk in desks {
+        let clock = (node.controller.clock(), node.price);
+        let mut worker = Worker::new(clock, (Site::Engine(desk), 0, "m".into()));
+        worker.capacity = Some(CostRate::whole(100));
+        worker.streams = Some(8);
+        node.crew.add(&node.controller, worker);
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let front = Front {
