@@ -16,6 +16,7 @@ use mainstay_core::config::{Pool, SiteConfig};
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Order, Report};
 use mainstay_core::names::{GatewayId, SiteId};
+use mainstay_core::site::verdict::FIND_EVERY;
 use mainstay_core::site::{Event, calibration};
 use std::convert::Infallible;
 use std::path::Path;
@@ -96,7 +97,8 @@ impl Home {
                     let is_it = |model: &Model| model.name == outside.serves;
                     let Some(pool) = node.models.iter().position(is_it) else { continue };
                     let connect_limit = setup.core.limits.connect;
-                    let group = Group { outside: outside.clone(), pool, connect_limit };
+                    let (outside, every) = (outside.clone(), FIND_EVERY);
+                    let group = Group { outside, pool, connect_limit, every };
                     finders.spawn(find::run(node.clone(), group, stop.clone()));
                 }
                 None

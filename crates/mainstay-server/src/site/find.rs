@@ -16,7 +16,6 @@ use crate::setup::{Outside, Place};
 use crate::upstream::{Http2, Origin, OriginOptions, lookup};
 use kubernetes::Pods;
 use mainstay_core::cost::CostRate;
-use mainstay_core::site::verdict::FIND_EVERY;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +33,8 @@ pub struct Group {
     pub pool: usize,
     /// The longest that a connection may take.
     pub connect_limit: Duration,
+    /// How often it is looked where they are.
+    pub every: Duration,
 }
 
 /// Finds workers of `group` until `stop`.
@@ -80,7 +81,7 @@ pub async fn run(node: Arc<Node>, group: Group, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            () = sleep(FIND_EVERY) => {}
+            () = sleep(group.every) => {}
         }
     }
     watching.close();
@@ -155,3 +156,6 @@ impl Group {
 fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
+
+#[cfg(test)]
+mod tests;

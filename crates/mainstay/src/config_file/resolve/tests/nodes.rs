@@ -87,7 +87,7 @@ fn a_node_has_all_roles_and_controls_the_site_that_names_it() {
     assert_eq!((node.site, node.gateways.len(), node.peers.len()), (Some(1), 1, 1));
     assert_eq!(node.book(&setup).home, Some(mainstay_core::names::SiteId(1)));
     let told = "m.toml:12: site.node: is controlled by this node, and nothing says what it \
-                computes with; add engine = { model = \"builtin\" }";
+                computes with; add [[site.worker]], or engine = { model = \"builtin\" }";
     let text = own.replace("engine = { model = \"builtin\" }\n", "");
     wrong(root.path(), &format!("{A}{SITE}{text}"), &[told]);
     let told = "m.toml:13: site.node: names node `a`, which has not the role `site`; add it to \
