@@ -20,6 +20,7 @@ pub mod schedule;
 mod slowness;
 mod streams;
 mod trust;
+pub mod verdict;
 mod wanted;
 mod workers;
 
@@ -86,6 +87,13 @@ pub enum Event {
     },
     /// The worker lost it, or refused it.
     Lost(Work),
+    /// The worker lost it after its first token, and whoever relays it can go on at another.
+    Moving {
+        /// What.
+        work: Work,
+        /// Tokens of its answer that the client has, over all legs.
+        relayed: u32,
+    },
     /// A worker is there, changed, or gone.
     Worker {
         /// Which.
@@ -290,7 +298,8 @@ impl Site {
             Event::FirstToken { work, after } => self.first_token(now, work, after, actions),
             Event::Cached { work, tokens } => self.cached(work, tokens),
             Event::Ended { work, cost } => self.ended(now, work, cost, actions),
-            Event::Lost(work) => self.lost(now, work, actions),
+            Event::Lost(work) => self.lost(now, work, 0, actions),
+            Event::Moving { work, relayed } => self.lost(now, work, relayed, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
             Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Leave => self.depart(now, actions),

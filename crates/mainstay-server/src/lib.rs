@@ -1,6 +1,7 @@
 //! Acts: sockets, clocks, files and tasks around the machines of `mainstay-core`.
 
 pub mod admin;
+pub mod answer;
 pub mod attempt;
 pub mod dialect;
 pub mod drive;

@@ -4,6 +4,7 @@
 
 use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
+use crate::site::engine::Engine;
 use mainstay_core::names::SiteId;
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
@@ -277,7 +278,16 @@ pub struct NodeSite {
 
 /// The workers of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workers {
+pub enum Workers {
+    /// The embedded engine.
+    Embedded(Embedded),
+    /// Servers of their own.
+    Outside(Vec<Outside>),
+}
+
+/// The embedded engine as a site's worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Embedded {
     /// The embedded engine's model.
     pub model: EngineModel,
     /// Answers at once.
@@ -287,6 +297,60 @@ pub struct Workers {
     pub tokens_per_second: Option<u32>,
     /// Not more, even if the machine could.
     pub hold_to_rate: bool,
+}
+
+/// Inference servers that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Which server it is.
+    pub engine: Engine,
+    /// Where they are.
+    pub place: Place,
+    /// The site's model that they serve.
+    pub serves: String,
+    /// Its name there.
+    pub model: String,
+    /// Answers at once, of each, where the operator said.
+    pub sequences: Option<u32>,
+    /// Output tokens a second, of each, where the operator said.
+    pub tokens_per_second: Option<u32>,
+    /// The key that they want.
+    pub key: Option<Secret>,
+}
+
+/// Where inference servers are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One, at this URL, e.g. `http://10.0.0.5:8000`.
+    Address(String),
+    /// One at each address of a name.
+    Dns {
+        /// The name.
+        host: String,
+        /// Their port.
+        port: u16,
+        /// Whom to ask; `None` is the system's.
+        resolver: Option<SocketAddr>,
+    },
+    /// Pods of Kubernetes.
+    Kubernetes(Kubernetes),
+}
+
+/// Which pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// The label selector, e.g. `app=vllm`.
+    pub selector: String,
+    /// Their namespace.
+    pub namespace: String,
+    /// Their port.
+    pub port: u16,
+    /// The API server's URL.
+    pub api: String,
+    /// The file with the token that is shown to it.
+    pub token_file: Option<PathBuf>,
+    /// More certificate authorities to trust.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl NodeSite {
@@ -364,7 +428,7 @@ pub struct Bounds {
 }
 
 /// A string that never shows itself in logs.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

@@ -5,12 +5,15 @@
 //! worker gets it.
 
 pub mod controller;
+pub mod engine;
+pub mod find;
 pub mod pace;
 pub mod prefix;
 mod relay;
 mod reply;
+pub mod watch;
+pub mod worker;
 
-use crate::attempt;
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::Call;
 use crate::error;
@@ -23,36 +26,43 @@ use hyper::body::Incoming;
 use mainstay_core::cost::{CostRate, Price};
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::message::{Open, Refuse};
-use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId, WorkerId};
-use mainstay_core::site::{Event, Site, WorkerState};
+use mainstay_core::names::{AttemptId, GatewayId, TargetId, TierId};
 use prefix::Prefixes;
 use relay::Relay;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
+use worker::Crew;
 
-/// A worker of the site.
-pub struct Worker {
-    /// How it is reached.
-    pub site: attempt::Site,
-    /// The model it serves.
+/// What engines take in a request to say which of their parts does it. That is ours to say, and a
+/// client that says it would take another's place.
+const OURS: [&str; 8] = [
+    "kv_transfer_params",
+    "bootstrap_host",
+    "bootstrap_port",
+    "bootstrap_room",
+    "data_parallel_rank",
+    "routed_dp_rank",
+    "disagg_prefill_dp_rank",
+    "id_slot",
+];
+
+/// A model of the site.
+pub struct Model {
+    /// Its name, as gateways ask for it.
+    pub name: String,
+    /// What it was when the process began.
     pub target: TargetId,
-    /// That model's name there.
-    pub model: String,
-    /// What it can carry.
-    pub capacity: CostRate,
-    /// Answers it can have open at once.
-    pub streams: u32,
-    /// What it is held to, if it is.
-    pub pace: Option<pace::Pace>,
 }
 
 /// The site's door for gateways.
 pub struct Node {
     /// Who decides.
     pub controller: Arc<Controller>,
-    /// By `WorkerId`; the first serve the machine's pools, in their order.
-    pub workers: Vec<Worker>,
+    /// In the order of the machine's pools.
+    pub models: Vec<Model>,
+    /// Who computes.
+    pub crew: Crew,
     /// Names of tiers, the highest first.
     pub tiers: Vec<String>,
     /// What work costs.
@@ -66,29 +76,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// Tells the machine which workers there are.
-    pub fn begin(&self) {
-        self.tell_workers(|worker| worker.capacity);
-    }
-
-    /// Tells the machine what the workers carry, now that it was measured.
+    /// Tells the machine what the embedded engine carries, now that it was measured.
     pub fn calibrated(&self, capacity: CostRate) {
-        self.tell_workers(|_| capacity);
-    }
-
-    fn tell_workers(&self, capacity: impl Fn(&Worker) -> CostRate) {
-        for (at, worker) in self.workers.iter().enumerate() {
-            // Another policy may have come meanwhile; workers stand in the order of pools.
-            let pool = |site: &Site| site.config().pools.get(at).map(|pool| pool.target);
-            let state = WorkerState::Up {
-                target: self.controller.read(pool).unwrap_or(worker.target),
-                capacity: capacity(worker),
-                streams: worker.streams,
-                cold: false,
-            };
-            let worker = WorkerId(u16::try_from(at).unwrap_or(u16::MAX));
-            self.controller.tell(Event::Worker { worker, state });
-        }
+        self.crew.calibrated(&self.controller, capacity);
     }
 
     /// Answers one attempt of the gateway `from`.
@@ -114,8 +104,9 @@ impl Node {
         };
         let attempt = offered.open.work.attempt;
         let bounds = self.bounds.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Headers of the request go no further than here.
         let call = match read_body(request, &bounds).await {
-            Ok(body) => Call::parse(endpoint, body),
+            Ok(body) => Call::parse(endpoint, body).map(|call| call.without(&OURS)),
             Err(BodyError::TooLarge) => return wrong("the body is larger than this site takes"),
             Err(_) => return wrong("the body could not be read"),
         };
@@ -142,8 +133,8 @@ impl Node {
 
     /// What the machine is told, and of which pool; `None` if the model or the tier is not ours.
     fn open(&self, offered: &Offered, call: &Call) -> Option<(usize, Open)> {
-        let pool = self.workers.iter().position(|worker| worker.model == call.model)?;
-        let target = self.workers[pool].target;
+        let pool = self.models.iter().position(|model| model.name == call.model)?;
+        let target = self.models[pool].target;
         let tier = self.tiers.iter().position(|name| *name == offered.tier)?;
         let open = Open { target, tier: TierId(u8::try_from(tier).ok()?), ..offered.open };
         Some((pool, open))

@@ -14,6 +14,7 @@ mod tls;
 
 pub use body::ReplyBody;
 pub use fault::{SendError, Sent, cut_off, refused};
+pub use resolve::lookup;
 
 use crate::link::{Identity, Link, NodeName};
 use crate::tasks::Tasks;

@@ -13,11 +13,13 @@ pub mod problem;
 pub mod resolve;
 pub mod source;
 pub mod value;
+pub mod worker;
 
 use dns::Dns;
 use node::{Gateway, Node};
 use serde::{Deserialize, Serialize};
 use value::{OneOrMore, Size, Wait};
+use worker::Worker;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -107,6 +109,8 @@ pub struct Site {
     pub ca_file: Option<String>,
     /// The embedded engine instead of a provider.
     pub engine: Option<Engine>,
+    /// Inference servers that compute for a site of ours; only its own node uses them.
+    pub worker: Vec<Worker>,
     /// A site of ours instead of a provider: where its node is reached, `https://host:port`.
     pub node: Option<String>,
     /// The node's name, where it is not the site's.

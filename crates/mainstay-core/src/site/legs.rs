@@ -1,8 +1,8 @@
 //! The way of an attempt through workers: given out, begun, ended, lost, given to another.
 //!
 //! A leg is one worker's try at an attempt. One that is lost before its first token is followed by
-//! another, under a budget of its own; after its first token the gateway resumes the answer, here
-//! or elsewhere.
+//! another, under a budget of its own. So is one that is lost after it, if whoever relays the answer
+//! can go on with it at another worker; else the gateway resumes it, here or elsewhere.
 
 use super::admission::waiting;
 use super::pool::Pool;
@@ -22,6 +22,9 @@ const FAILED_MAX: u8 = 2;
 const EARNED: u64 = 100;
 /// Thousandths of a leg earned each second, so that a quiet site can move its few.
 const EARNED_SECOND: u64 = 1000;
+/// How long an answer that lost its worker waits for another: longer than a worker takes for a first
+/// token, and not longer than a reader waits in the middle of a sentence.
+const GAP: Duration = Duration::from_secs(10);
 /// Legs kept, in thousandths: a minute of what a quiet site earns.
 const KEPT: u64 = 60_000;
 /// One leg, in thousandths.
@@ -162,8 +165,8 @@ impl Site {
         }
     }
 
-    /// A worker lost it, or refused it.
-    pub(super) fn lost(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+    /// A worker lost it, or refused it. With tokens relayed it goes on at another.
+    pub(super) fn lost(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get(&work).copied() else { return };
         let State::Running { leg, has_first_token, expires, .. } = attempt.state else {
             return;
@@ -179,17 +182,22 @@ impl Site {
             pool.workers.lost(worker);
         }
         let failed = attempt.failed + 1;
-        let may_move = !has_first_token && failed <= FAILED_MAX && pool.workers.has_able();
+        let is_free = !has_first_token || relayed > 0;
+        let may_move = is_free && failed <= FAILED_MAX && pool.workers.has_able();
         if may_move && self.offer != Offer::Closed && self.legs.take(now) {
-            let state = State::Queued { expires };
             let lost_by = Some(worker);
-            self.attempts.insert(work, Attempt { failed, lost_by, state, ..attempt });
-            self.pools[attempt.pool].queue.push(waiting(&attempt.open, expires));
+            let moved = match relayed {
+                0 => Attempt { failed, lost_by, state: State::Queued { expires }, ..attempt },
+                _ => Attempt { lost_by, ..begun(now, failed, &attempt) },
+            };
+            let State::Queued { expires } = moved.state else { return };
+            self.attempts.insert(work, moved);
+            self.pools[attempt.pool].queue.push(waiting(&moved.open, expires));
             actions.push(Action::Fact(SiteFact::MovedInside { work, worker }));
         } else {
             self.attempts.remove(&work);
             self.pools[attempt.pool].prefixes.forget(work);
-            let no_worker = has_first_token || !self.pools[attempt.pool].workers.has_able();
+            let no_worker = !is_free || !self.pools[attempt.pool].workers.has_able();
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
             self.hand_back(now, &attempt, reason, actions);
         }
@@ -228,7 +236,7 @@ impl Site {
             }
             self.pools[position].prefixes.end(id);
             for work in self.at_worker(id) {
-                self.lost(now, work, actions);
+                self.lost(now, work, 0, actions);
             }
             if self.pools[position].workers.is_empty() {
                 for work in self.pools[position].queue.works() {
@@ -313,4 +321,11 @@ impl Site {
             self.hand_back(now, &attempt, Reason::Draining, actions);
         }
     }
+}
+
+/// An answer that goes on at another worker: before all that has not begun, and timed from here.
+fn begun(now: Time, failed: u8, attempt: &Attempt) -> Attempt {
+    let open = Open { moving: true, ..attempt.open };
+    let state = State::Queued { expires: now + GAP };
+    Attempt { open, arrived: now, failed, state, ..*attempt }
 }

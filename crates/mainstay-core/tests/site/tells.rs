@@ -250,6 +250,40 @@ fn an_answer_begun_ends_with_its_worker_and_what_has_not_moves_on() {
 }
 
 #[test]
+fn an_answer_begun_goes_on_at_another_worker_before_all_that_waits() {
+    let mut site = one_worker(1);
+    tell(&mut site, 10, Event::Open(open(1)));
+    let after = Duration::from_millis(300);
+    tell(&mut site, 310, Event::FirstToken { work: open(1).work, after });
+    tell(&mut site, 320, Event::Open(open(2)));
+    let (work, worker) = (open(1).work, WorkerId(0));
+    let lost = tell(&mut site, 20_000, Event::Moving { work, relayed: 7 });
+    assert_eq!(facts(&lost), [&SiteFact::MovedInside { work, worker }]);
+    assert_eq!(dispatched(&lost), [1], "the other one has long been late, and waits on");
+    let first = Event::FirstToken { work, after };
+    assert!(refusals(&tell(&mut site, 20_300, first)).is_empty());
+    let ended = tell(&mut site, 20_400, Event::Ended { work, cost: COST });
+    assert!(refusals(&ended).is_empty(), "{ended:?}");
+    assert_eq!(site.standing(at(20_400), TARGET).map(|s| s.running), Some(0));
+}
+
+#[test]
+fn an_answer_begun_that_no_worker_takes_goes_back_to_its_gateway() {
+    let mut site = one_worker(10);
+    tell(&mut site, 10, Event::Open(open(1)));
+    let after = Duration::from_millis(300);
+    let work = open(1).work;
+    tell(&mut site, 310, Event::FirstToken { work, after });
+    let full =
+        WorkerState::Up { target: TARGET, capacity: CostRate::whole(10), streams: 0, cold: false };
+    tell(&mut site, 320, worker(0, full));
+    let lost = tell(&mut site, 330, Event::Moving { work, relayed: 7 });
+    assert_eq!((dispatched(&lost), refusals(&lost)), (vec![], vec![]), "it waits for room");
+    let down = tell(&mut site, 340, worker(0, WorkerState::Down));
+    assert_eq!(refusals(&down), [Reason::NoWorker]);
+}
+
+#[test]
 fn a_drained_site_takes_nothing_new_and_hands_back_what_runs_after_the_grace() {
     let mut site = one_worker(10);
     tell(&mut site, 10, Event::Open(open(1)));

@@ -13,7 +13,7 @@ mod to_responses;
 mod write;
 
 use super::event::Endpoint;
-use super::object::Field;
+use super::object::{self, Field};
 use bytes::Bytes;
 
 pub use read::Invalid;
@@ -93,6 +93,18 @@ impl Call {
         let field = self.fields.iter().find(|field| field.key == key)?;
         let value = std::str::from_utf8(self.body.get(field.value.clone())?).ok()?;
         (value != "null").then_some(value)
+    }
+
+    /// The same without these keys.
+    pub fn without(self, keys: &[&str]) -> Call {
+        if !self.fields.iter().any(|field| keys.contains(&field.key.as_str())) {
+            return self;
+        }
+        let edits: Vec<(&str, Option<String>)> = keys.iter().map(|key| (*key, None)).collect();
+        let body = Bytes::from(object::edit(self.text(), &self.fields, &edits));
+        let fields = std::str::from_utf8(&body).ok().and_then(|text| object::fields(text).ok());
+        // What was an object is one with fewer keys.
+        Call { fields: fields.unwrap_or_default(), body, ..self }
     }
 
     /// The body as text; `parse` has checked it.

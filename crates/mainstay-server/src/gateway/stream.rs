@@ -4,10 +4,9 @@
 //! One task per request. Tokens go from the attempt through the answer to the client; the machine
 //! hears only of the first token, of steady flow and of ends.
 
-pub mod answer;
 pub mod client;
-mod piece;
 
+use crate::answer::{Answer, Leg};
 use crate::attempt::roster;
 use crate::attempt::{Attempt, Fault, Item, Question, Site};
 use crate::dialect::event::{Chunk, Endpoint, Finish};
@@ -17,7 +16,6 @@ use crate::drive::{Command, Drive};
 use crate::error;
 use crate::places::Places;
 use crate::telemetry::Direction;
-use answer::{Answer, Leg};
 use bytes::Bytes;
 use client::{Client, Marks, Slowness, Stop};
 use mainstay_core::fact::Why;

@@ -4,17 +4,20 @@ use crate::attempt;
 use crate::drive::Drive;
 use crate::http::Known;
 use crate::link::{Link, Message, NodeName, RequestConnection};
-use crate::setup::{NodeSite, Setup, Upstream, Workers};
+use crate::setup::{Embedded, NodeSite, Setup, Upstream, Workers};
 use crate::site::controller::{Controller, Grants};
+use crate::site::find::{self, Group};
 use crate::site::pace::Pace;
 use crate::site::prefix::Prefixes;
-use crate::site::{self, Node};
+use crate::site::worker::Crew;
+use crate::site::{self, Model, Node};
 use crate::worker::{Worker, trial};
 use hyper::service::service_fn;
 use mainstay_core::config::{Pool, SiteConfig};
 use mainstay_core::cost::CostRate;
 use mainstay_core::message::{Order, Report};
 use mainstay_core::names::{GatewayId, SiteId};
+use mainstay_core::site::verdict::FIND_EVERY;
 use mainstay_core::site::{Event, calibration};
 use std::convert::Infallible;
 use std::path::Path;
@@ -36,7 +39,10 @@ pub(super) struct Home {
     /// Names of the sites of all nodes, by position.
     sites: Mutex<Vec<String>>,
     gateways: Gateways,
-    worker: Worker,
+    /// The embedded engine, if it computes here.
+    engine: Option<Worker>,
+    /// Who look for workers outside.
+    finders: TaskTracker,
     known: Arc<Known>,
     stop: CancellationToken,
 }
@@ -67,45 +73,46 @@ impl Home {
         let grants = grants(link.clone(), listed.clone());
         let telemetry = drive.shared_telemetry();
         let controller = Arc::new(Controller::new(config.clone(), epoch, telemetry, grants));
-        let worker = Worker::start(&workers.model, drive, url)
-            .map_err(|error| format!("site {name}: {error}"))?;
-        let price = setup.core.fleet.price;
-        let tokens = workers.tokens_per_second.unwrap_or(calibration::GUESS);
-        let rate = CostRate(price.output.0 * u64::from(tokens));
-        let each = config.pools.iter().map(|pool| site::Worker {
-            site: attempt::Site::Engine(worker.desk()),
+        let model = |pool: &Pool| Model {
+            name: setup.core.targets[usize::from(pool.target.0)].model.clone(),
             target: pool.target,
-            model: setup.core.targets[usize::from(pool.target.0)].model.clone(),
-            capacity: rate,
-            pace: workers.hold_to_rate.then(|| Pace::new(rate)),
-            streams: workers.streams,
-        });
+        };
         let node = Arc::new(Node {
             controller,
-            workers: each.collect(),
+            models: config.pools.iter().map(model).collect(),
+            crew: Crew::default(),
             tiers: setup.core.tiers.iter().map(|tier| tier.name.clone()).collect(),
-            price,
+            price: setup.core.fleet.price,
             prefixes: Prefixes::default(),
             bounds: RwLock::new(setup.bounds.clone()),
             tasks: TaskTracker::new(),
         });
-        node.begin();
-        if workers.tokens_per_second.is_none() {
-            let node = node.clone();
-            trial::begin(&workers.model, move |trials| {
-                if let Some(capacity) = calibration::carries(trials, &node.price) {
-                    node.calibrated(capacity);
-                }
-            });
-        }
         let stop = CancellationToken::new();
+        let finders = TaskTracker::new();
+        let engine = match workers {
+            Workers::Embedded(embedded) => {
+                let engine = begin_engine(&node, embedded, (drive, url));
+                Some(engine.map_err(|why| format!("site {name}: {why}"))?)
+            }
+            Workers::Outside(groups) => {
+                for outside in groups {
+                    let is_it = |model: &Model| model.name == outside.serves;
+                    let Some(pool) = node.models.iter().position(is_it) else { continue };
+                    let connect_limit = setup.core.limits.connect;
+                    let (outside, every) = (outside.clone(), FIND_EVERY);
+                    let group = Group { outside, pool, connect_limit, every };
+                    finders.spawn(find::run(node.clone(), group, stop.clone()));
+                }
+                None
+            }
+        };
         let known = Arc::new(Known::new(&setup.bounds, stop.clone()));
         let (timer, ended) = (node.controller.clone(), stop.clone());
         tokio::spawn(async move { timer.run(ended).await });
         tokio::spawn(serve(node.clone(), known.clone(), listed.clone(), requests));
         let sites = Mutex::new(names(setup));
         let (workers, gateways) = (workers.clone(), listed);
-        Ok(Some(Home { node, workers, sites, gateways, worker, known, stop }))
+        Ok(Some(Home { node, workers, sites, gateways, engine, finders, known, stop }))
     }
 
     /// Whether the site can go on under `setup`.
@@ -160,17 +167,17 @@ impl Home {
     /// came or went.
     fn config(&self, setup: &Setup) -> Option<SiteConfig> {
         let mut config = site_config(setup)?;
-        if config.pools.len() != self.node.workers.len() {
+        if config.pools.len() != self.node.models.len() {
             return None;
         }
-        let pool = |worker: &site::Worker| {
+        let pool = |model: &Model| {
             let is_it = |pool: &&Pool| {
                 let target = setup.core.targets.get(usize::from(pool.target.0));
-                target.is_some_and(|target| target.model == worker.model)
+                target.is_some_and(|target| target.model == model.name)
             };
             config.pools.iter().find(is_it).copied()
         };
-        let pools: Option<Vec<Pool>> = self.node.workers.iter().map(pool).collect();
+        let pools: Option<Vec<Pool>> = self.node.models.iter().map(pool).collect();
         config.pools = pools?;
         Some(config)
     }
@@ -198,8 +205,43 @@ impl Home {
         // Connections without an answer on them close at once.
         self.stop.cancel();
         self.known.close(super::CUT_TIME).await;
-        self.worker.shutdown().await;
+        self.finders.close();
+        self.finders.wait().await;
+        if let Some(engine) = &self.engine {
+            engine.shutdown().await;
+        }
     }
+}
+
+/// Starts the embedded engine as a worker of each pool, and measures it where nobody said what it
+/// carries.
+fn begin_engine(
+    node: &Arc<Node>,
+    embedded: &Embedded,
+    (drive, url): (&Arc<Drive>, String),
+) -> Result<Worker, String> {
+    let engine = Worker::start(&embedded.model, drive, url)?;
+    let tokens = embedded.tokens_per_second.unwrap_or(calibration::GUESS);
+    let rate = CostRate(node.price.output.0 * u64::from(tokens));
+    for (pool, model) in node.models.iter().enumerate() {
+        let site = attempt::Site::Engine(engine.desk());
+        let clock = (node.controller.clock(), node.price);
+        let of = (site, pool, model.name.clone());
+        let mut worker = site::worker::Worker::new(clock, of);
+        worker.capacity = Some(rate);
+        worker.pace = embedded.hold_to_rate.then(|| Pace::new(rate));
+        worker.streams = Some(embedded.streams);
+        node.crew.add(&node.controller, worker);
+    }
+    if embedded.tokens_per_second.is_none() {
+        let node = node.clone();
+        trial::begin(&embedded.model, move |trials| {
+            if let Some(capacity) = calibration::carries(trials, &node.price) {
+                node.calibrated(capacity);
+            }
+        });
+    }
+    Ok(engine)
 }
 
 /// The position of the site that this node controls, and what it computes with.

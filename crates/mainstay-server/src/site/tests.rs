@@ -1,7 +1,8 @@
 //! Attempts of a gateway at a site, over a real connection; the engine is played.
 
 use super::controller::Controller;
-use super::{Node, Prefixes, Worker};
+use super::worker::{Crew, Worker};
+use super::{Model, Node, Prefixes};
 use crate::attempt::{Account, Attempt, Item, Question, Site};
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::Call;
@@ -73,25 +74,24 @@ pub(crate) async fn site(workers: usize) -> (Arc<Node>, Orders, Site) {
         desk
     };
     let desks: Vec<Desk> = (0..workers).map(open).collect();
-    let worker = |desk: Desk| Worker {
-        site: Site::Engine(desk),
-        target: TARGET,
-        model: "m".into(),
-        capacity: CostRate::whole(100),
-        pace: None,
-        streams: 8,
-    };
     let bounds = bounds();
     let node = Arc::new(Node {
         controller: Arc::new(controller),
-        workers: desks.into_iter().map(worker).collect(),
+        models: vec![Model { name: "m".into(), target: TARGET }],
+        crew: Crew::default(),
         tiers: vec!["pro".into()],
         price: Price::default(),
         prefixes: Prefixes::default(),
         bounds: RwLock::new(bounds.clone()),
         tasks: TaskTracker::new(),
     });
-    node.begin();
+    for desk in desks {
+        let clock = (node.controller.clock(), node.price);
+        let mut worker = Worker::new(clock, (Site::Engine(desk), 0, "m".into()));
+        worker.capacity = Some(CostRate::whole(100));
+        worker.streams = Some(8);
+        node.crew.add(&node.controller, worker);
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let front = Front {
@@ -189,8 +189,9 @@ async fn an_attempt_is_acknowledged_answered_and_counted() {
     reply.send(Said::Text(0, "hello".into())).await.unwrap();
     assert_eq!(text(&mut attempt).await, "hello");
     reply.send(Said::End(0, Finish::Stop, Some(Default::default()))).await.unwrap();
+    // The finish reason, the count of tokens, and the end, though the worker is still there.
     assert_eq!(text(&mut attempt).await, "");
-    drop(reply);
+    assert_eq!(text(&mut attempt).await, "");
     assert!(matches!(attempt.next().await, Item::End));
     let standing =
         node.controller.read(|site| site.standing(node.controller.clock().now(), TARGET));
@@ -228,8 +229,8 @@ async fn a_worker_lost_before_the_first_token_is_followed_by_another() {
 }
 
 #[tokio::test]
-async fn a_worker_lost_after_the_first_token_breaks_the_answer_for_the_gateway_to_resume() {
-    let (_node, mut orders, site) = site(1).await;
+async fn a_worker_lost_after_the_first_token_is_followed_by_another_that_goes_on() {
+    let (node, mut orders, site) = site(2).await;
     let mut attempt = attempt(&site, &start("m", 0), "pro");
     assert!(matches!(attempt.next().await, Item::Ack(_)));
     let reply = orders.recv().await.unwrap();
@@ -237,10 +238,51 @@ async fn a_worker_lost_after_the_first_token_breaks_the_answer_for_the_gateway_t
     assert_eq!(text(&mut attempt).await, "begun");
     let failure = Failure::ours(ErrorClass::Transient, "broke");
     reply.send(Said::Failed(failure)).await.unwrap();
+    let reply = orders.recv().await.unwrap();
+    // Held until it is long enough to be no repetition, or over.
+    reply.send(Said::Text(0, " and gone on with until it is over".into())).await.unwrap();
+    assert_eq!(text(&mut attempt).await, " and gone on with until it is over");
+    reply.send(Said::End(0, Finish::Stop, Some(Default::default()))).await.unwrap();
+    assert_eq!(text(&mut attempt).await, "");
+    assert_eq!(text(&mut attempt).await, "");
+    assert!(matches!(attempt.next().await, Item::End));
+    let now = node.controller.clock().now();
+    assert_eq!(node.controller.read(|site| site.standing(now, TARGET)).unwrap().running, 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_no_worker_goes_on_with_exactly_is_left_to_the_gateway() {
+    let (_node, mut orders, site) = site(2).await;
+    let start = start("m", 0);
+    let body = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}],
+        "response_format":{"type":"json_object"}}"#;
+    let call = Arc::new(Call::parse(Endpoint::Chat, Bytes::from_static(body)).unwrap());
+    let question =
+        Question { call: &call, start: &start, relayed: None, stream: true, tier: "pro" };
+    let mut attempt = Attempt::open(&site, &question);
+    assert!(matches!(attempt.next().await, Item::Ack(_)));
+    let reply = orders.recv().await.unwrap();
+    reply.send(Said::Text(0, "{".into())).await.unwrap();
+    assert_eq!(text(&mut attempt).await, "{");
+    let failure = Failure::ours(ErrorClass::Transient, "broke");
+    reply.send(Said::Failed(failure)).await.unwrap();
     match attempt.next().await {
         Item::Broken(fault) => assert_eq!(fault.failure.class, ErrorClass::Transient),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_says_which_part_of_an_engine_does_it_goes_no_further() {
+    let body = Bytes::from_static(
+        br#"{"model":"m","bootstrap_room":7,"messages":[{"role":"user","content":"id_slot"}],
+        "id_slot":1,"seed":3,"kv_transfer_params":{"do_remote_prefill":true}}"#,
+    );
+    let call = Call::parse(Endpoint::Chat, body).unwrap().without(&super::OURS);
+    let kept: Vec<&str> = call.fields.iter().map(|field| field.key.as_str()).collect();
+    assert_eq!(kept, ["model", "messages", "seed"]);
+    assert_eq!((call.value("seed"), call.value("id_slot")), (Some("3"), None));
+    assert!(call.value("messages").unwrap().contains("id_slot"), "that is the client's own text");
 }
 
 #[tokio::test]

@@ -176,6 +176,20 @@ fn non_empty(host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, String> 
     }
 }
 
+/// The addresses of `host` now, by `server` or the system.
+pub async fn lookup(
+    host: &str,
+    port: u16,
+    server: Option<SocketAddr>,
+) -> Result<Vec<IpAddr>, String> {
+    let names = Names::new(host, port, server);
+    match names.source {
+        Source::Literal => Ok(names.known.borrow().addresses.clone()),
+        Source::System => names.ask_system().await,
+        Source::Server(server) => names.ask(server).await,
+    }
+}
+
 /// One question to `server`, again if nothing comes.
 async fn ask(server: SocketAddr, host: &str, kind: TYPE) -> Result<Vec<IpAddr>, String> {
     let mut last = "no reply".to_owned();

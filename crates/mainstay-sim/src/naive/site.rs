@@ -61,7 +61,7 @@ impl NaiveSite {
         match event {
             Event::Open(open) => self.open(&open, actions),
             Event::Ended { work, .. } => self.free(&work),
-            Event::Lost(work) => {
+            Event::Lost(work) | Event::Moving { work, .. } => {
                 if self.running.contains_key(&work) {
                     self.free(&work);
                     actions.push(refuse(work, Reason::NoWorker));

@@ -9,6 +9,7 @@ mod node;
 mod people;
 mod policy;
 mod sites;
+mod workers;
 
 use super::problem::Problem;
 use super::source::Source;

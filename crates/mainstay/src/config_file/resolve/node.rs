@@ -6,10 +6,9 @@ use super::sites::Made;
 use crate::config_file::Site;
 use crate::config_file::node::Role;
 use crate::config_file::problem::hint;
-use mainstay_core::site::calibration::GUESS;
 use mainstay_server::link::identity::ENDS_SOON;
 use mainstay_server::link::{Identity, NodeName, Peer};
-use mainstay_server::setup::{EngineModel, Node, NodeSite, Roles, Upstream, Workers};
+use mainstay_server::setup::{Node, NodeSite, Roles, Upstream};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -247,7 +246,7 @@ impl Resolver<'_> {
             sites.get(at).map(|site| &site.upstream)
         {
             let what = "is controlled by this node, and nothing says what it computes with; add \
-                        engine = { model = \"builtin\" }";
+                        [[site.worker]], or engine = { model = \"builtin\" }";
             self.wrong(&format!("site.{at}.node"), what);
         }
         Some(at)
@@ -320,28 +319,6 @@ impl Resolver<'_> {
             self.wrong(key, format!("{} is no directory; name another", path.display()));
         }
         path
-    }
-
-    /// What a site of ours computes with; its own node needs to know.
-    fn workers(&mut self, path: &str, file: &Site) -> Option<Workers> {
-        let name = file.engine.as_ref()?.model.clone().unwrap_or_else(|| "builtin".into());
-        let (model, _) = self.engine_model(path, &name, file);
-        // Its pace is what it is told.
-        let is_rehearsed = matches!(model, EngineModel::Rehearsal(_));
-        if file.tokens_per_second == Some(0) {
-            let what = "0 would keep the site from ever answering; leave it out if unknown";
-            self.wrong(&format!("{path}.tokens_per_second"), what);
-        }
-        if file.hold_to_rate == Some(true) && file.tokens_per_second.is_none() {
-            let what = "it needs a rate to hold to; add `tokens_per_second`";
-            self.wrong(&format!("{path}.hold_to_rate"), what);
-        }
-        Some(Workers {
-            model,
-            streams: file.capacity.unwrap_or(STREAMS),
-            tokens_per_second: file.tokens_per_second.or(is_rehearsed.then_some(GUESS)),
-            hold_to_rate: file.hold_to_rate.unwrap_or(false),
-        })
     }
 
     /// The node of ours that controls a site.

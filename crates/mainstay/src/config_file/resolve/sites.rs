@@ -63,6 +63,9 @@ impl Resolver<'_> {
                 let what = "names the node of a site of ours; add node = \"https://host:port\"";
                 self.wrong(&format!("{path}.node_name"), what);
             }
+            if file.node.is_none() {
+                self.no_workers(&path, file);
+            }
         }
         made
     }
@@ -302,7 +305,7 @@ impl Resolver<'_> {
         offers
     }
 
-    fn resolver(&mut self, path: &str, file: &Site) -> Option<SocketAddr> {
+    pub(super) fn resolver(&mut self, path: &str, file: &Site) -> Option<SocketAddr> {
         let text = file.resolver.as_ref()?;
         let address = text.parse::<SocketAddr>().ok();
         let address = address.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, 53)));
@@ -314,7 +317,7 @@ impl Resolver<'_> {
     }
 
     /// The key, and where it comes from.
-    fn secret(
+    pub(super) fn secret(
         &mut self,
         path: &str,
         file: &Site,
@@ -406,7 +409,7 @@ fn window_of(directory: &Path) -> Option<u32> {
 }
 
 /// What is wrong with a base URL, and how to mend it.
-fn base_url_problem(text: &str) -> Option<&'static str> {
+pub(super) fn base_url_problem(text: &str) -> Option<&'static str> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let Some(rest) = rest else {
         return Some("does not begin with http:// or https://; write it like https://host/v1");

@@ -5,7 +5,7 @@ use crate::command_line::InitNode;
 use mainstay_core::names::GatewayId;
 
 /// A directory with the files of the nodes `a` and `b`, of one authority.
-fn fleet() -> tempfile::TempDir {
+pub(super) fn fleet() -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a directory");
     make(root.path(), "a", None, 3650);
     make(root.path(), "b", Some("a"), 3650);
@@ -26,14 +26,14 @@ fn make(root: &Path, name: &str, ca: Option<&str>, days: u32) {
     assert_eq!(done.map(|_| ()), Ok(()));
 }
 
-const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
+pub(super) const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
                  key_file = \"a/node.key\"\n";
 const GATEWAYS: &str = "[[gateway]]\nname = \"b\"\nlink = \"https://10.0.0.2:8443\"\n\
                         [[gateway]]\nname = \"a\"\n";
 const SITE: &str = "[[site]]\nname = \"hangzhou\"\nnode = \"https://10.0.0.3:8443/\"\n\
                     models = [{ name = \"m\" }]\n";
 
-fn at(base: &Path, text: &str) -> Result<Resolved, String> {
+pub(super) fn at(base: &Path, text: &str) -> Result<Resolved, String> {
     with(text, &Environment::default(), &[], base)
 }
 
@@ -87,7 +87,7 @@ fn a_node_has_all_roles_and_controls_the_site_that_names_it() {
     assert_eq!((node.site, node.gateways.len(), node.peers.len()), (Some(1), 1, 1));
     assert_eq!(node.book(&setup).home, Some(mainstay_core::names::SiteId(1)));
     let told = "m.toml:12: site.node: is controlled by this node, and nothing says what it \
-                computes with; add engine = { model = \"builtin\" }";
+                computes with; add [[site.worker]], or engine = { model = \"builtin\" }";
     let text = own.replace("engine = { model = \"builtin\" }\n", "");
     wrong(root.path(), &format!("{A}{SITE}{text}"), &[told]);
     let told = "m.toml:13: site.node: names node `a`, which has not the role `site`; add it to \

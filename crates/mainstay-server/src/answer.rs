@@ -3,8 +3,12 @@
 //! An attempt that is the first to answer passes as it came, byte for byte. From a joint on, each
 //! chunk is rewritten: what the client already has is held back, ids stay the first ones. Finish
 //! reasons and usage are kept until the whole answer is settled.
+//!
+//! A gateway pieces a client's answer together so from sites, and a site of ours a gateway's from
+//! workers.
 
-use super::piece::{Mismatch, feed, new_delta};
+mod piece;
+
 use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
 use crate::dialect::plain::Plain;
 use crate::dialect::request::{Call, text_tokens};
@@ -13,6 +17,7 @@ use bytes::Bytes;
 use mainstay_core::fact::{How, Rung};
 use mainstay_core::gateway::joint::{Joint, Relayed, Standing, standing};
 use memchr::memmem;
+use piece::{Mismatch, feed, new_delta};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;

@@ -1,0 +1,229 @@
+//! Workers that are played: servers that answer what engines answer, and places that name them.
+
+use super::*;
+use crate::setup::{Kubernetes, Secret};
+use crate::site::engine::Engine;
+use crate::site::tests::site;
+use mainstay_core::site::schedule::worker::Verdict;
+use simple_dns::rdata::{A, RData};
+use simple_dns::{CLASS, Packet, PacketFlag, ResourceRecord};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Often, so that tests take no longer than they must.
+const OFTEN: Duration = Duration::from_millis(50);
+
+/// What a played server answers, by path.
+type Pages = Arc<Mutex<HashMap<&'static str, (u16, String)>>>;
+
+/// A server that answers `pages`, and what it was asked, headers included.
+async fn server(
+    address: &str,
+    pages: &Pages,
+) -> (SocketAddr, Arc<Mutex<Vec<String>>>, JoinHandle<()>) {
+    let listener = TcpListener::bind(address).await.unwrap();
+    let (at, asked) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
+    let (pages, log) = (pages.clone(), asked.clone());
+    let playing = tokio::spawn(async move {
+        // They end with it.
+        let mut open = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (pages, log) = (pages.clone(), log.clone());
+            open.spawn(async move { while answer(&mut stream, &pages, &log).await {} });
+        }
+    });
+    (at, asked, playing)
+}
+
+/// One exchange; whether another may follow.
+async fn answer(stream: &mut TcpStream, pages: &Pages, log: &Mutex<Vec<String>>) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return false };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    log.lock().unwrap().push(head);
+    let page = pages.lock().unwrap().get(path.as_str()).cloned();
+    let (status, body) = page.unwrap_or((404, String::new()));
+    let length = body.len();
+    let reply = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(reply.as_bytes()).await.is_ok()
+}
+
+fn pages(list: &[(&'static str, u16, &str)]) -> Pages {
+    let page =
+        |(path, status, body): &(&'static str, u16, &str)| (*path, (*status, (*body).to_owned()));
+    Arc::new(Mutex::new(list.iter().map(page).collect()))
+}
+
+fn llama_cpp() -> Pages {
+    pages(&[
+        ("/health", 200, "{}"),
+        ("/metrics", 200, "llamacpp:requests_processing 1\nllamacpp:requests_deferred 0\n"),
+        ("/slots", 503, "{}"),
+        ("/props", 200, r#"{"total_slots":4,"model_alias":"m"}"#),
+    ])
+}
+
+fn group(place: Place) -> Group {
+    let outside = Outside {
+        engine: Engine::LlamaCpp,
+        place,
+        serves: "m".into(),
+        model: "m".into(),
+        sequences: None,
+        tokens_per_second: None,
+        key: Some(Secret::new("k-1")),
+    };
+    Group { outside, pool: 0, connect_limit: Duration::from_secs(1), every: OFTEN }
+}
+
+/// A site that finds `place`'s workers.
+async fn found(place: Place) -> (Arc<Node>, CancellationToken) {
+    let (node, _, _) = site(0).await;
+    let stop = CancellationToken::new();
+    tokio::spawn(run(node.clone(), group(place), stop.clone()));
+    (node, stop)
+}
+
+fn verdicts(node: &Node) -> Vec<(String, Verdict)> {
+    let all = node.crew.all().into_iter();
+    let one =
+        |worker: Arc<Worker>| (worker.outside.as_ref().unwrap().address.clone(), worker.stands().0);
+    all.map(|(_, worker)| one(worker)).collect()
+}
+
+/// Streams that the machine knows of.
+fn streams(node: &Node) -> u32 {
+    let now = node.controller.clock().now();
+    let target = node.models[0].target;
+    node.controller.read(|site| site.standing(now, target)).map_or(0, |standing| standing.streams)
+}
+
+/// Waits until the workers stand so.
+async fn until(node: &Node, wanted: &[(String, Verdict)]) {
+    let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+    while verdicts(node) != wanted {
+        assert!(tokio::time::Instant::now() < limit, "{:?}", verdicts(node));
+        // waits for: a look at a worker, or where workers are, that comes by itself.
+        sleep(OFTEN / 5).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_is_used_once_it_answers_and_no_more_when_it_refuses() {
+    let pages = llama_cpp();
+    pages.lock().unwrap().insert("/health", (503, "loading".into()));
+    let (at, asked, playing) = server("127.0.0.1:0", &pages).await;
+    let (node, stop) = found(Place::Address(url(at))).await;
+    until(&node, &[(url(at), Verdict::Down)]).await;
+    while asked.lock().unwrap().len() < 2 {
+        // waits for: the second look.
+        sleep(OFTEN / 5).await;
+    }
+    assert_eq!(streams(&node), 0, "it loads");
+    pages.lock().unwrap().insert("/health", (200, String::new()));
+    until(&node, &[(url(at), Verdict::Up)]).await;
+    assert_eq!(streams(&node), 4, "its slots, and 503 of /slots says nothing of its health");
+    let (_, report, _) = node.crew.all()[0].1.stands();
+    assert_eq!((report.fullest().running, report.fullest().waiting), (Some(1), Some(0)));
+    assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer k-1")));
+    playing.abort();
+    until(&node, &[(url(at), Verdict::Down)]).await;
+    assert_eq!(streams(&node), 0);
+    let (_, _, _playing) = server(&at.to_string(), &pages).await;
+    until(&node, &[(url(at), Verdict::Probation)]).await;
+    assert_eq!(streams(&node), 1, "it begins with a little");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn workers_come_and_go_with_the_addresses_of_a_name() {
+    let pages = llama_cpp();
+    let (first, _, _one) = server("127.0.0.1:0", &pages).await;
+    let port = first.port();
+    let (second, _, _two) = server(&format!("127.0.0.2:{port}"), &pages).await;
+    let names = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let resolver = names.local_addr().unwrap();
+    let answers = Arc::new(Mutex::new(vec![Ipv4Addr::new(127, 0, 0, 1)]));
+    let told = answers.clone();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (length, from) = names.recv_from(&mut buffer).await.unwrap();
+            let asked = Packet::parse(&buffer[..length]).unwrap();
+            let mut reply = Packet::new_reply(asked.id());
+            reply.set_flags(PacketFlag::RESPONSE);
+            let name = asked.questions[0].qname.clone();
+            if asked.questions[0].qtype == simple_dns::TYPE::A.into() {
+                for address in told.lock().unwrap().iter() {
+                    let data = RData::A(A { address: u32::from(*address) });
+                    reply.answers.push(ResourceRecord::new(name.clone(), CLASS::IN, 10, data));
+                }
+            }
+            names.send_to(&reply.build_bytes_vec().unwrap(), from).await.unwrap();
+        }
+    });
+    let place = Place::Dns { host: "w.test".into(), port, resolver: Some(resolver) };
+    let (node, stop) = found(place).await;
+    until(&node, &[(url(first), Verdict::Up)]).await;
+    answers.lock().unwrap().push(Ipv4Addr::new(127, 0, 0, 2));
+    until(&node, &[(url(first), Verdict::Up), (url(second), Verdict::Up)]).await;
+    assert_eq!(streams(&node), 8);
+    answers.lock().unwrap().remove(0);
+    until(&node, &[(url(second), Verdict::Up)]).await;
+    assert_eq!(streams(&node), 4, "the other had nothing to finish");
+    // A name without an address takes nobody away.
+    answers.lock().unwrap().clear();
+    sleep(OFTEN * 4).await; // waits for: the name to be asked for again, some times over.
+    until(&node, &[(url(second), Verdict::Up)]).await;
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn workers_come_and_go_with_the_pods_that_a_selector_finds() {
+    let played = llama_cpp();
+    let (at, _, _worker) = server("127.0.0.1:0", &played).await;
+    let path = "/api/v1/namespaces/inference/pods?labelSelector=app%3Dllama";
+    let pod = |ready: &str, more: &str| {
+        format!(
+            r#"{{"items":[{{"metadata":{{"name":"w"{more}}},"status":{{"podIP":"127.0.0.1","phase":
+            "Running","conditions":[{{"type":"Ready","status":"{ready}"}}]}}}},
+            {{"status":{{"phase":"Pending"}}}}]}}"#
+        )
+    };
+    let api = pages(&[(path, 403, "")]);
+    let (cluster, asked, _api) = server("127.0.0.1:0", &api).await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "t-1\n").unwrap();
+    let place = Kubernetes {
+        selector: "app=llama".into(),
+        namespace: "inference".into(),
+        port: at.port(),
+        api: url(cluster),
+        token_file: Some(token.path().into()),
+        ca_file: None,
+    };
+    let refused = Pods::new(&place, Duration::from_secs(1)).unwrap().list().await.unwrap_err();
+    assert!(refused.contains("let this process's service account list pods in"), "{refused}");
+    let (node, stop) = found(Place::Kubernetes(place)).await;
+    let say = |body: String| api.lock().unwrap().insert(path, (200, body));
+    say(pod("False", ""));
+    sleep(OFTEN * 2).await; // waits for: a list without a pod that is ready.
+    assert_eq!(verdicts(&node), []);
+    say(pod("True", ""));
+    until(&node, &[(url(at), Verdict::Up)]).await;
+    // One that is being ended gets nothing more.
+    say(pod("True", r#","deletionTimestamp":"2026-11-26T12:00:00Z""#));
+    until(&node, &[]).await;
+    assert_eq!(streams(&node), 0);
+    assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer t-1")));
+    stop.cancel();
+}
