@@ -78,6 +78,7 @@ class Servers:
 
     def __init__(self, options, directory):
         self.model, self.share = directory / "model.gguf", options.share
+        self.context = options.context
         self.log = open(directory / "workers.log", "wb")
         subprocess.run([sys.executable, ROOT / "tests/workers/model.py", self.model], check=True)
         self.ports = ports(options.workers)
@@ -91,7 +92,7 @@ class Servers:
 
     def start(self, port):
         command = [sys.executable, ROOT / "tests/workers/server.py", self.model, port, SLOTS]
-        command = list(map(str, command))
+        command = [*map(str, command), str(self.context)]
         process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         with self.lock:
             self.running[port] = process
@@ -152,7 +153,7 @@ format = "json"
 name = "here"
 node = "https://127.0.0.1:{link}"
 node_name = "edge-1"
-models = [{{ name = "{MODEL}", window = 2048, completions = true, continue = true }}]
+models = [{{ name = "{MODEL}", window = {options.context}, completions = true, continue = true }}]
 """
         for port in workers:
             text += f"""[[site.worker]]
@@ -363,6 +364,7 @@ def main():
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--share", type=float, default=0.1, help="of the time that servers run")
     parser.add_argument("--rate", type=int, default=2000, help="tokens a second said of each server")
+    parser.add_argument("--context", type=int, default=2048, help="tokens of a prompt and its answer")
     parser.add_argument("--mainstay", default=PROGRAM)
     parser.add_argument("--check", action="store_true", help="exit code 1 if an answer was harmed")
     parser.add_argument("--keep", action="store_true", help="leave files and logs, and say where")

@@ -17,7 +17,7 @@ WIDTH = 64
 HEADS = 4
 LAYERS = 2
 HIDDEN = 160
-CONTEXT = 4096
+CONTEXT = 16_384
 SEED = 20
 
 # Each message behind its role, and the assistant's turn at the end.

@@ -1,6 +1,6 @@
 """A real llama.cpp server, of the package xllamacpp, in a process of its own.
 
-    python tests/workers/server.py model.gguf 8090 [SLOTS]
+    python tests/workers/server.py model.gguf 8090 [SLOTS [CONTEXT]]
 """
 
 import signal
@@ -9,14 +9,13 @@ import sys
 import xllamacpp
 
 
-def parameters(model, port, slots):
+def parameters(model, port, slots, context):
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.n_parallel = slots
-    # For each slot: more than the longest prompt and answer of the tests together.
-    params.n_ctx = 2048 * slots
+    params.n_ctx = context * slots
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
     params.endpoint_metrics = True
@@ -31,6 +30,8 @@ def parameters(model, port, slots):
 
 if __name__ == "__main__":
     slots = int(sys.argv[3]) if len(sys.argv) > 3 else 4
-    server = xllamacpp.Server(parameters(sys.argv[1], int(sys.argv[2]), slots))
+    # For each slot: more than a prompt and its answer together.
+    context = int(sys.argv[4]) if len(sys.argv) > 4 else 2048
+    server = xllamacpp.Server(parameters(sys.argv[1], int(sys.argv[2]), slots, context))
     print(server.listening_address, flush=True)
     signal.pause()

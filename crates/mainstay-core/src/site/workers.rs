@@ -16,6 +16,10 @@ use alloc::vec::Vec;
 /// first token is under way. A slow worker needs no more: it does less, for longer.
 const IN_HAND: Duration = Duration::from_millis(350);
 
+/// An answer under way delays a first token there like so many tokens of a prompt. On traces it is
+/// the same with none and with 128; some are needed where prompts tell nothing apart.
+const ANSWER: f64 = 32.0;
+
 /// A worker that lost so many legs in a row before their first token does no work: its model may
 /// not be loadable. One bad request is moved to another worker after its first loss, so it alone
 /// cannot make three at one.
@@ -134,12 +138,11 @@ impl Worker {
         (self.ahead.as_f64() + f64::from(self.running) * 0.001 + 0.001) / self.carries.max(0.001)
     }
 
-    /// What it is to compute before the first token of one more, times the answers it then has
-    /// (LMetric, arXiv 2603.15202): where a prefix is cached there is less to compute, and what is
-    /// busy is not made busier for it.
-    fn product(&self, undone: u32) -> f64 {
+    /// How long it takes for the first token of one more that has so much to compute, for
+    /// comparison: what is before it is computed first, and steps are longer for each answer there.
+    fn until_token(&self, undone: u32) -> f64 {
         let tokens = self.undone as f64 + f64::from(undone);
-        tokens * f64::from(self.running + 1) / self.carries.max(0.001)
+        (tokens + f64::from(self.running) * ANSWER) / self.carries.max(0.001)
     }
 }
 
@@ -213,7 +216,7 @@ impl Workers {
     pub fn pick(&self, asked: &Asked) -> Option<WorkerId> {
         let price = |id: WorkerId, worker: &Worker| match asked.hits.are_none() {
             true => worker.load(),
-            false => worker.product(asked.undone(asked.hits.of(id))),
+            false => worker.until_token(asked.undone(asked.hits.of(id))),
         };
         let all = |id, worker: &Worker| {
             worker.has_room_for(asked.hits.saves(asked.hits.of(id)).min(asked.cost))
