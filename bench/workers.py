@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -341,6 +342,7 @@ def report(options, done, moved, kills):
         "answers": len(done),
         "tokens": sum(len("".join(a.text)) for a in done),
         "shed": len(shed),
+        "shed_by": sorted({re.sub(r"[0-9.]+ s", "… s", a.trouble) for a in shed}),
         "failed": len(harmed),
         "failed_by": sorted({a.trouble or ("not whole" if not a.is_whole else "other text") for a in harmed}),
         "continued_by_the_site": len([a for a in done if a.request in inside]),

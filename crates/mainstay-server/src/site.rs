@@ -10,6 +10,7 @@ pub mod find;
 pub mod pace;
 mod relay;
 mod reply;
+pub mod show;
 pub mod watch;
 pub mod worker;
 

@@ -1,9 +1,9 @@
 //! Carries one attempt at this site: waits for the machine's word, has a worker answer, relays
 //! what it says, and tells the machine of its first token and its end.
 //!
-//! It keeps what was relayed. When a worker is lost in the middle of an answer, the next one that the
-//! machine names is asked to go on behind it, as a gateway asks another site: no token comes twice
-//! and none is lost. Answers that no worker could go on with exactly are left to the gateway.
+//! It keeps what was relayed. When a worker is lost in the middle of an answer, the next one that
+//! the machine names is asked to go on behind it, as a gateway asks another site: no token comes
+//! twice and none is lost. Answers that no worker could go on with exactly are left to the gateway.
 
 use super::Node;
 use super::controller::Word;
@@ -232,6 +232,7 @@ impl Relay {
             // Nobody listens there.
             ErrorClass::Dead(Scope::Site) if fault.sent == Sent::Nothing => leg.ticket.refused(),
             ErrorClass::Transient if is_transport => leg.ticket.broke(),
+            ErrorClass::Overload if !is_transport && !leg.has_token => leg.ticket.full(),
             // It answers: that it is full, or that it cannot do this, says nothing of its life.
             _ => {}
         }

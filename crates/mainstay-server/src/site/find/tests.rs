@@ -94,10 +94,7 @@ async fn found(place: Place) -> (Arc<Node>, CancellationToken) {
 }
 
 fn verdicts(node: &Node) -> Vec<(String, Verdict)> {
-    let all = node.crew.all().into_iter();
-    let one =
-        |worker: Arc<Worker>| (worker.outside.as_ref().unwrap().address.clone(), worker.stands().0);
-    all.map(|(_, worker)| one(worker)).collect()
+    node.crew.stands().into_iter().map(|stands| (stands.address, stands.verdict)).collect()
 }
 
 /// Streams that the machine knows of.
@@ -132,8 +129,13 @@ async fn a_worker_is_used_once_it_answers_and_no_more_when_it_refuses() {
     pages.lock().unwrap().insert("/health", (200, String::new()));
     until(&node, &[(url(at), Verdict::Up)]).await;
     assert_eq!(streams(&node), 4, "its slots, and 503 of /slots says nothing of its health");
-    let (_, report, _) = node.crew.all()[0].1.stands();
-    assert_eq!((report.fullest().running, report.fullest().waiting), (Some(1), Some(0)));
+    let shown = crate::site::show::page(&node);
+    let worker = &shown["workers"][0];
+    assert_eq!((&worker["running"], &worker["kv_use"]), (&1.into(), &serde_json::Value::Null));
+    let lines = crate::site::show::exposition(&node);
+    let of = format!("{{model=\"m\",address=\"{}\"}}", url(at));
+    assert!(lines.contains(&format!("mainstay_worker_up{of} 1\n")), "{lines}");
+    assert!(!lines.contains("kv_use"), "what it does not say has no line: {lines}");
     assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer k-1")));
     playing.abort();
     until(&node, &[(url(at), Verdict::Down)]).await;
