@@ -57,6 +57,8 @@ pub struct Standing {
     clean: u32,
     /// It said that it was full with so many legs, then.
     full: Option<(u32, Time)>,
+    /// Answers of others there, by its last two reports.
+    foreign: [u32; 2],
     carried: Carried,
 }
 
@@ -86,6 +88,7 @@ impl Standing {
             silent: 0,
             clean: 0,
             full: None,
+            foreign: [0; 2],
             carried,
         }
     }
@@ -140,6 +143,13 @@ impl Standing {
         self.full = Some((legs.max(1), now));
     }
 
+    /// It says that it has so many answers in hand, of which so many are ours; or it does not say,
+    /// and then what we gave it is all that is known.
+    pub fn reported(&mut self, in_hand: Option<u32>, ours: u32) {
+        let foreign = in_hand.map_or(0, |in_hand| in_hand.saturating_sub(ours));
+        self.foreign = [self.foreign[1], foreign];
+    }
+
     /// It is another life than before, with empty caches, as its counters say.
     pub fn began_again(&mut self) {
         if self.verdict == Verdict::Up {
@@ -159,6 +169,10 @@ impl Standing {
             legs.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
         });
         let streams = learned.map_or(streams, |learned| streams.min(learned));
+        // The smaller of two: one report may be older than what ended or began meanwhile. One leg it
+        // has always, for others never leave what nobody competes for.
+        let foreign = self.foreign[0].min(self.foreign[1]);
+        let streams = streams.saturating_sub(foreign).max(1).min(streams);
         match self.verdict() {
             _ if self.leaves => 0,
             Verdict::Up => streams,
@@ -290,6 +304,20 @@ mod tests {
         assert_eq!((standing.may_have(later, 8), standing.may_have(later, 4)), (5, 4));
         standing.full(later, 0);
         assert_eq!(standing.may_have(later, 8), 1, "else nothing would tell when it has room");
+    }
+
+    #[test]
+    fn what_others_do_there_is_taken_off_once_it_was_told_twice() {
+        let mut standing = up();
+        standing.reported(Some(7), 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 8, "an answer may just have ended");
+        standing.reported(Some(6), 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 4);
+        standing.reported(Some(60), 2);
+        standing.reported(Some(60), 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 1);
+        standing.reported(None, 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 8, "unknown is not full");
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub async fn run(
     let mut rng = Rng::new(RandomState::new().hash_one(id.0));
     let mut leaving: Option<Instant> = None;
     loop {
-        let begun = worker.doubts();
+        let begun = worker.begun();
         let seen = eye.look().await;
         worker.looked(of, begun, seen);
         let is_leaving = !*stays.borrow_and_update();

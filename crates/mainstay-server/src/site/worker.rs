@@ -63,6 +63,13 @@ pub struct Outside {
     pub address: String,
 }
 
+/// How a worker stood when a look began.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    doubts: u32,
+    legs: u32,
+}
+
 /// How a worker stands, for whoever shows it.
 pub struct Stands {
     /// Where it is.
@@ -206,17 +213,17 @@ impl Worker {
         self.lock().legs
     }
 
-    /// What has spoken against it so far, for a look that begins.
-    pub(super) fn doubts(&self) -> u32 {
-        self.lock().doubts
+    /// How it stands as a look begins.
+    pub(super) fn begun(&self) -> Begun {
+        let state = self.lock();
+        Begun { doubts: state.doubts, legs: state.legs }
     }
 
-    /// Somebody looked at it; `begun` is what had spoken against it when the look began. `report`
-    /// is what it said, where it said something.
+    /// Somebody looked at it, who began so. `report` is what it said, where it said something.
     pub(super) fn looked(
         &self,
         (id, controller): (WorkerId, &Controller),
-        begun: u32,
+        begun: Begun,
         (look, report): (Look, Option<Report>),
     ) {
         self.tell(id, controller, |state| {
@@ -225,13 +232,19 @@ impl Worker {
             }
             let flows = std::mem::take(&mut state.flows);
             // It answered, and something broke since: that is to be asked anew.
-            if look != Look::Ready || state.doubts == begun {
+            if look != Look::Ready || state.doubts == begun.doubts {
                 state.standing.looked(look, flows);
             }
             let Some(report) = report else { return };
             if report.is_another_life(&state.report) {
                 state.standing.began_again();
             }
+            // Of ranks behind one address only the fullest is known.
+            let levels = report.fullest();
+            let in_hand =
+                levels.running.map(|running| running.saturating_add(levels.waiting.unwrap_or(0)));
+            let in_hand = in_hand.filter(|_| report.ranks.len() == 1);
+            state.standing.reported(in_hand, begun.legs.max(state.legs));
             state.report = report;
         });
     }
