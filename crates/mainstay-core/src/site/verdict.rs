@@ -169,8 +169,8 @@ impl Standing {
             legs.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
         });
         let streams = learned.map_or(streams, |learned| streams.min(learned));
-        // The smaller of two: one report may be older than what ended or began meanwhile. One leg it
-        // has always, for others never leave what nobody competes for.
+        // The smaller of two: one report may be older than what ended or began meanwhile. One leg
+        // it has always, for others never leave what nobody competes for.
         let foreign = self.foreign[0].min(self.foreign[1]);
         let streams = streams.saturating_sub(foreign).max(1).min(streams);
         match self.verdict() {

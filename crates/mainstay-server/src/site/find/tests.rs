@@ -6,6 +6,7 @@ use crate::setup::{Kubernetes, Secret};
 use crate::site::engine::Engine;
 use crate::site::tests::{attempt, site, start};
 use mainstay_core::site::schedule::worker::Verdict;
+use serde_json::json;
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, ResourceRecord};
 use std::collections::{BTreeSet, HashMap};
@@ -243,16 +244,18 @@ async fn workers_come_and_go_with_the_pods_that_a_selector_finds() {
 
 /// A chunk of a chat as vLLM writes it.
 fn said(text: &str, finish: &str) -> String {
-    format!(
-        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\
-         \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":{finish}}}]}}\n\n"
-    )
+    let finish = (!finish.is_empty()).then_some(finish);
+    let choice = json!({ "index": 0, "delta": { "content": text }, "finish_reason": finish });
+    let object = "chat.completion.chunk";
+    let mut chunk = json!({ "id": "c", "object": object, "created": 1, "model": "m" });
+    chunk["choices"] = json!([choice]);
+    format!("data: {chunk}\n\n")
 }
 
 #[tokio::test]
 async fn an_answer_that_vllm_began_goes_on_in_its_own_form_and_as_one_answer() {
-    let begun = said("to be", "null") + &said(" or not", "null");
-    let rest = said(" to be, that is the question", "null") + &said("", "\"stop\"");
+    let begun = said("to be", "") + &said(" or not", "");
+    let rest = said(" to be, that is the question", "") + &said("", "stop");
     let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":7,\
                  \"total_tokens\":19}}\n\ndata: [DONE]\n\n";
     let pages = pages(&[
