@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -82,7 +83,7 @@ class Servers:
         self.log = open(directory / "workers.log", "wb")
         subprocess.run([sys.executable, ROOT / "tests/workers/model.py", self.model], check=True)
         self.ports = ports(options.workers)
-        self.lock, self.running = threading.Lock(), {}
+        self.lock, self.running, self.hung = threading.Lock(), {}, set()
         for port in self.ports:
             self.start(port)
         for port in self.ports:
@@ -103,13 +104,20 @@ class Servers:
     def kill(self, port):
         with self.lock:
             process = self.running.pop(port)
+            self.hung.discard(port)
         process.kill()
         process.wait()
 
+    def hang(self, port):
+        """It stands still with its connections open, as a machine does whose network is gone."""
+        with self.lock:
+            self.hung.add(port)
+            self.running[port].send_signal(signal.SIGSTOP)
+
     def signal(self, number):
         with self.lock:
-            for process in self.running.values():
-                if process.poll() is None:
+            for port, process in self.running.items():
+                if process.poll() is None and port not in self.hung:
                     process.send_signal(number)
 
     def pace(self):
@@ -310,9 +318,14 @@ def play(options, directory):
         while time.monotonic() - began + options.every < options.seconds:
             time.sleep(options.every / 2)
             port = servers.ports[kills % len(servers.ports)]
-            servers.kill(port)
+            if options.hang:
+                servers.hang(port)
+            else:
+                servers.kill(port)
             kills += 1
             time.sleep(options.every / 2)
+            if options.hang:
+                servers.kill(port)
             servers.start(port)
         time.sleep(max(0.0, options.seconds - (time.monotonic() - began)))
         clients.close()
@@ -342,6 +355,7 @@ def report(options, done, moved, kills):
         "answers": len(done),
         "tokens": sum(len("".join(a.text)) for a in done),
         "shed": len(shed),
+        "shed_by": sorted({re.sub(r"[0-9.]+ s", "… s", a.trouble) for a in shed}),
         "failed": len(harmed),
         "failed_by": sorted({a.trouble or ("not whole" if not a.is_whole else "other text") for a in harmed}),
         "continued_by_the_site": len([a for a in done if a.request in inside]),
@@ -366,6 +380,7 @@ def main():
     parser.add_argument("--rate", type=int, default=2000, help="tokens a second said of each server")
     parser.add_argument("--context", type=int, default=2048, help="tokens of a prompt and its answer")
     parser.add_argument("--mainstay", default=PROGRAM)
+    parser.add_argument("--hang", action="store_true", help="stop servers for a while before killing")
     parser.add_argument("--check", action="store_true", help="exit code 1 if an answer was harmed")
     parser.add_argument("--keep", action="store_true", help="leave files and logs, and say where")
     options = parser.parse_args()

@@ -12,6 +12,7 @@ import xllamacpp
 def parameters(model, port, slots, context):
     params = xllamacpp.CommonParams()
     params.model.path = model
+    params.model_alias = {"letters"}
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.n_parallel = slots

@@ -101,6 +101,8 @@ pub enum Event {
         /// How it stands.
         state: WorkerState,
     },
+    /// A worker goes on, and its caches are empty.
+    Emptied(WorkerId),
     /// All orders that a gateway knows, those that end others among them.
     Orders(Vec<Order>),
     /// The controller's process is on its way out: it drains, whatever orders say.
@@ -301,6 +303,9 @@ impl Site {
             Event::Lost(work) => self.lost(now, work, 0, actions),
             Event::Moving { work, relayed } => self.lost(now, work, relayed, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
+            Event::Emptied(worker) => {
+                self.pools.iter_mut().for_each(|pool| pool.prefixes.emptied(worker));
+            }
             Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Leave => self.depart(now, actions),
             Event::Adopt { config, sites } => self.adopt(now, config, &sites, actions),

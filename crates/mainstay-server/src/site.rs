@@ -11,6 +11,7 @@ pub mod pace;
 pub mod prefix;
 mod relay;
 mod reply;
+pub mod show;
 pub mod watch;
 pub mod worker;
 

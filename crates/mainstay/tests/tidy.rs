@@ -42,6 +42,7 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("http", "how long clients' connections last"),
     ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
+    ("site/engine", "what a number in an engine's metrics can be"),
     ("telemetry.rs", "how often the same line is written"),
     ("telemetry/scribe.rs", "how long lines are gathered before they are written"),
     ("upstream", "how long connections, names and their probes last"),

@@ -1,8 +1,8 @@
 //! The way of an attempt through workers: given out, begun, ended, lost, given to another.
 //!
 //! A leg is one worker's try at an attempt. One that is lost before its first token is followed by
-//! another, under a budget of its own. So is one that is lost after it, if whoever relays the answer
-//! can go on with it at another worker; else the gateway resumes it, here or elsewhere.
+//! another, under a budget of its own. So is one that is lost after it, if whoever relays the
+//! answer can go on with it at another worker; else the gateway resumes it, here or elsewhere.
 
 use super::admission::waiting;
 use super::pool::Pool;
@@ -22,8 +22,8 @@ const FAILED_MAX: u8 = 2;
 const EARNED: u64 = 100;
 /// Thousandths of a leg earned each second, so that a quiet site can move its few.
 const EARNED_SECOND: u64 = 1000;
-/// How long an answer that lost its worker waits for another: longer than a worker takes for a first
-/// token, and not longer than a reader waits in the middle of a sentence.
+/// How long an answer that lost its worker waits for another: longer than a worker takes for a
+/// first token, and not longer than a reader waits in the middle of a sentence.
 const GAP: Duration = Duration::from_secs(10);
 /// Legs kept, in thousandths: a minute of what a quiet site earns.
 const KEPT: u64 = 60_000;

@@ -91,12 +91,20 @@ impl Prefixes {
     pub fn begin(&mut self, worker: WorkerId, streams: u32) {
         let most = (streams as usize).clamp(1, PROMPTS_MAX);
         if let Some(known) = self.holders.get_mut(&worker) {
-            known.most = most;
+            // With few legs at once it holds what it held.
+            known.most = known.most.max(most);
             return;
         }
         let slot = self.index.begin(worker);
         let trust = Trust::default();
         self.holders.insert(worker, Holder { slot, trust, recent: VecDeque::new(), most });
+    }
+
+    /// It goes on, with empty caches.
+    pub fn emptied(&mut self, worker: WorkerId) {
+        let Some(most) = self.holders.get(&worker).map(|holder| holder.most) else { return };
+        self.end(worker);
+        self.begin(worker, most as u32);
     }
 
     /// It is gone, and its caches with it.
@@ -250,6 +258,9 @@ mod tests {
         assert_eq!(hits(&mut prefixes, turn(10, 0, 6)), []);
         // A word of before changes nothing.
         prefixes.told(work(1), WorkerId(1), 500);
+        give(&mut prefixes, 2, turn(10, 0, 6), 1);
+        prefixes.emptied(WorkerId(1));
+        assert_eq!(hits(&mut prefixes, turn(10, 0, 6)), []);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What is believed of one worker that is a server of its own, by how it answers.
 //!
-//! A worker that refuses connections is gone; one that is silent is doubted first, for it may only be
-//! busy, and while tokens of it come it is not even doubted. One that is full is no sick one. A worker
-//! that comes back is given a little, and more with each first token that it gives.
+//! A worker that refuses connections is gone; one that is silent is doubted first, for it may only
+//! be busy, and while tokens of it come it is not even doubted. One that is full is no sick one. A
+//! worker that comes back is given a little, and more with each first token that it gives.
 //!
-//! Whoever looks at workers tells of each look and of each leg, and asks how many legs one may have.
+//! Whoever looks at workers tells of each look and of each leg, and asks how many legs one may
+//! have.
 
 use super::calibration::GUESS;
 use super::schedule::worker::Verdict;
@@ -24,6 +25,8 @@ pub const GRACE: Duration = Duration::from_secs(120);
 const SILENT_MAX: u8 = 3;
 /// First tokens that a worker which came back must give to be as good as any other.
 const CLEAN: u32 = 10;
+/// A worker that was full is given one leg more this often: what filled it may be over.
+const MORE_EVERY: Duration = Duration::from_secs(10);
 /// A worker carries at least as much as it did within this time.
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,10 @@ pub struct Standing {
     leaves: bool,
     silent: u8,
     clean: u32,
+    /// It said that it was full with so many legs, then.
+    full: Option<(u32, Time)>,
+    /// Answers of others there, by its last two reports.
+    foreign: [u32; 2],
     carried: Carried,
 }
 
@@ -65,6 +72,11 @@ struct Carried {
 }
 
 impl Standing {
+    /// Whether it is to be empty.
+    pub fn leaves(&self) -> bool {
+        self.leaves
+    }
+
     /// A worker of which nothing is known; it has no work before it answers.
     pub fn new(now: Time) -> Standing {
         let carried = Carried { since: now, work: CostUnits::ZERO, best: CostRate::ZERO };
@@ -75,6 +87,8 @@ impl Standing {
             leaves: false,
             silent: 0,
             clean: 0,
+            full: None,
+            foreign: [0; 2],
             carried,
         }
     }
@@ -123,6 +137,19 @@ impl Standing {
         }
     }
 
+    /// It refused a leg because it is full, while it had so many beside: that is how many it takes,
+    /// and says nothing of its health.
+    pub fn full(&mut self, now: Time, legs: u32) {
+        self.full = Some((legs.max(1), now));
+    }
+
+    /// It says that it has so many answers in hand, of which so many are ours; or it does not say,
+    /// and then what we gave it is all that is known.
+    pub fn reported(&mut self, in_hand: Option<u32>, ours: u32) {
+        let foreign = in_hand.map_or(0, |in_hand| in_hand.saturating_sub(ours));
+        self.foreign = [self.foreign[1], foreign];
+    }
+
     /// It is another life than before, with empty caches, as its counters say.
     pub fn began_again(&mut self) {
         if self.verdict == Verdict::Up {
@@ -136,7 +163,16 @@ impl Standing {
     }
 
     /// Of `streams` legs at once that it can have, how many it may have now.
-    pub fn may_have(&self, streams: u32) -> u32 {
+    pub fn may_have(&self, now: Time, streams: u32) -> u32 {
+        let learned = self.full.map(|(legs, since)| {
+            let more = now.since(since).as_micros() / MORE_EVERY.as_micros();
+            legs.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
+        });
+        let streams = learned.map_or(streams, |learned| streams.min(learned));
+        // The smaller of two: one report may be older than what ended or began meanwhile. One leg
+        // it has always, for others never leave what nobody competes for.
+        let foreign = self.foreign[0].min(self.foreign[1]);
+        let streams = streams.saturating_sub(foreign).max(1).min(streams);
         match self.verdict() {
             _ if self.leaves => 0,
             Verdict::Up => streams,
@@ -188,9 +224,9 @@ mod tests {
 
     fn up() -> Standing {
         let mut standing = Standing::new(Time::ZERO);
-        assert_eq!(standing.may_have(8), 0, "nothing before it answers");
+        assert_eq!(standing.may_have(Time::ZERO, 8), 0, "nothing before it answers");
         standing.looked(Look::Ready, false);
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Up, 8));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Up, 8));
         standing
     }
 
@@ -198,7 +234,7 @@ mod tests {
     fn a_refused_connection_is_the_end_at_once() {
         let mut standing = up();
         standing.refused();
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Down, 0));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Down, 0));
         let mut standing = up();
         standing.looked(Look::Refused, true);
         assert_eq!(standing.verdict(), Verdict::Down);
@@ -208,9 +244,9 @@ mod tests {
     fn a_broken_connection_is_doubted_until_it_answers_and_proves_nothing_anew() {
         let mut standing = up();
         standing.broke();
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Suspect, 0));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Suspect, 0));
         standing.looked(Look::Ready, false);
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Up, 8));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Up, 8));
         standing.refused();
         standing.looked(Look::Ready, false);
         standing.broke();
@@ -226,7 +262,7 @@ mod tests {
         }
         assert_eq!(standing.verdict(), Verdict::Up, "it is only busy");
         standing.looked(Look::Silent, false);
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Suspect, 0));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Suspect, 0));
         standing.looked(Look::Ready, false);
         assert_eq!(standing.verdict(), Verdict::Up);
         for _ in 0..SILENT_MAX {
@@ -240,23 +276,48 @@ mod tests {
         let mut standing = up();
         standing.refused();
         standing.looked(Look::Ready, false);
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Probation, 1));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Probation, 1));
         standing.first_token();
         standing.first_token();
-        assert_eq!((standing.may_have(8), standing.may_have(2)), (3, 2));
+        assert_eq!((standing.may_have(Time::ZERO, 8), standing.may_have(Time::ZERO, 2)), (3, 2));
         for _ in 0..CLEAN {
             standing.first_token();
         }
-        assert_eq!((standing.verdict(), standing.may_have(64)), (Verdict::Up, 64));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 64)), (Verdict::Up, 64));
     }
 
     #[test]
     fn who_is_to_leave_gets_nothing_however_well_it_is() {
         let mut standing = up();
         standing.leave(true);
-        assert_eq!((standing.verdict(), standing.may_have(8)), (Verdict::Up, 0));
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Up, 0));
         standing.leave(false);
-        assert_eq!(standing.may_have(8), 8);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 8);
+    }
+
+    #[test]
+    fn a_full_worker_is_not_sick_and_its_limit_is_learned() {
+        let mut standing = up();
+        standing.full(Time::ZERO, 3);
+        assert_eq!((standing.verdict(), standing.may_have(Time::ZERO, 8)), (Verdict::Up, 3));
+        let later = Time::ZERO + Duration::from_secs(25);
+        assert_eq!((standing.may_have(later, 8), standing.may_have(later, 4)), (5, 4));
+        standing.full(later, 0);
+        assert_eq!(standing.may_have(later, 8), 1, "else nothing would tell when it has room");
+    }
+
+    #[test]
+    fn what_others_do_there_is_taken_off_once_it_was_told_twice() {
+        let mut standing = up();
+        standing.reported(Some(7), 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 8, "an answer may just have ended");
+        standing.reported(Some(6), 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 4);
+        standing.reported(Some(60), 2);
+        standing.reported(Some(60), 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 1);
+        standing.reported(None, 2);
+        assert_eq!(standing.may_have(Time::ZERO, 8), 8, "unknown is not full");
     }
 
     #[test]

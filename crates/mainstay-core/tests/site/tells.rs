@@ -255,16 +255,32 @@ fn an_answer_begun_goes_on_at_another_worker_before_all_that_waits() {
     tell(&mut site, 10, Event::Open(open(1)));
     let after = Duration::from_millis(300);
     tell(&mut site, 310, Event::FirstToken { work: open(1).work, after });
-    tell(&mut site, 320, Event::Open(open(2)));
+    let waits = tell(&mut site, 320, Event::Open(open(2)));
+    assert_eq!((dispatched(&waits), refusals(&waits)), (vec![], vec![]));
     let (work, worker) = (open(1).work, WorkerId(0));
-    let lost = tell(&mut site, 20_000, Event::Moving { work, relayed: 7 });
+    let lost = tell(&mut site, 330, Event::Moving { work, relayed: 7 });
     assert_eq!(facts(&lost), [&SiteFact::MovedInside { work, worker }]);
-    assert_eq!(dispatched(&lost), [1], "the other one has long been late, and waits on");
-    let first = Event::FirstToken { work, after };
-    assert!(refusals(&tell(&mut site, 20_300, first)).is_empty());
-    let ended = tell(&mut site, 20_400, Event::Ended { work, cost: COST });
-    assert!(refusals(&ended).is_empty(), "{ended:?}");
-    assert_eq!(site.standing(at(20_400), TARGET).map(|s| s.running), Some(0));
+    assert_eq!(dispatched(&lost), [1]);
+    tell(&mut site, 630, Event::FirstToken { work, after });
+    let ended = tell(&mut site, 640, Event::Ended { work, cost: COST });
+    assert_eq!((dispatched(&ended), refusals(&ended)), (vec![2], vec![]));
+    assert_eq!(site.standing(at(640), TARGET).map(|s| s.running), Some(1));
+}
+
+#[test]
+fn an_answer_begun_waits_for_another_worker_but_not_for_long() {
+    let mut site = one_worker(1);
+    tell(&mut site, 10, Event::Open(open(1)));
+    let (work, after) = (open(1).work, Duration::from_millis(300));
+    tell(&mut site, 310, Event::FirstToken { work, after });
+    let full =
+        WorkerState::Up { target: TARGET, capacity: CostRate::whole(10), streams: 0, cold: false };
+    // Long after the time it had for its first token.
+    tell(&mut site, 30_000, worker(0, full));
+    let lost = tell(&mut site, 30_010, Event::Moving { work, relayed: 7 });
+    assert_eq!((dispatched(&lost), refusals(&lost)), (vec![], vec![]));
+    assert_eq!(refusals(&tell(&mut site, 39_000, Event::Tick)), []);
+    assert_eq!(refusals(&tell(&mut site, 40_020, Event::Tick)).len(), 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The site that this node controls: its machine, its workers, and gateways' requests to it.
 
+use crate::admin::Builder;
 use crate::attempt;
 use crate::drive::Drive;
 use crate::http::Known;
@@ -10,7 +11,7 @@ use crate::site::find::{self, Group};
 use crate::site::pace::Pace;
 use crate::site::prefix::Prefixes;
 use crate::site::worker::Crew;
-use crate::site::{self, Model, Node};
+use crate::site::{self, Model, Node, show};
 use crate::worker::{Worker, trial};
 use hyper::service::service_fn;
 use mainstay_core::config::{Pool, SiteConfig};
@@ -180,6 +181,16 @@ impl Home {
         let pools: Option<Vec<Pool>> = self.node.models.iter().map(pool).collect();
         config.pools = pools?;
         Some(config)
+    }
+
+    /// Shows the operator how the workers stand.
+    pub(super) fn shown(&self, admin: Builder) -> Builder {
+        let (lines, page) = (self.node.clone(), self.node.clone());
+        admin.metrics(move || show::exposition(&lines)).show(
+            "/-/workers",
+            "the workers of this node's site",
+            move || show::page(&page),
+        )
     }
 
     /// A gateway tells what it wants.

@@ -113,6 +113,10 @@ impl Nodes {
         let (lines, page) = (self.link.clone(), self.link.clone());
         let [known, given, shown, counted, published] = [(); 5].map(|()| self.desk.clone());
         let check = self.check.clone();
+        let admin = match &self.home {
+            Some(home) => home.shown(admin),
+            None => admin,
+        };
         let list = move || {
             let names = known.names();
             let shown = |order: &Order| store::shown(order, &names.sites);

@@ -166,7 +166,9 @@ impl Report {
     /// Whether this is another life than that of `before`: something it counts has fallen, or it
     /// has another model.
     pub fn is_another_life(&self, before: &Report) -> bool {
-        let fell = |now: Option<u64>, then: Option<u64>| matches!((now, then), (Some(now), Some(then)) if now < then);
+        let fell = |now: Option<u64>, then: Option<u64>| {
+            now.zip(then).is_some_and(|(now, then)| now < then)
+        };
         let (now, then) = (&self.counted, &before.counted);
         fell(now.prompt, then.prompt)
             || fell(now.output, then.output)

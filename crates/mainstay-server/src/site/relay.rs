@@ -1,9 +1,9 @@
 //! Carries one attempt at this site: waits for the machine's word, has a worker answer, relays
 //! what it says, and tells the machine of its first token and its end.
 //!
-//! It keeps what was relayed. When a worker is lost in the middle of an answer, the next one that the
-//! machine names is asked to go on behind it, as a gateway asks another site: no token comes twice
-//! and none is lost. Answers that no worker could go on with exactly are left to the gateway.
+//! It keeps what was relayed. When a worker is lost in the middle of an answer, the next one that
+//! the machine names is asked to go on behind it, as a gateway asks another site: no token comes
+//! twice and none is lost. Answers that no worker could go on with exactly are left to the gateway.
 
 use super::Node;
 use super::controller::Word;
@@ -212,7 +212,7 @@ impl Relay {
                 self.answer.take_whole(&plain);
                 self.first_token();
                 self.reply.whole(plain.json).await;
-                self.ended();
+                self.ended(false);
                 Ok(())
             }
             Item::Broken(fault) if fault.cut && self.has_finish() => self.end().await,
@@ -233,6 +233,7 @@ impl Relay {
             // Nobody listens there.
             ErrorClass::Dead(Scope::Site) if fault.sent == Sent::Nothing => leg.ticket.refused(),
             ErrorClass::Transient if is_transport => leg.ticket.broke(),
+            ErrorClass::Overload if !is_transport && !leg.has_token => leg.ticket.full(),
             // It answers: that it is full, or that it cannot do this, says nothing of its life.
             _ => {}
         }
@@ -297,10 +298,11 @@ impl Relay {
             self.reply.events(&out).await?;
         }
         self.reply.done().await;
+        let goes_on = self.leg.as_ref().is_some_and(|leg| leg.goes_on);
         if let Some(leg) = self.leg.take() {
             leg.attempt.finish();
         }
-        self.ended();
+        self.ended(goes_on);
         Ok(())
     }
 
@@ -357,7 +359,8 @@ impl Relay {
             && call.format == Format::Text
     }
 
-    fn ended(&mut self) {
+    /// `goes_on` says that others began it: what was cached is then not of the prompt alone.
+    fn ended(&mut self, goes_on: bool) {
         self.leg = None;
         self.is_over = true;
         let usage = self.answer.usage(u64::from(self.open.prompt));
@@ -366,7 +369,7 @@ impl Relay {
         let tokens = u64::from(self.answer.standing().tokens);
         let cost = self.node.price.of(prompt, usage.completion.max(tokens));
         let work = self.open.work;
-        if let Some(cached) = usage.cached {
+        if let Some(cached) = usage.cached.filter(|_| !goes_on) {
             let tokens = u32::try_from(cached).unwrap_or(u32::MAX);
             self.node.controller.tell(Event::Cached { work, tokens });
         }

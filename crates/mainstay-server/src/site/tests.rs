@@ -129,7 +129,7 @@ fn bounds() -> Bounds {
     }
 }
 
-fn start(model: &str, tier: u8) -> Start {
+pub(crate) fn start(model: &str, tier: u8) -> Start {
     let attempt = AttemptId { request: RequestId(7), number: 1 };
     Start {
         attempt,
@@ -158,7 +158,7 @@ fn start(model: &str, tier: u8) -> Start {
     }
 }
 
-fn attempt(site: &Site, start: &Start, tier: &str) -> Attempt {
+pub(crate) fn attempt(site: &Site, start: &Start, tier: &str) -> Attempt {
     let body = Bytes::from_static(
         br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
     );

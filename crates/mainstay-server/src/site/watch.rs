@@ -121,15 +121,16 @@ pub async fn run(
     let mut rng = Rng::new(RandomState::new().hash_one(id.0));
     let mut leaving: Option<Instant> = None;
     loop {
+        let begun = worker.begun();
         let seen = eye.look().await;
-        worker.looked(of, seen);
+        worker.looked(of, begun, seen);
         let is_leaving = !*stays.borrow_and_update();
         if is_leaving != leaving.is_some() {
             leaving = is_leaving.then(Instant::now);
             worker.leave(of, is_leaving);
         }
         if let Some(since) = leaving {
-            let (_, _, legs) = worker.stands();
+            let legs = worker.legs();
             if legs == 0 || since.elapsed() > GRACE {
                 worker.gone(of);
             }

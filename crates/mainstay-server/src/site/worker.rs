@@ -63,8 +63,37 @@ pub struct Outside {
     pub address: String,
 }
 
+/// How a worker stood when a look began.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    doubts: u32,
+    legs: u32,
+}
+
+/// How a worker stands, for whoever shows it.
+pub struct Stands {
+    /// Where it is.
+    pub address: String,
+    /// Which server it is.
+    pub engine: &'static str,
+    /// The model's name there.
+    pub model: String,
+    /// What is believed of it.
+    pub verdict: Verdict,
+    /// Whether it is to be empty.
+    pub leaves: bool,
+    /// Answers of ours there.
+    pub answers: u32,
+    /// What it said last.
+    pub report: Report,
+}
+
 struct State {
     standing: Standing,
+    /// It was looked at.
+    is_known: bool,
+    /// Counts what spoke against it: a look that began before says nothing of it.
+    doubts: u32,
     report: Report,
     /// Legs that its relays have there.
     legs: u32,
@@ -116,6 +145,20 @@ impl Crew {
         all.iter().map(|(id, worker)| (*id, worker.clone())).collect()
     }
 
+    /// How those stand that are servers of their own.
+    pub fn stands(&self) -> Vec<Stands> {
+        let all = self.all();
+        let one = |worker: &Worker| {
+            let Outside { engine, address } = worker.outside.as_ref()?;
+            let (engine, address, model) = (engine.word(), address.clone(), worker.model.clone());
+            let state = worker.lock();
+            let (verdict, leaves) = (state.standing.verdict(), state.standing.leaves());
+            let (answers, report) = (state.legs, state.report.clone());
+            Some(Stands { address, engine, model, verdict, leaves, answers, report })
+        };
+        all.iter().filter_map(|(_, worker)| one(worker)).collect()
+    }
+
     /// What the embedded engine carries was measured.
     pub(super) fn calibrated(&self, controller: &Controller, capacity: CostRate) {
         for (id, worker) in self.all().into_iter().filter(|(_, worker)| worker.outside.is_none()) {
@@ -138,6 +181,8 @@ impl Worker {
     ) -> Worker {
         let state = State {
             standing: Standing::new(clock.now()),
+            is_known: false,
+            doubts: 0,
             report: Report::default(),
             legs: 0,
             flows: false,
@@ -163,26 +208,44 @@ impl Worker {
         self.outside.as_ref().is_none_or(|outside| outside.engine != Engine::OpenAi)
     }
 
-    /// What is believed of it, what it said last, and legs there.
-    pub fn stands(&self) -> (Verdict, Report, u32) {
-        let state = self.lock();
-        let verdict = if self.outside.is_none() { Verdict::Up } else { state.standing.verdict() };
-        (verdict, state.report.clone(), state.legs)
+    /// Legs there.
+    pub(super) fn legs(&self) -> u32 {
+        self.lock().legs
     }
 
-    /// Somebody looked at it. `report` is what it said, where it said something.
+    /// How it stands as a look begins.
+    pub(super) fn begun(&self) -> Begun {
+        let state = self.lock();
+        Begun { doubts: state.doubts, legs: state.legs }
+    }
+
+    /// Somebody looked at it, who began so. `report` is what it said, where it said something.
     pub(super) fn looked(
         &self,
         (id, controller): (WorkerId, &Controller),
+        begun: Begun,
         (look, report): (Look, Option<Report>),
     ) {
         self.tell(id, controller, |state| {
+            if !std::mem::replace(&mut state.is_known, true) && look != Look::Ready {
+                self.log_absent(look);
+            }
             let flows = std::mem::take(&mut state.flows);
-            state.standing.looked(look, flows);
+            // It answered, and something broke since: that is to be asked anew.
+            if look != Look::Ready || state.doubts == begun.doubts {
+                state.standing.looked(look, flows);
+            }
             let Some(report) = report else { return };
             if report.is_another_life(&state.report) {
                 state.standing.began_again();
+                controller.tell(Event::Emptied(id));
             }
+            // Of ranks behind one address only the fullest is known.
+            let levels = report.fullest();
+            let in_hand =
+                levels.running.map(|running| running.saturating_add(levels.waiting.unwrap_or(0)));
+            let in_hand = in_hand.filter(|_| report.ranks.len() == 1);
+            state.standing.reported(in_hand, begun.legs.max(state.legs));
             state.report = report;
         });
     }
@@ -227,7 +290,7 @@ impl Worker {
             Some(_) => {
                 let most = self.streams.or(state.report.slots).unwrap_or(STREAMS);
                 let is_down = standing.verdict() == Verdict::Down && state.legs == 0;
-                (is_down, standing.may_have(most))
+                (is_down, standing.may_have(controller.clock().now(), most))
             }
         };
         if is_down {
@@ -243,6 +306,17 @@ impl Worker {
     fn target(&self, controller: &Controller) -> TargetId {
         let pool = |site: &Site| site.config().pools.get(self.pool).map(|pool| pool.target);
         controller.read(pool).unwrap_or_default()
+    }
+
+    fn log_absent(&self, look: Look) {
+        let Some(Outside { engine, address }) = &self.outside else { return };
+        let (engine, model) = (engine.word(), self.model.as_str());
+        let what = match look {
+            Look::Refused => "refuses connections",
+            Look::Silent => "does not answer",
+            Look::NotReady | Look::Ready => "is not ready",
+        };
+        tracing::warn!(address, engine, model, "a worker {what}; it is used once it is well");
     }
 
     fn log(&self, verdict: Verdict, before: Verdict) {
@@ -293,14 +367,26 @@ impl Ticket {
 
     /// Its connection was refused.
     pub fn refused(&self) {
-        self.tell(|state| state.standing.refused());
+        self.tell(|state| {
+            state.doubts = state.doubts.wrapping_add(1);
+            state.standing.refused();
+        });
         self.worker.look.notify_one();
     }
 
     /// Its connection broke: what that says of the worker, a look will tell at once.
     pub fn broke(&self) {
-        self.tell(|state| state.standing.broke());
+        self.tell(|state| {
+            state.doubts = state.doubts.wrapping_add(1);
+            state.standing.broke();
+        });
         self.worker.look.notify_one();
+    }
+
+    /// It was refused because the worker is full.
+    pub fn full(&self) {
+        let now = self.controller.clock().now();
+        self.tell(|state| state.standing.full(now, state.legs.saturating_sub(1)));
     }
 
     /// Its first token came, for a prompt of this many tokens.

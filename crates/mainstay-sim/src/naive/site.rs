@@ -74,6 +74,7 @@ impl NaiveSite {
             | Event::FirstToken { .. }
             | Event::Prefix { .. }
             | Event::Cached { .. }
+            | Event::Emptied(_)
             | Event::Orders(_)
             | Event::Leave
             | Event::Adopt { .. }

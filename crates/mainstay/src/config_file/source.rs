@@ -8,7 +8,7 @@ use super::check::Check;
 use super::merge::{self, Joined, POLICY};
 use super::problem::{Problem, hint};
 use super::{Engine, File, Key, Limits, Listen, Log, Model, Site, SiteModel, Tier};
-use super::{dns, node, policy};
+use super::{dns, node, policy, worker};
 use mainstay_server::setup::Written;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
@@ -243,13 +243,12 @@ impl<'t> Source<'t> {
             self.walk_at::<dns::Host>(dns.get("host"), "dns.host", unknown);
         }
         for site in tables(root.get("site")) {
-            for (name, path) in [("engine", "site.engine"), ("models", "site.models")] {
-                for table in tables(site.get(name)) {
-                    match name {
-                        "engine" => self.unknown_in::<Engine>(table, path, unknown),
-                        _ => self.unknown_in::<SiteModel>(table, path, unknown),
-                    }
-                }
+            self.walk_at::<Engine>(site.get("engine"), "site.engine", unknown);
+            self.walk_at::<SiteModel>(site.get("models"), "site.models", unknown);
+            self.walk_at::<worker::Worker>(site.get("worker"), "site.worker", unknown);
+            for worker in tables(site.get("worker")) {
+                let (pods, path) = (worker.get("kubernetes"), "site.worker.kubernetes");
+                self.walk_at::<worker::Kubernetes>(pods, path, unknown);
             }
         }
     }

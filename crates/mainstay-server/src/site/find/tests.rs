@@ -1,13 +1,15 @@
 //! Workers that are played: servers that answer what engines answer, and places that name them.
 
 use super::*;
+use crate::attempt::Item;
 use crate::setup::{Kubernetes, Secret};
 use crate::site::engine::Engine;
-use crate::site::tests::site;
+use crate::site::tests::{attempt, site, start};
 use mainstay_core::site::schedule::worker::Verdict;
+use serde_json::json;
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, ResourceRecord};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,21 +42,31 @@ async fn server(
     (at, asked, playing)
 }
 
-/// One exchange; whether another may follow.
+/// One exchange; whether another may follow. An answer that is a stream ends with the connection.
 async fn answer(stream: &mut TcpStream, pages: &Pages, log: &Mutex<Vec<String>>) -> bool {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return false };
         head.push(byte);
     }
-    let head = String::from_utf8(head).unwrap();
-    let path = head.split(' ').nth(1).unwrap().to_owned();
-    log.lock().unwrap().push(head);
+    let mut asked = String::from_utf8(head).unwrap();
+    let path = asked.split(' ').nth(1).unwrap().to_owned();
+    let length = asked.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await.unwrap();
+    asked.push_str(&String::from_utf8(body).unwrap());
+    let goes_on = asked.contains("continue_final_message");
+    log.lock().unwrap().push(asked);
+    let path = if goes_on { format!("{path}, again") } else { path };
     let page = pages.lock().unwrap().get(path.as_str()).cloned();
     let (status, body) = page.unwrap_or((404, String::new()));
-    let length = body.len();
-    let reply = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}");
-    stream.write_all(reply.as_bytes()).await.is_ok()
+    let is_stream = body.starts_with("data:");
+    let length = match is_stream {
+        true => String::new(),
+        false => format!("content-length: {}\r\n", body.len()),
+    };
+    let reply = format!("HTTP/1.1 {status} X\r\n{length}\r\n{body}");
+    stream.write_all(reply.as_bytes()).await.is_ok() && !is_stream
 }
 
 fn pages(list: &[(&'static str, u16, &str)]) -> Pages {
@@ -72,9 +84,9 @@ fn llama_cpp() -> Pages {
     ])
 }
 
-fn group(place: Place) -> Group {
+fn group((engine, place): (Engine, Place)) -> Group {
     let outside = Outside {
-        engine: Engine::LlamaCpp,
+        engine,
         place,
         serves: "m".into(),
         model: "m".into(),
@@ -89,15 +101,12 @@ fn group(place: Place) -> Group {
 async fn found(place: Place) -> (Arc<Node>, CancellationToken) {
     let (node, _, _) = site(0).await;
     let stop = CancellationToken::new();
-    tokio::spawn(run(node.clone(), group(place), stop.clone()));
+    tokio::spawn(run(node.clone(), group((Engine::LlamaCpp, place)), stop.clone()));
     (node, stop)
 }
 
 fn verdicts(node: &Node) -> Vec<(String, Verdict)> {
-    let all = node.crew.all().into_iter();
-    let one =
-        |worker: Arc<Worker>| (worker.outside.as_ref().unwrap().address.clone(), worker.stands().0);
-    all.map(|(_, worker)| one(worker)).collect()
+    node.crew.stands().into_iter().map(|stands| (stands.address, stands.verdict)).collect()
 }
 
 /// Streams that the machine knows of.
@@ -132,8 +141,13 @@ async fn a_worker_is_used_once_it_answers_and_no_more_when_it_refuses() {
     pages.lock().unwrap().insert("/health", (200, String::new()));
     until(&node, &[(url(at), Verdict::Up)]).await;
     assert_eq!(streams(&node), 4, "its slots, and 503 of /slots says nothing of its health");
-    let (_, report, _) = node.crew.all()[0].1.stands();
-    assert_eq!((report.fullest().running, report.fullest().waiting), (Some(1), Some(0)));
+    let shown = crate::site::show::page(&node);
+    let worker = &shown["workers"][0];
+    assert_eq!((&worker["running"], &worker["kv_use"]), (&1.into(), &serde_json::Value::Null));
+    let lines = crate::site::show::exposition(&node);
+    let of = format!("{{model=\"m\",address=\"{}\"}}", url(at));
+    assert!(lines.contains(&format!("mainstay_worker_up{of} 1\n")), "{lines}");
+    assert!(!lines.contains("kv_use"), "what it does not say has no line: {lines}");
     assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer k-1")));
     playing.abort();
     until(&node, &[(url(at), Verdict::Down)]).await;
@@ -225,5 +239,70 @@ async fn workers_come_and_go_with_the_pods_that_a_selector_finds() {
     until(&node, &[]).await;
     assert_eq!(streams(&node), 0);
     assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer t-1")));
+    stop.cancel();
+}
+
+/// A chunk of a chat as vLLM writes it.
+fn said(text: &str, finish: &str) -> String {
+    let finish = (!finish.is_empty()).then_some(finish);
+    let choice = json!({ "index": 0, "delta": { "content": text }, "finish_reason": finish });
+    let object = "chat.completion.chunk";
+    let mut chunk = json!({ "id": "c", "object": object, "created": 1, "model": "m" });
+    chunk["choices"] = json!([choice]);
+    format!("data: {chunk}\n\n")
+}
+
+#[tokio::test]
+async fn an_answer_that_vllm_began_goes_on_in_its_own_form_and_as_one_answer() {
+    let begun = said("to be", "") + &said(" or not", "");
+    let rest = said(" to be, that is the question", "") + &said("", "stop");
+    let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":7,\
+                 \"total_tokens\":19}}\n\ndata: [DONE]\n\n";
+    let pages = pages(&[
+        ("/health", 200, ""),
+        ("/metrics", 200, ""),
+        ("/v1/chat/completions", 200, &begun),
+        ("/v1/chat/completions, again", 200, &(rest + usage)),
+    ]);
+    let (node, _, gateway) = site(0).await;
+    let stop = CancellationToken::new();
+    let mut workers = Vec::new();
+    for _ in 0..2 {
+        let (at, asked, playing) = server("127.0.0.1:0", &pages).await;
+        let place = Place::Address(url(at));
+        tokio::spawn(run(node.clone(), group((Engine::Vllm, place)), stop.clone()));
+        workers.push((asked, playing));
+    }
+    let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+    while streams(&node) == 0 {
+        assert!(tokio::time::Instant::now() < limit);
+        // waits for: the first look at a worker.
+        sleep(OFTEN / 5).await;
+    }
+    let mut attempt = attempt(&gateway, &start("m", 0), "pro");
+    let (mut text, mut usage, mut ids) = (String::new(), None, BTreeSet::new());
+    loop {
+        match attempt.next().await {
+            Item::Ack(_) | Item::Beat => {}
+            Item::Chunk(chunk) => {
+                text.extend(chunk.deltas.iter().map(|delta| delta.content.as_str()));
+                usage = chunk.usage.or(usage);
+                let json: serde_json::Value = serde_json::from_slice(&chunk.json).unwrap();
+                ids.extend(json["id"].as_str().map(String::from));
+            }
+            Item::End => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(text, "to be or not to be, that is the question");
+    // Two tokens of the answer were part of the second one's prompt.
+    let usage = usage.unwrap();
+    assert_eq!((usage.prompt, usage.completion), (10, 9));
+    assert_eq!(ids.len(), 1, "one answer has one id: {ids:?}");
+    let all = workers.iter().flat_map(|(asked, _)| asked.lock().unwrap().clone());
+    let again = all.filter(|asked| asked.contains("continue_final_message")).collect::<Vec<_>>();
+    assert_eq!(again.len(), 1);
+    assert!(again[0].contains(r#"{"role":"assistant","content":"to be or not"}"#), "{again:?}");
+    assert!(again[0].contains(r#""add_generation_prompt":false"#), "{again:?}");
     stop.cancel();
 }

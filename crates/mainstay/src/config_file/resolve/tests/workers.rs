@@ -5,8 +5,8 @@ use super::*;
 use mainstay_server::setup::{Kubernetes, NodeSite, Outside, Place, Upstream, Workers};
 use mainstay_server::site::engine::Engine;
 
-const SITE: &str = "[[site]]\nname = \"here\"\nnode = \"https://10.0.0.2:8443\"\nnode_name = \"a\"\n\
-                    models = [{ name = \"m\" }, { name = \"n\" }]\n";
+const SITE: &str = "[[site]]\nname = \"here\"\nnode = \"https://10.0.0.2:8443\"\n\
+                    node_name = \"a\"\nmodels = [{ name = \"m\" }, { name = \"n\" }]\n";
 
 fn workers(lines: &str) -> String {
     format!("[listen]\nlink = \"127.0.0.1:8443\"\n{A}{SITE}{lines}")
@@ -66,6 +66,8 @@ fn what_is_wrong_with_a_worker_is_told_with_how_to_mend_it() {
         ),
         ("engine = \"vlm\"\nserves = \"m\"\naddress = \"http://h:1\"\n", "did you mean `vllm`?"),
         ("engine = \"vllm\"\nserves = \"m\"\n", "is nowhere; add address"),
+        ("engine = \"vllm\"\nadress = \"http://h:1\"\n", "did you mean `address`?"),
+        ("kubernetes = { selektor = \"a=b\" }\n", "did you mean `selector`?"),
         ("engine = \"vllm\"\naddress = \"http://h:1\"\n", "add serves = one of `m`, `n`"),
         ("engine = \"vllm\"\naddress = \"http://h:1\"\nserves = \"x\"\n", "no model `x`"),
         ("engine = \"vllm\"\naddress = \"http://h:1/v1\"\nserves = \"m\"\n", "leave out /v1"),
