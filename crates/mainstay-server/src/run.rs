@@ -9,6 +9,7 @@ mod door;
 mod drill;
 mod home;
 mod nodes;
+mod page;
 mod view;
 
 use crate::admin::{Admin, Builder, Ready};
@@ -21,6 +22,7 @@ use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::link::Link;
 use crate::policy::boot::{Boot, boot};
 use crate::setup::{Listeners, Reader, Setup};
+use crate::status;
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
 use adopt::{Adopter, Parts};
@@ -28,6 +30,7 @@ use build::Plot;
 use door::{Door, House};
 use hyper::service::service_fn;
 use nodes::{Nodes, Office};
+use page::Shown;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -63,17 +66,23 @@ pub async fn run(
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
-    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link, office)?.map(Arc::new);
+    let page = listeners.status.is_some().then(|| status::Desk::new(&setup));
+    let places = (&drive, url(&setup), page.clone());
+    let nodes = Nodes::join(&setup, places, listeners.link, office)?.map(Arc::new);
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
     // A node that is no gateway takes no clients.
     let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
     let link = nodes.as_ref().map(|nodes| nodes.link().clone());
-    let plot = plot(&setup, &drive, (is_gateway, link));
+    let plot = plot(&setup, &drive, (is_gateway, link.clone()));
     drive.settle(Arc::new(build::places(&setup, &plot, None)?));
     let doors = open_doors(plot.doors.saturating_sub(1), &house)?;
+    let bounds = house.bounds.subscribe();
+    let shown = Shown::open((&setup, page.clone()), listeners.status, bounds, &last)?.map(Arc::new);
     if is_gateway {
         Prober::begin(&drive, last.clone());
+        let me = setup.node.as_ref().map(|node| node.identity.name().clone());
+        tokio::spawn(page::tell(drive.clone(), (link, me), page, last.clone()));
     }
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
@@ -97,7 +106,8 @@ pub async fn run(
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = adopter.shown(admin).build();
     let publisher = names.as_ref().map(Dns::publisher);
-    adopter.begin(Parts { plot, house: house.clone(), publisher, nodes: nodes.clone() });
+    let (parts, page) = (house.clone(), shown.clone());
+    adopter.begin(Parts { plot, house: parts, publisher, nodes: nodes.clone(), page });
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let rereading = tokio::spawn(adopter.clone().listen(again));
     let ending = async {
@@ -113,6 +123,9 @@ pub async fn run(
     timer.abort();
     if let Some(names) = names {
         names.stop();
+    }
+    if let Some(shown) = shown {
+        shown.closed().await;
     }
     if let Some(nodes) = nodes.and_then(Arc::into_inner) {
         let _ = tokio::time::timeout(setup.drain + CUT_TIME, nodes.leave(setup.drain)).await;

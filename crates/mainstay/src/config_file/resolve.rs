@@ -9,6 +9,7 @@ mod node;
 mod people;
 mod policy;
 mod sites;
+mod status;
 
 use super::problem::Problem;
 use super::source::Source;
@@ -88,7 +89,9 @@ pub fn resolve(
     let log = desk.log();
     desk.check(&tiers);
     let dns = desk.dns(&listen.dns);
-    let node = desk.node(&sites, listen.link);
+    let pages = desk.pages();
+    let node = desk.node(&sites, listen.link, &pages);
+    let status = desk.status(&sites, pages);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
     if !desk.problems.is_empty() {
@@ -123,6 +126,7 @@ pub fn resolve(
         dns,
         node,
         rehearsal,
+        status,
     };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }
