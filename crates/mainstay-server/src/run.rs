@@ -90,16 +90,7 @@ pub async fn run(
         let (drive, last) = (drive.clone(), last.clone());
         async move { drive.run(last).await }
     });
-    let serving = async {
-        if doors.is_empty() {
-            house.stop.cancelled().await;
-        }
-        for door in doors {
-            door.closed().await;
-        }
-        // The operator's door stays open until the last answer has gone.
-        last.cancel();
-    };
+    let serving = served(doors, (&house.stop, &last));
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let admin = drill::shown(admin, &drive);
@@ -121,6 +112,26 @@ pub async fn run(
     adopter.end();
     stop_engines(&drive).await;
     timer.abort();
+    part((names, shown, nodes), setup.drain).await;
+    Ok(())
+}
+
+/// Returns when the last answer has gone. The operator's door and the page stay open until then.
+async fn served(doors: Vec<Door>, (stop, last): (&CancellationToken, &CancellationToken)) {
+    if doors.is_empty() {
+        stop.cancelled().await;
+    }
+    for door in doors {
+        door.closed().await;
+    }
+    last.cancel();
+}
+
+/// Ends what else there is: names, the page, the link.
+async fn part(
+    (names, shown, nodes): (Option<Dns>, Option<Arc<Shown>>, Option<Arc<Nodes>>),
+    drain: Duration,
+) {
     if let Some(names) = names {
         names.stop();
     }
@@ -128,9 +139,8 @@ pub async fn run(
         shown.closed().await;
     }
     if let Some(nodes) = nodes.and_then(Arc::into_inner) {
-        let _ = tokio::time::timeout(setup.drain + CUT_TIME, nodes.leave(setup.drain)).await;
+        let _ = tokio::time::timeout(drain + CUT_TIME, nodes.leave(drain)).await;
     }
-    Ok(())
 }
 
 /// Where places are built.

@@ -56,10 +56,13 @@ struct View {
 impl Desk {
     /// A status role that begins now.
     pub fn new(setup: &Setup) -> Arc<Desk> {
+        Desk::of(setup.status_config(), Names::of(setup))
+    }
+
+    fn of(config: Config, names: Names) -> Arc<Desk> {
         let clock = Clock::new();
-        let config = setup.status_config();
         let machine = Status::new(clock.now(), config.clone());
-        let shared = Shared { machine, config, names: Arc::new(Names::of(setup)) };
+        let shared = Shared { machine, config, names: Arc::new(names) };
         Arc::new(Desk { clock, shared: Mutex::new(shared), wake: Notify::new() })
     }
 
@@ -132,6 +135,14 @@ impl View {
     /// What is shown, in its order, with its names.
     fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
         self.page.rows.iter().filter_map(|row| Some((self.names.name(row.component)?, row)))
+    }
+
+    /// Whether the API as a whole is well.
+    fn is_answering(&self) -> bool {
+        self.page
+            .rows
+            .iter()
+            .any(|row| (row.component, row.state) == (Component::Api, State::Operational))
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
         "</main>\n<footer><p>{}</p><p>{} <a href=\"/api/v2/summary.json\">JSON</a> · \
          <a href=\"/badge.svg\">{}</a></p></footer>\n</div>\n</body>\n</html>\n",
         escape(&language.method(&language.lasting(green))),
-        language.of("All times are UTC. For programs:", "所有时间均为 UTC。程序接口:"),
+        language.of("All times are UTC. For programs:", "所有时间均为 UTC。程序接口："),
         language.of("badge", "徽章"),
     );
     text
@@ -98,7 +98,7 @@ fn item(view: &View, language: Language, (name, row): (&str, &Row), text: &mut S
         more.extend(row.first_token.map(|within| language.first_token(within)));
     }
     if row.state == State::NoData && matches!(view.page.data, Data::Fresh(_)) {
-        more.push(language.of("too few requests to tell", "请求过少,无法判断").into());
+        more.push(language.of("too few requests to tell", "请求过少，无法判断").into());
     }
     let _ = write!(
         text,

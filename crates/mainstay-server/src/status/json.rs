@@ -72,7 +72,8 @@ fn page(view: &View) -> Value {
     json!({
         "id": page_id(&view.names),
         "name": view.names.title,
-        "url": view.names.url,
+        // Nobody said where it is; for whoever reads this it is where this came from.
+        "url": view.names.url.as_deref().unwrap_or("/"),
         "time_zone": "Etc/UTC",
         "updated_at": Date::ago(view.page.changed).iso(),
     })

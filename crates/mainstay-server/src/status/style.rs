@@ -18,6 +18,7 @@ header{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:baseline;\
 justify-content:space-between;margin:.5rem 0 1.25rem}\
 h1{font-size:1.35rem;margin:0;overflow-wrap:anywhere}\
 nav a{margin-left:.75rem}nav a:first-child{margin-left:0}\
+nav a[aria-current]{color:var(--ink);font-weight:600;text-decoration:none}\
 a{color:var(--note)}a:focus-visible{outline:3px solid var(--note);outline-offset:2px}\
 .all{display:flex;gap:.9rem;align-items:center;background:var(--card);\
 border:1px solid var(--line);border-left:.4rem solid var(--c);border-radius:.6rem;\

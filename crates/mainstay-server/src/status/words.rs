@@ -93,7 +93,7 @@ impl Language {
                 let since = when(lasts);
                 self.of(
                     format!("No data since {since} UTC – assume trouble"),
-                    format!("自 {since}(UTC)起无数据,可能正在发生故障"),
+                    format!("自 {since}（UTC）起无数据，可能正在发生故障"),
                 )
             }
             (Data::Stale(lasts), _) => {
@@ -104,11 +104,17 @@ impl Language {
                 )
             }
             (Data::Fresh(_), Overall::Well) if !page.is_known => {
-                self.of("Too few requests to tell", "请求过少,无法判断").into()
+                self.of("Too few requests to tell", "请求过少，无法判断").into()
             }
             (Data::Fresh(_), Overall::Well) => {
                 self.of("All systems operational", "所有系统运行正常").into()
             }
+            (Data::Fresh(_), Overall::Minor) if view.is_answering() => self
+                .of(
+                    "Requests are answered; some parts are impaired",
+                    "请求正常处理，部分系统受影响",
+                )
+                .into(),
             (Data::Fresh(_), Overall::Minor) => {
                 self.of("Some systems are impaired", "部分系统受影响").into()
             }
@@ -125,7 +131,7 @@ impl Language {
                 let since = when(lasts);
                 self.of(
                     format!("Waiting for the first gateway since {since} UTC."),
-                    format!("自 {since}(UTC)起等待网关上报。"),
+                    format!("自 {since}（UTC）起等待网关上报。"),
                 )
             }
             Data::Fresh(age) | Data::Stale(age) | Data::Lost(age) => {
@@ -135,7 +141,7 @@ impl Language {
                         "Data of {at} UTC, {seconds} s old. {heard} of {of} gateways are heard."
                     ),
                     format!(
-                        "数据时间 {at}(UTC),距今 {seconds} 秒。共 {of} 个网关,{heard} 个在线上报。"
+                        "数据时间 {at}（UTC），距今 {seconds} 秒。共 {of} 个网关，{heard} 个在线上报。"
                     ),
                 )
             }
@@ -146,13 +152,13 @@ impl Language {
     pub(super) fn method(self, green: &str) -> String {
         self.of(
             format!(
-                "States come from real requests of the last minute. With too few of them there is \
-                 no data. A component that failed is shown as operational again after {green} \
-                 without failures."
+                "States come from real requests of the last minute, and of sites also from what \
+                 gateways find there. With too few requests there is no data. What failed is shown \
+                 as operational again after {green} without failures."
             ),
             format!(
-                "状态来自最近一分钟的真实请求;请求过少时显示“暂无数据”。发生故障的组件在连续正常 \
-                 {green} 后才会恢复显示为“运行正常”。"
+                "状态来自最近一分钟的真实请求，站点状态还参考网关的探测结果；请求过少时显示“暂无数据”。\
+                 发生故障的组件在连续正常 {green}后，才会重新显示为“运行正常”。"
             ),
         )
     }
@@ -171,7 +177,7 @@ impl Language {
     /// Since when a component is as it is.
     pub(super) fn since(self, lasts: Duration) -> String {
         let at = when(lasts);
-        self.of(format!("since {at} UTC"), format!("自 {at}(UTC)起"))
+        self.of(format!("since {at} UTC"), format!("自 {at}（UTC）起"))
     }
 
     /// A share of a thousand requests.
@@ -185,7 +191,7 @@ impl Language {
         let seconds = within.as_secs_f64();
         self.of(
             format!("first token within {seconds} s (95 %)"),
-            format!("首个 token ≤ {seconds} 秒(95%)"),
+            format!("首个 token ≤ {seconds} 秒（95%）"),
         )
     }
 }

@@ -3,6 +3,7 @@
 mod dns;
 mod merge;
 mod nodes;
+mod status;
 
 use super::*;
 use crate::config_file::source::Override;

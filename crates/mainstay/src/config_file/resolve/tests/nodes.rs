@@ -5,7 +5,7 @@ use crate::command_line::InitNode;
 use mainstay_core::names::GatewayId;
 
 /// A directory with the files of the nodes `a` and `b`, of one authority.
-fn fleet() -> tempfile::TempDir {
+pub(super) fn fleet() -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a directory");
     make(root.path(), "a", None, 3650);
     make(root.path(), "b", Some("a"), 3650);
@@ -26,19 +26,19 @@ fn make(root: &Path, name: &str, ca: Option<&str>, days: u32) {
     assert_eq!(done.map(|_| ()), Ok(()));
 }
 
-const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
+pub(super) const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
                  key_file = \"a/node.key\"\n";
 const GATEWAYS: &str = "[[gateway]]\nname = \"b\"\nlink = \"https://10.0.0.2:8443\"\n\
                         [[gateway]]\nname = \"a\"\n";
 const SITE: &str = "[[site]]\nname = \"hangzhou\"\nnode = \"https://10.0.0.3:8443/\"\n\
                     models = [{ name = \"m\" }]\n";
 
-fn at(base: &Path, text: &str) -> Result<Resolved, String> {
+pub(super) fn at(base: &Path, text: &str) -> Result<Resolved, String> {
     with(text, &Environment::default(), &[], base)
 }
 
 #[track_caller]
-fn wrong(base: &Path, text: &str, expected: &[&str]) {
+pub(super) fn wrong(base: &Path, text: &str, expected: &[&str]) {
     let lines = at(base, text).expect_err("it is wrong");
     assert_eq!(lines.lines().collect::<Vec<_>>(), expected, "\n{text}");
 }
