@@ -2,8 +2,8 @@
 //! shown.
 //!
 //! Two windows, one before the other, must agree before anything bad is shown; what is bad all of
-//! the time is believed sooner, from two short looks that lie apart. What is shown gets better slowly: under
-//! load that returns a service that was declared well falls again.
+//! the time is believed sooner, from two short looks that lie apart. What is shown gets better
+//! slowly: under load that returns a service that was declared well falls again.
 
 use crate::fact::{Because, State};
 use crate::message::{Count, FIRST_TOKEN_ENDS};

@@ -122,6 +122,7 @@ fn an_outage_of_real_traffic_shows_within_ten_seconds() {
             fleet.second(&dead);
             fleet.state(Api).is_impaired()
         });
+        println!("{rate} a second: an outage shows after {shown:?} s");
         assert!(shown <= Some(bound), "{rate} a second: {shown:?}");
         let worst = fleet.until(Api, State::Major, &dead);
         assert!(worst <= 6, "{rate} a second: {worst} s more until it is major");

@@ -57,8 +57,8 @@ pub(super) const SHAPES: &str = "\
 0 0 0-18m4.7 5.8 1.3 1.4-7.2 7-4-4 1.4-1.4 2.7 2.7z\"/></symbol>\
 <symbol id=\"s3\" viewBox=\"0 0 20 20\"><path fill-rule=\"evenodd\" d=\"M10 1.5 19.6 18.5H.4zM9 7.5\
 v5h2v-5zm0 6.3v2h2v-2z\"/></symbol>\
-<symbol id=\"s4\" viewBox=\"0 0 20 20\"><path fill-rule=\"evenodd\" d=\"M10 .5 19.5 10 10 19.5.5 10z\
-M10 3.3v13.4L16.7 10z\"/></symbol>\
-<symbol id=\"s5\" viewBox=\"0 0 20 20\"><path fill-rule=\"evenodd\" d=\"M6.3 1h7.4L19 6.3v7.4L13.7 \
-19H6.3L1 13.7V6.3zm.6 4.5L5.5 6.9 8.6 10l-3.1 3.1 1.4 1.4 3.1-3.1 3.1 3.1 1.4-1.4-3.1-3.1 3.1-3.1\
--1.4-1.4L10 8.6z\"/></symbol></defs></svg>";
+<symbol id=\"s4\" viewBox=\"0 0 20 20\"><path fill-rule=\"evenodd\" d=\"M10 .5 19.5 10 10 19.5.5 10\
+zM10 3.3v13.4L16.7 10z\"/></symbol>\
+<symbol id=\"s5\" viewBox=\"0 0 20 20\"><path fill-rule=\"evenodd\" d=\"M6.3 1h7.4L19 6.3v7.4\
+L13.7 19H6.3L1 13.7V6.3zm.6 4.5L5.5 6.9 8.6 10l-3.1 3.1 1.4 1.4 3.1-3.1 3.1 3.1 1.4-1.4-3.1-3.1 \
+3.1-3.1-1.4-1.4L10 8.6z\"/></symbol></defs></svg>";

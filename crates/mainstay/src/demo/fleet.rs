@@ -115,10 +115,7 @@ impl Fleet {
         let root = root
             .canonicalize()
             .map_err(|error| format!("cannot find {}: {error}", root.display()))?;
-        let mut names: Vec<(String, Role)> =
-            (0..options.sites).map(|at| (site_name(at), Role::Site)).collect();
-        names.extend((1..=options.gateways).map(|at| (format!("gw-{at}"), Role::Gateway)));
-        names.push((String::from("status"), Role::Status));
+        let names = names(options);
         let mut ports = ports::take(names.len() * 4)?.into_iter();
         let mut nodes = Vec::new();
         for (at, (name, role)) in names.into_iter().enumerate() {
@@ -175,14 +172,7 @@ impl Fleet {
     }
 
     fn config(&self, node: &Node, root: &Path, keys: &str, options: &Demo) -> String {
-        let mut text = format!(
-            "# {} of a demo fleet.\n[listen]\napi = \"{}\"\nadmin = \"{}\"\nlink = \"{}\"\n",
-            node.name, node.api, node.admin, node.link
-        );
-        if node.role == Role::Status {
-            let _ = writeln!(text, "status = \"{}\"", node.page);
-        }
-        text.push('\n');
+        let mut text = node.listen();
         let own = root.join(&node.name);
         let file = |name: &str| toml::Value::String(own.join(name).display().to_string());
         let roles = match node.role {
@@ -203,14 +193,7 @@ impl Fleet {
         if node.role == Role::Site {
             let _ = writeln!(text, "site = \"{}\"", node.name);
         }
-        let _ = write!(text, "\n[status]\ntitle = \"Demo fleet\"\ngreen = \"{}\"\n", GREEN);
-        for node in self.of(Role::Status) {
-            let _ = write!(
-                text,
-                "\n[[status.node]]\nname = \"{}\"\nlink = \"https://{}\"\n",
-                node.name, node.link
-            );
-        }
+        text.push_str(&self.page());
         for gateway in self.of(Role::Gateway) {
             let _ = write!(
                 text,
@@ -251,6 +234,16 @@ impl Fleet {
             served.join(", "),
             if node.role == Role::Gateway { keys } else { "" }
         );
+        text
+    }
+
+    /// What all say of the status page.
+    fn page(&self) -> String {
+        let mut text = format!("\n[status]\ntitle = \"Demo fleet\"\ngreen = \"{GREEN}\"\n");
+        for Node { name, link, .. } in self.of(Role::Status) {
+            let _ =
+                write!(text, "\n[[status.node]]\nname = \"{name}\"\nlink = \"https://{link}\"\n");
+        }
         text
     }
 
@@ -497,6 +490,19 @@ impl Node {
         self.lock().state
     }
 
+    /// Where it listens, for its file.
+    fn listen(&self) -> String {
+        let Node { name, api, admin, link, page, .. } = self;
+        let page = match self.role {
+            Role::Status => format!("status = \"{page}\"\n"),
+            Role::Site | Role::Gateway => String::new(),
+        };
+        format!(
+            "# {name} of a demo fleet.\n[listen]\napi = \"{api}\"\nadmin = \"{admin}\"\n\
+             link = \"{link}\"\n{page}\n"
+        )
+    }
+
     fn has_ended(&self) -> bool {
         let mut running = self.lock();
         running.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
@@ -554,6 +560,14 @@ impl Directory {
             Directory::Kept(path) | Directory::Own(path) => path,
         }
     }
+}
+
+/// What the processes are called and do: sites, gateways, the status page.
+fn names(options: &Demo) -> Vec<(String, Role)> {
+    let sites = (0..options.sites).map(|at| (site_name(at), Role::Site));
+    let gateways = (1..=options.gateways).map(|at| (format!("gw-{at}"), Role::Gateway));
+    let page = (String::from("status"), Role::Status);
+    sites.chain(gateways).chain([page]).collect()
 }
 
 /// `A`, `B`, … as on the standard bench.

@@ -126,14 +126,14 @@ fn a_site_killed_shows_within_ten_seconds_and_is_well_again_after_the_green_time
         let states = states(&page);
         !states.is_empty() && states.iter().all(|(_, state)| state == "operational")
     });
-    next("kill A");
+    next("A: kill -9");
     let took = until("the loss shows", SHOWN, || state(&page, "A") == "major_outage");
     println!("the loss of a site showed after {took:?}");
     let (_, html) = ask(&page, "/en/", "").expect("a page");
     assert!(html.contains("Major outage") && html.contains("<html lang=\"en\">"), "{html}");
     // A site is lost, the service is not.
     assert_eq!(state(&page, "B"), "operational");
-    next("start A");
+    next("A: start");
     until("it is well again", SOON * 2, || state(&page, "A") == "operational");
     demo.kill().expect("it runs until it is ended");
     demo.wait().expect("it ends");
@@ -179,7 +179,7 @@ impl Pair {
              node = \"https://127.0.0.1:{}\"\nnode_name = \"gw\"\n\
              models = [{{ name = \"rehearsal\" }}]\nengine = {{ model = \"rehearsal\" }}\n\
              capacity = 16\ntokens_per_second = 1600\n\
-             [[site]]\nname = \"hidden\"\npublic_name = \"\"\nprovider = \"deepseek\"\n\
+             [[site]]\nname = \"nowhere\"\npublic_name = \"\"\nprovider = \"deepseek\"\n\
              key_env = \"A_KEY\"\n\
              [[model]]\nname = \"chat\"\nserved_by = [\"one/rehearsal\"]\n",
             path("ca.pem"),
@@ -231,7 +231,7 @@ async fn a_status_node_that_hangs_or_is_dead_costs_no_request_and_gateways_that_
     let (head, html) = ask(&page, "/", "accept-language: zh-CN\r\n").expect("a page");
     assert!(head.contains("content-language: zh-Hans"), "{head}");
     assert!(html.contains("&lt;b&gt;Us&lt;/b&gt;") && html.contains("North &lt;1&gt;"), "{html}");
-    assert!(!html.contains("<b>") && !html.contains("hidden"), "{html}");
+    assert!(!html.contains("<b>") && !html.contains("nowhere"), "{html}");
     // Ready has nothing to do with the page.
     let admin = pair.gateway.as_ref().expect("it runs").admin.clone();
     pair.page.signal("STOP");

@@ -4,7 +4,8 @@ use super::Resolver;
 use super::sites::Made;
 use mainstay_core::status::{GREEN, PROMISE};
 use mainstay_server::link::{NodeName, Peer};
-use mainstay_server::setup::{Roles, StatusPage};
+use mainstay_server::setup::{Node, Roles, StatusPage};
+use std::net::SocketAddr;
 
 /// What a service is called whose operator did not say.
 const TITLE: &str = "Mainstay";
@@ -14,8 +15,19 @@ const LONGEST: usize = 80;
 const NODES_MAX: usize = 16;
 
 impl Resolver<'_> {
+    /// This node, if it is one of several, and what the public is shown.
+    pub(super) fn node_and_page(
+        &mut self,
+        sites: &[Made],
+        link: Option<SocketAddr>,
+    ) -> (Option<Node>, StatusPage) {
+        let pages = self.pages();
+        let node = self.node(sites, link, &pages);
+        (node, self.status(sites, pages))
+    }
+
     /// What the public is shown, at these nodes.
-    pub(super) fn status(&mut self, sites: &[Made], pages: Vec<Peer>) -> StatusPage {
+    fn status(&mut self, sites: &[Made], pages: Vec<Peer>) -> StatusPage {
         let file = self.file.status.clone();
         for (key, wait) in [("status.green", file.green), ("status.first_token", file.first_token)]
         {
@@ -60,7 +72,7 @@ impl Resolver<'_> {
     }
 
     /// The nodes that show the page, each with where it is reached.
-    pub(super) fn pages(&mut self) -> Vec<Peer> {
+    fn pages(&mut self) -> Vec<Peer> {
         let files = self.file.status.node.clone().into_iter();
         let pages = self.listed("status.node", files.map(|file| (file.name, file.link)));
         if pages.len() > NODES_MAX {
@@ -90,8 +102,7 @@ impl Resolver<'_> {
             return;
         }
         if gateways.is_empty() {
-            let what =
-                "the page shows what gateways tell; add the [[gateway]] lines of their files";
+            let what = "the page shows what gateways tell; add the [[gateway]] of their files";
             self.wrong("node.roles", what);
         }
         if !pages.iter().any(|page| page.name == *name) {
@@ -102,8 +113,9 @@ impl Resolver<'_> {
             self.wrong("node.roles", what);
         }
         if self.sites_from_environment && self.file.policy.source.is_none() {
-            let what = "the page shows the fleet's models and sites; add the [[site]] and [[model]] \
-                        of the gateways' files (a node that is no gateway needs none of their keys)";
+            let what = "the page shows the fleet's models and sites; add the [[site]] and \
+                        [[model]] of the gateways' files (a node that is no gateway needs none \
+                        of their keys)";
             self.wrong("node.roles", what);
         }
     }

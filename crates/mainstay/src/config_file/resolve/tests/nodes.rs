@@ -26,8 +26,8 @@ fn make(root: &Path, name: &str, ca: Option<&str>, days: u32) {
     assert_eq!(done.map(|_| ()), Ok(()));
 }
 
-pub(super) const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\ncert_file = \"a/node.pem\"\n\
-                 key_file = \"a/node.key\"\n";
+pub(super) const A: &str = "[node]\nname = \"a\"\nca_file = \"a/ca.pem\"\n\
+                            cert_file = \"a/node.pem\"\nkey_file = \"a/node.key\"\n";
 const GATEWAYS: &str = "[[gateway]]\nname = \"b\"\nlink = \"https://10.0.0.2:8443\"\n\
                         [[gateway]]\nname = \"a\"\n";
 const SITE: &str = "[[site]]\nname = \"hangzhou\"\nnode = \"https://10.0.0.3:8443/\"\n\

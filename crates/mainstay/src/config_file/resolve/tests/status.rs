@@ -67,14 +67,15 @@ fn what_is_missing_for_the_page_is_told_with_the_remedy() {
         root.path(),
         &text,
         &[
-            "m.toml:6: node.roles: gateways tell only the nodes of [[status.node]] how they go; add \
-             one with name = \"a\", here and in the gateways' files",
-            "m.toml:6: node.roles: the page shows the fleet's models and sites; add the [[site]] and \
-             [[model]] of the gateways' files (a node that is no gateway needs none of their keys)",
+            "m.toml:6: node.roles: gateways tell only the nodes of [[status.node]] how they go; \
+             add one with name = \"a\", here and in the gateways' files",
+            "m.toml:6: node.roles: the page shows the fleet's models and sites; add the [[site]] \
+             and [[model]] of the gateways' files (a node that is no gateway needs none of their \
+             keys)",
         ],
     );
     let text = format!("{LINK}{A}roles = [\"status\"]\n{PAGE}{SITE}");
-    let told = "m.toml:8: node.roles: the page shows what gateways tell; add the [[gateway]] lines of \
+    let told = "m.toml:8: node.roles: the page shows what gateways tell; add the [[gateway]] of \
                 their files";
     wrong(root.path(), &text, &[told]);
     let text = format!("{A}roles = [\"status\"]\n{GATEWAY}{PAGE}{SITE}");
@@ -82,16 +83,17 @@ fn what_is_missing_for_the_page_is_told_with_the_remedy() {
                 \"IP:PORT\"";
     wrong(root.path(), &text, &[told]);
     let text = format!("[listen]\nstatus = \"127.0.0.1:1\"\n{A}roles = [\"gateway\"]\n");
-    let told = "m.toml:2: listen.status: needs the role `status`; add it to node.roles, or take this \
-                line away";
+    let told = "m.toml:2: listen.status: needs the role `status`; add it to node.roles, or take \
+                this line away";
     wrong(root.path(), &text, &[told]);
     refused(
         "[listen]\nstatus = \"127.0.0.1:8081\"\n[status]\nurl = \"status.example.com\"\n\
          green = \"0s\"\n",
         &[
-            "m.toml:2: listen.status: 127.0.0.1:8081 is listen.admin already; give the page its own \
-             port",
-            "m.toml:4: status.url: is no address of a page; write it like https://status.example.com",
+            "m.toml:2: listen.status: 127.0.0.1:8081 is listen.admin already; give the page its \
+             own port",
+            "m.toml:4: status.url: is no address of a page; write it like \
+             https://status.example.com",
             "m.toml:5: status.green: must be longer than 0; take the line away for the default",
         ],
     );
