@@ -237,7 +237,8 @@ impl Status {
         if was_lost != self.ears.is_lost() {
             self.changed = now;
         }
-        if self.ears.is_lost() {
+        // What nobody tells of gets neither worse nor better.
+        if self.ears.is_stale(now) {
             self.components().for_each(|(_, component)| component.forget_green());
             return;
         }

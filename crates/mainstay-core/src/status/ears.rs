@@ -57,6 +57,11 @@ impl Ears {
         self.is_lost
     }
 
+    /// Whether too few gateways are heard.
+    pub(super) fn is_stale(&self, now: Time) -> bool {
+        now.since(self.known(now)) >= SILENT
+    }
+
     /// Takes in what a gateway says; what is new in it, if anything counts for now.
     pub(super) fn hear(
         &mut self,

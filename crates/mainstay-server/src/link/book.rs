@@ -148,7 +148,9 @@ impl Translation {
                 lost += count(all - here.len());
                 Message::Orders(here)
             }
-            Message::Summary(summary) => Message::Summary(self.summary(summary, &mut lost)),
+            Message::Summary(summary) => {
+                Message::Summary(Box::new(self.summary(*summary, &mut lost)))
+            }
             Message::Fetch(_)
             | Message::QuotaReport(_)
             | Message::QuotaGrant(_)

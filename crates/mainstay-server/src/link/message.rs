@@ -29,7 +29,7 @@ pub enum Message {
     /// The policy source's snapshot: taken only after a `Poll` on the same connection.
     Snapshot(Generation),
     /// Gateway to status node.
-    Summary(Summary),
+    Summary(Box<Summary>),
 }
 
 /// One generation of policy with its content.

@@ -262,7 +262,7 @@ pub(super) fn decode(kind: Kind, body: Vec<u8>) -> Result<Message, Nonsense> {
         }
         Kind::Poll => read::<Empty>(body).map(|_| Message::Poll)?,
         Kind::Snapshot => Message::Snapshot(read_policy(read(body)?)?),
-        Kind::Summary => Message::Summary(summary::read(&read(body)?)?),
+        Kind::Summary => Message::Summary(Box::new(summary::read(&read(body)?)?)),
         Kind::Hello | Kind::Names | Kind::Beat => return Err(Nonsense::Unexpected),
     })
 }

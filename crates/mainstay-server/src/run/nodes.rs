@@ -372,7 +372,7 @@ async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
             Message::Snapshot(generation) => hears.snapshot(&peer, generation),
             Message::Summary(summary) => {
                 if let Some(page) = &hears.page {
-                    hears.drive.while_hold(&places, || page.hear(peer.as_str(), summary));
+                    hears.drive.while_hold(&places, || page.hear(peer.as_str(), *summary));
                 }
             }
             // For machines that do not run in this process.

@@ -99,7 +99,7 @@ pub(super) async fn tell(
         let others = places.pages.iter().filter(|page| Some(*page) != me.as_ref());
         for (link, page) in link.iter().flat_map(|link| others.clone().map(move |to| (link, to))) {
             // Nothing waits for one that is not there.
-            link.send(page, Message::Summary(summary.clone()));
+            link.send(page, Message::Summary(Box::new(summary.clone())));
         }
         if let Some(here) = &here {
             let name = me.as_ref().map_or(ALONE, NodeName::as_str);

@@ -183,7 +183,10 @@ impl Language {
     /// A share of a thousand requests.
     pub(super) fn answered(self, good: u16) -> String {
         let (whole, tenth) = (good / 10, good % 10);
-        self.of(format!("{whole}.{tenth} % answered"), format!("成功率 {whole}.{tenth}%"))
+        self.of(
+            format!("{whole}.{tenth} % answered in the last minute"),
+            format!("近一分钟成功率 {whole}.{tenth}%"),
+        )
     }
 
     /// Within which time nearly all first tokens came.

@@ -181,7 +181,7 @@ fn summaries() -> impl Strategy<Value = Message> {
     let models = vec((any::<u16>().prop_map(ModelId), counts()), 0..4);
     let sites = vec((any::<u16>().prop_map(SiteId), standings, counts()), 0..4);
     (any::<u64>(), age(), counts(), models, sites).prop_map(|(run, elapsed, api, models, sites)| {
-        Message::Summary(Summary { run, elapsed, api, models, sites })
+        Message::Summary(Box::new(Summary { run, elapsed, api, models, sites }))
     })
 }
 
@@ -196,7 +196,7 @@ fn the_longest_summary_fits_and_one_of_more_is_refused() {
         ..Summary::default()
     };
     for count in [usual, most] {
-        let (body, _) = encode(&Message::Summary(of(count, 200)), 2);
+        let (body, _) = encode(&Message::Summary(Box::new(of(count, 200))), 2);
         assert!(body.len() <= Kind::Summary.body_max(), "{}", body.len());
         let Ok(Message::Summary(read)) = decode(Kind::Summary, body) else { panic!("a summary") };
         assert_eq!((read.models.len(), read.sites.len()), (SUMMARY_MAX, SUMMARY_MAX));

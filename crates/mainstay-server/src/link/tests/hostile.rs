@@ -290,7 +290,7 @@ async fn who_is_no_gateway_and_tells_a_status_page_how_it_goes_is_cut_off() {
     let identity = authority.identity("b");
     let b = Node::start(identity, only_a_site("b"), &[("a", None)], quick(), None).await;
     let mut raw = Raw::greeted(&authority, "a", &b, &only_a_site("a")).await;
-    raw.message(&Message::Summary(Summary::default())).await;
+    raw.message(&Message::Summary(Box::default())).await;
     cut(&b, Nonsense::Direction).await;
 }
 
@@ -304,7 +304,7 @@ async fn what_a_gateway_counts_comes_in_the_words_of_who_reads_it() {
     let told = |models: &[u16]| {
         let count = |at: &u16| (ModelId(*at), Count { good: 7, ..Count::default() });
         let models = models.iter().map(count).collect();
-        Message::Summary(Summary { run: 1, models, ..Summary::default() })
+        Message::Summary(Box::new(Summary { run: 1, models, ..Summary::default() }))
     };
     raw.message(&told(&[0, 1, 9])).await;
     assert_eq!(b.next().await.1, told(&[0]));
