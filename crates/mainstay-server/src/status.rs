@@ -16,7 +16,7 @@ pub use door::Door;
 
 use crate::drive::{Clock, at_deadlines};
 use crate::setup::Setup;
-use mainstay_core::fact::{Component, State, StatusFact};
+use mainstay_core::fact::{Because, Component, State, StatusFact};
 use mainstay_core::message::Summary;
 use mainstay_core::names::GatewayId;
 use mainstay_core::status::{Action, Config, Event, Page, Row, Status};
@@ -157,7 +157,7 @@ fn log(config: &Config, fact: &StatusFact) {
                 Component::Site(site) => format!("site {}", at(&config.sites, site.0)),
             };
             let (was, is) = (json::word(*from), json::word(*to));
-            let text = format!("{what} went from {was} to {is}: {because:?}");
+            let text = format!("{what} is {is}, was {was}: {}", why(*because));
             match to {
                 State::Degraded | State::Partial | State::Major => {
                     tracing::warn!(fact = "status_moved", "{text}");
@@ -183,6 +183,20 @@ fn log(config: &Config, fact: &StatusFact) {
             );
         }
         StatusFact::Found => tracing::info!(fact = "status_found", "there are data again"),
+    }
+}
+
+fn why(because: Because) -> String {
+    match because {
+        Because::Failures { failed, of } => format!("{failed} of {of} failed lately"),
+        Because::Late => "first tokens are late".into(),
+        Because::NoSuccess { lasts } => format!("nothing succeeded for {} s", lasts.as_secs()),
+        Because::Down { gateways, of } => format!("{gateways} of {of} gateways find it down"),
+        Because::Shut => "an operator took it out".into(),
+        Because::Answers => "it answers".into(),
+        Because::Green => "it was well for long enough".into(),
+        Because::Milder => "less is wrong than was".into(),
+        Because::Quiet => "too little is seen to tell".into(),
     }
 }
 
