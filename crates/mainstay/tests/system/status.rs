@@ -139,7 +139,8 @@ fn a_site_killed_shows_within_ten_seconds_and_is_well_again_after_the_green_time
     demo.wait().expect("it ends");
 }
 
-/// A gateway with its own site, and a node that shows the page and nothing else.
+/// A gateway with the rehearsal engine, and a node that shows the page and nothing else. Whether
+/// the machine is busy is not what is tried here, so that answers may take their time.
 struct Pair {
     root: tempfile::TempDir,
     gateway: Option<Gateway>,
@@ -158,8 +159,8 @@ impl Pair {
             std::fs::write(&file, text).expect("written");
             file
         };
-        let gateway = "roles = [\"gateway\", \"site\", \"worker\"]\n";
-        let gateway = Gateway::start_at(&write("gw", ports[0], gateway), &[]).await;
+        let file = write("gw", ports[0], "roles = [\"gateway\"]\n");
+        let gateway = Gateway::start_at(&file, &[]).await;
         let file = write("board", ports[1], "roles = [\"status\"]\n");
         let page = Running::start(root.path(), &file.display().to_string());
         Pair { root, gateway: Some(gateway), page }
@@ -175,10 +176,10 @@ impl Pair {
              [[gateway]]\nname = \"gw\"\nlink = \"https://127.0.0.1:{}\"\n\
              [[status.node]]\nname = \"board\"\nlink = \"https://127.0.0.1:{}\"\n\
              [status]\ntitle = \"<b>Us</b>\"\n\
+             [limits]\nfirst_token = [\"30s\", \"30s\"]\nfirst_token_unmeasured = \"30s\"\n\
+             stall = [\"30s\", \"30s\"]\nstall_unmeasured = \"30s\"\ndrip = \"60s\"\n\
              [[site]]\nname = \"one\"\npublic_name = \"North <1>\"\n\
-             node = \"https://127.0.0.1:{}\"\nnode_name = \"gw\"\n\
-             models = [{{ name = \"rehearsal\" }}]\nengine = {{ model = \"rehearsal\" }}\n\
-             capacity = 16\ntokens_per_second = 1600\n\
+             engine = {{ model = \"rehearsal\" }}\ncapacity = 16\ntokens_per_second = 1600\n\
              [[site]]\nname = \"nowhere\"\npublic_name = \"\"\nprovider = \"deepseek\"\n\
              key_env = \"A_KEY\"\n\
              [[model]]\nname = \"chat\"\nserved_by = [\"one/rehearsal\"]\n",
@@ -187,7 +188,6 @@ impl Pair {
             path("node.key"),
             ports[0],
             ports[1],
-            ports[0],
         )
         .replace(if me == "gw" { "key_env = \"A_KEY\"" } else { "no such line" }, "key = \"k\"")
     }
