@@ -6,12 +6,14 @@ mod drill;
 mod policy;
 mod schedule;
 mod site;
+mod status;
 
 pub use credit::CreditFact;
 pub use drill::DrillFact;
 pub use policy::{BootWhy, Harm, NotTaken, OrderRefusal, PolicyFact, Turn};
 pub use schedule::ScheduleFact;
 pub use site::SiteFact;
+pub use status::{Because, Component, State, StatusFact};
 
 use crate::names::{AttemptId, ErrorClass, ModelId, RequestId, TargetId, TierId};
 use crate::time::Duration;

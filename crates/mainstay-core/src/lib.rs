@@ -28,4 +28,5 @@ pub mod table;
 pub mod gateway;
 pub mod policy;
 pub mod site;
+pub mod status;
 pub mod worker;

@@ -6,7 +6,7 @@
 
 use crate::cost::{CostRate, CostUnits};
 use crate::fact::Verdict;
-use crate::names::{AttemptId, GatewayId, SiteId, TargetId, TierId, Work};
+use crate::names::{AttemptId, GatewayId, ModelId, SiteId, TargetId, TierId, Work};
 use crate::time::Duration;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -194,6 +194,66 @@ pub struct Digest {
     pub heard: Vec<u8>,
     /// Since the digest before to this peer, by the sender's clock.
     pub elapsed: Duration,
+}
+
+/// Gateway to every status node, every second whatever happens. Counts only grow, so that one that
+/// is lost, or replaced by the next, loses nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Drawn when these counts began. Another one: they began anew.
+    pub run: u64,
+    /// Since they began, by the sender's clock.
+    pub elapsed: Duration,
+    /// All requests.
+    pub api: Count,
+    /// Requests for each model that the policy lists.
+    pub models: Vec<(ModelId, Count)>,
+    /// Attempts at each site, and how it stands.
+    pub sites: Vec<(SiteId, Standing, Count)>,
+}
+
+/// How often a summary is sent: an outage is to show within ten seconds, and it takes two looks.
+pub const SUMMARY_EVERY: Duration = Duration::from_secs(1);
+/// Models, and sites, of which a summary tells; what the policy lists beyond is counted in all.
+pub const SUMMARY_MAX: usize = 128;
+/// Classes of times to first token.
+pub const FIRST_TOKENS: usize = 16;
+/// Where one class ends and the next begins, in milliseconds; the last has no end.
+pub const FIRST_TOKEN_ENDS: [u64; FIRST_TOKENS - 1] =
+    [50, 100, 200, 350, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500, 10_000, 15_000, 30_000];
+
+/// How answers turned out since counting began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Count {
+    /// Whole answers.
+    pub good: u64,
+    /// None, for a fault or for lack of capacity; whatever the caller caused is in neither.
+    pub failed: u64,
+    /// First tokens, by class of the time that they took.
+    pub first_tokens: [u64; FIRST_TOKENS],
+}
+
+impl Count {
+    /// Which class a time to first token is of.
+    pub fn class_of(first_token: Duration) -> usize {
+        let millis = first_token.as_millis();
+        let ends = FIRST_TOKEN_ENDS.iter();
+        ends.take_while(|end| millis > u128::from(**end)).count()
+    }
+}
+
+/// How a gateway believes that a site stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Nothing was seen of it yet.
+    #[default]
+    Unknown,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+    /// An operator took it out.
+    Shut,
 }
 
 /// An operator's order that works with everything else dead.

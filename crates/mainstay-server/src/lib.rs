@@ -16,6 +16,7 @@ pub mod policy;
 pub mod run;
 pub mod setup;
 pub mod site;
+pub mod status;
 pub mod tasks;
 pub mod telemetry;
 pub mod upstream;

@@ -31,6 +31,8 @@ pub struct Places {
     pub gateways: Vec<NodeName>,
     /// Who controls which site of ours, by the site's position.
     pub nodes: BTreeMap<u16, NodeName>,
+    /// Who shows a status page.
+    pub pages: Vec<NodeName>,
 }
 
 impl Places {

@@ -9,6 +9,7 @@ mod door;
 mod drill;
 mod home;
 mod nodes;
+mod page;
 mod view;
 
 use crate::admin::{Admin, Builder, Ready};
@@ -21,6 +22,7 @@ use crate::http::{Arrivals, Counters, Front, serve, server_config};
 use crate::link::Link;
 use crate::policy::boot::{Boot, boot};
 use crate::setup::{Listeners, Reader, Setup};
+use crate::status;
 use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
 use adopt::{Adopter, Parts};
@@ -28,6 +30,7 @@ use build::Plot;
 use door::{Door, House};
 use hyper::service::service_fn;
 use nodes::{Nodes, Office};
+use page::Shown;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -63,17 +66,23 @@ pub async fn run(
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
-    let nodes = Nodes::join(&setup, (&drive, url(&setup)), listeners.link, office)?.map(Arc::new);
+    let page = listeners.status.is_some().then(|| status::Desk::new(&setup));
+    let places = (&drive, url(&setup), page.clone());
+    let nodes = Nodes::join(&setup, places, listeners.link, office)?.map(Arc::new);
     let last = CancellationToken::new();
     let house = house(&setup, &drive)?;
     // A node that is no gateway takes no clients.
     let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
     let link = nodes.as_ref().map(|nodes| nodes.link().clone());
-    let plot = plot(&setup, &drive, (is_gateway, link));
+    let plot = plot(&setup, &drive, (is_gateway, link.clone()));
     drive.settle(Arc::new(build::places(&setup, &plot, None)?));
     let doors = open_doors(plot.doors.saturating_sub(1), &house)?;
+    let bounds = house.bounds.subscribe();
+    let shown = Shown::open((&setup, page.clone()), listeners.status, bounds, &last)?.map(Arc::new);
     if is_gateway {
         Prober::begin(&drive, last.clone());
+        let me = setup.node.as_ref().map(|node| node.identity.name().clone());
+        tokio::spawn(page::tell(drive.clone(), (link, me), page, last.clone()));
     }
     let api = TcpListener::from_std(listeners.api).map_err(|e| format!("cannot listen: {e}"))?;
     let porter = porter(api, doors.iter().map(Door::hand).collect(), house.stop.clone());
@@ -81,23 +90,15 @@ pub async fn run(
         let (drive, last) = (drive.clone(), last.clone());
         async move { drive.run(last).await }
     });
-    let serving = async {
-        if doors.is_empty() {
-            house.stop.cancelled().await;
-        }
-        for door in doors {
-            door.closed().await;
-        }
-        // The operator's door stays open until the last answer has gone.
-        last.cancel();
-    };
+    let serving = served(doors, (&house.stop, &last));
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let admin = drill::shown(admin, &drive);
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = adopter.shown(admin).build();
     let publisher = names.as_ref().map(Dns::publisher);
-    adopter.begin(Parts { plot, house: house.clone(), publisher, nodes: nodes.clone() });
+    let (parts, page) = (house.clone(), shown.clone());
+    adopter.begin(Parts { plot, house: parts, publisher, nodes: nodes.clone(), page });
     let operator = operate(&setup, listeners.admin, admin, last.clone())?;
     let rereading = tokio::spawn(adopter.clone().listen(again));
     let ending = async {
@@ -111,13 +112,35 @@ pub async fn run(
     adopter.end();
     stop_engines(&drive).await;
     timer.abort();
+    part((names, shown, nodes), setup.drain).await;
+    Ok(())
+}
+
+/// Returns when the last answer has gone. The operator's door and the page stay open until then.
+async fn served(doors: Vec<Door>, (stop, last): (&CancellationToken, &CancellationToken)) {
+    if doors.is_empty() {
+        stop.cancelled().await;
+    }
+    for door in doors {
+        door.closed().await;
+    }
+    last.cancel();
+}
+
+/// Ends what else there is: names, the page, the link.
+async fn part(
+    (names, shown, nodes): (Option<Dns>, Option<Arc<Shown>>, Option<Arc<Nodes>>),
+    drain: Duration,
+) {
     if let Some(names) = names {
         names.stop();
     }
-    if let Some(nodes) = nodes.and_then(Arc::into_inner) {
-        let _ = tokio::time::timeout(setup.drain + CUT_TIME, nodes.leave(setup.drain)).await;
+    if let Some(shown) = shown {
+        shown.closed().await;
     }
-    Ok(())
+    if let Some(nodes) = nodes.and_then(Arc::into_inner) {
+        let _ = tokio::time::timeout(drain + CUT_TIME, nodes.leave(drain)).await;
+    }
 }
 
 /// Where places are built.

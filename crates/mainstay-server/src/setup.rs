@@ -39,6 +39,28 @@ pub struct Setup {
     pub node: Option<Node>,
     /// How it breaks on purpose, if it does.
     pub rehearsal: Option<Rehearsal>,
+    /// What the public is shown.
+    pub status: StatusPage,
+}
+
+/// What a gateway is called that stands alone and has no name.
+pub const ALONE: &str = "here";
+
+/// What the public is shown, wherever it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusPage {
+    /// The nodes that show it, which gateways tell how it goes.
+    pub nodes: Vec<NodeName>,
+    /// What the service is called.
+    pub title: String,
+    /// Where the public finds the page, if that is known.
+    pub url: Option<String>,
+    /// How long a component must be well before it is shown as well again.
+    pub green: Duration,
+    /// First tokens are promised within this time.
+    pub first_token: Duration,
+    /// What the public calls each site, in the order of `core.sites`; none keeps one off the page.
+    pub sites: Vec<Option<String>>,
 }
 
 /// Reads configurations while the process runs, and checks them as at the start. An error has a
@@ -173,6 +195,24 @@ pub struct Times {
     pub soak: Duration,
 }
 
+impl Setup {
+    /// What the status role decides by. A node that gateways do not know to show the page shows
+    /// what its own gateway sees.
+    pub fn status_config(&self) -> mainstay_core::status::Config {
+        let told = |node: &Node| match self.status.nodes.contains(node.identity.name()) {
+            true => node.gateways.iter().map(NodeName::to_string).collect(),
+            false => vec![node.identity.name().to_string()],
+        };
+        mainstay_core::status::Config {
+            gateways: self.node.as_ref().map_or_else(|| vec![String::from(ALONE)], told),
+            models: self.core.models.iter().map(|model| model.name.clone()).collect(),
+            sites: self.core.sites.iter().map(|site| site.name.clone()).collect(),
+            green: self.status.green,
+            first_token: self.status.first_token,
+        }
+    }
+}
+
 impl Node {
     /// What positions are called here, and which node controls which site.
     pub fn book(&self, setup: &Setup) -> Book {
@@ -237,6 +277,8 @@ pub struct Listeners {
     pub dns: Option<crate::gateway::dns::sockets::Sockets>,
     /// Other nodes.
     pub link: Option<std::net::TcpListener>,
+    /// The public's page.
+    pub status: Option<std::net::TcpListener>,
 }
 
 /// Addresses to listen on.
@@ -252,6 +294,10 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// Other nodes; none unless told.
     pub link: Option<SocketAddr>,
+    /// The public's page, where this process shows it.
+    pub status: Option<SocketAddr>,
+    /// Whether it must: somebody asked for it by name.
+    pub is_status_asked: bool,
 }
 
 /// How to reach a site.

@@ -9,6 +9,7 @@ pub mod log;
 mod metrics;
 mod record;
 mod scribe;
+mod tally;
 mod words;
 
 pub use metrics::Direction;
@@ -17,6 +18,7 @@ use crate::dialect::event::Usage;
 use mainstay_core::config::Config;
 use mainstay_core::fact::{Fact, SiteFact};
 use mainstay_core::gateway::Probe;
+use mainstay_core::message::{Standing, Summary};
 use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
 use mainstay_core::time::Time;
 use metrics::{Found, Metrics};
@@ -24,6 +26,7 @@ use record::Records;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tally::Tally;
 
 /// The same alarm of a site is not raised again for so long.
 const ALARM_EVERY: Duration = Duration::from_secs(3600);
@@ -114,15 +117,22 @@ pub struct Telemetry {
 struct Named {
     names: Arc<Names>,
     found: Found,
+    tally: Tally,
+}
+
+impl Named {
+    fn new(metrics: &Metrics, names: Names) -> Arc<Named> {
+        let (found, tally) = (metrics.find(&names), Tally::new(&names));
+        Arc::new(Named { names: Arc::new(names), found, tally })
+    }
 }
 
 impl Telemetry {
     /// Telemetry that calls things by `names`.
     pub fn new(names: Names) -> Telemetry {
         let metrics = Metrics::new();
-        let named = Named { found: metrics.find(&names), names: Arc::new(names) };
         Telemetry {
-            named: RwLock::new(Arc::new(named)),
+            named: RwLock::new(Named::new(&metrics, names)),
             metrics,
             records: Records::default(),
             alarms: Mutex::default(),
@@ -137,7 +147,7 @@ impl Telemetry {
             return;
         }
         self.metrics.forget(&named.names, &names);
-        *named = Arc::new(Named { found: self.metrics.find(&names), names: Arc::new(names) });
+        *named = Named::new(&self.metrics, names);
     }
 
     fn named(&self) -> Arc<Named> {
@@ -150,8 +160,10 @@ impl Telemetry {
         let names = &named.names;
         let closing = self.records.note(at, (fact, names));
         self.metrics.fact((names, &named.found), fact);
+        named.tally.fact(names, fact);
         if let Some(closing) = &closing {
             self.metrics.closed((names, &named.found), closing);
+            named.tally.closed(names, closing);
         }
         log::fact(names, fact, closing.as_ref());
         if log::is_notable(fact) {
@@ -176,6 +188,11 @@ impl Telemetry {
     /// Takes in a fact of this process's site.
     pub fn site_fact(&self, fact: &SiteFact) {
         log::site_fact(&self.names(), fact);
+    }
+
+    /// What status pages are told, with how the sites stand, by position.
+    pub fn summary(&self, standings: &[Standing]) -> Summary {
+        self.named().tally.summary(standings)
     }
 
     /// A request was refused before any machine saw it, by the caller's own contract.

@@ -12,6 +12,7 @@ pub mod policy;
 pub mod problem;
 pub mod resolve;
 pub mod source;
+pub mod status;
 pub mod value;
 pub mod worker;
 
@@ -57,6 +58,8 @@ pub struct File {
     pub policy: policy::Policy,
     /// How this policy breaks on purpose.
     pub rehearsal: Option<policy::Rehearsal>,
+    /// The public status page.
+    pub status: status::Status,
 }
 
 /// Where to listen.
@@ -76,6 +79,8 @@ pub struct Listen {
     pub dns: Option<OneOrMore>,
     /// Other nodes, with certificates on both sides. Unset: this node only dials others.
     pub link: Option<String>,
+    /// The public status page, at nodes with the role `status`.
+    pub status: Option<String>,
 }
 
 /// A failure domain that can answer: a provider account, or the embedded engine.
@@ -101,6 +106,8 @@ pub struct Site {
     pub tokens_per_second: Option<u32>,
     /// Hold its workers to that, though the machine could do more: for trials on one machine.
     pub hold_to_rate: Option<bool>,
+    /// What the public status page calls it. Empty: the page leaves it out. Unset: its name.
+    pub public_name: Option<String>,
     /// What it shares with other sites: what dies together, e.g. one payment card.
     pub fate: Vec<String>,
     /// What its models can do, where the dialect does not know or is wrong.

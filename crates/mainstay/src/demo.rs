@@ -16,13 +16,13 @@ use crate::config_file::value::time;
 use crate::load::plan::{Class, Manners, Plan, Source};
 use crate::load::tally::Outcome;
 use crate::stdout::say;
-use fleet::Fleet;
+use fleet::{Fleet, Role};
 use script::{Act, Step};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// A machine that is busy starts five processes within this time.
+/// A machine that is busy starts six processes within this time.
 const START: Duration = Duration::from_secs(60);
 /// Different questions: few, so that soon each answer can be compared with one before it.
 const PROMPTS: u32 = 4;
@@ -108,7 +108,7 @@ fn repeat(options: &Demo, story: &Story, runs: u16) -> Result<ExitCode, String> 
         let outcome = runtime.block_on(load).map_err(|error| format!("the load broke: {error}"));
         let outcome = outcome??;
         let faults = judge::faults(&done, story.lasts.unwrap_or_default());
-        let gateways = fleet.nodes().iter().filter(|node| node.is_gateway);
+        let gateways = fleet.of(Role::Gateway);
         let gateways: Vec<String> = gateways.map(|node| node.name.clone()).collect();
         let run = judge::Run::of(&outcome, &faults, &gateways);
         eprintln!("run {number}: {}", run.json());

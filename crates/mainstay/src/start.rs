@@ -11,7 +11,7 @@ use crate::config_file::resolve::{Resolved, Surroundings, resolve};
 use crate::config_file::source::{Override, Source};
 use crate::environment::Environment;
 use mainstay_server::gateway::dns::sockets::Sockets;
-use mainstay_server::setup::Listeners;
+use mainstay_server::setup::{Listen, Listeners};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
@@ -147,7 +147,21 @@ fn bind_rest(
     let dns = bind_names(resolved)?;
     let link = resolved.setup.listen.link;
     let link = link.map(|address| bind("listen.link", address)).transpose()?;
-    Ok(Listeners { api, admin, dns, link })
+    let status = bind_page(&resolved.setup.listen)?;
+    Ok(Listeners { api, admin, dns, link, status })
+}
+
+/// Binds where the public's page is. One that nobody asked for keeps no gateway from starting.
+fn bind_page(listen: &Listen) -> Result<Option<TcpListener>, String> {
+    let Some(address) = listen.status else { return Ok(None) };
+    match bind("listen.status", address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(line) if listen.is_status_asked => Err(line),
+        Err(line) => {
+            eprintln!("mainstay: warning: no status page here: {line}");
+            Ok(None)
+        }
+    }
 }
 
 /// Binds where names are answered, if they are.
@@ -210,6 +224,8 @@ fn run(
     resolved.setup.listen.admin = admin;
     let link = listeners.link.as_ref().and_then(|link| link.local_addr().ok());
     resolved.setup.listen.link = link;
+    let status = listeners.status.as_ref().and_then(|status| status.local_addr().ok());
+    resolved.setup.listen.status = status;
     if let Some(sockets) = &listeners.dns {
         resolved.setup.listen.dns = sockets.addresses().to_vec();
     }

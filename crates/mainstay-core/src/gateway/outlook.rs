@@ -7,6 +7,7 @@ use crate::fact::Verdict;
 use crate::gateway::Gateway;
 use crate::gateway::placement::Target;
 use crate::gateway::request::State;
+use crate::message::Standing;
 use crate::names::{ErrorClass, TargetId};
 use crate::time::{Duration, Time};
 use alloc::string::String;
@@ -94,10 +95,34 @@ impl Gateway {
         Outlook { sites, models, waiting, retry }
     }
 
+    /// How each site stands, in the order of the configuration: for a status page. What was never
+    /// tried is unknown, and a full site is up.
+    pub fn standings(&self, now: Time) -> Vec<Standing> {
+        let standing = |site: usize| {
+            let mut here = self.targets_of(site).peekable();
+            if here.peek().is_none() {
+                return Standing::Unknown;
+            }
+            if here.all(|target| target.shut) {
+                return Standing::Shut;
+            }
+            let was_seen = |target: &Target| !target.latency.first_token_usual().is_zero();
+            match self.site_state(now, site).condition {
+                Condition::NoCredit | Condition::KeyRefused | Condition::Down => Standing::Down,
+                _ if !self.targets_of(site).any(was_seen) => Standing::Unknown,
+                Condition::Up | Condition::Recovering | Condition::Full => Standing::Up,
+            }
+        };
+        (0..self.config.sites.len()).map(standing).collect()
+    }
+
+    fn targets_of(&self, site: usize) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(move |(id, _)| self.site_of(*id) == site).map(|(_, each)| each)
+    }
+
     fn site_state(&self, now: Time, site: usize) -> SiteState {
-        let all = self.targets.iter();
-        let here = all.filter(|(id, _)| self.site_of(*id) == site).map(|(_, target)| target);
-        let states: Vec<(Condition, Option<Duration>, bool)> = here
+        let states: Vec<(Condition, Option<Duration>, bool)> = self
+            .targets_of(site)
             .map(|target| {
                 let (condition, again) = condition(now, target);
                 let is_proven = !target.latency.first_token_usual().is_zero();
@@ -255,6 +280,8 @@ mod tests {
         let told: Vec<_> = outlook.sites.iter().map(|s| (s.name.as_str(), s.condition)).collect();
         assert_eq!(told, [("one", Condition::Down), ("two", Condition::Up)]);
         assert_eq!(outlook.models[0].by, [1]);
+        let standings = [Standing::Down, Standing::Unknown, Standing::Unknown];
+        assert_eq!(gateway.standings(now), standings, "what nobody tried is not called up");
         assert_eq!((outlook.models.len(), outlook.retry), (1, None));
     }
 

@@ -8,8 +8,8 @@ use super::message::Message;
 use super::name::NodeName;
 use mainstay_core::config::Config;
 use mainstay_core::cost::CostRate;
-use mainstay_core::message::{Digest, Order, PerTier, TIERS_MAX};
-use mainstay_core::names::{GatewayId, SiteId, TargetId, TierId};
+use mainstay_core::message::{Digest, Order, PerTier, Summary, TIERS_MAX};
+use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId, TierId};
 use std::collections::BTreeMap;
 
 /// In a digest: never heard of, or long ago.
@@ -22,6 +22,8 @@ pub struct Book {
     pub sites: Vec<String>,
     /// Targets: the site, and the model's name there.
     pub targets: Vec<(SiteId, String)>,
+    /// The models that clients ask for.
+    pub models: Vec<String>,
     /// Gateways.
     pub gateways: Vec<String>,
     /// Tiers, the highest first.
@@ -38,6 +40,7 @@ impl Book {
         Book {
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             targets: config.targets.iter().map(|each| (each.site, each.model.clone())).collect(),
+            models: config.models.iter().map(|model| model.name.clone()).collect(),
             gateways: gateways.iter().map(NodeName::to_string).collect(),
             tiers: config.tiers.iter().map(|tier| tier.name.clone()).collect(),
             ..Book::default()
@@ -73,6 +76,7 @@ pub(super) enum Foreign {
 pub(super) struct Translation {
     sites: Vec<Option<SiteId>>,
     targets: Vec<Option<TargetId>>,
+    models: Vec<Option<ModelId>>,
     gateways: Vec<Option<GatewayId>>,
     tiers: Vec<Option<TierId>>,
 }
@@ -93,6 +97,10 @@ impl Translation {
         Translation {
             targets: theirs.targets.iter().map(target).collect(),
             sites: sites.iter().map(|at| at.map(SiteId)).collect(),
+            models: names(&theirs.models, &ours.models)
+                .into_iter()
+                .map(|at| at.map(ModelId))
+                .collect(),
             gateways: names(&theirs.gateways, &ours.gateways)
                 .into_iter()
                 .map(|at| at.map(GatewayId))
@@ -140,6 +148,9 @@ impl Translation {
                 lost += count(all - here.len());
                 Message::Orders(here)
             }
+            Message::Summary(summary) => {
+                Message::Summary(Box::new(self.summary(*summary, &mut lost)))
+            }
             Message::Fetch(_)
             | Message::QuotaReport(_)
             | Message::QuotaGrant(_)
@@ -152,6 +163,19 @@ impl Translation {
     fn target(&self, theirs: TargetId) -> Result<TargetId, Foreign> {
         let here = self.targets.get(usize::from(theirs.0)).copied().flatten();
         here.ok_or(Foreign::NoName)
+    }
+
+    /// What has no name here is part of the whole all the same.
+    fn summary(&self, summary: Summary, lost: &mut u64) -> Summary {
+        let entries = summary.models.len() + summary.sites.len();
+        let model = |id: ModelId| self.models.get(usize::from(id.0)).copied().flatten();
+        let site = |id: SiteId| self.sites.get(usize::from(id.0)).copied().flatten();
+        let models = summary.models.into_iter();
+        let models: Vec<_> = models.filter_map(|(id, all)| Some((model(id)?, all))).collect();
+        let sites = summary.sites.into_iter();
+        let sites: Vec<_> = sites.filter_map(|(id, is, all)| Some((site(id)?, is, all))).collect();
+        *lost += count(entries - models.len() - sites.len());
+        Summary { models, sites, ..summary }
     }
 
     /// An order without a site is about all of them.

@@ -44,7 +44,7 @@ pub(super) fn hear(
         }
         Kind::Report | Kind::Grant | Kind::Digest => {}
         Kind::QuotaReport | Kind::QuotaGrant | Kind::Snapshot => {}
-        Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll => {}
+        Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll | Kind::Summary => {}
     }
     // Who has not said what its positions are called cannot be understood.
     let theirs = tongue.theirs.as_ref().ok_or(Nonsense::Unexpected)?;
@@ -67,7 +67,7 @@ pub(super) fn hear(
 /// Whether `peer` has the part in which one says this, by the policy of `book`.
 pub(super) fn may_say(kind: Kind, peer: &NodeName, book: &Book) -> bool {
     match kind {
-        Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant => {
+        Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant | Kind::Summary => {
             book.gateway(peer).is_some()
         }
         Kind::Grant => book.is_site(peer),

@@ -46,11 +46,13 @@ pub enum Kind {
     Poll = 24,
     /// The policy.
     Snapshot = 25,
+    /// What a gateway counted, for a status page.
+    Summary = 26,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Hello,
         Kind::Names,
         Kind::Beat,
@@ -64,6 +66,7 @@ impl Kind {
         Kind::QuotaGrant,
         Kind::Poll,
         Kind::Snapshot,
+        Kind::Summary,
     ];
 
     fn of_number(number: u16) -> Option<Kind> {
@@ -86,6 +89,7 @@ impl Kind {
             Kind::QuotaGrant => "quota_grant",
             Kind::Poll => "poll",
             Kind::Snapshot => "snapshot",
+            Kind::Summary => "summary",
         }
     }
 
@@ -98,6 +102,8 @@ impl Kind {
             Kind::QuotaReport | Kind::QuotaGrant => 128,
             Kind::Digest => BODY_MAX,
             Kind::Orders => 64 * 512,
+            // Everything, models and sites: 2 x 128 and one, each with 18 counts.
+            Kind::Summary => 64 * 1024,
             // A hundred models at each of sixty-four sites, with long names.
             Kind::Names => 1 << 20,
             // 4 MiB of content, and what is said of it.

@@ -2,7 +2,7 @@
 
 use super::frame::Kind;
 use bytes::Bytes;
-use mainstay_core::message::{Digest, Grant, Order, QuotaGrant, QuotaReport, Report};
+use mainstay_core::message::{Digest, Grant, Order, QuotaGrant, QuotaReport, Report, Summary};
 use mainstay_core::policy::Snapshot;
 
 /// A message between two nodes. Positions in it are the owner's: the link translates them by name.
@@ -28,6 +28,8 @@ pub enum Message {
     Poll,
     /// The policy source's snapshot: taken only after a `Poll` on the same connection.
     Snapshot(Generation),
+    /// Gateway to status node.
+    Summary(Box<Summary>),
 }
 
 /// One generation of policy with its content.
@@ -56,6 +58,7 @@ impl Message {
             Message::QuotaGrant(_) => Kind::QuotaGrant,
             Message::Poll => Kind::Poll,
             Message::Snapshot(_) => Kind::Snapshot,
+            Message::Summary(_) => Kind::Summary,
         }
     }
 
@@ -70,7 +73,8 @@ impl Message {
             | Message::Orders(_)
             | Message::Fetch(_)
             | Message::Poll
-            | Message::Snapshot(_) => (0, 0),
+            | Message::Snapshot(_)
+            | Message::Summary(_) => (0, 0),
         };
         (self.kind(), key, part)
     }

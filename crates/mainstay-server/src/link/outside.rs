@@ -21,6 +21,7 @@ fn policy(peer: &NodeName) -> Book {
     Book {
         sites: text(["here", "there"]),
         targets: vec![(SiteId(0), String::from("m")), (SiteId(1), String::from("m"))],
+        models: vec![String::from("chat")],
         gateways: vec![peer.to_string(), String::from("reader")],
         tiers: text(["pro", "free"]),
         nodes: [(1, peer.clone())].into(),

@@ -4,10 +4,13 @@
 //! are ages in microseconds. What is read is checked against its bounds before anyone sees it.
 //! The sender is not in it: who that is, its certificate says.
 
-use super::book::Book;
+mod names;
+mod summary;
+
+pub(super) use names::{decode_names, encode_names};
+
 use super::frame::{Kind, Nonsense};
 use super::message::{Generation, Message};
-use super::name::NodeName;
 use bytes::Bytes;
 use mainstay_core::cost::CostRate;
 use mainstay_core::fact::Verdict;
@@ -24,8 +27,6 @@ const REASON_MAX: usize = 160;
 const WORDS_MAX: usize = 1024;
 /// Orders in a set; core keeps as many.
 const ORDERS_MAX: usize = mainstay_core::orders::ORDERS_MAX;
-/// Most names of one sort: positions are 16 bits wide.
-const NAMES_MAX: usize = u16::MAX as usize;
 /// In hundredths and in thousandths, the whole.
 const PERCENT: u32 = 100;
 const THOUSAND: u32 = 1000;
@@ -37,25 +38,6 @@ pub struct Hello {
     pub least: u32,
     #[prost(uint32, tag = "2")]
     pub most: u32,
-}
-
-/// What a node's positions are called, in their order.
-#[derive(Clone, PartialEq, Proto)]
-struct Names {
-    #[prost(string, repeated, tag = "1")]
-    sites: Vec<String>,
-    /// The target's site, by position, and the model's name there.
-    #[prost(uint32, repeated, tag = "2")]
-    target_sites: Vec<u32>,
-    #[prost(string, repeated, tag = "3")]
-    target_models: Vec<String>,
-    #[prost(string, repeated, tag = "4")]
-    gateways: Vec<String>,
-    #[prost(string, repeated, tag = "5")]
-    tiers: Vec<String>,
-    /// Which node controls the site of the same position; empty where none does.
-    #[prost(string, repeated, tag = "6")]
-    nodes: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -251,6 +233,7 @@ pub(super) fn encode(message: &Message, tiers: usize) -> (Vec<u8>, bool) {
         }
         Message::Poll => Vec::new(),
         Message::Snapshot(generation) => write_policy(generation).encode_to_vec(),
+        Message::Summary(told) => summary::write(told).encode_to_vec(),
     };
     (body, false)
 }
@@ -279,47 +262,9 @@ pub(super) fn decode(kind: Kind, body: Vec<u8>) -> Result<Message, Nonsense> {
         }
         Kind::Poll => read::<Empty>(body).map(|_| Message::Poll)?,
         Kind::Snapshot => Message::Snapshot(read_policy(read(body)?)?),
+        Kind::Summary => Message::Summary(Box::new(summary::read(&read(body)?)?)),
         Kind::Hello | Kind::Names | Kind::Beat => return Err(Nonsense::Unexpected),
     })
-}
-
-/// What a node's positions are called.
-pub(super) fn encode_names(book: &Book) -> Vec<u8> {
-    let (target_sites, target_models) =
-        book.targets.iter().map(|(site, model)| (u32::from(site.0), model.clone())).unzip();
-    let node = |at: u16| book.nodes.get(&at).map(NodeName::to_string).unwrap_or_default();
-    let nodes = (0..=u16::MAX).take(book.sites.len()).map(node);
-    Names {
-        sites: book.sites.clone(),
-        target_sites,
-        target_models,
-        gateways: book.gateways.clone(),
-        tiers: book.tiers.clone(),
-        nodes: nodes.collect(),
-    }
-    .encode_to_vec()
-}
-
-/// What a peer's positions are called. Its `home` is nobody's business.
-pub(super) fn decode_names(body: Vec<u8>) -> Result<Book, Nonsense> {
-    let names: Names = read(Bytes::from(body))?;
-    let Names { sites, target_sites, target_models, gateways, tiers, nodes } = names;
-    for length in [sites.len(), target_models.len(), gateways.len(), nodes.len()] {
-        within(length, NAMES_MAX)?;
-    }
-    within(tiers.len(), TIERS_MAX)?;
-    if target_sites.len() != target_models.len() {
-        return Err(Nonsense::Malformed);
-    }
-    let sites_of: Vec<SiteId> =
-        target_sites.into_iter().map(site_id).collect::<Result<_, Nonsense>>()?;
-    if sites_of.iter().any(|site| usize::from(site.0) >= sites.len()) {
-        return Err(Nonsense::Malformed);
-    }
-    let targets = sites_of.into_iter().zip(target_models).collect();
-    let named = |(at, name): (u16, String)| NodeName::new(&name).ok().map(|name| (at, name));
-    let nodes = (0..=u16::MAX).zip(nodes).filter_map(named).collect();
-    Ok(Book { sites, targets, gateways, tiers, nodes, home: None })
 }
 
 /// The first word as bytes.

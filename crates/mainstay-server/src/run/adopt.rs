@@ -25,6 +25,7 @@ mod kept;
 use super::build::{self, Plot};
 use super::door::House;
 use super::nodes::Nodes;
+use super::page::Shown;
 use crate::admin::Builder;
 use crate::gateway::dns::publish::Publisher;
 use crate::setup::{Reader, Setup, Written};
@@ -64,6 +65,7 @@ pub(super) struct Parts {
     pub(super) house: Arc<House>,
     pub(super) publisher: Option<Arc<Publisher>>,
     pub(super) nodes: Option<Arc<Nodes>>,
+    pub(super) page: Option<Arc<Shown>>,
 }
 
 /// What the operator is told.
@@ -229,6 +231,9 @@ impl Running {
             }
             if let Some(nodes) = &parts.nodes {
                 nodes.relocate(&setup);
+            }
+            if let Some(page) = &parts.page {
+                page.adopt(&setup);
             }
         };
         drive.adopt(setup.core.clone(), Arc::new(places), around);

@@ -71,6 +71,7 @@ pub(super) fn places(
         bounds: setup.bounds.clone(),
         gateways: setup.node.as_ref().map_or_else(Vec::new, |node| node.gateways.clone()),
         nodes: book.map(|book| book.nodes).unwrap_or_default(),
+        pages: setup.status.nodes.clone(),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::policy::source::Source;
 use crate::policy::taste::Table;
 use crate::policy::{Around, Desk, Outside, format_order, store};
 use crate::setup::{Node, Reader, Setup};
+use crate::status;
 use bytes::Bytes;
 use mainstay_core::gateway::Event;
 use mainstay_core::message::{Digest, Order};
@@ -65,10 +66,10 @@ pub(super) struct Office {
 
 impl Nodes {
     /// Joins the other nodes, if there are any, and opens the site that this one controls. `url`
-    /// is where the API listens, without a path.
+    /// is where the API listens, without a path; `page` hears what gateways count.
     pub(super) fn join(
         setup: &Setup,
-        (drive, url): (&Arc<Drive>, String),
+        (drive, url, page): (&Arc<Drive>, String, Option<Arc<status::Desk>>),
         listener: Option<std::net::TcpListener>,
         office: Office,
     ) -> Result<Option<Nodes>, String> {
@@ -101,6 +102,7 @@ impl Nodes {
             desk: desk.clone(),
             home: home.clone(),
             ranks: ranks.clone(),
+            page,
             source: node.policy.as_ref().map(|source| source.node.clone()),
         };
         let reader = tokio::spawn(read(inbox, link.clone(), hears));
@@ -311,6 +313,7 @@ struct Hears {
     desk: Arc<Desk>,
     home: Option<Arc<Home>>,
     ranks: Arc<RwLock<Ranks>>,
+    page: Option<Arc<status::Desk>>,
     /// Who may hand out generations.
     source: Option<NodeName>,
 }
@@ -371,6 +374,11 @@ async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
                 }
             }
             Message::Snapshot(generation) => hears.snapshot(&peer, generation),
+            Message::Summary(summary) => {
+                if let Some(page) = &hears.page {
+                    hears.drive.while_hold(&places, || page.hear(peer.as_str(), *summary));
+                }
+            }
             // For machines that do not run in this process.
             Message::QuotaReport(_) | Message::QuotaGrant(_) => {}
         }

@@ -36,7 +36,7 @@ pub enum Role {
     Worker,
     /// Hands out the policy.
     Policy,
-    /// Will serve the status page; there is none yet.
+    /// Shows the public status page.
     Status,
 }
 

@@ -9,6 +9,7 @@ mod node;
 mod people;
 mod policy;
 mod sites;
+mod status;
 mod workers;
 
 use super::problem::Problem;
@@ -89,7 +90,7 @@ pub fn resolve(
     let log = desk.log();
     desk.check(&tiers);
     let dns = desk.dns(&listen.dns);
-    let node = desk.node(&sites, listen.link);
+    let (node, status) = desk.node_and_page(&sites, listen.link);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
     if !desk.problems.is_empty() {
@@ -99,15 +100,14 @@ pub fn resolve(
     let (core, rest): (Vec<CoreSite>, Vec<_>) =
         sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
     let (upstreams, origins) = rest.into_iter().unzip();
-    let fleet = fleet(node.as_ref(), core.len());
     let core = Config {
+        fleet: fleet(node.as_ref(), core.len()),
         sites: core,
         targets: plan.targets,
         models: plan.models,
         families: plan.families,
         tiers,
         limits,
-        fleet,
     };
     let setup = Setup {
         written: source.written(),
@@ -124,6 +124,7 @@ pub fn resolve(
         dns,
         node,
         rehearsal,
+        status,
     };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }

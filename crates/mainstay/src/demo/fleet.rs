@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const BUILTIN: &str = "builtin";
 /// A slowed process runs and rests in turns of this length together.
 const TURN: Duration = Duration::from_millis(100);
+/// A demo is over before the ten minutes after which a component is believed to be well.
+const GREEN: &str = "20s";
 /// Between two questions whether a node is ready.
 const ASK: Duration = Duration::from_millis(50);
 
@@ -48,15 +50,28 @@ pub struct Node {
     number: u8,
     /// Its name.
     pub name: String,
-    /// Whether it is a gateway; else a site.
-    pub is_gateway: bool,
+    /// What it does.
+    pub role: Role,
     /// Where its API is.
     pub api: SocketAddr,
     /// Where its admin listener is.
     pub admin: SocketAddr,
     link: SocketAddr,
+    /// Where the public's page is, of the node that shows it.
+    page: SocketAddr,
     config: PathBuf,
     running: Mutex<Running>,
+}
+
+/// What a process of the fleet does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is a site with its worker.
+    Site,
+    /// It takes clients' requests.
+    Gateway,
+    /// It shows the status page.
+    Status,
 }
 
 /// How a process stands.
@@ -100,12 +115,10 @@ impl Fleet {
         let root = root
             .canonicalize()
             .map_err(|error| format!("cannot find {}: {error}", root.display()))?;
-        let mut names: Vec<(String, bool)> =
-            (0..options.sites).map(|at| (site_name(at), false)).collect();
-        names.extend((1..=options.gateways).map(|number| (format!("gw-{number}"), true)));
-        let mut ports = ports::take(names.len() * 3)?.into_iter();
+        let names = names(options);
+        let mut ports = ports::take(names.len() * 4)?.into_iter();
         let mut nodes = Vec::new();
-        for (at, (name, is_gateway)) in names.into_iter().enumerate() {
+        for (at, (name, role)) in names.into_iter().enumerate() {
             let init = InitNode {
                 name: node_name(&name),
                 dir: Some(root.join(&name)),
@@ -118,21 +131,22 @@ impl Fleet {
             node::make(&init)?;
             let number = at as u8;
             let mut address = || ports.next().ok_or("no port");
-            let [api, admin, link] = match options.namespaces {
+            let [api, admin, link, page] = match options.namespaces {
                 true => {
-                    space::make(&name, number, is_gateway)?;
-                    space::addresses(number, is_gateway)
+                    space::make(&name, number, role == Role::Gateway)?;
+                    space::addresses(number, role == Role::Gateway)
                 }
-                false => [address()?, address()?, address()?],
+                false => [address()?, address()?, address()?, address()?],
             };
             nodes.push(Node {
                 number,
                 config: root.join(&name).join("mainstay.toml"),
                 name,
-                is_gateway,
+                role,
                 api,
                 admin,
                 link,
+                page,
                 running: Mutex::default(),
             });
         }
@@ -158,13 +172,14 @@ impl Fleet {
     }
 
     fn config(&self, node: &Node, root: &Path, keys: &str, options: &Demo) -> String {
-        let mut text = format!(
-            "# {} of a demo fleet.\n[listen]\napi = \"{}\"\nadmin = \"{}\"\nlink = \"{}\"\n\n",
-            node.name, node.api, node.admin, node.link
-        );
+        let mut text = node.listen();
         let own = root.join(&node.name);
         let file = |name: &str| toml::Value::String(own.join(name).display().to_string());
-        let roles = if node.is_gateway { "\"gateway\"" } else { "\"site\", \"worker\"" };
+        let roles = match node.role {
+            Role::Site => "\"site\", \"worker\"",
+            Role::Gateway => "\"gateway\"",
+            Role::Status => "\"status\"",
+        };
         let _ = write!(
             text,
             "[node]\nname = \"{}\"\nca_file = {}\ncert_file = {}\nkey_file = {}\ndata_dir = {}\n\
@@ -175,17 +190,18 @@ impl Fleet {
             file("node.key"),
             file("data"),
         );
-        if !node.is_gateway {
+        if node.role == Role::Site {
             let _ = writeln!(text, "site = \"{}\"", node.name);
         }
-        for gateway in self.nodes.iter().filter(|node| node.is_gateway) {
+        text.push_str(&self.page());
+        for gateway in self.of(Role::Gateway) {
             let _ = write!(
                 text,
                 "\n[[gateway]]\nname = \"{}\"\nlink = \"https://{}\"\n",
                 gateway.name, gateway.link
             );
         }
-        let sites = || self.nodes.iter().filter(|node| !node.is_gateway);
+        let sites = || self.of(Role::Site);
         for site in sites() {
             let _ = write!(
                 text,
@@ -216,9 +232,24 @@ impl Fleet {
             text,
             "\n[[model]]\nname = \"chat\"\nserved_by = [{}]\n\n{}",
             served.join(", "),
-            if node.is_gateway { keys } else { "" }
+            if node.role == Role::Gateway { keys } else { "" }
         );
         text
+    }
+
+    /// What all say of the status page.
+    fn page(&self) -> String {
+        let mut text = format!("\n[status]\ntitle = \"Demo fleet\"\ngreen = \"{GREEN}\"\n");
+        for Node { name, link, .. } in self.of(Role::Status) {
+            let _ =
+                write!(text, "\n[[status.node]]\nname = \"{name}\"\nlink = \"https://{link}\"\n");
+        }
+        text
+    }
+
+    /// The processes that do this.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.role == role)
     }
 
     /// How many processes it has.
@@ -257,8 +288,7 @@ impl Fleet {
 
     /// The gateways' API.
     pub fn addresses(&self) -> Vec<String> {
-        let gateways = self.nodes.iter().filter(|node| node.is_gateway);
-        gateways.map(|node| format!("http://{}", node.api)).collect()
+        self.of(Role::Gateway).map(|node| format!("http://{}", node.api)).collect()
     }
 
     /// Starts all processes.
@@ -296,20 +326,19 @@ impl Fleet {
         if ask("/readyz").is_none() {
             return false;
         }
-        let Some((_, view)) = ask("/view").filter(|_| node.is_gateway) else {
-            return !node.is_gateway;
+        let Some((_, view)) = ask("/view").filter(|_| node.role == Role::Gateway) else {
+            return node.role != Role::Gateway;
         };
         // Credit has come from every site.
         let view: View = serde_json::from_str(&view).unwrap_or_default();
-        let sites = self.nodes.iter().filter(|node| !node.is_gateway).count();
+        let sites = self.of(Role::Site).count();
         view.targets.iter().filter(|target| target.capacity > 0.0).count() >= sites
     }
 
     /// Sites that are down for a gateway that runs and is not among `nodes`.
     pub fn down_at_others(&self, nodes: &[String]) -> Vec<String> {
         let mut down = Vec::new();
-        for node in self.nodes.iter().filter(|node| node.is_gateway && !nodes.contains(&node.name))
-        {
+        for node in self.of(Role::Gateway).filter(|node| !nodes.contains(&node.name)) {
             let told = get(&format!("http://{}", node.admin), "/view", "*/*");
             let Ok((200, view)) = told else { continue };
             let view: View = serde_json::from_str(&view).unwrap_or_default();
@@ -324,9 +353,11 @@ impl Fleet {
     pub fn greeting(&self) -> String {
         let mut text = String::new();
         for node in &self.nodes {
-            let _ = match node.is_gateway {
-                true => writeln!(text, "  gateway  {:<6} http://{}", node.name, node.api),
-                false => writeln!(text, "  site     {:<6} admin http://{}", node.name, node.admin),
+            let Node { name, api, admin, page, .. } = node;
+            let _ = match node.role {
+                Role::Gateway => writeln!(text, "  gateway  {name:<6} http://{api}"),
+                Role::Site => writeln!(text, "  site     {name:<6} admin http://{admin}"),
+                Role::Status => writeln!(text, "  page     {name:<6} http://{page}/"),
             };
         }
         if let (Some((tier, key)), Some(url)) = (self.keys.first(), self.addresses().first()) {
@@ -459,6 +490,19 @@ impl Node {
         self.lock().state
     }
 
+    /// Where it listens, for its file.
+    fn listen(&self) -> String {
+        let Node { name, api, admin, link, page, .. } = self;
+        let page = match self.role {
+            Role::Status => format!("status = \"{page}\"\n"),
+            Role::Site | Role::Gateway => String::new(),
+        };
+        format!(
+            "# {name} of a demo fleet.\n[listen]\napi = \"{api}\"\nadmin = \"{admin}\"\n\
+             link = \"{link}\"\n{page}\n"
+        )
+    }
+
     fn has_ended(&self) -> bool {
         let mut running = self.lock();
         running.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
@@ -516,6 +560,14 @@ impl Directory {
             Directory::Kept(path) | Directory::Own(path) => path,
         }
     }
+}
+
+/// What the processes are called and do: sites, gateways, the status page.
+fn names(options: &Demo) -> Vec<(String, Role)> {
+    let sites = (0..options.sites).map(|at| (site_name(at), Role::Site));
+    let gateways = (1..=options.gateways).map(|at| (format!("gw-{at}"), Role::Gateway));
+    let page = (String::from("status"), Role::Status);
+    sites.chain(gateways).chain([page]).collect()
 }
 
 /// `A`, `B`, … as on the standard bench.

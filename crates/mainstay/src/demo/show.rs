@@ -1,6 +1,6 @@
 //! The demo on a terminal: the view of `top`, the processes below it, and keys to break them.
 
-use super::fleet::{Fleet, State};
+use super::fleet::{Fleet, Role, State};
 use crate::top::sample::{Sample, Trend};
 use crate::top::screen;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -92,7 +92,7 @@ fn mend(fleet: &Fleet, name: &str) -> Result<(), String> {
 
 /// The view of the first gateway that answers.
 fn sample(fleet: &Fleet) -> Result<Sample, String> {
-    let gateways = fleet.nodes().iter().filter(|node| node.is_gateway);
+    let gateways = fleet.of(Role::Gateway);
     let mut last = Err(String::from("no gateway"));
     for gateway in gateways.filter(|gateway| matches!(gateway.state(), State::Up)) {
         last = Sample::take(&format!("http://{}", gateway.admin));

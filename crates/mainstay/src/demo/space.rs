@@ -14,7 +14,7 @@ const INSIDE: &str = "MAINSTAY_DEMO_INSIDE";
 /// What a machine that does not permit it is told; tests look for it.
 pub const NOT_PERMITTED: &str = "network namespaces are not permitted here";
 /// Each process has its namespace to itself: its ports can be the same everywhere.
-const PORTS: [u16; 3] = [8080, 8081, 8443];
+const PORTS: [u16; 4] = [8080, 8081, 8443, 8082];
 
 /// Whether this process is the one inside.
 pub fn is_inside() -> bool {
@@ -53,12 +53,13 @@ pub fn enter() -> Result<ExitCode, String> {
     Ok(ExitCode::from(code))
 }
 
-/// Where a process listens, by its number: API, admin, link. A site is asked by nobody else.
-pub fn addresses(number: u8, is_gateway: bool) -> [SocketAddr; 3] {
+/// Where a process listens, by its number: API, admin, link, page. A site is asked by nobody else.
+pub fn addresses(number: u8, is_gateway: bool) -> [SocketAddr; 4] {
     let fleet = ip(77, number, 2);
     let clients = if is_gateway { ip(78, number, 2) } else { fleet };
     let api = if is_gateway { clients } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
-    [(api, PORTS[0]), (clients, PORTS[1]), (fleet, PORTS[2])].map(SocketAddr::from)
+    let [of_api, of_admin, of_link, of_page] = PORTS;
+    [(api, of_api), (clients, of_admin), (fleet, of_link), (clients, of_page)].map(SocketAddr::from)
 }
 
 /// Makes the namespace of a process of this name, and its links.

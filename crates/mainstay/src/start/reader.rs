@@ -60,4 +60,7 @@ fn found(listen: &mut Listen, (asked, bound): (&Listen, &Listen)) {
     if listen.link == asked.link {
         listen.link = bound.link;
     }
+    if listen.status == asked.status {
+        listen.status = bound.status;
+    }
 }

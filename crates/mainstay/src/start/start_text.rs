@@ -29,12 +29,21 @@ pub fn text(resolved: &Resolved, api: SocketAddr) -> String {
         let _ = writeln!(text, "{head:<10}{}", survives(resolved, model));
     }
     if !is_gateway(resolved) {
-        text.push_str("\nThis node takes no clients: gateways reach it by its link.\n\n");
+        text.push_str("\nThis node takes no clients: gateways reach it by its link.\n");
+        text.push_str(&page(resolved));
+        text.push('\n');
         return text;
     }
     let _ = writeln!(text, "\nOpenAI-compatible API at {}", url(resolved, api));
+    text.push_str(&page(resolved));
     let _ = writeln!(text, "Try it:\n\n  {}\n", curl(resolved, api));
     text
+}
+
+/// Where the public's page is, in a line; nothing where it is not shown.
+fn page(resolved: &Resolved) -> String {
+    let status = resolved.setup.listen.status;
+    status.map_or_else(String::new, |status| format!("Status page at http://{status}/\n"))
 }
 
 fn is_gateway(resolved: &Resolved) -> bool {
@@ -54,6 +63,9 @@ pub fn listening(resolved: &Resolved) -> String {
     }
     if let Some(link) = listen.link {
         let _ = write!(line, " link=https://{link}");
+    }
+    if let Some(status) = listen.status {
+        let _ = write!(line, " status=http://{status}");
     }
     line
 }

@@ -29,3 +29,4 @@ mod policy;
 mod probes;
 mod reload;
 mod simulate;
+mod status;

@@ -5,7 +5,7 @@
 mod fleet;
 
 use bytes::Bytes;
-use fleet::{Clients, Fleet, GATEWAYS, SOURCE};
+use fleet::{Clients, Fleet, GATEWAYS, SOURCE, STATUS};
 use mainstay_server::policy::source::{Publication, Source};
 use std::time::{Duration, Instant};
 
@@ -178,7 +178,9 @@ fn a_policy_that_kills_or_swells_when_it_is_tried_reaches_nobody() {
 #[test]
 fn with_everything_dead_a_gateway_starts_from_its_disk_and_serves_the_keys_it_knew() {
     let fleet = with_a_good_generation();
-    let everybody = || GATEWAYS.into_iter().chain(["site-a", SOURCE]);
+    fleet.up(STATUS);
+    fleet.until("a gateway tells the status page how it goes", || fleet.is_told(STATUS));
+    let everybody = || GATEWAYS.into_iter().chain(["site-a", SOURCE, STATUS]);
     everybody().for_each(|name| fleet.kill(name));
     let began = Instant::now();
     fleet.up(GATEWAYS[0]);

@@ -96,6 +96,7 @@ pub fn book(names: &[&str], me: &str) -> Book {
     Book {
         sites: names.iter().map(|name| format!("at-{name}")).collect(),
         targets: (0..names.len()).map(|at| (SiteId(position(at)), "m".into())).collect(),
+        models: vec!["chat".into()],
         gateways: names.iter().map(|name| (*name).to_owned()).collect(),
         tiers: ["pro", "free"].map(str::to_owned).to_vec(),
         nodes: names.iter().enumerate().map(|(at, name)| (position(at), node(name))).collect(),

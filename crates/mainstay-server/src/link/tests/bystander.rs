@@ -192,9 +192,16 @@ async fn babble(raw: &mut Raw, rng: &mut Rng) {
             0 => raw.message(&report(rng.below(4) as u16, rng.bits())).await,
             1 => raw.message(&Message::Fetch(rng.bits())).await,
             2 => {
-                let kinds = [Kind::Report, Kind::Digest, Kind::Orders, Kind::Names, Kind::Snapshot];
+                let kinds = [
+                    Kind::Report,
+                    Kind::Digest,
+                    Kind::Orders,
+                    Kind::Names,
+                    Kind::Snapshot,
+                    Kind::Summary,
+                ];
                 let body: Vec<u8> = (0..rng.below(64)).map(|_| rng.bits() as u8).collect();
-                raw.say(kinds[rng.below(5) as usize], &body).await;
+                raw.say(kinds[rng.below(6) as usize], &body).await;
             }
             3 => {
                 let (length, number) = (rng.below(40) as usize, rng.bits() as u16);

@@ -9,10 +9,10 @@ use bytes::{Bytes, BytesMut};
 use mainstay_core::cost::CostRate;
 use mainstay_core::fact::Verdict;
 use mainstay_core::message::{
-    Digest, Grant, Offer, Order, OrderId, PerTier, QuotaGrant, QuotaReport, Report, SLOW_MAX,
-    TIERS_MAX, Verb,
+    Count, Digest, Grant, Offer, Order, OrderId, PerTier, QuotaGrant, QuotaReport, Report,
+    SLOW_MAX, SUMMARY_MAX, Standing, Summary, TIERS_MAX, Verb,
 };
-use mainstay_core::names::{GatewayId, SiteId, TargetId};
+use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId};
 use mainstay_core::policy::Snapshot;
 use mainstay_core::rng::Rng;
 use proptest::collection::vec;
@@ -163,10 +163,58 @@ fn policies() -> impl Strategy<Value = Message> {
     )
 }
 
+fn counts() -> impl Strategy<Value = Count> {
+    any::<(u64, u64, [u64; 16])>().prop_map(|(good, failed, first_tokens)| Count {
+        good,
+        failed,
+        first_tokens,
+    })
+}
+
+fn summaries() -> impl Strategy<Value = Message> {
+    let standings = prop_oneof![
+        Just(Standing::Unknown),
+        Just(Standing::Up),
+        Just(Standing::Down),
+        Just(Standing::Shut)
+    ];
+    let models = vec((any::<u16>().prop_map(ModelId), counts()), 0..4);
+    let sites = vec((any::<u16>().prop_map(SiteId), standings, counts()), 0..4);
+    (any::<u64>(), age(), counts(), models, sites).prop_map(|(run, elapsed, api, models, sites)| {
+        Message::Summary(Box::new(Summary { run, elapsed, api, models, sites }))
+    })
+}
+
+#[test]
+fn the_longest_summary_fits_and_one_of_more_is_refused() {
+    let most = Count { good: u64::MAX, failed: u64::MAX, first_tokens: [u64::MAX; 16] };
+    let usual = Count { good: 1 << 32, failed: 1 << 32, first_tokens: [1 << 32; 16] };
+    let of = |count: Count, sites: usize| Summary {
+        api: count,
+        models: (0..200).map(|at| (ModelId(at), count)).collect(),
+        sites: (0..sites).map(|at| (SiteId(at as u16), Standing::Shut, count)).collect(),
+        ..Summary::default()
+    };
+    for count in [usual, most] {
+        let (body, _) = encode(&Message::Summary(Box::new(of(count, 200))), 2);
+        assert!(body.len() <= Kind::Summary.body_max(), "{}", body.len());
+        let Ok(Message::Summary(read)) = decode(Kind::Summary, body) else { panic!("a summary") };
+        assert_eq!((read.models.len(), read.sites.len()), (SUMMARY_MAX, SUMMARY_MAX));
+    }
+    // A count of the 17th class, and a standing that there is not.
+    let count = |more: &[u8]| [&[0x2a, more.len() as u8][..], more].concat();
+    let classes = [&[0x22, 17][..], &[1; 17]].concat();
+    assert_eq!(decode(Kind::Summary, count(&classes)), Err(Nonsense::Malformed));
+    assert_eq!(decode(Kind::Summary, count(&[0x28, 4])), Err(Nonsense::Malformed));
+    let one: Vec<u8> = (0..129).flat_map(|_| [0x22, 0]).collect();
+    assert_eq!(decode(Kind::Summary, one), Err(Nonsense::Malformed));
+}
+
 fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         reports(),
         grants(),
+        summaries(),
         digests(),
         order().prop_map(Message::Order),
         vec(order(), 0..64).prop_map(Message::Orders),

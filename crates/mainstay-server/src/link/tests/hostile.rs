@@ -6,6 +6,8 @@ use crate::link::counters::{End, Lost, Refused};
 use crate::link::frame::{BODY_MAX, Head, Kind, Nonsense};
 use crate::link::identity::CONTROL;
 use crate::link::{Allowance, Book, Generation, Identity, Message, Settings};
+use mainstay_core::message::{Count, Summary};
+use mainstay_core::names::ModelId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -280,6 +282,33 @@ async fn a_site_that_reports_like_a_gateway_is_cut_off() {
     raw.message(&grant(0)).await;
     raw.message(&report(1, 1)).await;
     cut(&b, Nonsense::Direction).await;
+}
+
+#[tokio::test]
+async fn who_is_no_gateway_and_tells_a_status_page_how_it_goes_is_cut_off() {
+    let authority = Authority::new();
+    let identity = authority.identity("b");
+    let b = Node::start(identity, only_a_site("b"), &[("a", None)], quick(), None).await;
+    let mut raw = Raw::greeted(&authority, "a", &b, &only_a_site("a")).await;
+    raw.message(&Message::Summary(Box::default())).await;
+    cut(&b, Nonsense::Direction).await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_counts_comes_in_the_words_of_who_reads_it() {
+    let authority = Authority::new();
+    let mut b = waiting(&authority).await;
+    let ours = book(&NAMES, "a");
+    let theirs = Book { models: vec!["gone".into(), "chat".into()], ..ours };
+    let mut raw = Raw::greeted(&authority, "a", &b, &theirs).await;
+    let told = |models: &[u16]| {
+        let count = |at: &u16| (ModelId(*at), Count { good: 7, ..Count::default() });
+        let models = models.iter().map(count).collect();
+        Message::Summary(Box::new(Summary { run: 1, models, ..Summary::default() }))
+    };
+    raw.message(&told(&[0, 1, 9])).await;
+    assert_eq!(b.next().await.1, told(&[0]));
+    assert_eq!(b.link.counters().losses(Lost::NoName), 2);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub(super) fn check(now: &Setup, new: &Setup) -> Result<(), String> {
     }
     let listens = "a running process listens on";
     same("listen.link", was.link == is.link, differs(listens, was.link, is.link));
+    same("listen.status", was.status == is.status, differs(listens, was.status, is.status));
     same("listen.dns", was.dns == is.dns, differs(listens, &was.dns, &is.dns));
     let what = "certificates of the API are read at the start".to_string();
     same("listen.tls_cert", was.tls == is.tls, what);

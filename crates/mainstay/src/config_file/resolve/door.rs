@@ -1,6 +1,7 @@
 //! Where we listen, what a client may send, how long things may take, what is logged.
 
 use super::Resolver;
+use crate::config_file::node::Role;
 use crate::config_file::value::Wait;
 use crate::config_file::{LogFormat, Profile};
 use mainstay_core::config::Limits;
@@ -14,6 +15,8 @@ const FAST: u32 = 5;
 const API: &str = "127.0.0.1:8080";
 /// The admin listener's address.
 const ADMIN: &str = "127.0.0.1:8081";
+/// The status page's address: whoever publishes it puts a proxy or a real address before it.
+const STATUS: &str = "127.0.0.1:8082";
 /// Room for several images in one prompt, and what the strictest provider takes.
 const BODY: usize = 32 << 20;
 /// Four times what common servers take, since cookies and tracing headers pile up at proxies.
@@ -65,13 +68,43 @@ impl Resolver<'_> {
         let dns = listen.dns.iter().flat_map(|dns| dns.all());
         let dns = dns.map(|text| self.address("listen.dns", text)).collect();
         let link = listen.link.as_deref().map(|text| self.address("listen.link", text));
+        let (status, is_status_asked) = self.listen_status(&[
+            ("listen.api", Some(api)),
+            ("listen.admin", Some(admin)),
+            ("listen.link", link),
+        ]);
         for (key, other) in [("listen.api", api), ("listen.admin", admin)] {
             if link.is_some_and(|link| link == other && link.port() != 0) {
                 let what = format!("{other} is {key} already; give the link its own port");
                 self.wrong("listen.link", what);
             }
         }
-        Listen { api, admin, tls, dns, link }
+        Listen { api, admin, tls, dns, link, status, is_status_asked }
+    }
+
+    /// Where the status page is, if this process has the role, and whether somebody asked for it.
+    fn listen_status(
+        &mut self,
+        others: &[(&str, Option<SocketAddr>)],
+    ) -> (Option<SocketAddr>, bool) {
+        let roles = self.file.node.roles.clone();
+        let has = |role: Role| roles.as_ref().is_none_or(|roles| roles.contains(&role));
+        let asked = self.file.listen.status.clone();
+        if !has(Role::Status) {
+            if asked.is_some() {
+                let what = "needs the role `status`; add it to node.roles, or take this line away";
+                self.wrong("listen.status", what);
+            }
+            return (None, false);
+        }
+        let status = self.address("listen.status", asked.as_deref().unwrap_or(STATUS));
+        for (key, other) in others {
+            if *other == Some(status) && status.port() != 0 {
+                let what = format!("{status} is {key} already; give the page its own port");
+                self.wrong("listen.status", what);
+            }
+        }
+        (Some(status), asked.is_some() || roles.is_some())
     }
 
     fn address(&mut self, key: &str, text: &str) -> SocketAddr {

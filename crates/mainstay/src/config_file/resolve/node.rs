@@ -19,7 +19,12 @@ const GATEWAYS_MAX: usize = 4096;
 
 impl Resolver<'_> {
     /// This node, if it is one of several.
-    pub(super) fn node(&mut self, sites: &[Made], listen: Option<SocketAddr>) -> Option<Node> {
+    pub(super) fn node(
+        &mut self,
+        sites: &[Made],
+        listen: Option<SocketAddr>,
+        pages: &[Peer],
+    ) -> Option<Node> {
         let file = self.file.node.clone();
         let gateways = self.gateways();
         let Some(name) = &file.name else {
@@ -40,8 +45,10 @@ impl Resolver<'_> {
         // By default a node has all the roles that it can have.
         roles.site &= site.is_some();
         let mut peers = self.peers((&name, roles), &gateways, sites);
+        self.pages_of(&name, (roles, &gateways), pages, &mut peers);
         let policy = self.policy(&name, &mut peers);
-        let is_named = gateways.iter().any(|peer| peer.name == name && peer.address.is_some());
+        let mut named = gateways.iter().chain(pages);
+        let is_named = named.any(|peer| peer.name == name && peer.address.is_some());
         if is_named && listen.is_none() {
             let what = "others reach this node by its `link`; add listen.link = \"IP:PORT\"";
             self.wrong("node.name", what);
@@ -67,6 +74,7 @@ impl Resolver<'_> {
             ("listen.link", self.file.listen.link.is_some()),
             ("policy.source", self.file.policy.source.is_some()),
             ("gateway", !self.file.gateway.is_empty()),
+            ("status.node", !self.file.status.node.is_empty()),
         ] {
             if there {
                 self.wrong(key, format!("means nothing without a name of this node; {add}"));
@@ -81,30 +89,39 @@ impl Resolver<'_> {
 
     /// The gateways, each with where it is reached.
     fn gateways(&mut self) -> Vec<Peer> {
-        let files = self.file.gateway.clone();
-        let mut gateways: Vec<Peer> = Vec::new();
-        for (at, file) in files.iter().enumerate() {
-            let path = format!("gateway.{at}");
-            let address = file.link.as_ref();
-            let address = address.and_then(|text| self.node_url(&format!("{path}.link"), text));
-            let Some(name) = &file.name else {
-                self.wrong(&path, "has no name; add name = \"…\"");
-                continue;
-            };
-            match NodeName::new(name) {
-                Ok(name) if gateways.iter().any(|other| other.name == name) => {
-                    let what = format!("`{name}` is there twice; give each node its own name");
-                    self.wrong(&format!("{path}.name"), what);
-                }
-                Ok(name) => gateways.push(Peer { name, address }),
-                Err(what) => self.wrong(&format!("{path}.name"), what),
-            }
-        }
+        let files = self.file.gateway.clone().into_iter();
+        let gateways = self.listed("gateway", files.map(|file| (file.name, file.link)));
         if gateways.len() > GATEWAYS_MAX {
             let what = format!("{} are too many; at most {GATEWAYS_MAX}", gateways.len());
             self.wrong("gateway", what);
         }
         gateways
+    }
+
+    /// The nodes that a list names, each with where it is reached.
+    pub(super) fn listed(
+        &mut self,
+        list: &str,
+        files: impl Iterator<Item = (Option<String>, Option<String>)>,
+    ) -> Vec<Peer> {
+        let mut nodes: Vec<Peer> = Vec::new();
+        for (at, (name, link)) in files.enumerate() {
+            let path = format!("{list}.{at}");
+            let address = link.and_then(|text| self.node_url(&format!("{path}.link"), &text));
+            let Some(name) = name else {
+                self.wrong(&path, "has no name; add name = \"…\"");
+                continue;
+            };
+            match NodeName::new(&name) {
+                Ok(name) if nodes.iter().any(|other| other.name == name) => {
+                    let what = format!("`{name}` is there twice; give each node its own name");
+                    self.wrong(&format!("{path}.name"), what);
+                }
+                Ok(name) => nodes.push(Peer { name, address }),
+                Err(what) => self.wrong(&format!("{path}.name"), what),
+            }
+        }
+        nodes
     }
 
     /// `host:port` of `https://host:port`.

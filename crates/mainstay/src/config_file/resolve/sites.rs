@@ -3,6 +3,7 @@
 use super::node::STREAMS;
 use super::{Origin, Resolver};
 use crate::catalog::{self, Offer};
+use crate::config_file::node::Role;
 use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
@@ -334,6 +335,9 @@ impl Resolver<'_> {
         } else if let Some(variable) = &file.key_env {
             let at = format!("{path}.key_env");
             let Some(key) = self.environment.get(variable) else {
+                if !self.calls_providers() {
+                    return (None, None);
+                }
                 let what = format!("{variable} is not set in the environment; set it");
                 self.wrong(&at, what);
                 return (None, None);
@@ -344,6 +348,7 @@ impl Resolver<'_> {
             let file = self.path(text);
             match std::fs::read_to_string(&file) {
                 Ok(key) => (at, key.trim().to_string(), file.display().to_string()),
+                Err(_) if !self.calls_providers() => return (None, None),
                 Err(error) => {
                     let shown = file.display();
                     self.wrong(&at, format!("cannot read {shown}: {error}; mend the path"));
@@ -361,6 +366,13 @@ impl Resolver<'_> {
         (Some(Secret::new(text)), Some(from))
     }
 
+    /// Whether this process sends requests to providers: only gateways do, and who does not needs
+    /// none of their keys.
+    fn calls_providers(&self) -> bool {
+        let roles = self.file.node.roles.as_ref();
+        roles.is_none_or(|roles| roles.contains(&Role::Gateway))
+    }
+
     /// The key of the dialect's own variable. Never for a base URL from the file: a provider's key
     /// is not to be shown to another host because nobody said otherwise.
     fn implied_secret(
@@ -374,6 +386,7 @@ impl Resolver<'_> {
         };
         match self.environment.get(variable) {
             Some(key) => (Some(Secret::new(key)), Some(variable.clone())),
+            None if !self.calls_providers() => (None, None),
             None => {
                 let what = format!(
                     "has no key and {variable} is not set in the environment; set it, or add \

@@ -3,6 +3,7 @@
 mod dns;
 mod merge;
 mod nodes;
+mod status;
 mod workers;
 
 use super::*;

@@ -18,6 +18,8 @@ pub const GATEWAYS: [&str; 4] = ["gw-1", "gw-2", "gw-3", "gw-4"];
 const SITE: &str = "site-a";
 /// Who publishes.
 pub const SOURCE: &str = "office";
+/// The node of the status page; only one test starts it.
+pub const STATUS: &str = "status";
 
 /// The fleet; everything ends with it.
 pub struct Fleet {
@@ -41,7 +43,7 @@ impl Fleet {
     pub fn start() -> Fleet {
         let root = tempfile::tempdir().expect("a directory");
         let port = || mainstay::ports::take_one().expect("a port");
-        let names = GATEWAYS.into_iter().chain([SITE, SOURCE]);
+        let names = GATEWAYS.into_iter().chain([SITE, SOURCE, STATUS]);
         let nodes: Vec<Node> = names
             .map(|name| Node {
                 name: name.into(),
@@ -63,7 +65,8 @@ impl Fleet {
             std::fs::write(fleet.path(&node.name, "mainstay.toml"), fleet.own(node))
                 .expect("written");
         }
-        fleet.nodes.iter().for_each(|node| fleet.up(&node.name));
+        let all = fleet.nodes.iter().filter(|node| node.name != STATUS);
+        all.for_each(|node| fleet.up(&node.name));
         GATEWAYS.iter().for_each(|name| fleet.wait_served(name));
         fleet.until("the source listens", || fleet.standing(SOURCE).is_some());
         fleet
@@ -83,6 +86,7 @@ impl Fleet {
         let roles = match node.name.as_str() {
             SITE => "roles = [\"site\", \"worker\"]\nsite = \"A\"",
             SOURCE => "roles = [\"policy\"]",
+            STATUS => "roles = [\"status\"]",
             _ => "roles = [\"gateway\"]",
         };
         let engine = match node.name.as_str() {
@@ -91,8 +95,9 @@ impl Fleet {
         };
         let directory = self.root.path().join(&node.name);
         let directory = directory.display();
+        let page = if node.name == STATUS { "status = \"127.0.0.1:0\"\n" } else { "" };
         format!(
-            "[listen]\napi = \"{}\"\nadmin = \"{}\"\nlink = \"{}\"\n\
+            "[listen]\napi = \"{}\"\nadmin = \"{}\"\nlink = \"{}\"\n{page}\
              [node]\nname = \"{}\"\n{roles}\nca_file = \"{directory}/ca.pem\"\n\
              cert_file = \"{directory}/node.pem\"\nkey_file = \"{directory}/node.key\"\n\
              data_dir = \"{directory}/data\"\n\
@@ -115,7 +120,8 @@ impl Fleet {
             let link = self.node(gateway).link;
             text += &format!("[[gateway]]\nname = \"{gateway}\"\nlink = \"https://{link}\"\n");
         }
-        let site = self.node(SITE).link;
+        let (site, page) = (self.node(SITE).link, self.node(STATUS).link);
+        text += &format!("[[status.node]]\nname = \"{STATUS}\"\nlink = \"https://{page}\"\n");
         text += &format!(
             "[[site]]\nname = \"A\"\nnode = \"https://{site}\"\nnode_name = \"{SITE}\"\n\
              models = [{{ name = \"builtin\" }}]\n{engine}\
@@ -228,6 +234,15 @@ impl Fleet {
         self.until(&format!("{name} serves"), || {
             ask(node.api, key).is_some_and(|status| status == 200)
         });
+    }
+
+    /// Whether a gateway told this node what it counted.
+    pub fn is_told(&self, name: &str) -> bool {
+        let told = get(self.node(name).admin, "/metrics");
+        let told =
+            told.filter(|(status, _)| *status == 200).map_or_else(String::new, |(_, text)| text);
+        let is_count = |line: &&str| line.contains("direction=\"received\",kind=\"summary\"");
+        told.lines().find(is_count).is_some_and(|line| !line.ends_with(" 0"))
     }
 
     /// Asks a gateway with a key.

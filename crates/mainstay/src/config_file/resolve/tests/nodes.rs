@@ -38,7 +38,7 @@ pub(super) fn at(base: &Path, text: &str) -> Result<Resolved, String> {
 }
 
 #[track_caller]
-fn wrong(base: &Path, text: &str, expected: &[&str]) {
+pub(super) fn wrong(base: &Path, text: &str, expected: &[&str]) {
     let lines = at(base, text).expect_err("it is wrong");
     assert_eq!(lines.lines().collect::<Vec<_>>(), expected, "\n{text}");
 }

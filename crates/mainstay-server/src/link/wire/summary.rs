@@ -1,0 +1,96 @@
+//! What a gateway counted, as bytes.
+
+use super::{Nonsense, Proto, micros, site_id, within};
+use mainstay_core::message::{self as core, FIRST_TOKENS, SUMMARY_MAX, Standing};
+use mainstay_core::names::ModelId;
+use std::time::Duration;
+
+#[derive(Clone, PartialEq, Proto)]
+pub(super) struct Summary {
+    #[prost(fixed64, tag = "1")]
+    run: u64,
+    #[prost(uint64, tag = "2")]
+    elapsed: u64,
+    #[prost(message, optional, tag = "3")]
+    api: Option<Count>,
+    #[prost(message, repeated, tag = "4")]
+    models: Vec<Count>,
+    #[prost(message, repeated, tag = "5")]
+    sites: Vec<Count>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+struct Count {
+    /// Position of the model or site.
+    #[prost(uint32, tag = "1")]
+    of: u32,
+    #[prost(uint64, tag = "2")]
+    good: u64,
+    #[prost(uint64, tag = "3")]
+    failed: u64,
+    /// By class of time.
+    #[prost(uint64, repeated, tag = "4")]
+    first_tokens: Vec<u64>,
+    /// Of a site: 0 unknown, 1 up, 2 down, 3 shut.
+    #[prost(uint32, tag = "5")]
+    standing: u32,
+}
+
+pub(super) fn write(summary: &core::Summary) -> Summary {
+    let models = summary.models.iter().take(SUMMARY_MAX);
+    let sites = summary.sites.iter().take(SUMMARY_MAX).map(|(site, standing, count)| {
+        let standing = match standing {
+            Standing::Unknown => 0,
+            Standing::Up => 1,
+            Standing::Down => 2,
+            Standing::Shut => 3,
+        };
+        Count { standing, ..write_count(site.0, count) }
+    });
+    Summary {
+        run: summary.run,
+        elapsed: micros(summary.elapsed),
+        api: Some(write_count(0, &summary.api)),
+        models: models.map(|(model, count)| write_count(model.0, count)).collect(),
+        sites: sites.collect(),
+    }
+}
+
+pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
+    within(summary.models.len(), SUMMARY_MAX)?;
+    within(summary.sites.len(), SUMMARY_MAX)?;
+    let model = |count: &Count| {
+        let model = u16::try_from(count.of).map(ModelId).map_err(|_| Nonsense::Malformed)?;
+        Ok((model, read_count(count)?))
+    };
+    let site = |count: &Count| {
+        let standing = match count.standing {
+            0 => Standing::Unknown,
+            1 => Standing::Up,
+            2 => Standing::Down,
+            3 => Standing::Shut,
+            _ => return Err(Nonsense::Malformed),
+        };
+        Ok((site_id(count.of)?, standing, read_count(count)?))
+    };
+    let api = summary.api.as_ref().map(read_count).transpose()?;
+    Ok(core::Summary {
+        run: summary.run,
+        elapsed: Duration::from_micros(summary.elapsed),
+        api: api.unwrap_or_default(),
+        models: summary.models.iter().map(model).collect::<Result<_, Nonsense>>()?,
+        sites: summary.sites.iter().map(site).collect::<Result<_, Nonsense>>()?,
+    })
+}
+
+fn write_count(of: u16, count: &core::Count) -> Count {
+    let (good, failed, first_tokens) = (count.good, count.failed, count.first_tokens.to_vec());
+    Count { of: of.into(), good, failed, first_tokens, standing: 0 }
+}
+
+fn read_count(count: &Count) -> Result<core::Count, Nonsense> {
+    within(count.first_tokens.len(), FIRST_TOKENS)?;
+    let mut first_tokens = [0; FIRST_TOKENS];
+    first_tokens.iter_mut().zip(&count.first_tokens).for_each(|(to, from)| *to = *from);
+    Ok(core::Count { good: count.good, failed: count.failed, first_tokens })
+}

@@ -1,0 +1,163 @@
+//! What the public asks for, and what it gets. Nothing changes by asking.
+
+use super::words::Language;
+use super::{Desk, View, badge, html, json};
+use crate::http::ResponseBody;
+use http::header::{
+    ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const SVG: &str = "image/svg+xml; charset=utf-8";
+/// A cache may go on showing what it has where nobody answers.
+const CACHED: &str = "max-age=10, stale-if-error=600";
+/// The page needs nothing but its own style, and no other site may put it into a frame.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Answers the public. Cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    desk: Arc<Desk>,
+    began: Instant,
+}
+
+impl Door {
+    /// A door that shows what `desk` decides.
+    pub fn new(desk: Arc<Desk>) -> Door {
+        Door { desk, began: Instant::now() }
+    }
+
+    /// Answers one request. Its body, if it has one, is of no interest.
+    pub fn answer<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET or HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let header = |name: HeaderName| {
+            let text = request.headers().get(name).and_then(|value| value.to_str().ok());
+            text.unwrap_or_default()
+        };
+        let mut response = match request.uri().path() {
+            "/healthz" => return plain(StatusCode::OK, TEXT, "ok\n"),
+            "/" => {
+                let language = Language::accepted(header(ACCEPT_LANGUAGE));
+                let mut response = self.page(language);
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
+                response
+            }
+            "/en" | "/en/" => self.page(super::words::English),
+            "/zh" | "/zh/" => self.page(super::words::Chinese),
+            "/badge.svg" => self.badge(request.uri().query().unwrap_or_default()),
+            path => match path.strip_prefix("/api/v2/") {
+                Some(rest) => self.document(rest),
+                None => missing(),
+            },
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        let known = header(IF_NONE_MATCH);
+        let is_known = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| {
+            known == "*" || known.split(',').any(|each| each.trim().trim_start_matches("W/") == tag)
+        });
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().remove(CONTENT_TYPE);
+            *response.body_mut() = ResponseBody::from("");
+        }
+        response
+    }
+
+    fn page(&self, language: Language) -> Response<ResponseBody> {
+        let (view, green) = self.look();
+        let mut response = cached(HTML, html::page(&view, language, green));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        response
+    }
+
+    fn document(&self, path: &str) -> Response<ResponseBody> {
+        let (view, _) = self.look();
+        let Some(document) = json::document(&view, path, self.began.elapsed()) else {
+            return missing();
+        };
+        let mut response = cached(JSON, format!("{document}\n"));
+        open(&mut response);
+        response
+    }
+
+    fn badge(&self, query: &str) -> Response<ResponseBody> {
+        let (view, _) = self.look();
+        let named = query.split('&').find_map(|pair| pair.strip_prefix("component="));
+        let named = named.map(decoded).filter(|name| !name.is_empty());
+        let Some(badge) = badge::badge(&view, named.as_deref()) else { return missing() };
+        let mut response = cached(SVG, badge);
+        open(&mut response);
+        response
+    }
+
+    fn look(&self) -> (View, Duration) {
+        (self.desk.view(), self.desk.lock().config.green)
+    }
+}
+
+/// Pages of others may read it.
+fn open(response: &mut Response<ResponseBody>) {
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+}
+
+fn cached(kind: &'static str, body: String) -> Response<ResponseBody> {
+    let hash = Sha256::digest(&body);
+    let tag: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let mut response = plain(StatusCode::OK, kind, body);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHED));
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{tag}\"")) {
+        headers.insert(ETAG, tag);
+    }
+    response
+}
+
+fn missing() -> Response<ResponseBody> {
+    plain(StatusCode::NOT_FOUND, TEXT, "nothing here; the page is at /, and /api/v2/summary.json\n")
+}
+
+fn plain(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<ResponseBody>,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// A value of a query as it was meant (percent-encoding, RFC 3986, 2.1; a plus is a blank).
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let byte = hex.and_then(|two| u8::from_str_radix(two, 16).ok());
+        let (byte, left) = match (first, byte) {
+            (b'%', Some(byte)) => (byte, after.get(2..).unwrap_or_default()),
+            (b'+', _) => (b' ', after),
+            (other, _) => (*other, after),
+        };
+        bytes.push(byte);
+        rest = left;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
