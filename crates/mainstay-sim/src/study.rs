@@ -1,8 +1,6 @@
 //! Trace studies: a published trace on some workers, with the site's scheduler or another's formula
 //! between them, and how much of it can be carried.
 
-pub mod cache;
-pub mod engine;
 pub mod play;
 pub mod tally;
 

@@ -1,9 +1,8 @@
 //! Plays a trace on some workers, with the scheduler between them, in virtual time.
 
-use super::engine::{Asked, Engine, What};
 use super::tally::{Fate, Tally};
 use crate::calendar::Calendar;
-use crate::service::{Noise, Profile};
+use crate::service::{Asked, Engine, Noise, Profile, Told};
 use crate::workload::{BLOCK, Chained};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use mainstay_core::rng::{Rng, mix};
@@ -70,7 +69,7 @@ struct Play<'a> {
     calendar: Calendar<Moment>,
     tick: Option<Time>,
     actions: Vec<Action>,
-    happened: Vec<(usize, What)>,
+    happened: Vec<(usize, Told)>,
     tally: Tally,
     left: usize,
 }
@@ -170,6 +169,7 @@ impl<'a> Play<'a> {
                 let asked = Asked {
                     id: id(work),
                     prompt: one.prompt,
+                    cached: 0,
                     output: one.output,
                     keys: self.keys[id(work)].clone(),
                 };
@@ -251,11 +251,11 @@ impl<'a> Play<'a> {
         for (request, what) in happened.drain(..) {
             let work = work(request);
             let event = match what {
-                What::FirstToken { cached } => {
+                Told::FirstToken { cached } => {
                     self.tally.first_token(request, now, cached);
                     Event::FirstToken { work, cached: Some(cached) }
                 }
-                What::Ended => {
+                Told::Ended => {
                     self.end(request, Fate::Done { at: now });
                     let output = self.trace[request].output;
                     Event::LegEnded { work, end: End::Done { output } }
