@@ -140,8 +140,8 @@ impl Scheduler {
             return self.turn_away(&one, actions);
         }
         self.timers.set(start + patience, Timer::LatestStart(work));
-        if one.lane == Lane::Normal {
-            self.set_back(&one, life.deadline.since(now), actions);
+        if matches!(one.lane, Lane::Normal | Lane::Yielding) {
+            self.set_back(&one, (Lane::Late, life.deadline.since(now)), actions);
         }
     }
 
@@ -151,15 +151,15 @@ impl Scheduler {
         if life.attempt.elsewhere {
             return self.turn_away(one, actions);
         }
-        self.set_back(one, life.deadline.since(now), actions);
+        self.set_back(one, (Lane::Yielding, life.deadline.since(now)), actions);
     }
 
-    /// To the late lane.
-    fn set_back(&mut self, one: &Waiting, after: Duration, actions: &mut Vec<Action>) {
-        let (work, tier) = (one.work, one.tier);
+    /// To a lane that gets what is left over.
+    fn set_back(&mut self, one: &Waiting, to: (Lane, Duration), actions: &mut Vec<Action>) {
+        let (work, tier, (lane, after)) = (one.work, one.tier, to);
         actions.push(Action::Fact(ScheduleFact::Late { work, tier, after }));
         self.queue.take(work);
-        self.queue.put(Waiting { lane: Lane::Late, ..*one });
+        self.queue.put(Waiting { lane, ..*one });
     }
 
     /// A queued attempt leaves unserved.
@@ -203,7 +203,7 @@ impl Scheduler {
             else {
                 continue;
             };
-            self.set_back(&one, life.deadline.since(now), actions);
+            self.set_back(&one, (Lane::Yielding, life.deadline.since(now)), actions);
         }
     }
 

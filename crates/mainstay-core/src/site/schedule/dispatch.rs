@@ -65,10 +65,7 @@ impl Scheduler {
         let mut parked: Vec<Waiting> = Vec::new();
         while parked.len() < PARKED_MAX && self.has_any_room(now) {
             let Some(one) = self.queue.next() else { break };
-            let is_spare = one.lane == Lane::Late && !self.queue.is_lates_turn();
-            if is_spare && self.queue.has_held() {
-                break;
-            }
+            let is_spare = self.is_spare(&one);
             match self.place(now, &one, (true, actions)) {
                 Placed::Sent | Placed::Held => {}
                 Placed::Parked if is_spare => break,
@@ -77,6 +74,15 @@ impl Scheduler {
         }
         parked.into_iter().for_each(|one| self.queue.put(one));
         self.feed_dry(now, actions);
+    }
+
+    /// Whether it gets only what nobody else wants.
+    fn is_spare(&self, one: &Waiting) -> bool {
+        match one.lane {
+            Lane::Moving | Lane::Normal => false,
+            Lane::Yielding => true,
+            Lane::Late => !self.queue.is_lates_turn(),
+        }
     }
 
     fn has_any_room(&self, now: Time) -> bool {
@@ -97,25 +103,28 @@ impl Scheduler {
         }
     }
 
-    /// A worker that ran dry takes whoever is held for another: what it could save there is less
-    /// than what is lost here.
+    /// A worker that ran dry is looked at again for those held for another: what it would begin at
+    /// once may come sooner from it than from where most of it is cached.
     fn feed_dry(&mut self, now: Time, actions: &mut Vec<Action>) {
         if !self.queue.has_held() {
             return;
         }
         let free = self.rooms.iter().take_while(|(at, _)| *at <= now);
-        let dry = free.filter(|(_, id)| {
+        let is_dry = |id: &WorkerId| {
             self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0)
-        });
-        for _ in 0..dry.count() {
-            let Some(one) = self.queue.first_held() else { return };
+        };
+        let mut dry = free.filter(|(_, id)| is_dry(id)).count();
+        for one in self.queue.all_held() {
+            if dry == 0 {
+                return;
+            }
             self.queue.release(one.work);
-            self.place(now, &one, (false, actions));
+            dry -= usize::from(matches!(self.place(now, &one, (true, actions)), Placed::Sent));
         }
     }
 
     fn is_head_urgent(&mut self, now: Time) -> bool {
-        let head = self.queue.next().filter(|one| one.lane != Lane::Late);
+        let head = self.queue.next().filter(|one| one.lane.is_in_line());
         let life = head.and_then(|one| self.lives.get(&one.work));
         life.is_some_and(|life| now + life.least_prefill + URGENT > life.deadline)
     }
@@ -132,14 +141,14 @@ impl Scheduler {
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
         let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let may_hold = may_hold && best.id != free.id && one.lane != Lane::Late;
+        let may_hold = may_hold && best.id != free.id && one.lane.is_in_line();
         let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
             if let Some(life) = self.lives.get_mut(&one.work) {
                 life.held = Some(until);
             }
             self.timers.set(until, Timer::HoldEnds(one.work));
-            self.queue.hold(one.work, best.id);
+            self.queue.hold(one.work, (best.id, micros(best.cost.prefill)));
             return Placed::Held;
         }
         let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
@@ -237,9 +246,10 @@ impl Scheduler {
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
         let seed = mix(self.settings.seed, work.attempt.request.0);
-        // The late lane gets what is unused: a worker that ran out of prefill, not one about to.
-        let is_late = self.queue.get(work).is_some_and(|one| one.lane == Lane::Late);
-        let is_spare = is_late && !self.queue.is_lates_turn();
+        // Some get what is unused: a worker that ran out of prefill, not one about to.
+        let waiting = self.queue.get(work);
+        let is_spare = waiting.is_some_and(|one| self.is_spare(one));
+        let key = waiting.map_or(Time::ZERO, |one| one.key);
         let mut found = Vec::new();
         for id in self.chosen(now, &matches, seed) {
             let Some(worker) = self.workers.get(&id) else { continue };
@@ -249,9 +259,14 @@ impl Scheduler {
             }
             let matched = self.matched(&matches, id);
             let hit = worker.believed(matched);
+            let mut cost = life.asked.on(worker, now, hit, self.settings.externality_weight);
+            let held = millis(self.queue.held_before(id, key));
+            cost.queue += held;
+            cost.ttft += held;
+            cost.total += held;
             found.push(Candidate {
                 id,
-                cost: life.asked.on(worker, now, hit, self.settings.externality_weight),
+                cost,
                 matched,
                 has_room: self.has_room(now, id)
                     && worker.fits(blocks)

@@ -83,7 +83,7 @@ impl Default for Settings {
             slack: 0.1,
             externality_weight: 0.05,
             late_share: 0.1,
-            hold_max: Duration::from_secs(1),
+            hold_max: Duration::from_secs(10),
             candidates: 4,
             round_trip: Duration::from_millis(4),
             tiers: alloc::vec![TierSettings::default()],
