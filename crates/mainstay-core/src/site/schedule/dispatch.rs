@@ -17,7 +17,7 @@ use crate::site::schedule::profile::{Profile, duration, micros, millis};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
-/// Requests looked at in one pass that no worker with room may have.
+/// Requests looked at in one pass that no worker with room may have, or that are held.
 const PARKED_MAX: usize = 32;
 /// No prefill takes longer, in milliseconds: a number where no worker is left.
 const PREFILL_MAX: f64 = 1e9;
@@ -66,7 +66,7 @@ impl Scheduler {
         while parked.len() < PARKED_MAX && self.has_any_room(now) {
             let Some(one) = self.queue.next() else { break };
             let is_spare = self.is_spare(&one);
-            match self.place(now, &one, (true, actions)) {
+            match self.place(now, &one, actions) {
                 Placed::Sent | Placed::Held => {}
                 Placed::Parked if is_spare => break,
                 Placed::Parked => parked.extend(self.queue.take(one.work)),
@@ -98,7 +98,7 @@ impl Scheduler {
             }
             self.queue.release(work);
             if let Some(one) = self.queue.get(work).copied() {
-                self.place(now, &one, (true, actions));
+                self.place(now, &one, actions);
             }
         }
     }
@@ -110,16 +110,15 @@ impl Scheduler {
             return;
         }
         let free = self.rooms.iter().take_while(|(at, _)| *at <= now);
-        let is_dry = |id: &WorkerId| {
-            self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0)
-        };
+        let is_dry =
+            |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0);
         let mut dry = free.filter(|(_, id)| is_dry(id)).count();
-        for one in self.queue.all_held() {
+        for one in self.queue.all_held().into_iter().take(PARKED_MAX) {
             if dry == 0 {
                 return;
             }
             self.queue.release(one.work);
-            dry -= usize::from(matches!(self.place(now, &one, (true, actions)), Placed::Sent));
+            dry -= usize::from(matches!(self.place(now, &one, actions), Placed::Sent));
         }
     }
 
@@ -129,25 +128,23 @@ impl Scheduler {
         life.is_some_and(|life| now + life.least_prefill + URGENT > life.deadline)
     }
 
-    fn place(
-        &mut self,
-        now: Time,
-        one: &Waiting,
-        (may_hold, actions): (bool, &mut Vec<Action>),
-    ) -> Placed {
+    fn place(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) -> Placed {
         let candidates = self.candidates(now, one.work);
         let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
         let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
         let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let may_hold = may_hold && best.id != free.id && one.lane.is_in_line();
+        let may_hold = best.id != free.id && one.lane.is_in_line();
         let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
+            // Looked at again, it may be held on until the same time.
+            if life.held != Some(until) {
+                self.timers.set(until, Timer::HoldEnds(one.work));
+            }
             if let Some(life) = self.lives.get_mut(&one.work) {
                 life.held = Some(until);
             }
-            self.timers.set(until, Timer::HoldEnds(one.work));
             self.queue.hold(one.work, (best.id, micros(best.cost.prefill)));
             return Placed::Held;
         }

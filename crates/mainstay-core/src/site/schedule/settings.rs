@@ -59,10 +59,10 @@ pub struct Settings {
     pub slack: f64,
     /// Weight of the delay that a prefill gives to running streams.
     pub externality_weight: f64,
-    /// Part of its tier's work that the late lane gets while others wait.
+    /// Part of its tier's work that those get who are late and still wanted, while others wait.
     pub late_share: f64,
-    /// Longest wait for a worker that holds more of a prefix than one that is free. As long as a
-    /// long prefill: at 250 ms, at ten times the conversation trace, a third of the hits were lost.
+    /// Longest wait for a worker that is busy and yet costs least, most often because it holds the
+    /// prefix. A promise ends a hold sooner; this is for tiers that promise little.
     pub hold_max: Duration,
     /// Candidates by prefix, and as many by load; with at most four times as many workers, all.
     pub candidates: usize,
@@ -83,7 +83,7 @@ impl Default for Settings {
             slack: 0.1,
             externality_weight: 0.05,
             late_share: 0.1,
-            hold_max: Duration::from_secs(10),
+            hold_max: Duration::from_secs(60),
             candidates: 4,
             round_trip: Duration::from_millis(4),
             tiers: alloc::vec![TierSettings::default()],
