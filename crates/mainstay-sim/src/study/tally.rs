@@ -2,7 +2,6 @@
 
 use crate::service::Profile;
 use crate::workload::Chained;
-use mainstay_core::fact::ScheduleFact;
 use mainstay_core::names::TierId;
 use mainstay_core::time::{Duration, Time};
 use serde::Serialize;
@@ -44,8 +43,19 @@ struct Told {
 #[derive(Clone, Debug)]
 pub struct Tally {
     all: Vec<Told>,
-    bad: usize,
-    late_facts: u64,
+    /// Requests that can be good no more, and their tokens.
+    bad: (usize, f64),
+    /// Of all.
+    tokens: f64,
+}
+
+/// What goodput is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Requests.
+    Requests,
+    /// Their tokens, of prompts and answers.
+    Tokens,
 }
 
 /// What it comes to.
@@ -63,10 +73,12 @@ pub struct Summary {
     pub slow: f64,
     /// Part of the prompts' tokens that was cached.
     pub hits: f64,
-    /// Seconds to the first token: mean, median, 99th percentile.
+    /// Seconds to the first token: mean, median, 95th and 99th percentiles.
     pub ttft_mean: f64,
     /// See `ttft_mean`.
     pub ttft_p50: f64,
+    /// See `ttft_mean`.
+    pub ttft_p95: f64,
     /// See `ttft_mean`.
     pub ttft_p99: f64,
     /// Milliseconds between tokens, in the mean.
@@ -94,12 +106,17 @@ impl Tally {
             first: None,
             fate: None,
         };
-        Tally { all: trace.iter().map(told).collect(), bad: 0, late_facts: 0 }
+        let all: Vec<Told> = trace.iter().map(told).collect();
+        let tokens = all.iter().map(Told::tokens).sum();
+        Tally { all, bad: (0, 0.0), tokens }
     }
 
-    /// Requests that can be good no more.
-    pub fn bad(&self) -> usize {
-        self.bad
+    /// Part of all that can be good no more.
+    pub fn bad(&self, weight: Weight) -> f64 {
+        match weight {
+            Weight::Requests => self.bad.0 as f64 / self.all.len().max(1) as f64,
+            Weight::Tokens => self.bad.1 / self.tokens.max(1.0),
+        }
     }
 
     pub(super) fn arrived(&mut self, at: usize, now: Time, tier: TierId) {
@@ -114,19 +131,25 @@ impl Tally {
         let one = &mut self.all[at];
         if one.first.is_none() {
             one.first = Some((now, cached));
-            self.bad += usize::from(one.is_late());
+            if one.is_late() {
+                let tokens = one.tokens();
+                self.spoilt(tokens);
+            }
         }
     }
 
     pub(super) fn ended(&mut self, at: usize, fate: Fate) {
         let one = &mut self.all[at];
         one.fate = Some(fate);
-        let is_new = !one.is_good() && !one.is_late();
-        self.bad += usize::from(is_new);
+        if !one.is_good() && !one.is_late() {
+            let tokens = one.tokens();
+            self.spoilt(tokens);
+        }
     }
 
-    pub(super) fn fact(&mut self, fact: &ScheduleFact) {
-        self.late_facts += u64::from(matches!(fact, ScheduleFact::Late { .. }));
+    fn spoilt(&mut self, tokens: f64) {
+        self.bad.0 += 1;
+        self.bad.1 += tokens;
     }
 
     /// What it comes to.
@@ -134,9 +157,8 @@ impl Tally {
         let count = |is: fn(&Told) -> bool| {
             self.all.iter().filter(|one| is(one)).count() as f64 / self.all.len().max(1) as f64
         };
-        let tokens = |one: &Told| f64::from(one.prompt) + f64::from(one.output);
-        let all_tokens: f64 = self.all.iter().map(tokens).sum();
-        let good_tokens = self.all.iter().filter(|one| one.is_good()).map(tokens).sum::<f64>();
+        let good_tokens =
+            self.all.iter().filter(|one| one.is_good()).map(Told::tokens).sum::<f64>();
         let mut ttft: Vec<f64> = self.all.iter().filter_map(Told::ttft).collect();
         ttft.sort_by(f64::total_cmp);
         let at = |part: f64| {
@@ -159,13 +181,14 @@ impl Tally {
             refused_prompt: prompts_of(true),
             taken_prompt: prompts_of(false),
             good: count(Told::is_good),
-            good_tokens: good_tokens / all_tokens.max(1.0),
+            good_tokens: good_tokens / self.tokens.max(1.0),
             refused: count(|one| matches!(one.fate, Some(Fate::Refused | Fate::HandedBack))),
             late: count(Told::is_late),
             slow: count(|one| !one.is_late() && one.is_slow()),
             hits: cached / f64::max(prompts, 1.0),
             ttft_mean: mean(&ttft),
             ttft_p50: at(0.5),
+            ttft_p95: at(0.95),
             ttft_p99: at(0.99),
             tpot_mean: mean(&tpot) * 1000.0,
             by_tier: self.by_tier(),
@@ -195,6 +218,10 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 impl Told {
+    fn tokens(&self) -> f64 {
+        f64::from(self.prompt) + f64::from(self.output)
+    }
+
     fn ttft(&self) -> Option<f64> {
         Some(self.first?.0.since(self.arrived).as_secs_f64())
     }
