@@ -24,6 +24,7 @@ mod dispatch;
 mod forecast;
 mod legs;
 mod queue;
+mod survey;
 mod timers;
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use cost::Asked;
-use kv_index::{Held, KvIndex};
+use kv_index::{Held, KvIndex, Matches};
 use pace::{Lengths, Pace};
 use profile::{Profile, micros};
 use queue::Queue;
@@ -255,8 +256,12 @@ pub struct Scheduler {
     waits: Vec<Pace>,
     /// Decisions so far, for turns and ties.
     turn: u64,
+    /// A worker ran dry since those that are held were looked at.
+    has_dried: bool,
+    /// How fast all workers are, and when that was summed up.
+    rate: (Time, f64),
     /// Kept for its memory.
-    matches: Vec<(WorkerId, u32)>,
+    matches: Matches,
 }
 
 impl Scheduler {
@@ -276,7 +281,9 @@ impl Scheduler {
             triaged: Time::ZERO,
             lengths: Lengths::default(),
             turn: 0,
-            matches: Vec::new(),
+            has_dried: false,
+            rate: (Time::ZERO, 0.0),
+            matches: Matches::default(),
         }
     }
 

@@ -34,6 +34,7 @@ impl Scheduler {
                 worker.pace.observe(uncached, forecast.queue + prefill, seen);
             }
         }
+        self.has_dried |= worker.undone_tokens() == 0;
         self.lapse_later(now, work, id);
         self.refresh(now, id);
     }
@@ -67,6 +68,7 @@ impl Scheduler {
             && let Some(leg) = worker.take(now, work)
             && !leg.has_first_token
         {
+            self.has_dried |= worker.undone_tokens() == 0;
             self.lapse_later(now, work, id);
         }
         self.refresh(now, id);
@@ -93,8 +95,10 @@ impl Scheduler {
     }
 
     fn queue_again(&mut self, now: Time, work: Work) {
-        let Some(life) = self.lives.remove(&work) else { return };
-        let one = self.waiting(&life);
+        let Some(mut life) = self.lives.remove(&work) else { return };
+        let survey = self.survey(now, &life);
+        life.least_prefill = survey.prefill;
+        let one = self.waiting(&life, survey.matched);
         if one.lane == Lane::Normal {
             self.watch_start(now, &life);
         }
@@ -159,6 +163,7 @@ impl Scheduler {
         let mut worker = Worker::new(profile, (incarnation, slot));
         worker.verdict = if before.is_some() { Verdict::Probation } else { Verdict::Up };
         self.workers.insert(id, worker);
+        (self.has_dried, self.rate) = (true, (now, 0.0));
         self.refresh(now, id);
     }
 
@@ -174,6 +179,7 @@ impl Scheduler {
             return;
         }
         worker.verdict = verdict;
+        (self.has_dried, self.rate) = (true, (now, 0.0));
         let is_used = matches!(verdict, Verdict::Up | Verdict::Probation);
         actions.push(Action::Fact(ScheduleFact::WorkerVerdict { worker: id, is_used }));
         if verdict == Verdict::Down {
@@ -186,6 +192,7 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.order = order;
         }
+        (self.has_dried, self.rate) = (true, (now, 0.0));
         self.refresh(now, id);
     }
 

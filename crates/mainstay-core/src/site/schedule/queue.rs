@@ -89,6 +89,8 @@ struct Tier {
     late_share: f64,
     deficit: u64,
     moving: BTreeSet<(Time, Work)>,
+    /// All of the normal lane, those that are held too.
+    due: BTreeSet<(Time, Work)>,
     yielding: BTreeSet<(Time, Work)>,
     late: BTreeSet<(Time, Work)>,
     /// Work that the late lane may be served, by what others were.
@@ -126,6 +128,7 @@ impl Queue {
             late_share,
             deficit: 0,
             moving: BTreeSet::new(),
+            due: BTreeSet::new(),
             yielding: BTreeSet::new(),
             late: BTreeSet::new(),
             late_credit: 0.0,
@@ -167,12 +170,9 @@ impl Queue {
     }
 
     /// Those of a tier that are to be in time, held ones too, in the order of their keys.
-    pub fn in_line(&self, tier: TierId) -> Vec<Work> {
-        let of = |one: &&Waiting| one.tier == tier && one.lane == Lane::Normal;
-        let mut line: Vec<(Time, Work)> =
-            self.waiting.values().filter(of).map(|one| (one.key, one.work)).collect();
-        line.sort_unstable();
-        line.into_iter().map(|(_, work)| work).collect()
+    pub fn in_line(&self, tier: TierId) -> impl Iterator<Item = &Waiting> {
+        let line = self.tiers[usize::from(tier.0)].due.iter();
+        line.filter_map(|(_, work)| self.waiting.get(work))
     }
 
     /// Time has passed.
@@ -186,6 +186,9 @@ impl Queue {
         let tier = &mut self.tiers[usize::from(one.tier.0)];
         tier.largest = tier.largest.max(one.cost);
         tier.line_up(&one);
+        if one.lane == Lane::Normal {
+            tier.due.insert((one.key, one.work));
+        }
         if one.lane.is_in_line() {
             tier.backlog += one.cost;
             tier.keys.add(one.key, one.cost);
@@ -196,6 +199,7 @@ impl Queue {
     pub fn take(&mut self, work: Work) -> Option<Waiting> {
         let one = self.waiting.remove(&work)?;
         let tier = &mut self.tiers[usize::from(one.tier.0)];
+        tier.due.remove(&(one.key, work));
         match self.held.remove(&work) {
             Some(Hold { worker, .. }) => {
                 self.held_for.remove(&(worker, one.key, work));
