@@ -56,6 +56,7 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
         seed: 1,
         report_age: Some(Duration::from_millis(50)),
         tiers: vec![1.0],
+        tenants: Vec::new(),
         is_checked: false,
         bad_max: None,
     })

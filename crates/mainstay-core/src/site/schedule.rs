@@ -31,6 +31,7 @@ mod timers;
 mod tests;
 
 use crate::fact::ScheduleFact;
+use crate::mutant::Mutant;
 use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
@@ -57,6 +58,14 @@ pub enum Event {
         work: Work,
         /// Tokens of the prompt that were cached, if the engine says.
         cached: Option<u32>,
+    },
+    /// So many tokens of its answer have reached its client, over all legs. Told now and then, so
+    /// that a stream whose worker is lost goes on where it was.
+    Progress {
+        /// Of what.
+        work: Work,
+        /// How many.
+        tokens: u32,
     },
     /// A leg ended.
     LegEnded {
@@ -212,8 +221,10 @@ struct Life {
     deadline: Time,
     expires: Time,
     place: Place,
-    /// Tokens that its client has.
+    /// Tokens that its client had when its leg began,
     relayed: u32,
+    /// and those that it is known to have now.
+    reached: u32,
     failed: u8,
     /// Workers that lost it.
     barred: Vec<WorkerId>,
@@ -260,6 +271,7 @@ pub struct Scheduler {
     has_dried: bool,
     /// How fast all workers are, and when that was summed up.
     rate: (Time, f64),
+    step_max: f64,
     /// Kept for its memory.
     matches: Matches,
 }
@@ -268,8 +280,9 @@ impl Scheduler {
     /// A scheduler without workers.
     pub fn new(settings: Settings) -> Scheduler {
         Scheduler {
-            queue: Queue::new(&settings.tiers, settings.late_share),
+            queue: Queue::new(&settings),
             waits: alloc::vec![Pace::default(); settings.tiers.len()],
+            step_max: settings.step_max(),
             settings,
             lives: Table::default(),
             workers: BTreeMap::new(),
@@ -293,6 +306,10 @@ impl Scheduler {
         match event {
             Event::Arrived(attempt) => self.arrived(now, attempt, actions),
             Event::FirstToken { work, cached } => self.first_token(now, work, cached),
+            Event::Progress { work, tokens } => {
+                self.progress(work, tokens);
+                return;
+            }
             Event::LegEnded { work, end } => self.leg_ended(now, work, end, actions),
             Event::Load { worker, age, load } => {
                 // What an engine says of itself opens no room that the ledger does not see.
@@ -367,7 +384,10 @@ impl Scheduler {
             self.rooms.remove(&(before, id));
         }
         let Some(worker) = self.workers.get(&id) else { return };
-        if let Some(at) = worker.room_at(now, self.settings.round_trip) {
+        let is_unbounded = self.settings.mutants.removes(Mutant::WorkerCreditUnbounded);
+        let bounds = (self.settings.round_trip, self.step_max);
+        let room = if is_unbounded { Some(now) } else { worker.room_at(now, bounds) };
+        if let Some(at) = room {
             // Who had room and still has it does not come to have it now.
             let at = before.filter(|before| *before <= now && at <= now).unwrap_or(at);
             self.rooms.insert((at, id));

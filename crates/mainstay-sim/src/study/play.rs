@@ -38,6 +38,8 @@ pub struct Setup {
     pub report_age: Option<Duration>,
     /// Parts of the requests that are of each tier, by chance.
     pub tiers: Vec<f64>,
+    /// Whose each request is; all are one tenant's where this says nothing.
+    pub tenants: Vec<u32>,
     /// Whether invariants are checked after every event.
     pub is_checked: bool,
     /// Ends the run when more than this part of all cannot be good any more.
@@ -144,7 +146,7 @@ impl<'a> Play<'a> {
             tick: None,
             actions: Vec::new(),
             happened: Vec::new(),
-            tally: Tally::new(trace, &truth),
+            tally: Tally::new(trace, &setup.settings.tiers, &truth),
             left: trace.len(),
         };
         for worker in 0..setup.workers {
@@ -196,7 +198,7 @@ impl<'a> Play<'a> {
         Attempt {
             work: work(at),
             tier: self.tiers[at],
-            tenant: 0,
+            tenant: self.setup.tenants.get(at).copied().unwrap_or(0),
             prompt: one.prompt,
             keys: self.keys[at].clone(),
             limit: LIMIT,

@@ -3,13 +3,9 @@
 use crate::service::Profile;
 use crate::workload::Chained;
 use mainstay_core::names::TierId;
+use mainstay_core::site::schedule::settings::TierSettings;
 use mainstay_core::time::{Duration, Time};
 use serde::Serialize;
-
-/// A request is good whose first token comes within this and so many times its unloaded prefill,
-const TTFT: (Duration, f64) = (Duration::from_secs(2), 3.0);
-/// and whose tokens follow each other this fast in the mean.
-const TPOT: Duration = Duration::from_millis(150);
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +27,10 @@ struct Told {
     tier: TierId,
     prompt: u32,
     output: u32,
-    /// What its first token may take.
-    promise: Duration,
+    /// Its prefill on an idle worker with an empty cache.
+    unloaded: Duration,
+    /// What its first token may take, and the time between its tokens, as its tier has it.
+    promise: (Duration, Duration),
     arrived: Time,
     sent: Option<Time>,
     first: Option<(Time, u32)>,
@@ -43,6 +41,7 @@ struct Told {
 #[derive(Clone, Debug)]
 pub struct Tally {
     all: Vec<Told>,
+    tiers: Vec<TierSettings>,
     /// Requests that can be good no more, and their tokens.
     bad: (usize, f64),
     /// Of all.
@@ -95,12 +94,13 @@ pub struct Summary {
 
 impl Tally {
     /// Nothing has happened yet.
-    pub fn new(trace: &[Chained], truth: &Profile) -> Tally {
+    pub fn new(trace: &[Chained], tiers: &[TierSettings], truth: &Profile) -> Tally {
         let told = |one: &Chained| Told {
             tier: TierId(0),
             prompt: one.prompt,
             output: one.output,
-            promise: promise(truth, one.prompt),
+            unloaded: unloaded(truth, one.prompt),
+            promise: (Duration::ZERO, Duration::ZERO),
             arrived: Time::ZERO,
             sent: None,
             first: None,
@@ -108,7 +108,7 @@ impl Tally {
         };
         let all: Vec<Told> = trace.iter().map(told).collect();
         let tokens = all.iter().map(Told::tokens).sum();
-        Tally { all, bad: (0, 0.0), tokens }
+        Tally { all, tiers: tiers.to_vec(), bad: (0, 0.0), tokens }
     }
 
     /// Part of all that can be good no more.
@@ -120,7 +120,10 @@ impl Tally {
     }
 
     pub(super) fn arrived(&mut self, at: usize, now: Time, tier: TierId) {
-        (self.all[at].arrived, self.all[at].tier) = (now, tier);
+        let one = &mut self.all[at];
+        let promised = &self.tiers[usize::from(tier.0)];
+        let first = promised.ttft_base + one.unloaded.mul_f64(promised.ttft_factor);
+        (one.arrived, one.tier, one.promise) = (now, tier, (first, promised.tpot));
     }
 
     pub(super) fn sent(&mut self, at: usize, now: Time) {
@@ -159,8 +162,7 @@ impl Tally {
         };
         let good_tokens =
             self.all.iter().filter(|one| one.is_good()).map(Told::tokens).sum::<f64>();
-        let mut ttft: Vec<f64> = self.all.iter().filter_map(Told::ttft).collect();
-        ttft.sort_by(f64::total_cmp);
+        let ttft = self.ttft(|_| true);
         let at = |part: f64| {
             ttft.get((part * ttft.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(0.0)
         };
@@ -195,6 +197,14 @@ impl Tally {
         }
     }
 
+    /// Seconds to the first token of some of the requests, in order.
+    pub fn ttft(&self, which: impl Fn(usize) -> bool) -> Vec<f64> {
+        let some = self.all.iter().enumerate().filter(|(at, _)| which(*at));
+        let mut ttft: Vec<f64> = some.filter_map(|(_, one)| one.ttft()).collect();
+        ttft.sort_by(f64::total_cmp);
+        ttft
+    }
+
     fn by_tier(&self) -> Vec<f64> {
         let tiers = self.all.iter().map(|one| one.tier).max().map_or(0, |tier| tier.0 + 1);
         let good = |tier: u8| {
@@ -207,10 +217,8 @@ impl Tally {
     }
 }
 
-/// What the first token of such a prompt may take.
-pub fn promise(truth: &Profile, prompt: u32) -> Duration {
-    let unloaded = truth.prefill(prompt.max(1), 0, (0, 0.0));
-    TTFT.0 + Duration::from_secs_f64(TTFT.1 * unloaded / 1000.0)
+fn unloaded(truth: &Profile, prompt: u32) -> Duration {
+    Duration::from_secs_f64(truth.prefill(prompt.max(1), 0, (0, 0.0)) / 1000.0)
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -234,11 +242,11 @@ impl Told {
     }
 
     fn is_late(&self) -> bool {
-        self.first.is_some_and(|(at, _)| at.since(self.arrived) > self.promise)
+        self.first.is_some_and(|(at, _)| at.since(self.arrived) > self.promise.0)
     }
 
     fn is_slow(&self) -> bool {
-        self.tpot().is_some_and(|tpot| tpot > TPOT.as_secs_f64())
+        self.tpot().is_some_and(|tpot| tpot > self.promise.1.as_secs_f64())
     }
 
     fn is_good(&self) -> bool {

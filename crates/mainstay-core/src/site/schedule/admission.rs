@@ -57,6 +57,7 @@ impl Scheduler {
             expires: now + attempt.expires,
             place: Place::Queued,
             relayed: 0,
+            reached: 0,
             failed: 0,
             barred: Vec::new(),
             held: None,

@@ -11,7 +11,8 @@
 //! served: a tenth of its tier's work, and all that is otherwise unused.
 
 use super::forecast::Backlog;
-use super::settings::TierSettings;
+use super::settings::{Settings, TierSettings};
+use crate::mutant::{Mutant, Mutants};
 use crate::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use crate::time::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -110,6 +111,7 @@ struct Tier {
 /// All that waits.
 #[derive(Clone, Debug)]
 pub struct Queue {
+    mutants: Mutants,
     tiers: Vec<Tier>,
     /// The tier whose turn it is.
     turn: usize,
@@ -121,7 +123,8 @@ pub struct Queue {
 
 impl Queue {
     /// An empty one.
-    pub fn new(tiers: &[TierSettings], late_share: f64) -> Queue {
+    pub fn new(settings: &Settings) -> Queue {
+        let late_share = settings.late_share;
         let tier = |settings: &TierSettings| Tier {
             floor: settings.floor,
             weight: settings.weight,
@@ -141,7 +144,8 @@ impl Queue {
             keys: Backlog::default(),
         };
         Queue {
-            tiers: tiers.iter().map(tier).collect(),
+            mutants: settings.mutants,
+            tiers: settings.tiers.iter().map(tier).collect(),
             turn: 0,
             waiting: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -271,8 +275,10 @@ impl Queue {
             let late = || self.tiers.iter().find_map(|tier| tier.late.first());
             return self.waiting.get(&yielding.or_else(late)?.1).copied();
         }
-        let heads: Vec<(usize, Work)> =
-            backlogged.iter().filter_map(|at| Some((*at, self.tiers[*at].head()?))).collect();
+        let heads: Vec<(usize, Work)> = backlogged
+            .iter()
+            .filter_map(|at| Some((*at, self.tiers[*at].head(self.mutants)?)))
+            .collect();
         let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
         let quanta = self.quanta(&backlogged);
         // Rounds until the first tier may serve its head.
@@ -327,6 +333,9 @@ impl Queue {
         let sum = |of: fn(&Tier) -> f64| backlogged.iter().map(|at| of(&self.tiers[*at])).sum();
         let (floors, weights): (f64, f64) = (sum(|tier| tier.floor), sum(|tier| tier.weight));
         let tier = &self.tiers[at];
+        if self.mutants.removes(Mutant::TierFloorsIgnored) {
+            return tier.weight / weights.max(f64::MIN_POSITIVE);
+        }
         tier.floor + (1.0 - floors).max(0.0) * tier.weight / weights.max(f64::MIN_POSITIVE)
     }
 
@@ -361,7 +370,7 @@ impl Tier {
         self.moving.is_empty() && self.by_key.is_empty()
     }
 
-    fn head(&self) -> Option<Work> {
+    fn head(&self, mutants: Mutants) -> Option<Work> {
         if let Some((_, late)) = self.late.first()
             && self.late_credit >= self.largest as f64
         {
@@ -373,6 +382,9 @@ impl Tier {
         // The earliest key of a tenant that is not ahead of the others by more than a request.
         let (lowest, _) = self.by_counter.first()?;
         let within = |tenant: &u32| {
+            if mutants.removes(Mutant::TenantsUncounted) {
+                return true;
+            }
             self.tenants.get(tenant).is_some_and(|each| each.counter <= lowest + self.largest)
         };
         let (_, tenant) = self.by_key.iter().find(|(_, tenant)| within(tenant))?;

@@ -1,6 +1,7 @@
 //! What operators decide of the scheduler, with the defaults and their reasons.
 
 use super::baseline::Baseline;
+use crate::mutant::Mutants;
 use crate::time::Duration;
 use alloc::vec::Vec;
 
@@ -72,6 +73,8 @@ pub struct Settings {
     pub tiers: Vec<TierSettings>,
     /// For seeded ties.
     pub seed: u64,
+    /// Rules that a test takes away.
+    pub mutants: Mutants,
 }
 
 impl Default for Settings {
@@ -88,6 +91,20 @@ impl Default for Settings {
             round_trip: Duration::from_millis(4),
             tiers: alloc::vec![TierSettings::default()],
             seed: 1,
+            mutants: Mutants::NONE,
         }
+    }
+}
+
+/// Steps of a worker may take this part of the promised time between tokens in the mean. One answer
+/// differs from the mean of all: a long prompt that is computed beside it slows it more than others.
+const TPOT_KEPT: f64 = 0.8;
+
+impl Settings {
+    /// What steps may take in the mean, in milliseconds: what the strictest tier was promised, since
+    /// streams of all tiers share the steps of a worker.
+    pub fn step_max(&self) -> f64 {
+        let least = self.tiers.iter().map(|tier| tier.tpot).min().unwrap_or(Duration::MAX);
+        TPOT_KEPT * least.as_secs_f64() * 1000.0
     }
 }
