@@ -1,6 +1,7 @@
 //! Studies of traces: every policy through every event with the invariants checked, and the order
 //! in which they come.
 
+use mainstay_core::mutant::{Mutant, Mutants};
 use mainstay_core::time::Duration;
 use mainstay_sim::study::{POLICIES, Setup, Summary, play, setup};
 use mainstay_sim::workload::{Chained, Options, chained};
@@ -47,4 +48,16 @@ fn without_any_report_of_load_it_goes_on() {
     let (fresh, none) = (told(Some(Duration::from_millis(50))), told(None));
     println!("good: {fresh:.3} with reports, {none:.3} without");
     assert!(none >= fresh - 0.05, "{none} for {fresh}");
+}
+
+/// Each rule that can be taken away is needed: the checks after every event find that it is gone.
+#[test]
+fn the_checks_find_a_rule_that_is_taken_away() {
+    let mut setup = Setup { speed: 8.0, is_checked: true, ..setup("late", 4).expect("a policy") };
+    let mut trace = trace();
+    trace.truncate(600);
+    setup.settings.mutants = Mutants::without(Mutant::WorkerCreditUnbounded);
+    let broken =
+        play(&trace, &setup).map(|_| ()).expect_err("nothing bounds what a worker is sent");
+    assert!(broken.starts_with("K1"), "{broken}");
 }

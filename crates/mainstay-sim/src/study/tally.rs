@@ -197,6 +197,13 @@ impl Tally {
         }
     }
 
+    /// Part of some of the requests that was good.
+    pub fn good(&self, which: impl Fn(usize) -> bool) -> f64 {
+        let some = self.all.iter().enumerate().filter(|(at, _)| which(*at));
+        let some: Vec<f64> = some.map(|(_, one)| f64::from(u8::from(one.is_good()))).collect();
+        mean(&some)
+    }
+
     /// Seconds to the first token of some of the requests, in order.
     pub fn ttft(&self, which: impl Fn(usize) -> bool) -> Vec<f64> {
         let some = self.all.iter().enumerate().filter(|(at, _)| which(*at));
