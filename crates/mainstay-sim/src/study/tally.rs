@@ -197,6 +197,12 @@ impl Tally {
         }
     }
 
+    /// How long after its promise the last of those was sent that were sent at all.
+    pub fn longest_wait(&self) -> Duration {
+        let wait = |one: &Told| Some(one.sent?.since(one.arrived + one.promise.0));
+        self.all.iter().filter_map(wait).max().unwrap_or_default()
+    }
+
     /// Part of some of the requests that was good.
     pub fn good(&self, which: impl Fn(usize) -> bool) -> f64 {
         let some = self.all.iter().enumerate().filter(|(at, _)| which(*at));
