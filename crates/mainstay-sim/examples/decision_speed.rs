@@ -40,8 +40,9 @@ struct Run {
     calendar: BTreeMap<(Time, u64), Event>,
     actions: Vec<Action>,
     busy_until: Vec<Time>,
-    /// Nanoseconds of each event.
+    /// Nanoseconds of each event, and of arrivals.
     took: Vec<u32>,
+    arrivals: Vec<u32>,
     started: u64,
 }
 
@@ -55,6 +56,7 @@ impl Run {
             actions: Vec::new(),
             busy_until: vec![Time::ZERO; usize::from(workers)],
             took: Vec::new(),
+            arrivals: Vec::new(),
             started: 0,
         };
         for worker in 0..workers {
@@ -64,9 +66,14 @@ impl Run {
     }
 
     fn tell(&mut self, now: Time, event: Event) {
+        let is_arrival = matches!(event, Event::Arrived(_));
         let began = Instant::now();
         self.scheduler.handle(now, event, &mut self.actions);
-        self.took.push(began.elapsed().as_nanos() as u32);
+        let nanos = began.elapsed().as_nanos() as u32;
+        self.took.push(nanos);
+        if is_arrival {
+            self.arrivals.push(nanos);
+        }
         for action in self.actions.drain(..) {
             if let Action::StartLeg { work, worker, .. } = action {
                 self.started += 1;
@@ -131,22 +138,25 @@ fn measure(workers: u16, load: f64, waiting: u64) {
     let warm = u64::from(workers) * 200;
     for number in waiting..waiting + warm + TIMED {
         if number == waiting + warm {
-            run.took = Vec::with_capacity(4 * TIMED as usize);
+            run.took = Vec::with_capacity(8 * TIMED as usize);
+            run.arrivals.clear();
         }
         now = now + gap;
         run.until(now);
         run.tell(now, Event::Arrived(attempt(number, sessions, &mut rng)));
     }
     let spent: f64 = run.took.iter().map(|nanos| f64::from(*nanos)).sum::<f64>() / 1e9;
+    let arriving: f64 = run.arrivals.iter().map(|nanos| f64::from(*nanos)).sum::<f64>() / 1e9;
     run.took.sort_unstable();
     let at = |part: f64| f64::from(run.took[(part * (run.took.len() - 1) as f64) as usize]) / 1e3;
     let (bytes, held) = run.scheduler.index_size();
     println!(
-        "{workers} workers, load {load}, {} waiting: {:.0} requests/s/core ({} events each), event p50 \
-         {:.1} p99 {:.1} p99.9 {:.1} µs; {:.1} bytes for each of {held} prefixes",
+        "{workers} workers, load {load}, {} waiting: {:.0} requests/s/core with all {} events of \
+         each, {:.0} arrivals/s/core; event p50 {:.1} p99 {:.1} p99.9 {:.1} µs; {:.1} bytes for each of {held} prefixes",
         run.scheduler.queued(),
         TIMED as f64 / spent,
         run.took.len() as u64 / TIMED,
+        run.arrivals.len() as f64 / arriving,
         at(0.5),
         at(0.99),
         at(0.999),

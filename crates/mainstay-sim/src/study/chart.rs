@@ -35,7 +35,8 @@ pub fn picture(of: &Compared) -> String {
         let (y, end) = (y(good), x(most));
         let _ = writeln!(
             svg,
-            "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{end:.1}\"/><text x=\"8\" y=\"{:.1}\">{good}</text>",
+            "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{end:.1}\"/>\
+             <text x=\"8\" y=\"{:.1}\">{good}</text>",
             y + 4.0
         );
     }

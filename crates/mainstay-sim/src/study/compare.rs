@@ -1,4 +1,5 @@
-//! All policies on one trace, with the same seeds: what each carries, and how it stands at each speed.
+//! All policies on one trace, with the same seeds: what each carries, and how it stands at each
+//! speed.
 
 use super::tally::{Summary, Weight};
 use super::{Setup, capacity, play, setup};

@@ -93,9 +93,9 @@ fn policies(asked: Option<&str>) -> Result<Vec<&'static str>, String> {
 fn requests(name: &str) -> Result<Vec<Chained>, String> {
     workload::chained(name, &workload::Options::default()).map_err(|problem| {
         format!(
-            "{problem}\n  conversation, synthetic, azure-code and servegen-deepseek-r1 are inside the \
-             program; other\n  published traces are read from the folder that MAINSTAY_TRACES names, \
-             laid out as\n  docs/guide/simulate.md tells; a file may be given by its path"
+            "{problem}\n  conversation, synthetic, azure-code and servegen-deepseek-r1 are in the \
+             program; other published\n  traces are read from the folder that MAINSTAY_TRACES \
+             names, laid out as docs/guide/scheduling.md\n  tells; a file may be given by its path"
         )
     })
 }

@@ -210,8 +210,8 @@ impl Scheduler {
         self.refresh(now, id);
     }
 
-    /// All legs of a life that is over: they wait again, and go on from what their clients are known
-    /// to have. Whoever relays has the last word, since it starts the next leg.
+    /// All legs of a life that is over: they wait again, and go on from what their clients are
+    /// known to have. Whoever relays has the last word, since it starts the next leg.
     fn lose_legs(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get(&id) else { return };
         let lost: Vec<Work> = worker.legs().map(|(work, _)| work).collect();

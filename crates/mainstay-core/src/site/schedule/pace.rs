@@ -16,8 +16,8 @@ const DOWN: f64 = 0.002;
 const BUCKETS: [u32; 3] = [1_024, 4_096, 16_384];
 /// Where the quantiles begin: what steps' noise alone makes of a forecast.
 const FIRST: Quantiles = Quantiles { q10: 0.9, q90: 1.25 };
-/// Milliseconds of which the mean of steps is made, roughly: shorter than most answers, so that none
-/// of them is slow as a whole.
+/// Milliseconds of which the mean of steps is made, roughly: shorter than most answers, so that
+/// none of them is slow as a whole.
 const STEPS_KEPT: f64 = 5_000.0;
 /// Legs of an incarnation that teach nothing: kernels are compiled, caches are empty.
 const COLD: u32 = 20;

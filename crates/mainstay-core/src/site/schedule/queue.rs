@@ -7,8 +7,9 @@
 //! request. Inside that window the earliest key goes: a deadline, aged. Keys never change with
 //! time, so nothing is ever sorted again.
 //!
-//! The late lane holds what can no longer keep its promise but is still wanted, first come first
-//! served: a tenth of its tier's work, and all that is otherwise unused.
+//! Where not all can be in time some give way: they get what is left over, earliest first. The late
+//! lane holds what can no longer keep its promise but is still wanted, first come first served: a
+//! tenth of its tier's work, and what is left over after those.
 
 use super::forecast::Backlog;
 use super::settings::{Settings, TierSettings};

@@ -96,13 +96,13 @@ impl Default for Settings {
     }
 }
 
-/// Steps of a worker may take this part of the promised time between tokens in the mean. One answer
-/// differs from the mean of all: a long prompt that is computed beside it slows it more than others.
+/// Steps of a worker may take this part of the promised time between tokens in the mean. One
+/// answer differs from the mean of all: a long prompt computed beside it slows it more than others.
 const TPOT_KEPT: f64 = 0.8;
 
 impl Settings {
-    /// What steps may take in the mean, in milliseconds: what the strictest tier was promised, since
-    /// streams of all tiers share the steps of a worker.
+    /// What steps may take in the mean, in milliseconds: what the strictest tier was promised,
+    /// since streams of all tiers share the steps of a worker.
     pub fn step_max(&self) -> f64 {
         let least = self.tiers.iter().map(|tier| tier.tpot).min().unwrap_or(Duration::MAX);
         TPOT_KEPT * least.as_secs_f64() * 1000.0
