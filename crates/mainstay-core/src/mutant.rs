@@ -68,6 +68,16 @@ pub enum Mutant {
     NoFloors,
     /// A new quota home grants at once.
     NewHomeGrants,
+    /// The scheduler sends a worker whatever there is (K1).
+    WorkerCreditUnbounded,
+    /// Legs of a worker's former life stay (K5).
+    LivesMixed,
+    /// A tier gets no more than its weight (K6).
+    TierFloorsIgnored,
+    /// Tenants of a tier are served by deadline alone.
+    TenantsUncounted,
+    /// A first token is waited for without end (K8).
+    SilenceUnwatched,
 }
 
 /// Which rules are taken away.

@@ -35,7 +35,7 @@ pub fn page(views: &[View<'_>], maps: &[Map]) -> String {
 }
 
 /// Text that cannot be taken for markup.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,19 +1,20 @@
 //! How long a worker takes: step times of model × hardware, and two workers that play them.
 //!
-//! `Stepped` computes every iteration of the engine, `Worker` jumps from one first token or end to
-//! the next. Both take all decodes and then chunks of prefill, share KV, and put the newest off
-//! when it is full. Times come from a formula, or from measured operators: what a scheduler
+//! `Engine` computes every iteration, with its prefix cache, and `Worker` jumps from one first
+//! token or end to the next. Both take all decodes and then chunks of prefill, share KV, and put
+//! the newest off when it is full. Times come from a formula, or from measured operators: what a scheduler
 //! predicts by must not be what it is judged by.
 
+mod cache;
+mod engine;
 mod noise;
 mod plan;
 mod profile;
-mod stepped;
 mod worker;
 
+pub use engine::{Asked, Engine, Told};
 pub use noise::Noise;
 pub use profile::{LISTED, PROFILES, Profile, pairs, table};
-pub use stepped::Stepped;
 pub use worker::Worker;
 
 use mainstay_core::time::{Duration, Time};

@@ -1,14 +1,16 @@
 //! Trace studies: a published trace on some workers, with the site's scheduler or another's formula
 //! between them, and how much of it can be carried.
 
-pub mod cache;
-pub mod engine;
+mod chart;
+mod compare;
 pub mod house;
 pub mod play;
 pub mod tally;
 
+pub use chart::{page, picture};
+pub use compare::{Compared, Plan, Point, Row, compare};
 pub use play::{Setup, play};
-pub use tally::Summary;
+pub use tally::{Summary, Weight};
 
 use crate::service::PROFILES;
 use crate::workload::Chained;
@@ -20,8 +22,8 @@ use mainstay_core::time::Duration;
 const GOOD: f64 = 0.95;
 /// How close a capacity is looked for.
 const CLOSE: f64 = 0.1;
-/// Beyond this speed-up nothing is looked for.
-const SPEED_MAX: f64 = 40.0;
+/// Beyond this speed-up nothing is looked for: 64 means 64 or more.
+const SPEED_MAX: f64 = 100.0;
 
 /// All policies by name, and ours last.
 pub const POLICIES: [(&str, Policy); 15] = [
@@ -57,19 +59,21 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
         seed: 1,
         report_age: Some(Duration::from_millis(50)),
         tiers: vec![1.0],
+        tenants: Vec::new(),
         is_checked: false,
-        bad_max: 1.0,
+        bad_max: None,
     })
 }
 
-/// The largest speed-up with which enough requests are good, by bisection.
+/// The largest speed-up with which enough of all is good, by bisection.
 ///
 /// # Errors
 /// The invariant that did not hold.
-pub fn capacity(trace: &[Chained], setup: &Setup) -> Result<f64, String> {
+pub fn capacity(trace: &[Chained], setup: &Setup, weight: Weight) -> Result<f64, String> {
     let is_good = |speed: f64| {
-        let setup = Setup { speed, bad_max: 1.0 - GOOD, ..setup.clone() };
-        play(trace, &setup).map(|tally| tally.bad() as f64 <= (1.0 - GOOD) * trace.len() as f64)
+        let bad_max = Some((weight, 1.0 - GOOD));
+        let setup = Setup { speed, bad_max, ..setup.clone() };
+        play(trace, &setup).map(|tally| tally.bad(weight) <= 1.0 - GOOD)
     };
     let (mut low, mut high) = (0.0, 1.0);
     while is_good(high)? {

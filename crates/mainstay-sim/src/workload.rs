@@ -23,6 +23,9 @@ pub const BLOCK: u32 = 512;
 /// What a like request is: one cost unit by the benches' own worker profile.
 pub const ALIKE: (u32, u32) = (1000, 200);
 
+/// Requests of a trace that are studied: more than any published hour has that knows prefixes.
+pub const REQUESTS_MAX: usize = 20_000;
+
 /// Speeds and rates that make sense; beyond them moments could not be told apart, or told at all.
 const BOUNDS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
@@ -114,8 +117,8 @@ pub fn open(name: &str, options: &Options) -> Result<Arrivals, Problem> {
     }
 }
 
-/// The requests of a trace with the hashes of their prefixes, at the trace's own speed:
-/// `conversation`, `synthetic`, or the path of a file like theirs.
+/// The requests of a trace with the hashes of their prefixes, at the trace's own speed, and the
+/// first `REQUESTS_MAX` of a long one. Traces but Mooncake's tell of no prefixes: none is shared.
 ///
 /// # Errors
 /// As `open`.
@@ -123,12 +126,19 @@ pub fn chained(name: &str, options: &Options) -> Result<Vec<Chained>, Problem> {
     let file = match name {
         "conversation" | "synthetic" => format!("mooncake/{name}_trace.jsonl.zst"),
         _ if name.contains(".jsonl") => name.to_string(),
-        _ => return Err(Problem::new(name, 0, "no trace with prefixes: conversation, synthetic")),
+        _ => {
+            let alone = |one: Arrival| {
+                let Arrival { at, prompt, output, .. } = one;
+                Chained { at, prompt, output, chain: Vec::new() }
+            };
+            return Ok(open(name, options)?.take(REQUESTS_MAX).map(alone).collect());
+        }
     };
-    let found = trace::chained(&file, &text(&options.source, &file)?, options)?;
+    let mut found = trace::chained(&file, &text(&options.source, &file)?, options)?;
     if found.is_empty() {
         return Err(Problem::new(&file, 0, "holds no request"));
     }
+    found.truncate(REQUESTS_MAX);
     Ok(found)
 }
 

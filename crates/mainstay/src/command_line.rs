@@ -209,6 +209,8 @@ Examples:
   mainstay simulate my.toml scenarios/        files, and all files of a directory
   mainstay simulate --config mainstay.toml --lose fra
                                               what would happen to us without that site
+  mainstay simulate --trace conversation --policy late,lmetric,rr --report carried.html
+                                              what ways to schedule workers carry of a trace
 
 Exit codes: 0 all passed, 1 some failed, 2 a file or the command line is wrong.")]
 pub struct Simulate {
@@ -224,9 +226,10 @@ pub struct Simulate {
     /// Only this seed
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub seed: Option<u64>,
-    /// Who decides; both where the scenario compares them
-    #[arg(long, value_enum, value_name = "WHO")]
-    pub policy: Option<Decider>,
+    /// Who decides: mainstay or naive, both where the scenario compares them; for a trace a list
+    /// such as late,lmetric,rr, or all
+    #[arg(long, value_name = "WHO")]
+    pub policy: Option<String>,
     /// One JSON document on stdout: the run, or all of them
     #[arg(long)]
     pub json: bool,
@@ -248,15 +251,17 @@ pub struct Simulate {
     /// Peak load, as a share of what the sites carry together
     #[arg(long, value_name = "SHARE", default_value_t = 0.8, requires = "lose")]
     pub load: f64,
-}
-
-/// Who decides in a simulated run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Decider {
-    /// The protocol
-    Mainstay,
-    /// Health checks and a fixed chain, as usual
-    Naive,
+    /// Play this trace on workers of one site, instead of a scenario: conversation, synthetic,
+    /// azure-conv, azure-code, arxiv, servegen-MODEL, or a file like theirs
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["scenarios", "lose", "config"])]
+    pub trace: Option<String>,
+    /// Workers, each 8 H100 with a 70B model
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "trace",
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub workers: u16,
+    /// How many times as fast as the trace to look at each policy
+    #[arg(long, value_name = "LIST", default_value = "2,4,6,8,10,12", requires = "trace")]
+    pub speeds: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,12 +1,13 @@
 //! Rehearses outages: finds the scenarios, plays them with their seeds, and tells what came of it
-//! as a table, as JSON, and as a page.
+//! as a table, as JSON, and as a page. Traces of requests are played on the workers of one site.
 
 mod bench;
 mod catalogue;
 mod progress;
 mod table;
+mod trace;
 
-use crate::command_line::{Decider, Simulate, WRONG};
+use crate::command_line::{Simulate, WRONG};
 use crate::stdout::say;
 use mainstay_sim::fleet::PolicyKind;
 use mainstay_sim::outcome::Run;
@@ -46,18 +47,33 @@ struct Told<'a> {
 
 /// Plays what is asked for.
 pub fn simulate(options: &Simulate) -> ExitCode {
+    if let Some(trace) = &options.trace {
+        return trace::study(trace, options);
+    }
     if options.scenarios.is_empty() && options.lose.is_none() {
         say(&catalogue::list());
         return ExitCode::SUCCESS;
     }
-    match stories(options) {
-        Ok(stories) => play(&stories, options),
+    match policy(options).and_then(|policy| Ok((stories(options)?, policy))) {
+        Ok((stories, policy)) => play((&stories, policy), options),
         Err(lines) => {
             for line in lines {
                 eprintln!("mainstay: {line}");
             }
             ExitCode::from(WRONG)
         }
+    }
+}
+
+/// Who decides, if not both.
+fn policy(options: &Simulate) -> Result<Option<PolicyKind>, Vec<String>> {
+    match options.policy.as_deref() {
+        None => Ok(None),
+        Some("mainstay") => Ok(Some(PolicyKind::Mainstay)),
+        Some("naive") => Ok(Some(PolicyKind::Naive)),
+        Some(other) => Err(vec![format!(
+            "--policy {other}: a scenario knows mainstay and naive; others schedule a --trace"
+        )]),
     }
 }
 
@@ -128,8 +144,8 @@ fn traces(shown: &str, points: &[Scenario]) -> Result<(), Vec<String>> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-fn play(stories: &[Story], options: &Simulate) -> ExitCode {
-    let (jobs, of) = jobs(stories, options);
+fn play((stories, policy): (&[Story], Option<PolicyKind>), options: &Simulate) -> ExitCode {
+    let (jobs, of) = jobs((stories, policy), options);
     let threads = options
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -148,7 +164,7 @@ fn play(stories: &[Story], options: &Simulate) -> ExitCode {
     let passed = stories.iter().zip(&told).all(|(story, told)| has_passed(story, told));
     match options.json {
         true => say(&(json(passed, &done) + "\n")),
-        false => say(&table::text(stories, &told, (options.policy.is_none(), passed))),
+        false => say(&table::text(stories, &told, (policy.is_none(), passed))),
     }
     if let Some(path) = &options.report {
         let page = page(&told, &maps(stories, &told));
@@ -164,7 +180,10 @@ fn play(stories: &[Story], options: &Simulate) -> ExitCode {
 }
 
 /// All runs in order, and the story of each.
-fn jobs<'a>(stories: &'a [Story], options: &Simulate) -> (Vec<Job<'a>>, Vec<usize>) {
+fn jobs<'a>(
+    (stories, policy): (&'a [Story], Option<PolicyKind>),
+    options: &Simulate,
+) -> (Vec<Job<'a>>, Vec<usize>) {
     let mut jobs = Vec::new();
     let mut of = Vec::new();
     for (at, story) in stories.iter().enumerate() {
@@ -176,9 +195,9 @@ fn jobs<'a>(stories: &'a [Story], options: &Simulate) -> (Vec<Job<'a>>, Vec<usiz
                 None => (1..=u64::from(options.seeds.unwrap_or(own))).collect(),
             };
             let both = scenario.baseline != Baseline::Absent;
-            let policies: &[PolicyKind] = match options.policy {
-                Some(Decider::Mainstay) => &[PolicyKind::Mainstay],
-                Some(Decider::Naive) => &[PolicyKind::Naive],
+            let policies: &[PolicyKind] = match policy {
+                Some(PolicyKind::Mainstay) => &[PolicyKind::Mainstay],
+                Some(PolicyKind::Naive) => &[PolicyKind::Naive],
                 None if both => &[PolicyKind::Mainstay, PolicyKind::Naive],
                 None => &[PolicyKind::Mainstay],
             };

@@ -6,7 +6,8 @@ use crate::time::Duration;
 /// One decision of the scheduler. An attempt that is served in time has none: there are too many.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScheduleFact {
-    /// An attempt can no longer have its first token in time, and waits in the late lane.
+    /// An attempt gives way to others, or can no longer have its first token in time: it gets what
+    /// is left over, or waits in the late lane.
     Late {
         /// Which.
         work: Work,

@@ -7,7 +7,7 @@
 
 use crate::cost::CostUnits;
 use crate::names::{Work, WorkerId};
-use crate::site::schedule::kv_index::{Held, KvIndex, Slot};
+use crate::site::schedule::kv_index::{Held, KvIndex, Matches, Slot};
 use crate::site::trust::Trust;
 use crate::table::Table;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -63,7 +63,7 @@ pub struct Prefixes {
     /// Of the attempts that are here.
     asked: Table<Work, Prefix>,
     /// Kept for its memory.
-    matches: Vec<(WorkerId, u32)>,
+    matches: Matches,
     hits: Vec<(WorkerId, u32)>,
 }
 
@@ -136,8 +136,8 @@ impl Prefixes {
             return Hits { tokens: &[], token: CostUnits::ZERO };
         };
         self.index.matches(&prefix.keys, &mut self.matches);
-        for (worker, blocks) in &self.matches {
-            let Some(holder) = self.holders.get(worker) else { continue };
+        for (worker, holder) in &self.holders {
+            let blocks = self.matches.of(holder.slot);
             let tokens = holder.trust.believed(blocks.saturating_mul(prefix.block));
             if tokens > 0 {
                 self.hits.push((*worker, tokens));
@@ -151,11 +151,10 @@ impl Prefixes {
         let Some(prefix) = self.asked.get(&work) else { return };
         let Some(holder) = self.holders.get_mut(&worker) else { return };
         self.index.matches(&prefix.keys, &mut self.matches);
-        let matched = self.matches.iter().find(|(id, _)| *id == worker).map_or(0, |(_, n)| *n);
+        let matched = self.matches.of(holder.slot).saturating_mul(prefix.block);
         let keys = prefix.keys.clone();
         // What goes on with a prompt takes its place.
         holder.recent.retain(|before| common(&before.keys, &keys) < before.keys.len());
-        let matched = matched.saturating_mul(prefix.block);
         for key in keys.iter() {
             self.index.store(holder.slot, *key, Held::Stored);
         }
@@ -244,7 +243,7 @@ mod tests {
         give(&mut prefixes, 1, turn(10, 2, 6), 1);
         give(&mut prefixes, 2, turn(11, 2, 3), 2);
         let found = hits(&mut prefixes, turn(10, 2, 8));
-        assert_eq!(found, [(2, 2 * BLOCK), (1, 6 * BLOCK)], "the common beginning, and all of it");
+        assert_eq!(found, [(1, 6 * BLOCK), (2, 2 * BLOCK)], "the common beginning, and all of it");
         assert_eq!(hits(&mut prefixes, turn(12, 0, 5)), []);
     }
 

@@ -24,12 +24,14 @@ mod dispatch;
 mod forecast;
 mod legs;
 mod queue;
+mod survey;
 mod timers;
 
 #[cfg(test)]
 mod tests;
 
 use crate::fact::ScheduleFact;
+use crate::mutant::Mutant;
 use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
@@ -37,7 +39,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use cost::Asked;
-use kv_index::{Held, KvIndex};
+use kv_index::{Held, KvIndex, Matches};
 use pace::{Lengths, Pace};
 use profile::{Profile, micros};
 use queue::Queue;
@@ -56,6 +58,14 @@ pub enum Event {
         work: Work,
         /// Tokens of the prompt that were cached, if the engine says.
         cached: Option<u32>,
+    },
+    /// So many tokens of its answer have reached its client, over all legs. Told now and then, so
+    /// that a stream whose worker is lost goes on where it was.
+    Progress {
+        /// Of what.
+        work: Work,
+        /// How many.
+        tokens: u32,
     },
     /// A leg ended.
     LegEnded {
@@ -211,8 +221,10 @@ struct Life {
     deadline: Time,
     expires: Time,
     place: Place,
-    /// Tokens that its client has.
+    /// Tokens that its client had when its leg began,
     relayed: u32,
+    /// and those that it is known to have now.
+    reached: u32,
     failed: u8,
     /// Workers that lost it.
     barred: Vec<WorkerId>,
@@ -255,16 +267,22 @@ pub struct Scheduler {
     waits: Vec<Pace>,
     /// Decisions so far, for turns and ties.
     turn: u64,
+    /// A worker ran dry since those that are held were looked at.
+    has_dried: bool,
+    /// How fast all workers are, and when that was summed up.
+    rate: (Time, f64),
+    step_max: f64,
     /// Kept for its memory.
-    matches: Vec<(WorkerId, u32)>,
+    matches: Matches,
 }
 
 impl Scheduler {
     /// A scheduler without workers.
     pub fn new(settings: Settings) -> Scheduler {
         Scheduler {
-            queue: Queue::new(&settings.tiers, settings.late_share),
+            queue: Queue::new(&settings),
             waits: alloc::vec![Pace::default(); settings.tiers.len()],
+            step_max: settings.step_max(),
             settings,
             lives: Table::default(),
             workers: BTreeMap::new(),
@@ -276,7 +294,9 @@ impl Scheduler {
             triaged: Time::ZERO,
             lengths: Lengths::default(),
             turn: 0,
-            matches: Vec::new(),
+            has_dried: false,
+            rate: (Time::ZERO, 0.0),
+            matches: Matches::default(),
         }
     }
 
@@ -286,6 +306,10 @@ impl Scheduler {
         match event {
             Event::Arrived(attempt) => self.arrived(now, attempt, actions),
             Event::FirstToken { work, cached } => self.first_token(now, work, cached),
+            Event::Progress { work, tokens } => {
+                self.progress(work, tokens);
+                return;
+            }
             Event::LegEnded { work, end } => self.leg_ended(now, work, end, actions),
             Event::Load { worker, age, load } => {
                 // What an engine says of itself opens no room that the ledger does not see.
@@ -360,7 +384,10 @@ impl Scheduler {
             self.rooms.remove(&(before, id));
         }
         let Some(worker) = self.workers.get(&id) else { return };
-        if let Some(at) = worker.room_at(now, self.settings.round_trip) {
+        let is_unbounded = self.settings.mutants.removes(Mutant::WorkerCreditUnbounded);
+        let bounds = (self.settings.round_trip, self.step_max);
+        let room = if is_unbounded { Some(now) } else { worker.room_at(now, bounds) };
+        if let Some(at) = room {
             // Who had room and still has it does not come to have it now.
             let at = before.filter(|before| *before <= now && at <= now).unwrap_or(at);
             self.rooms.insert((at, id));

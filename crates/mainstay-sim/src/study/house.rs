@@ -84,7 +84,7 @@ impl House {
                 self.site.handle(now, site::Event::Cancel(work), &mut did);
             }
             // Nobody tells a site such things.
-            Event::Load { .. } | Event::Kv { .. } => {}
+            Event::Load { .. } | Event::Kv { .. } | Event::Progress { .. } => {}
             Event::Verdict { .. } | Event::Override { .. } => {}
             Event::Tick => self.site.handle(now, site::Event::Tick, &mut did),
         }

@@ -1,10 +1,9 @@
 //! Plays a trace on some workers, with the scheduler between them, in virtual time.
 
-use super::engine::{Asked, Engine, What};
 use super::house::House;
-use super::tally::{Fate, Tally};
+use super::tally::{Fate, Tally, Weight};
 use crate::calendar::Calendar;
-use crate::service::{Noise, Profile};
+use crate::service::{Asked, Engine, Noise, Profile, Told};
 use crate::workload::{BLOCK, Chained};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use mainstay_core::rng::{Rng, mix};
@@ -42,10 +41,12 @@ pub struct Setup {
     pub report_age: Option<Duration>,
     /// Parts of the requests that are of each tier, by chance.
     pub tiers: Vec<f64>,
+    /// Whose each request is; all are one tenant's where this says nothing.
+    pub tenants: Vec<u32>,
     /// Whether invariants are checked after every event.
     pub is_checked: bool,
-    /// Ends the run when more than this part of all requests cannot be good any more.
-    pub bad_max: f64,
+    /// Ends the run when more than this part of all cannot be good any more.
+    pub bad_max: Option<(Weight, f64)>,
 }
 
 /// What happens.
@@ -110,7 +111,7 @@ struct Play<'a> {
     calendar: Calendar<Moment>,
     tick: Option<Time>,
     actions: Vec<Action>,
-    happened: Vec<(usize, What)>,
+    happened: Vec<(usize, Told)>,
     tally: Tally,
     left: usize,
 }
@@ -129,7 +130,7 @@ pub fn play(trace: &[Chained], setup: &Setup) -> Result<Tally, String> {
             let found = play.between.check(now);
             found.map_err(|what| format!("{what}, at {} µs", now.as_micros()))?;
         }
-        if play.tally.bad() as f64 > setup.bad_max * trace.len() as f64 {
+        if setup.bad_max.is_some_and(|(weight, most)| play.tally.bad(weight) > most) {
             break;
         }
     }
@@ -185,7 +186,7 @@ impl<'a> Play<'a> {
             tick: None,
             actions: Vec::new(),
             happened: Vec::new(),
-            tally: Tally::new(trace, &truth),
+            tally: Tally::new(trace, &setup.settings.tiers, &truth),
             left: trace.len(),
         };
         for worker in 0..setup.workers {
@@ -210,6 +211,7 @@ impl<'a> Play<'a> {
                 let asked = Asked {
                     id: id(work),
                     prompt: one.prompt,
+                    cached: 0,
                     output: one.output,
                     keys: self.keys[id(work)].clone(),
                 };
@@ -236,7 +238,7 @@ impl<'a> Play<'a> {
         Attempt {
             work: work(at),
             tier: self.tiers[at],
-            tenant: 0,
+            tenant: self.setup.tenants.get(at).copied().unwrap_or(0),
             prompt: one.prompt,
             keys: self.keys[at].clone(),
             limit: LIMIT,
@@ -271,7 +273,7 @@ impl<'a> Play<'a> {
             }
             Action::HandBack { work, .. } => self.end(id(work), Fate::HandedBack),
             Action::Refuse { work, .. } => self.end(id(work), Fate::Refused),
-            Action::Fact(fact) => self.tally.fact(&fact),
+            Action::Fact(_) => {}
         }
     }
 
@@ -291,11 +293,11 @@ impl<'a> Play<'a> {
         for (request, what) in happened.drain(..) {
             let work = work(request);
             let event = match what {
-                What::FirstToken { cached } => {
+                Told::FirstToken { cached } => {
                     self.tally.first_token(request, now, cached);
                     Event::FirstToken { work, cached: Some(cached) }
                 }
-                What::Ended => {
+                Told::Ended => {
                     self.end(request, Fate::Done { at: now });
                     let output = self.trace[request].output;
                     Event::LegEnded { work, end: End::Done { output } }

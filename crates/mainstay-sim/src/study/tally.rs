@@ -2,15 +2,10 @@
 
 use crate::service::Profile;
 use crate::workload::Chained;
-use mainstay_core::fact::ScheduleFact;
 use mainstay_core::names::TierId;
+use mainstay_core::site::schedule::settings::TierSettings;
 use mainstay_core::time::{Duration, Time};
 use serde::Serialize;
-
-/// A request is good whose first token comes within this and so many times its unloaded prefill,
-const TTFT: (Duration, f64) = (Duration::from_secs(2), 3.0);
-/// and whose tokens follow each other this fast in the mean.
-const TPOT: Duration = Duration::from_millis(150);
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +27,10 @@ struct Told {
     tier: TierId,
     prompt: u32,
     output: u32,
-    /// What its first token may take.
-    promise: Duration,
+    /// Its prefill on an idle worker with an empty cache.
+    unloaded: Duration,
+    /// What its first token may take, and the time between its tokens, as its tier has it.
+    promise: (Duration, Duration),
     arrived: Time,
     sent: Option<Time>,
     first: Option<(Time, u32)>,
@@ -44,8 +41,20 @@ struct Told {
 #[derive(Clone, Debug)]
 pub struct Tally {
     all: Vec<Told>,
-    bad: usize,
-    late_facts: u64,
+    tiers: Vec<TierSettings>,
+    /// Requests that can be good no more, and their tokens.
+    bad: (usize, f64),
+    /// Of all.
+    tokens: f64,
+}
+
+/// What goodput is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Requests.
+    Requests,
+    /// Their tokens, of prompts and answers.
+    Tokens,
 }
 
 /// What it comes to.
@@ -63,10 +72,12 @@ pub struct Summary {
     pub slow: f64,
     /// Part of the prompts' tokens that was cached.
     pub hits: f64,
-    /// Seconds to the first token: mean, median, 99th percentile.
+    /// Seconds to the first token: mean, median, 95th and 99th percentiles.
     pub ttft_mean: f64,
     /// See `ttft_mean`.
     pub ttft_p50: f64,
+    /// See `ttft_mean`.
+    pub ttft_p95: f64,
     /// See `ttft_mean`.
     pub ttft_p99: f64,
     /// Milliseconds between tokens, in the mean.
@@ -83,27 +94,36 @@ pub struct Summary {
 
 impl Tally {
     /// Nothing has happened yet.
-    pub fn new(trace: &[Chained], truth: &Profile) -> Tally {
+    pub fn new(trace: &[Chained], tiers: &[TierSettings], truth: &Profile) -> Tally {
         let told = |one: &Chained| Told {
             tier: TierId(0),
             prompt: one.prompt,
             output: one.output,
-            promise: promise(truth, one.prompt),
+            unloaded: unloaded(truth, one.prompt),
+            promise: (Duration::ZERO, Duration::ZERO),
             arrived: Time::ZERO,
             sent: None,
             first: None,
             fate: None,
         };
-        Tally { all: trace.iter().map(told).collect(), bad: 0, late_facts: 0 }
+        let all: Vec<Told> = trace.iter().map(told).collect();
+        let tokens = all.iter().map(Told::tokens).sum();
+        Tally { all, tiers: tiers.to_vec(), bad: (0, 0.0), tokens }
     }
 
-    /// Requests that can be good no more.
-    pub fn bad(&self) -> usize {
-        self.bad
+    /// Part of all that can be good no more.
+    pub fn bad(&self, weight: Weight) -> f64 {
+        match weight {
+            Weight::Requests => self.bad.0 as f64 / self.all.len().max(1) as f64,
+            Weight::Tokens => self.bad.1 / self.tokens.max(1.0),
+        }
     }
 
     pub(super) fn arrived(&mut self, at: usize, now: Time, tier: TierId) {
-        (self.all[at].arrived, self.all[at].tier) = (now, tier);
+        let one = &mut self.all[at];
+        let promised = &self.tiers[usize::from(tier.0)];
+        let first = promised.ttft_base + one.unloaded.mul_f64(promised.ttft_factor);
+        (one.arrived, one.tier, one.promise) = (now, tier, (first, promised.tpot));
     }
 
     pub(super) fn sent(&mut self, at: usize, now: Time) {
@@ -114,19 +134,25 @@ impl Tally {
         let one = &mut self.all[at];
         if one.first.is_none() {
             one.first = Some((now, cached));
-            self.bad += usize::from(one.is_late());
+            if one.is_late() {
+                let tokens = one.tokens();
+                self.spoilt(tokens);
+            }
         }
     }
 
     pub(super) fn ended(&mut self, at: usize, fate: Fate) {
         let one = &mut self.all[at];
         one.fate = Some(fate);
-        let is_new = !one.is_good() && !one.is_late();
-        self.bad += usize::from(is_new);
+        if !one.is_good() && !one.is_late() {
+            let tokens = one.tokens();
+            self.spoilt(tokens);
+        }
     }
 
-    pub(super) fn fact(&mut self, fact: &ScheduleFact) {
-        self.late_facts += u64::from(matches!(fact, ScheduleFact::Late { .. }));
+    fn spoilt(&mut self, tokens: f64) {
+        self.bad.0 += 1;
+        self.bad.1 += tokens;
     }
 
     /// What it comes to.
@@ -134,11 +160,9 @@ impl Tally {
         let count = |is: fn(&Told) -> bool| {
             self.all.iter().filter(|one| is(one)).count() as f64 / self.all.len().max(1) as f64
         };
-        let tokens = |one: &Told| f64::from(one.prompt) + f64::from(one.output);
-        let all_tokens: f64 = self.all.iter().map(tokens).sum();
-        let good_tokens = self.all.iter().filter(|one| one.is_good()).map(tokens).sum::<f64>();
-        let mut ttft: Vec<f64> = self.all.iter().filter_map(Told::ttft).collect();
-        ttft.sort_by(f64::total_cmp);
+        let good_tokens =
+            self.all.iter().filter(|one| one.is_good()).map(Told::tokens).sum::<f64>();
+        let ttft = self.ttft(|_| true);
         let at = |part: f64| {
             ttft.get((part * ttft.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(0.0)
         };
@@ -159,17 +183,39 @@ impl Tally {
             refused_prompt: prompts_of(true),
             taken_prompt: prompts_of(false),
             good: count(Told::is_good),
-            good_tokens: good_tokens / all_tokens.max(1.0),
+            good_tokens: good_tokens / self.tokens.max(1.0),
             refused: count(|one| matches!(one.fate, Some(Fate::Refused | Fate::HandedBack))),
             late: count(Told::is_late),
             slow: count(|one| !one.is_late() && one.is_slow()),
             hits: cached / f64::max(prompts, 1.0),
             ttft_mean: mean(&ttft),
             ttft_p50: at(0.5),
+            ttft_p95: at(0.95),
             ttft_p99: at(0.99),
             tpot_mean: mean(&tpot) * 1000.0,
             by_tier: self.by_tier(),
         }
+    }
+
+    /// How long after its promise the last of those was sent that were sent at all.
+    pub fn longest_wait(&self) -> Duration {
+        let wait = |one: &Told| Some(one.sent?.since(one.arrived + one.promise.0));
+        self.all.iter().filter_map(wait).max().unwrap_or_default()
+    }
+
+    /// Part of some of the requests that was good.
+    pub fn good(&self, which: impl Fn(usize) -> bool) -> f64 {
+        let some = self.all.iter().enumerate().filter(|(at, _)| which(*at));
+        let some: Vec<f64> = some.map(|(_, one)| f64::from(u8::from(one.is_good()))).collect();
+        mean(&some)
+    }
+
+    /// Seconds to the first token of some of the requests, in order.
+    pub fn ttft(&self, which: impl Fn(usize) -> bool) -> Vec<f64> {
+        let some = self.all.iter().enumerate().filter(|(at, _)| which(*at));
+        let mut ttft: Vec<f64> = some.filter_map(|(_, one)| one.ttft()).collect();
+        ttft.sort_by(f64::total_cmp);
+        ttft
     }
 
     fn by_tier(&self) -> Vec<f64> {
@@ -184,10 +230,8 @@ impl Tally {
     }
 }
 
-/// What the first token of such a prompt may take.
-pub fn promise(truth: &Profile, prompt: u32) -> Duration {
-    let unloaded = truth.prefill(prompt.max(1), 0, (0, 0.0));
-    TTFT.0 + Duration::from_secs_f64(TTFT.1 * unloaded / 1000.0)
+fn unloaded(truth: &Profile, prompt: u32) -> Duration {
+    Duration::from_secs_f64(truth.prefill(prompt.max(1), 0, (0, 0.0)) / 1000.0)
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -195,6 +239,10 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 impl Told {
+    fn tokens(&self) -> f64 {
+        f64::from(self.prompt) + f64::from(self.output)
+    }
+
     fn ttft(&self) -> Option<f64> {
         Some(self.first?.0.since(self.arrived).as_secs_f64())
     }
@@ -207,11 +255,11 @@ impl Told {
     }
 
     fn is_late(&self) -> bool {
-        self.first.is_some_and(|(at, _)| at.since(self.arrived) > self.promise)
+        self.first.is_some_and(|(at, _)| at.since(self.arrived) > self.promise.0)
     }
 
     fn is_slow(&self) -> bool {
-        self.tpot().is_some_and(|tpot| tpot > TPOT.as_secs_f64())
+        self.tpot().is_some_and(|tpot| tpot > self.promise.1.as_secs_f64())
     }
 
     fn is_good(&self) -> bool {

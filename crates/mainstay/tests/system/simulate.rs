@@ -185,3 +185,41 @@ fn a_configuration_must_say_what_its_sites_carry() {
     assert_eq!(code, 2);
     assert!(err.contains("no site `far`; known are fra, iad"), "{err}");
 }
+
+#[test]
+fn a_trace_is_played_with_every_policy_asked_for_and_told_as_table_json_and_picture() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let small = ["--trace", "synthetic", "--policy", "rr,late", "--workers", "4", "--speeds", "1"];
+    let (code, out, err) = simulate(at, &[&small[..], &["--report", "x.svg"]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("CAP95") && out.contains("late") && out.contains("report: x.svg"),
+        "{out}"
+    );
+    let picture = std::fs::read_to_string(at.join("x.svg")).unwrap();
+    assert!(picture.starts_with("<svg xmlns=") && picture.trim_end().ends_with("</svg>"));
+    let (code, out, err) = simulate(at, &[&small[..], &["--json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let carried = |at: usize| told["policies"][at]["cap95"].as_f64().unwrap();
+    assert!(carried(1) > carried(0), "late {} and rr {}", carried(1), carried(0));
+}
+
+#[test]
+fn a_trace_or_policy_that_is_not_known_is_told_with_what_would_do() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, words) in [
+        (&["--trace", "nowhere"][..], &["no such trace", "conversation", "MAINSTAY_TRACES"][..]),
+        (&["--trace", "azure-conv"], &["not found", "MAINSTAY_TRACES"]),
+        (&["--trace", "synthetic", "--policy", "lmetrc"], &["did you mean lmetric?", "cost"]),
+        (&["--trace", "synthetic", "--speeds", "fast"], &["--speeds fast", "2,4,8"]),
+        (&["S01", "--policy", "late"], &["mainstay and naive", "--trace"]),
+        (&["S01", "--trace", "synthetic"], &["cannot be used with"]),
+        (&["--trace", "synthetic", "--workers", "0"], &["--workers"]),
+    ] {
+        let (code, out, err) = simulate(directory.path(), arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(words.iter().all(|word| err.contains(word)), "{arguments:?}: {err}");
+    }
+}

@@ -4,8 +4,9 @@
 
 use super::queue::{Lane, Waiting};
 use super::settings::Policy;
+use super::survey::Survey;
 use super::timers::Timer;
-use super::worker::{Order, Verdict};
+use super::worker::Verdict;
 use super::{Action, Asked, Attempt, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::names::{TierId, Work};
@@ -56,6 +57,7 @@ impl Scheduler {
             expires: now + attempt.expires,
             place: Place::Queued,
             relayed: 0,
+            reached: 0,
             failed: 0,
             barred: Vec::new(),
             held: None,
@@ -74,8 +76,10 @@ impl Scheduler {
         let (work, tier_id) = (life.attempt.work, life.attempt.tier);
         let tier = &self.settings.tiers[usize::from(tier_id.0)];
         let (patience, deadline) = (tier.patience, life.deadline);
-        let one = self.waiting(&life);
-        let foreseen = self.foresee(now, &life, &one);
+        let survey = self.survey(now, &life);
+        life.least_prefill = survey.prefill;
+        let one = self.waiting(&life, survey.matched);
+        let foreseen = self.foresee(now, survey, &one);
         let at = |ttft: f64| now + duration(ttft);
         if at(foreseen.ttft_50) > deadline {
             if life.attempt.elsewhere {
@@ -89,7 +93,6 @@ impl Scheduler {
         }
         life.expected_wait = foreseen.wait;
         self.watch_start(now, &life);
-        life.least_prefill = duration(self.least_prefill(now, &life));
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
         self.queue.put(one);
@@ -100,11 +103,10 @@ impl Scheduler {
     }
 
     /// How an attempt stands in the queue.
-    pub(super) fn waiting(&mut self, life: &Life) -> Waiting {
+    pub(super) fn waiting(&self, life: &Life, matched: u32) -> Waiting {
         let attempt = &life.attempt;
-        let (best, reference) = self.best_match(life);
-        let (uncached, cached) = life.asked.uncached(best);
-        let cost = reference.work((uncached, cached), life.asked.prompt, life.asked.output);
+        let (uncached, cached) = life.asked.uncached(matched);
+        let cost = self.reference().work((uncached, cached), life.asked.prompt, life.asked.output);
         let promise = life.deadline.since(life.arrived);
         Waiting {
             work: attempt.work,
@@ -119,29 +121,31 @@ impl Scheduler {
 
     /// A timer for when its first token can no longer be in time.
     pub(super) fn watch_start(&mut self, now: Time, life: &Life) {
-        let start = self.latest_start(now, life);
+        let start = life.deadline - life.least_prefill;
         self.timers.set(start.max(now), Timer::LatestStart(life.attempt.work));
     }
 
     /// The latest start of a queued attempt may have passed: it goes to the late lane, or, with no
     /// patience left, back.
     pub(super) fn became_late(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
-        let (Some(one), Some(life)) = (self.queue.get(work).copied(), self.lives.get(&work)) else {
-            return;
-        };
-        let start = self.latest_start(now, life);
+        let Some(one) = self.queue.get(work).copied() else { return };
+        let Some(mut life) = self.lives.remove(&work) else { return };
+        life.least_prefill = self.survey(now, &life).prefill;
+        let start = life.deadline - life.least_prefill;
+        let (deadline, elsewhere) = (life.deadline, life.attempt.elsewhere);
+        self.lives.insert(work, life);
         if start > now + LOOK_AGAIN {
             // Its prefix came to be held somewhere.
             self.timers.set(start, Timer::LatestStart(work));
             return;
         }
         let patience = self.settings.tiers[usize::from(one.tier.0)].patience;
-        if start + patience <= now + LOOK_AGAIN || life.attempt.elsewhere {
-            return self.turn_away(&one, actions);
+        if start + patience <= now + LOOK_AGAIN || elsewhere {
+            return self.turn_away(now, &one, actions);
         }
         self.timers.set(start + patience, Timer::LatestStart(work));
-        if one.lane == Lane::Normal {
-            self.set_back(&one, life.deadline.since(now), actions);
+        if matches!(one.lane, Lane::Normal | Lane::Yielding) {
+            self.set_back(&one, (Lane::Late, deadline.since(now)), actions);
         }
     }
 
@@ -149,24 +153,24 @@ impl Scheduler {
     pub(super) fn overdue(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) {
         let Some(life) = self.lives.get(&one.work) else { return };
         if life.attempt.elsewhere {
-            return self.turn_away(one, actions);
+            return self.turn_away(now, one, actions);
         }
-        self.set_back(one, life.deadline.since(now), actions);
+        self.set_back(one, (Lane::Yielding, life.deadline.since(now)), actions);
     }
 
-    /// To the late lane.
-    fn set_back(&mut self, one: &Waiting, after: Duration, actions: &mut Vec<Action>) {
-        let (work, tier) = (one.work, one.tier);
+    /// To a lane that gets what is left over.
+    fn set_back(&mut self, one: &Waiting, to: (Lane, Duration), actions: &mut Vec<Action>) {
+        let (work, tier, (lane, after)) = (one.work, one.tier, to);
         actions.push(Action::Fact(ScheduleFact::Late { work, tier, after }));
         self.queue.take(work);
-        self.queue.put(Waiting { lane: Lane::Late, ..*one });
+        self.queue.put(Waiting { lane, ..*one });
     }
 
     /// A queued attempt leaves unserved.
-    pub(super) fn turn_away(&mut self, one: &Waiting, actions: &mut Vec<Action>) {
+    pub(super) fn turn_away(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) {
         self.queue.take(one.work);
         let Some(life) = self.lives.remove(&one.work) else { return };
-        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(one.tier);
+        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(now, one.tier);
         if life.attempt.elsewhere {
             return self.give_back(one.work, Why::Overload, duration(wait), actions);
         }
@@ -179,14 +183,13 @@ impl Scheduler {
     /// Those who stay keep part of their time to spare: it is what lets them wait for a worker that
     /// holds their prefix. Without it a full queue is served at its deadlines, by whoever is free.
     pub(super) fn triage(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
-        let rate = self.rate(tier) * 1000.0;
+        let rate = self.rate(now, tier) * 1000.0;
         let mut ahead = 0u64;
         let mut kept: BTreeSet<(u64, Work)> = BTreeSet::new();
         let mut back: Vec<Work> = Vec::new();
-        for work in self.queue.in_line(tier) {
-            let (Some(one), Some(life)) = (self.queue.get(work), self.lives.get(&work)) else {
-                continue;
-            };
+        for one in self.queue.in_line(tier) {
+            let work = one.work;
+            let Some(life) = self.lives.get(&work) else { continue };
             let spare = life.deadline.since(life.arrived).mul_f64(self.settings.slack);
             let start = now + Duration::from_micros((ahead as f64 / rate * 1000.0) as u64);
             ahead += one.cost;
@@ -203,7 +206,7 @@ impl Scheduler {
             else {
                 continue;
             };
-            self.set_back(&one, life.deadline.since(now), actions);
+            self.set_back(&one, (Lane::Yielding, life.deadline.since(now)), actions);
         }
     }
 
@@ -217,22 +220,17 @@ impl Scheduler {
         }
     }
 
-    fn foresee(&mut self, now: Time, life: &Life, one: &Waiting) -> Foreseen {
-        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(one.tier);
+    fn foresee(&mut self, now: Time, survey: Survey, one: &Waiting) -> Foreseen {
+        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(now, one.tier);
         let pace = self.waits[usize::from(one.tier.0)];
         let (likely, quantiles) = (wait * pace.slowness(), pace.quantiles(0));
-        let (ttft, optimistic) = self.least_ttft(now, life);
-        Foreseen { wait, ttft_10: likely * quantiles.q10 + optimistic, ttft_50: likely + ttft }
+        let ttft_10 = likely * quantiles.q10 + survey.ttft_10;
+        Foreseen { wait, ttft_10, ttft_50: likely + survey.ttft }
     }
 
     /// Milliseconds of a reference worker that a tier gets in a millisecond.
-    fn rate(&self, tier: TierId) -> f64 {
-        let usable = self
-            .workers
-            .values()
-            .filter(|worker| worker.order == Order::Active && worker.verdict == Verdict::Up);
-        let rate: f64 = usable.map(|worker| 1.0 / worker.pace.slowness()).sum();
-        (rate * self.queue.share(tier)).max(f64::MIN_POSITIVE)
+    fn rate(&mut self, now: Time, tier: TierId) -> f64 {
+        (self.rate_of_all(now) * self.queue.share(tier)).max(f64::MIN_POSITIVE)
     }
 
     pub(super) fn give_back(

@@ -13,14 +13,12 @@ use super::{Action, Life, Place, Scheduler};
 use crate::names::{Work, WorkerId};
 use crate::rng::mix;
 use crate::site::schedule::kv_index::Held;
-use crate::site::schedule::profile::{Profile, duration, micros, millis};
+use crate::site::schedule::profile::{duration, micros, millis};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
-/// Requests looked at in one pass that no worker with room may have.
+/// Requests looked at in one pass that no worker with room may have, or that are held.
 const PARKED_MAX: usize = 32;
-/// No prefill takes longer, in milliseconds: a number where no worker is left.
-const PREFILL_MAX: f64 = 1e9;
 /// A worker is waited for that has this part of the prefill to do, compared with one that is free.
 const WORTH: f64 = 0.75;
 /// Whoever must begin within this time cannot wait for another worker.
@@ -65,11 +63,8 @@ impl Scheduler {
         let mut parked: Vec<Waiting> = Vec::new();
         while parked.len() < PARKED_MAX && self.has_any_room(now) {
             let Some(one) = self.queue.next() else { break };
-            let is_spare = one.lane == Lane::Late && !self.queue.is_lates_turn();
-            if is_spare && self.queue.has_held() {
-                break;
-            }
-            match self.place(now, &one, (true, actions)) {
+            let is_spare = self.is_spare(&one);
+            match self.place(now, &one, actions) {
                 Placed::Sent | Placed::Held => {}
                 Placed::Parked if is_spare => break,
                 Placed::Parked => parked.extend(self.queue.take(one.work)),
@@ -77,6 +72,15 @@ impl Scheduler {
         }
         parked.into_iter().for_each(|one| self.queue.put(one));
         self.feed_dry(now, actions);
+    }
+
+    /// Whether it gets only what nobody else wants.
+    fn is_spare(&self, one: &Waiting) -> bool {
+        match one.lane {
+            Lane::Moving | Lane::Normal => false,
+            Lane::Yielding => true,
+            Lane::Late => !self.queue.is_lates_turn(),
+        }
     }
 
     fn has_any_room(&self, now: Time) -> bool {
@@ -92,54 +96,55 @@ impl Scheduler {
             }
             self.queue.release(work);
             if let Some(one) = self.queue.get(work).copied() {
-                self.place(now, &one, (true, actions));
+                self.place(now, &one, actions);
             }
         }
     }
 
-    /// A worker that ran dry takes whoever is held for another: what it could save there is less
-    /// than what is lost here.
+    /// A worker that ran dry is looked at again for those held for another: what it would begin at
+    /// once may come sooner from it than from where most of it is cached. Later on that only
+    /// becomes less likely.
     fn feed_dry(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if !self.queue.has_held() {
+        if !core::mem::take(&mut self.has_dried) || !self.queue.has_held() {
             return;
         }
         let free = self.rooms.iter().take_while(|(at, _)| *at <= now);
-        let dry = free.filter(|(_, id)| {
-            self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0)
-        });
-        for _ in 0..dry.count() {
-            let Some(one) = self.queue.first_held() else { return };
+        let is_dry =
+            |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0);
+        let mut dry = free.filter(|(_, id)| is_dry(id)).count();
+        for one in self.queue.all_held().into_iter().take(PARKED_MAX) {
+            if dry == 0 {
+                return;
+            }
             self.queue.release(one.work);
-            self.place(now, &one, (false, actions));
+            dry -= usize::from(matches!(self.place(now, &one, actions), Placed::Sent));
         }
     }
 
     fn is_head_urgent(&mut self, now: Time) -> bool {
-        let head = self.queue.next().filter(|one| one.lane != Lane::Late);
+        let head = self.queue.next().filter(|one| one.lane.is_in_line());
         let life = head.and_then(|one| self.lives.get(&one.work));
         life.is_some_and(|life| now + life.least_prefill + URGENT > life.deadline)
     }
 
-    fn place(
-        &mut self,
-        now: Time,
-        one: &Waiting,
-        (may_hold, actions): (bool, &mut Vec<Action>),
-    ) -> Placed {
+    fn place(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) -> Placed {
         let candidates = self.candidates(now, one.work);
         let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
         let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
         let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let may_hold = may_hold && best.id != free.id && one.lane != Lane::Late;
+        let may_hold = best.id != free.id && one.lane.is_in_line();
         let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
+            // Looked at again, it may be held on until the same time.
+            if life.held != Some(until) {
+                self.timers.set(until, Timer::HoldEnds(one.work));
+            }
             if let Some(life) = self.lives.get_mut(&one.work) {
                 life.held = Some(until);
             }
-            self.timers.set(until, Timer::HoldEnds(one.work));
-            self.queue.hold(one.work, best.id);
+            self.queue.hold(one.work, (best.id, micros(best.cost.prefill)));
             return Placed::Held;
         }
         let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
@@ -231,27 +236,32 @@ impl Scheduler {
 
     /// All workers that may have it, with what it would cost there.
     fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
-        let mut matches = core::mem::take(&mut self.matches);
         let Some(life) = self.lives.get(&work) else { return Vec::new() };
-        self.index.matches(&life.attempt.keys, &mut matches);
+        self.index.matches(&life.attempt.keys, &mut self.matches);
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
         let seed = mix(self.settings.seed, work.attempt.request.0);
-        // The late lane gets what is unused: a worker that ran out of prefill, not one about to.
-        let is_late = self.queue.get(work).is_some_and(|one| one.lane == Lane::Late);
-        let is_spare = is_late && !self.queue.is_lates_turn();
+        // Some get what is unused: a worker that ran out of prefill, not one about to.
+        let waiting = self.queue.get(work);
+        let is_spare = waiting.is_some_and(|one| self.is_spare(one));
+        let key = waiting.map_or(Time::ZERO, |one| one.key);
         let mut found = Vec::new();
-        for id in self.chosen(now, &matches, seed) {
+        for id in self.chosen(now, &self.matches, seed) {
             let Some(worker) = self.workers.get(&id) else { continue };
             let is_usable = matches!(worker.verdict, Verdict::Up | Verdict::Probation);
             if !is_usable || life.barred.contains(&id) {
                 continue;
             }
-            let matched = self.matched(&matches, id);
+            let matched = self.matched(&self.matches, worker);
             let hit = worker.believed(matched);
+            let mut cost = life.asked.on(worker, now, hit, self.settings.externality_weight);
+            let held = millis(self.queue.held_before(id, key));
+            cost.queue += held;
+            cost.ttft += held;
+            cost.total += held;
             found.push(Candidate {
                 id,
-                cost: life.asked.on(worker, now, hit, self.settings.externality_weight),
+                cost,
                 matched,
                 has_room: self.has_room(now, id)
                     && worker.fits(blocks)
@@ -259,72 +269,7 @@ impl Scheduler {
                 tie: (worker.in_flight(), mix(seed, u64::from(id.0))),
             });
         }
-        self.matches = matches;
         found
-    }
-
-    /// Few of many: those with the longest prefixes, those with room, one by chance.
-    fn chosen(&self, now: Time, matches: &[(WorkerId, u32)], seed: u64) -> Vec<WorkerId> {
-        let few = self.settings.candidates;
-        if self.workers.len() <= 4 * few {
-            return self.workers.keys().copied().collect();
-        }
-        let mut chosen: Vec<WorkerId> =
-            matches.iter().rev().take(few).map(|(worker, _)| *worker).collect();
-        let free = self.rooms.iter().take_while(|(at, _)| *at <= now).take(few);
-        chosen.extend(free.map(|(_, worker)| *worker));
-        let by_chance = (seed % self.workers.len() as u64) as usize;
-        chosen.extend(self.workers.keys().nth(by_chance));
-        chosen.sort_unstable();
-        chosen.dedup();
-        chosen
-    }
-
-    fn matched(&self, matches: &[(WorkerId, u32)], id: WorkerId) -> u32 {
-        let blocks = matches.iter().find(|(worker, _)| *worker == id).map_or(0, |(_, many)| *many);
-        blocks.saturating_mul(self.settings.block)
-    }
-
-    /// The longest match anywhere in tokens, and the profile that work is counted in.
-    pub(super) fn best_match(&mut self, life: &Life) -> (u32, Profile) {
-        let mut matches = core::mem::take(&mut self.matches);
-        self.index.matches(&life.attempt.keys, &mut matches);
-        let longest = matches.last().map_or(0, |(_, many)| *many);
-        self.matches = matches;
-        let reference = self.workers.values().next().map(|worker| worker.profile);
-        // Callers have seen a worker.
-        let reference = reference.unwrap_or_default();
-        (longest.saturating_mul(self.settings.block), reference)
-    }
-
-    /// When its prefill must begin at the latest, on the worker that has least to do for it.
-    pub(super) fn latest_start(&self, now: Time, life: &Life) -> Time {
-        life.deadline - duration(self.least_prefill(now, life))
-    }
-
-    /// The shortest prefill that any worker gives, in milliseconds.
-    pub(super) fn least_prefill(&self, now: Time, life: &Life) -> f64 {
-        let least = self.prefills(now, life).map(|cost| cost.prefill);
-        least.fold(PREFILL_MAX, f64::min)
-    }
-
-    /// The earliest first token that any worker gives, in milliseconds: likely, and optimistic.
-    pub(super) fn least_ttft(&self, now: Time, life: &Life) -> (f64, f64) {
-        let least = self.prefills(now, life).map(|cost| cost.ttft).fold(f64::MAX, f64::min);
-        let q10 = self.workers.values().map(|worker| worker.pace.quantiles(0).q10);
-        (least, least * q10.fold(1.0, f64::min))
-    }
-
-    fn prefills(&self, now: Time, life: &Life) -> impl Iterator<Item = Cost> {
-        let mut matches = Vec::new();
-        self.index.matches(&life.attempt.keys, &mut matches);
-        let asked = life.asked;
-        let chosen = self.chosen(now, &matches, life.attempt.work.attempt.request.0);
-        chosen.into_iter().filter_map(move |id| {
-            let worker = self.workers.get(&id)?;
-            let hit = worker.believed(self.matched(&matches, id));
-            Some(asked.on(worker, now, hit, 0.0))
-        })
     }
 
     /// Decides at once, as others do.
@@ -337,7 +282,7 @@ impl Scheduler {
     ) {
         let work = life.attempt.work;
         let asked = life.asked;
-        let mut matches = Vec::new();
+        let mut matches = core::mem::take(&mut self.matches);
         self.index.matches(&life.attempt.keys, &mut matches);
         let usable = |verdict: Verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
         let all: Vec<WorkerId> = self
@@ -348,23 +293,26 @@ impl Scheduler {
             .collect();
         let seen = all.iter().filter_map(|id| {
             let worker = self.workers.get(id)?;
-            let matched = self.matched(&matches, *id).min(asked.prompt);
+            let matched = self.matched(&matches, worker).min(asked.prompt);
             Some(Seen::of(worker, now, &asked, (matched, self.index.held(worker.slot))))
         });
         let seen: Vec<Seen> = seen.collect();
         if seen.is_empty() {
+            self.matches = matches;
             return self.give_back(work, super::Why::NoWorker, Duration::ZERO, actions);
         }
         let promise = millis(life.deadline.since(now).as_micros() as u64);
         let (at, takes) = baseline.choose(&seen, (self.turn, asked.prompt), promise);
         self.turn += 1;
         if !takes {
+            self.matches = matches;
             actions.push(Action::Refuse { work, after: Duration::from_secs(1) });
             return;
         }
         let id = all[at];
-        let matched = self.matched(&matches, id);
         let Some(worker) = self.workers.get(&id) else { return };
+        let matched = self.matched(&matches, worker);
+        self.matches = matches;
         let cost = asked.on(worker, now, worker.believed(matched), 0.0);
         let to = Candidate { id, cost, matched, has_room: true, tie: (0, 0) };
         self.timers.set(life.expires, Timer::Expires(work));

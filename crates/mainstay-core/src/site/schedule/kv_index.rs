@@ -58,6 +58,73 @@ struct Wide {
     promised: Bits,
 }
 
+/// Some slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slots {
+    Many(Bits),
+    Few([u16; HOLDERS]),
+}
+
+impl Slots {
+    fn has(&self, slot: usize) -> bool {
+        match self {
+            Slots::Many(bits) => has(bits, slot),
+            Slots::Few(few) => few.iter().any(|each| *each != NONE && usize::from(*each) == slot),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Slots::Many(bits) => bits.iter().all(|bits| *bits == 0),
+            Slots::Few(few) => few.iter().all(|slot| *slot == NONE),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
+        let (bits, few): (&[u64], &[u16]) = match self {
+            Slots::Many(bits) => (bits, &[]),
+            Slots::Few(few) => (&[], few),
+        };
+        let of_word = |(word, bits): (usize, &u64)| {
+            let bits = *bits;
+            (0..64).filter(move |bit| bits & 1 << bit != 0).map(move |bit| (word * 64 + bit) as u16)
+        };
+        let many = bits.iter().enumerate().filter(|(_, bits)| **bits != 0).flat_map(of_word);
+        many.chain(few.iter().copied().filter(|slot| *slot != NONE)).map(Slot)
+    }
+}
+
+/// What a walk through the keys of a prompt found: those that hold at least so many of the leading
+/// ones, fewest keys first. Each level is part of the one before.
+#[derive(Clone, Debug, Default)]
+pub struct Matches {
+    levels: Vec<(u32, Slots)>,
+}
+
+impl Matches {
+    /// Leading keys that this life holds.
+    pub fn of(&self, slot: Slot) -> u32 {
+        let is_in = |level: &&(u32, Slots)| level.1.has(usize::from(slot.0));
+        self.levels.iter().rev().find(is_in).map_or(0, |(keys, _)| *keys)
+    }
+
+    /// The most that any holds.
+    pub fn longest(&self) -> u32 {
+        self.levels.last().map_or(0, |(keys, _)| *keys)
+    }
+
+    /// Who holds most, in the order of how much.
+    pub fn holders(&self) -> impl Iterator<Item = Slot> + '_ {
+        (0..self.levels.len()).rev().flat_map(|at| {
+            let longer = self.levels.get(at + 1);
+            let is_new = move |slot: &Slot| {
+                longer.is_none_or(|(_, longer)| !longer.has(usize::from(slot.0)))
+            };
+            self.levels[at].1.iter().filter(is_new)
+        })
+    }
+}
+
 /// The index.
 #[derive(Clone, Debug)]
 pub struct KvIndex {
@@ -166,37 +233,59 @@ impl KvIndex {
         }
     }
 
-    /// How many leading keys each live worker holds; those that hold none are left out. The
-    /// longest holders come last.
-    pub fn matches(&self, keys: &[u64], found: &mut Vec<(WorkerId, u32)>) {
-        found.clear();
-        let mut alive = self.alive.clone();
+    /// How many leading keys each live worker holds.
+    pub fn matches(&self, keys: &[u64], found: &mut Matches) {
+        found.levels.clear();
+        let mut alive = Slots::Many(self.alive.clone());
         let mut walked = 0;
-        for (at, key) in keys.iter().enumerate() {
+        for key in keys {
             let Some(place) = self.find(proper(*key)) else { break };
-            walked = at as u32 + 1;
-            let holders = self.places[place].holders;
-            let here = self.bits(holders);
-            for (word, bits) in alive.iter_mut().enumerate() {
-                let stay = *bits & here(word);
-                let mut left = *bits & !stay;
-                *bits = stay;
-                while at > 0 && left != 0 {
-                    let slot = word * 64 + left.trailing_zeros() as usize;
-                    left &= left - 1;
-                    found.extend(self.workers[slot].map(|worker| (worker, at as u32)));
-                }
+            let stay = self.among(&alive, self.places[place].holders);
+            if walked > 0 && stay != alive {
+                found.levels.push((walked, alive));
             }
-            if alive.iter().all(|bits| *bits == 0) {
+            alive = stay;
+            if alive.is_empty() {
                 return;
             }
+            walked += 1;
         }
-        for (word, bits) in alive.iter().enumerate() {
-            let mut left = if walked == 0 { 0 } else { *bits };
-            while left != 0 {
-                let slot = word * 64 + left.trailing_zeros() as usize;
-                left &= left - 1;
-                found.extend(self.workers[slot].map(|worker| (worker, walked)));
+        if walked > 0 {
+            found.levels.push((walked, alive));
+        }
+    }
+
+    /// The worker of a slot, if its life is not over.
+    pub fn worker(&self, slot: Slot) -> Option<WorkerId> {
+        self.workers[usize::from(slot.0)]
+    }
+
+    /// Those of some slots that are among these holders.
+    fn among(&self, slots: &Slots, holders: [u16; HOLDERS]) -> Slots {
+        let keep = |of: &[u16; HOLDERS], is: &dyn Fn(usize) -> bool| {
+            let mut few = [NONE; HOLDERS];
+            let held = of.iter().filter(|held| **held != NONE).map(|held| held & !PROMISED);
+            few.iter_mut().zip(held.filter(|slot| is(usize::from(*slot)))).for_each(
+                |(to, slot)| {
+                    *to = slot;
+                },
+            );
+            Slots::Few(few)
+        };
+        if holders[0] != WIDE {
+            return keep(&holders, &|slot| slots.has(slot));
+        }
+        let wide = &self.wide[position(holders)];
+        match slots {
+            Slots::Few(few) => {
+                keep(few, &|slot| has(&wide.stored, slot) || has(&wide.promised, slot))
+            }
+            Slots::Many(bits) => {
+                let of = |bits: &Bits, word: usize| bits.get(word).copied().unwrap_or(0);
+                let both = |(word, bits): (usize, &u64)| {
+                    bits & (of(&wide.stored, word) | of(&wide.promised, word))
+                };
+                Slots::Many(bits.iter().enumerate().map(both).collect())
             }
         }
     }
@@ -207,22 +296,6 @@ impl KvIndex {
         let wide: usize = self.wide.iter().map(bits).sum();
         let held = self.held.iter().map(|held| u64::from(*held)).sum();
         (self.places.len() * size_of::<Entry>() + wide, held)
-    }
-
-    fn bits(&self, holders: [u16; HOLDERS]) -> impl Fn(usize) -> u64 + '_ {
-        let wide = (holders[0] == WIDE).then(|| &self.wide[position(holders)]);
-        move |word| match wide {
-            Some(wide) => {
-                let of = |bits: &Bits| bits.get(word).copied().unwrap_or(0);
-                of(&wide.stored) | of(&wide.promised)
-            }
-            None => {
-                let here =
-                    holders.iter().filter(|held| **held != NONE).map(|held| held & !PROMISED);
-                let here = here.filter(|slot| usize::from(slot / 64) == word);
-                here.fold(0, |bits, slot| bits | 1 << (slot % 64))
-            }
-        }
     }
 
     fn store_wide(&mut self, at: usize, slot: Slot, how: Held) {
@@ -367,9 +440,17 @@ mod tests {
     use alloc::collections::BTreeMap;
 
     fn found(index: &KvIndex, keys: &[u64]) -> BTreeMap<u16, u32> {
-        let mut found = Vec::new();
+        let mut found = Matches::default();
         index.matches(keys, &mut found);
-        found.into_iter().map(|(worker, many)| (worker.0, many)).collect()
+        let told: Vec<(u16, u32)> = found
+            .holders()
+            .filter_map(|slot| Some((index.worker(slot)?.0, found.of(slot))))
+            .collect();
+        assert!(told.is_sorted_by_key(|(_, many)| core::cmp::Reverse(*many)));
+        assert_eq!(told.first().map_or(0, |(_, many)| *many), found.longest());
+        let by_worker: BTreeMap<u16, u32> = told.iter().copied().collect();
+        assert_eq!(by_worker.len(), told.len(), "each is told once");
+        by_worker
     }
 
     /// What the index should say, kept as plainly as can be.

@@ -5,6 +5,7 @@ use super::queue::Lane;
 use super::worker::{Order, Verdict, Worker};
 use super::{Action, End, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
+use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -18,7 +19,8 @@ impl Scheduler {
         else {
             return;
         };
-        let (id, asked, is_plain) = (*id, *asked, *relayed == 0 && *failed == 0);
+        let (id, asked, relayed) = (*id, *asked, *relayed);
+        let is_plain = relayed == 0 && *failed == 0;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let batch = worker.batch();
         let Some(leg) = worker.first_token(now, work) else { return };
@@ -34,8 +36,16 @@ impl Scheduler {
                 worker.pace.observe(uncached, forecast.queue + prefill, seen);
             }
         }
+        self.has_dried |= worker.undone_tokens() == 0;
+        self.progress(work, relayed + 1);
         self.lapse_later(now, work, id);
         self.refresh(now, id);
+    }
+
+    pub(super) fn progress(&mut self, work: Work, tokens: u32) {
+        if let Some(life) = self.lives.get_mut(&work) {
+            life.reached = life.reached.max(tokens);
+        }
     }
 
     pub(super) fn leg_ended(&mut self, now: Time, work: Work, end: End, actions: &mut Vec<Action>) {
@@ -67,6 +77,7 @@ impl Scheduler {
             && let Some(leg) = worker.take(now, work)
             && !leg.has_first_token
         {
+            self.has_dried |= worker.undone_tokens() == 0;
             self.lapse_later(now, work, id);
         }
         self.refresh(now, id);
@@ -83,7 +94,9 @@ impl Scheduler {
             self.lives.remove(&work);
             return self.give_back(work, Why::Failed, Duration::ZERO, actions);
         }
-        life.relayed = life.relayed.max(relayed);
+        // Whoever relays knows best; a worker that is gone tells nothing.
+        life.reached = life.reached.max(relayed);
+        life.relayed = life.reached;
         life.asked.prompt = life.attempt.prompt + life.relayed;
         if life.relayed > 0 {
             let moved = ScheduleFact::Moved { work, from: id, relayed: life.relayed };
@@ -93,8 +106,10 @@ impl Scheduler {
     }
 
     fn queue_again(&mut self, now: Time, work: Work) {
-        let Some(life) = self.lives.remove(&work) else { return };
-        let one = self.waiting(&life);
+        let Some(mut life) = self.lives.remove(&work) else { return };
+        let survey = self.survey(now, &life);
+        life.least_prefill = survey.prefill;
+        let one = self.waiting(&life, survey.matched);
         if one.lane == Lane::Normal {
             self.watch_start(now, &life);
         }
@@ -111,7 +126,8 @@ impl Scheduler {
             return;
         }
         // Others' policies have no such deadline.
-        if self.settings.policy != super::settings::Policy::Late {
+        let is_unwatched = self.settings.mutants.removes(Mutant::SilenceUnwatched);
+        if self.settings.policy != super::settings::Policy::Late || is_unwatched {
             return;
         }
         actions.push(Action::AbortLeg { work, worker: id });
@@ -151,7 +167,9 @@ impl Scheduler {
         let before = self.workers.get(&id).map(|worker| (worker.slot, worker.incarnation));
         let incarnation = before.map_or(1, |(_, incarnation)| incarnation.wrapping_add(1));
         if let Some((old, _)) = before {
-            self.lose_legs(now, id, actions);
+            if !self.settings.mutants.removes(Mutant::LivesMixed) {
+                self.lose_legs(now, id, actions);
+            }
             self.index.end(old);
             let fact = ScheduleFact::Incarnation { worker: id, incarnation };
             actions.push(Action::Fact(fact));
@@ -159,6 +177,7 @@ impl Scheduler {
         let mut worker = Worker::new(profile, (incarnation, slot));
         worker.verdict = if before.is_some() { Verdict::Probation } else { Verdict::Up };
         self.workers.insert(id, worker);
+        (self.has_dried, self.rate) = (true, (now, 0.0));
         self.refresh(now, id);
     }
 
@@ -174,6 +193,7 @@ impl Scheduler {
             return;
         }
         worker.verdict = verdict;
+        (self.has_dried, self.rate) = (true, (now, 0.0));
         let is_used = matches!(verdict, Verdict::Up | Verdict::Probation);
         actions.push(Action::Fact(ScheduleFact::WorkerVerdict { worker: id, is_used }));
         if verdict == Verdict::Down {
@@ -186,11 +206,12 @@ impl Scheduler {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.order = order;
         }
+        (self.has_dried, self.rate) = (true, (now, 0.0));
         self.refresh(now, id);
     }
 
-    /// All legs of a life that is over. What their clients have got is told by whoever relays, with
-    /// `LegEnded`; what had no first token waits again at once.
+    /// All legs of a life that is over: they wait again, and go on from what their clients are
+    /// known to have. Whoever relays has the last word, since it starts the next leg.
     fn lose_legs(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get(&id) else { return };
         let lost: Vec<Work> = worker.legs().map(|(work, _)| work).collect();

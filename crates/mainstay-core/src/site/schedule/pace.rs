@@ -16,6 +16,9 @@ const DOWN: f64 = 0.002;
 const BUCKETS: [u32; 3] = [1_024, 4_096, 16_384];
 /// Where the quantiles begin: what steps' noise alone makes of a forecast.
 const FIRST: Quantiles = Quantiles { q10: 0.9, q90: 1.25 };
+/// Milliseconds of which the mean of steps is made, roughly: shorter than most answers, so that
+/// none of them is slow as a whole.
+const STEPS_KEPT: f64 = 5_000.0;
 /// Legs of an incarnation that teach nothing: kernels are compiled, caches are empty.
 const COLD: u32 = 20;
 
@@ -26,6 +29,28 @@ pub struct Quantiles {
     pub q10: f64,
     /// A tenth is above.
     pub q90: f64,
+}
+
+/// How long steps took of late in the mean, those with prefill and those without. It is what the
+/// streams of a worker feel, whatever its next leg is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Steps {
+    millis: f64,
+    steps: f64,
+}
+
+impl Steps {
+    /// So many milliseconds were so many steps.
+    pub fn add(&mut self, millis: f64, steps: f64) {
+        let kept = STEPS_KEPT / (STEPS_KEPT + millis);
+        self.millis = self.millis * kept + millis;
+        self.steps = self.steps * kept + steps;
+    }
+
+    /// Milliseconds of one.
+    pub fn mean(&self) -> f64 {
+        self.millis / self.steps.max(1.0)
+    }
 }
 
 /// One worker's.

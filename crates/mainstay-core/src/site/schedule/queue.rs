@@ -7,11 +7,13 @@
 //! request. Inside that window the earliest key goes: a deadline, aged. Keys never change with
 //! time, so nothing is ever sorted again.
 //!
-//! The late lane holds what can no longer keep its promise but is still wanted, first come first
-//! served: a tenth of its tier's work, and all that is otherwise unused.
+//! Where not all can be in time some give way: they get what is left over, earliest first. The late
+//! lane holds what can no longer keep its promise but is still wanted, first come first served: a
+//! tenth of its tier's work, and what is left over after those.
 
 use super::forecast::Backlog;
-use super::settings::TierSettings;
+use super::settings::{Settings, TierSettings};
+use crate::mutant::{Mutant, Mutants};
 use crate::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use crate::time::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -51,8 +53,27 @@ pub enum Lane {
     Moving,
     /// By its key.
     Normal,
+    /// It could be in time, but not all can: it gets what is left over.
+    Yielding,
     /// Behind its promise.
     Late,
+}
+
+impl Lane {
+    /// Whether it waits for its turn, rather than for what is left over.
+    pub const fn is_in_line(self) -> bool {
+        match self {
+            Lane::Moving | Lane::Normal => true,
+            Lane::Yielding | Lane::Late => false,
+        }
+    }
+}
+
+/// One is held for a worker, where it takes so many microseconds of prefill.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    worker: WorkerId,
+    prefill: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +91,9 @@ struct Tier {
     late_share: f64,
     deficit: u64,
     moving: BTreeSet<(Time, Work)>,
+    /// All of the normal lane, those that are held too.
+    due: BTreeSet<(Time, Work)>,
+    yielding: BTreeSet<(Time, Work)>,
     late: BTreeSet<(Time, Work)>,
     /// Work that the late lane may be served, by what others were.
     late_credit: f64,
@@ -88,24 +112,28 @@ struct Tier {
 /// All that waits.
 #[derive(Clone, Debug)]
 pub struct Queue {
+    mutants: Mutants,
     tiers: Vec<Tier>,
     /// The tier whose turn it is.
     turn: usize,
     waiting: BTreeMap<Work, Waiting>,
     /// Those held for a worker, and by worker. They are nobody's next.
-    held: BTreeMap<Work, WorkerId>,
+    held: BTreeMap<Work, Hold>,
     held_for: BTreeSet<(WorkerId, Time, Work)>,
 }
 
 impl Queue {
     /// An empty one.
-    pub fn new(tiers: &[TierSettings], late_share: f64) -> Queue {
+    pub fn new(settings: &Settings) -> Queue {
+        let late_share = settings.late_share;
         let tier = |settings: &TierSettings| Tier {
             floor: settings.floor,
             weight: settings.weight,
             late_share,
             deficit: 0,
             moving: BTreeSet::new(),
+            due: BTreeSet::new(),
+            yielding: BTreeSet::new(),
             late: BTreeSet::new(),
             late_credit: 0.0,
             tenants: BTreeMap::new(),
@@ -117,7 +145,8 @@ impl Queue {
             keys: Backlog::default(),
         };
         Queue {
-            tiers: tiers.iter().map(tier).collect(),
+            mutants: settings.mutants,
+            tiers: settings.tiers.iter().map(tier).collect(),
             turn: 0,
             waiting: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -146,12 +175,9 @@ impl Queue {
     }
 
     /// Those of a tier that are to be in time, held ones too, in the order of their keys.
-    pub fn in_line(&self, tier: TierId) -> Vec<Work> {
-        let of = |one: &&Waiting| one.tier == tier && one.lane == Lane::Normal;
-        let mut line: Vec<(Time, Work)> =
-            self.waiting.values().filter(of).map(|one| (one.key, one.work)).collect();
-        line.sort_unstable();
-        line.into_iter().map(|(_, work)| work).collect()
+    pub fn in_line(&self, tier: TierId) -> impl Iterator<Item = &Waiting> {
+        let line = self.tiers[usize::from(tier.0)].due.iter();
+        line.filter_map(|(_, work)| self.waiting.get(work))
     }
 
     /// Time has passed.
@@ -165,7 +191,10 @@ impl Queue {
         let tier = &mut self.tiers[usize::from(one.tier.0)];
         tier.largest = tier.largest.max(one.cost);
         tier.line_up(&one);
-        if one.lane != Lane::Late {
+        if one.lane == Lane::Normal {
+            tier.due.insert((one.key, one.work));
+        }
+        if one.lane.is_in_line() {
             tier.backlog += one.cost;
             tier.keys.add(one.key, one.cost);
         }
@@ -175,13 +204,14 @@ impl Queue {
     pub fn take(&mut self, work: Work) -> Option<Waiting> {
         let one = self.waiting.remove(&work)?;
         let tier = &mut self.tiers[usize::from(one.tier.0)];
+        tier.due.remove(&(one.key, work));
         match self.held.remove(&work) {
-            Some(worker) => {
+            Some(Hold { worker, .. }) => {
                 self.held_for.remove(&(worker, one.key, work));
             }
             None => tier.step_out(&one),
         }
-        if one.lane != Lane::Late {
+        if one.lane.is_in_line() {
             tier.backlog -= one.cost;
             tier.keys.take(one.key, one.cost);
         }
@@ -189,9 +219,9 @@ impl Queue {
     }
 
     /// One waits for this worker alone, until it is released.
-    pub fn hold(&mut self, work: Work, worker: WorkerId) {
+    pub fn hold(&mut self, work: Work, (worker, prefill): (WorkerId, u64)) {
         let Some(one) = self.waiting.get(&work) else { return };
-        if self.held.insert(work, worker).is_none() {
+        if self.held.insert(work, Hold { worker, prefill }).is_none() {
             self.tiers[usize::from(one.tier.0)].step_out(one);
         }
         self.held_for.insert((worker, one.key, work));
@@ -199,10 +229,10 @@ impl Queue {
 
     /// It waits for whomever again.
     pub fn release(&mut self, work: Work) {
-        let (Some(worker), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
+        let (Some(hold), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
             return;
         };
-        self.held_for.remove(&(worker, one.key, work));
+        self.held_for.remove(&(hold.worker, one.key, work));
         self.tiers[usize::from(one.tier.0)].line_up(one);
     }
 
@@ -212,10 +242,18 @@ impl Queue {
         theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| *work).collect()
     }
 
-    /// The earliest of all that are held.
-    pub fn first_held(&self) -> Option<Waiting> {
-        let all = self.held.keys().filter_map(|work| self.waiting.get(work));
-        all.min_by_key(|one| (one.key, one.work)).copied()
+    /// Prefill that is held for this worker and goes before this key, in microseconds.
+    pub fn held_before(&self, worker: WorkerId, key: Time) -> u64 {
+        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..(worker, key, FIRST));
+        theirs.filter_map(|(.., work)| self.held.get(work)).map(|hold| hold.prefill).sum()
+    }
+
+    /// All that are held, in the order of their keys.
+    pub fn all_held(&self) -> Vec<Waiting> {
+        let mut all: Vec<Waiting> =
+            self.held.keys().filter_map(|work| self.waiting.get(work)).copied().collect();
+        all.sort_unstable_by_key(|one| (one.key, one.work));
+        all
     }
 
     /// Whether somebody waits for a worker that is about to have room.
@@ -233,12 +271,15 @@ impl Queue {
         let backlogged: Vec<usize> =
             (0..self.tiers.len()).filter(|at| !self.tiers[*at].is_empty()).collect();
         if backlogged.is_empty() {
-            // All else is for those who are late.
-            let late = self.tiers.iter().find_map(|tier| tier.late.first())?.1;
-            return self.waiting.get(&late).copied();
+            // All else is for those who gave way, and for those who are late.
+            let yielding = self.tiers.iter().find_map(|tier| tier.yielding.first());
+            let late = || self.tiers.iter().find_map(|tier| tier.late.first());
+            return self.waiting.get(&yielding.or_else(late)?.1).copied();
         }
-        let heads: Vec<(usize, Work)> =
-            backlogged.iter().filter_map(|at| Some((*at, self.tiers[*at].head()?))).collect();
+        let heads: Vec<(usize, Work)> = backlogged
+            .iter()
+            .filter_map(|at| Some((*at, self.tiers[*at].head(self.mutants)?)))
+            .collect();
         let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
         let quanta = self.quanta(&backlogged);
         // Rounds until the first tier may serve its head.
@@ -263,6 +304,7 @@ impl Queue {
         let tier = &mut self.tiers[usize::from(one.tier.0)];
         tier.deficit = tier.deficit.saturating_sub(cost);
         match one.lane {
+            Lane::Yielding => {}
             Lane::Late => tier.late_credit -= cost as f64,
             Lane::Normal | Lane::Moving => {
                 let more = cost as f64 * tier.late_share;
@@ -292,6 +334,9 @@ impl Queue {
         let sum = |of: fn(&Tier) -> f64| backlogged.iter().map(|at| of(&self.tiers[*at])).sum();
         let (floors, weights): (f64, f64) = (sum(|tier| tier.floor), sum(|tier| tier.weight));
         let tier = &self.tiers[at];
+        if self.mutants.removes(Mutant::TierFloorsIgnored) {
+            return tier.weight / weights.max(f64::MIN_POSITIVE);
+        }
         tier.floor + (1.0 - floors).max(0.0) * tier.weight / weights.max(f64::MIN_POSITIVE)
     }
 
@@ -307,12 +352,12 @@ impl Queue {
     pub fn is_sound(&self) -> bool {
         let count = |tier: &Tier| {
             let waiting: usize = tier.tenants.values().map(|tenant| tenant.waiting.len()).sum();
-            waiting + tier.moving.len() + tier.late.len()
+            waiting + tier.moving.len() + tier.yielding.len() + tier.late.len()
         };
         let all: usize = self.tiers.iter().map(count).sum();
         let backlog = |at: usize| {
             let mine = self.waiting.values().filter(|one| usize::from(one.tier.0) == at);
-            mine.filter(|one| one.lane != Lane::Late).map(|one| one.cost).sum::<u64>()
+            mine.filter(|one| one.lane.is_in_line()).map(|one| one.cost).sum::<u64>()
         };
         all + self.held.len() == self.waiting.len()
             && self.held.len() == self.held_for.len()
@@ -326,7 +371,7 @@ impl Tier {
         self.moving.is_empty() && self.by_key.is_empty()
     }
 
-    fn head(&self) -> Option<Work> {
+    fn head(&self, mutants: Mutants) -> Option<Work> {
         if let Some((_, late)) = self.late.first()
             && self.late_credit >= self.largest as f64
         {
@@ -338,6 +383,9 @@ impl Tier {
         // The earliest key of a tenant that is not ahead of the others by more than a request.
         let (lowest, _) = self.by_counter.first()?;
         let within = |tenant: &u32| {
+            if mutants.removes(Mutant::TenantsUncounted) {
+                return true;
+            }
             self.tenants.get(tenant).is_some_and(|each| each.counter <= lowest + self.largest)
         };
         let (_, tenant) = self.by_key.iter().find(|(_, tenant)| within(tenant))?;
@@ -346,6 +394,9 @@ impl Tier {
 
     fn line_up(&mut self, one: &Waiting) {
         match one.lane {
+            Lane::Yielding => {
+                self.yielding.insert((one.key, one.work));
+            }
             Lane::Late => {
                 self.late.insert((one.arrived, one.work));
             }
@@ -358,6 +409,9 @@ impl Tier {
 
     fn step_out(&mut self, one: &Waiting) {
         match one.lane {
+            Lane::Yielding => {
+                self.yielding.remove(&(one.key, one.work));
+            }
             Lane::Late => {
                 self.late.remove(&(one.arrived, one.work));
             }

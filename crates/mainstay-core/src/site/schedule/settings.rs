@@ -1,6 +1,7 @@
 //! What operators decide of the scheduler, with the defaults and their reasons.
 
 use super::baseline::Baseline;
+use crate::mutant::Mutants;
 use crate::time::Duration;
 use alloc::vec::Vec;
 
@@ -59,10 +60,10 @@ pub struct Settings {
     pub slack: f64,
     /// Weight of the delay that a prefill gives to running streams.
     pub externality_weight: f64,
-    /// Part of its tier's work that the late lane gets while others wait.
+    /// Part of its tier's work that those get who are late and still wanted, while others wait.
     pub late_share: f64,
-    /// Longest wait for a worker that holds more of a prefix than one that is free. As long as a
-    /// long prefill: at 250 ms, at ten times the conversation trace, a third of the hits were lost.
+    /// Longest wait for a worker that is busy and yet costs least, most often because it holds the
+    /// prefix. A promise ends a hold sooner; this is for tiers that promise little.
     pub hold_max: Duration,
     /// Candidates by prefix, and as many by load; with at most four times as many workers, all.
     pub candidates: usize,
@@ -72,6 +73,8 @@ pub struct Settings {
     pub tiers: Vec<TierSettings>,
     /// For seeded ties.
     pub seed: u64,
+    /// Rules that a test takes away.
+    pub mutants: Mutants,
 }
 
 impl Default for Settings {
@@ -83,11 +86,25 @@ impl Default for Settings {
             slack: 0.1,
             externality_weight: 0.05,
             late_share: 0.1,
-            hold_max: Duration::from_secs(1),
+            hold_max: Duration::from_secs(60),
             candidates: 4,
             round_trip: Duration::from_millis(4),
             tiers: alloc::vec![TierSettings::default()],
             seed: 1,
+            mutants: Mutants::NONE,
         }
+    }
+}
+
+/// Steps of a worker may take this part of the promised time between tokens in the mean. One
+/// answer differs from the mean of all: a long prompt computed beside it slows it more than others.
+const TPOT_KEPT: f64 = 0.8;
+
+impl Settings {
+    /// What steps may take in the mean, in milliseconds: what the strictest tier was promised,
+    /// since streams of all tiers share the steps of a worker.
+    pub fn step_max(&self) -> f64 {
+        let least = self.tiers.iter().map(|tier| tier.tpot).min().unwrap_or(Duration::MAX);
+        TPOT_KEPT * least.as_secs_f64() * 1000.0
     }
 }

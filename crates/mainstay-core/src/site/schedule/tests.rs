@@ -1,5 +1,8 @@
 //! The scheduler by events and what follows from them.
 
+mod queue;
+mod regressions;
+
 use super::baseline::Baseline;
 use super::profile::H100;
 use super::settings::{Policy, TierSettings};
@@ -124,7 +127,11 @@ fn a_broken_answer_moves_and_a_worker_that_returns_begins_anew() {
     assert!(told.contains(&Action::Fact(moved)));
     assert_ne!(started(&told)[0].1, first, "who lost it does not get it again");
     let other = started(&told)[0].1;
+    site.tell(420, Event::FirstToken { work: work(1), cached: Some(0) });
+    site.tell(450, Event::Progress { work: work(1), tokens: 40 });
     let told = site.tell(500, Event::WorkerSeen { worker: other, profile: H100 });
+    let moved = ScheduleFact::Moved { work: work(1), from: other, relayed: 40 };
+    assert!(told.contains(&Action::Fact(moved)), "nothing is told again: {told:?}");
     let fact = ScheduleFact::Incarnation { worker: other, incarnation: 2 };
     assert!(told.contains(&Action::Fact(fact)));
     let told = site.tell(600, Event::Verdict { worker: first, verdict: Verdict::Down });

@@ -5,7 +5,7 @@
 //! only way to give it back. So every counter is the sum of its legs', on whatever path they end.
 
 use super::kv_index::Slot;
-use super::pace::Pace;
+use super::pace::{Pace, Steps};
 use super::profile::{Batch, Profile, micros, millis};
 use crate::names::Work;
 use crate::site::trust::Trust;
@@ -125,6 +125,11 @@ pub struct Worker {
     sums: Reservation,
     batch: Batch,
     report: Option<(Time, Load, u64)>,
+    /// Most tokens of ours before their first token: since the last report, since the one before.
+    peaks: (u64, u64),
+    steps: Steps,
+    /// Since when nothing has been before its first token, if nothing is.
+    dry_since: Time,
 }
 
 impl Worker {
@@ -144,25 +149,41 @@ impl Worker {
             sums: Reservation::default(),
             batch: Batch::default(),
             report: None,
+            peaks: (0, 0),
+            steps: Steps::default(),
+            dry_since: Time::ZERO,
         }
     }
 
     /// Gives it a leg.
     pub fn add(&mut self, now: Time, work: Work, leg: Leg) {
         if self.before.is_empty() {
+            // Since it ran dry its steps were of decodes alone.
+            let gap = millis(now.since(self.dry_since).as_micros() as u64);
+            let step = self.pace.slowness() * self.profile.step(self.batch);
+            self.steps.add(gap, gap / step.max(1.0));
             self.head_since = now;
         }
         self.before.push_back(work);
         self.sums.prefill += leg.reservation.prefill;
         self.sums.tokens += leg.reservation.tokens;
         self.sums.blocks += leg.reservation.blocks;
+        self.peaks.0 = self.peaks.0.max(self.sums.tokens);
         self.legs.insert(work, leg);
     }
 
     /// A leg's first token came; the leg, if it is the first time.
     pub fn first_token(&mut self, now: Time, work: Work) -> Option<&Leg> {
+        let is_head = self.before.front() == Some(&work);
+        let budget = f64::from(self.profile.budget(self.batch));
         let leg = self.legs.get_mut(&work).filter(|leg| !leg.has_first_token)?;
         leg.has_first_token = true;
+        let chunks = leg.reservation.tokens as f64 / budget;
+        if is_head {
+            let took = millis(now.since(self.head_since).as_micros() as u64);
+            self.steps.add(took, chunks);
+        }
+        let leg = self.legs.get_mut(&work)?;
         self.sums.prefill -= leg.reservation.prefill;
         self.sums.tokens -= leg.reservation.tokens;
         self.sums.context += leg.reservation.context;
@@ -235,7 +256,9 @@ impl Worker {
     /// The engine tells of its load as it was at this time.
     pub fn hear(&mut self, sampled: Time, load: Load) {
         if self.report.is_none_or(|(at, ..)| at <= sampled) {
-            self.report = Some((sampled, load, self.sums.tokens));
+            // What it had of ours then is not known; it was no more than the most in between.
+            self.report = Some((sampled, load, self.peaks.0.max(self.peaks.1)));
+            self.peaks = (self.sums.tokens, self.peaks.0);
         }
     }
 
@@ -257,8 +280,9 @@ impl Worker {
     }
 
     /// When it has room for one more leg, were nothing to happen until then. `None`: not before
-    /// something does.
-    pub fn room_at(&self, now: Time, round_trip: Duration) -> Option<Time> {
+    /// something does. While its steps take longer than so many milliseconds in the mean, it is
+    /// sent the next only when it ran dry: steps of decodes alone come in between.
+    pub fn room_at(&self, now: Time, (round_trip, step_max): (Duration, f64)) -> Option<Time> {
         let may_take = match self.verdict {
             Verdict::Up => true,
             Verdict::Probation => self.legs.is_empty(),
@@ -266,6 +290,9 @@ impl Worker {
         };
         let is_full = self.in_flight() >= self.profile.sequences;
         if !may_take || self.order != Order::Active || is_full {
+            return None;
+        }
+        if self.steps.mean() > step_max && !self.before.is_empty() {
             return None;
         }
         let credit = self.credit(round_trip);
@@ -326,6 +353,9 @@ impl Worker {
         self.before.retain(|each| *each != work);
         if is_head {
             self.head_since = now;
+        }
+        if self.before.is_empty() {
+            self.dry_since = now;
         }
     }
 

@@ -1,11 +1,13 @@
-//! A worker step by step, with its prefix cache: what a scheduler is judged by.
+//! A worker step by step, with its prefix cache: what a scheduler is judged by, and the measure for
+//! the worker that jumps.
 //!
 //! Each step takes all decodes, then chunks of prefill in the order of arrival up to the budget; an
 //! engine that runs out of KV puts the newest off, which is computed again. Step times come from
 //! measured operators where there are any, with noise, while a scheduler knows coefficients.
 
 use super::cache::Cache;
-use crate::service::{Noise, Profile, millis, pairs};
+use super::profile::pairs;
+use super::{Noise, Profile, millis};
 use mainstay_core::rng::Rng;
 use mainstay_core::site::schedule::worker::Load;
 use mainstay_core::time::Time;
@@ -19,6 +21,8 @@ pub struct Asked {
     pub id: usize,
     /// Tokens of the prompt; at least one.
     pub prompt: u32,
+    /// Of these, found in the cache whatever the keys say, for whoever keeps no keys.
+    pub cached: u32,
     /// Tokens of the answer; at least one comes.
     pub output: u32,
     /// Keys of the prompt's blocks.
@@ -27,7 +31,7 @@ pub struct Asked {
 
 /// What happened to a sequence at the end of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Told {
     /// Its first token came; so many tokens of its prompt had been cached.
     FirstToken {
         /// How many.
@@ -76,6 +80,7 @@ pub struct Engine {
     /// Steps take this many times as long.
     slowness: f64,
     put_off: u64,
+    steps: u64,
 }
 
 impl Engine {
@@ -93,6 +98,7 @@ impl Engine {
             until: None,
             slowness: 1.0,
             put_off: 0,
+            steps: 0,
         }
     }
 
@@ -134,13 +140,28 @@ impl Engine {
         self.until
     }
 
+    /// Sequences not ended.
+    pub fn sequences(&self) -> usize {
+        self.waiting.len() + self.running.len()
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Tokens of KV that its sequences use, to a block.
+    pub fn kv_used(&self) -> u64 {
+        u64::from(self.cache.used()) * u64::from(self.block)
+    }
+
     /// How often a sequence was put off because KV was full.
     pub fn put_off(&self) -> u64 {
         self.put_off
     }
 
     /// Ends the step that is over by `now`, if one is, and begins the next.
-    pub fn advance(&mut self, now: Time, happened: &mut Vec<(usize, What)>) {
+    pub fn advance(&mut self, now: Time, happened: &mut Vec<(usize, Told)>) {
         if self.until.is_some_and(|until| until <= now) {
             self.finish(happened);
             self.step(now);
@@ -192,6 +213,7 @@ impl Engine {
             let took = self.profile.step(decodes, context as f64, whole - budget, all_pairs);
             let took = took * self.slowness * self.noise.draw(&mut self.rng, 1);
             self.until = Some(now + millis(took));
+            self.steps += 1;
         }
     }
 
@@ -206,9 +228,14 @@ impl Engine {
         let most = ((one.prompt - 1) / self.block) as usize;
         one.pinned = self.cache.matches(&keys).min(most);
         self.cache.pin(&keys[..one.pinned]);
-        let own = one.prompt.div_ceil(self.block) - one.pinned as u32;
-        // A hundredth stays free for the answers of those that run; alone, one gets all.
-        let spare = if self.running.is_empty() { 0 } else { self.blocks() / 100 };
+        let mut own = one.prompt.div_ceil(self.block) - one.pinned as u32;
+        let mut spare = self.blocks() / 100;
+        if self.running.is_empty() {
+            // Alone it gets all there is, and one that does not fit at all must still end.
+            spare = 0;
+            own = own.min(self.blocks() - self.cache.used());
+        }
+        // A hundredth stays free for the answers of those that run.
         if self.cache.used() + own + spare > self.blocks() || !self.cache.take(own) {
             self.cache.unpin(&keys[..one.pinned]);
             one.pinned = 0;
@@ -217,7 +244,8 @@ impl Engine {
         }
         one.own = own;
         one.published = one.pinned;
-        one.done = one.pinned as u32 * self.block;
+        let given = if one.made == 0 { one.asked.cached.min(one.prompt - 1) } else { 0 };
+        one.done = (one.pinned as u32 * self.block).max(given);
         one.cached = if one.made == 0 { one.done } else { one.cached };
         self.running.push(one);
         true
@@ -258,7 +286,7 @@ impl Engine {
         self.cache.give(one.own);
     }
 
-    fn finish(&mut self, happened: &mut Vec<(usize, What)>) {
+    fn finish(&mut self, happened: &mut Vec<(usize, Told)>) {
         for one in &mut self.running {
             let chunk = std::mem::take(&mut one.chunk);
             let was_decoding = one.is_decoding();
@@ -272,10 +300,10 @@ impl Engine {
             }
             one.made += 1;
             if one.made == 1 {
-                happened.push((one.asked.id, What::FirstToken { cached: one.cached }));
+                happened.push((one.asked.id, Told::FirstToken { cached: one.cached }));
             }
             if one.made >= one.asked.output {
-                happened.push((one.asked.id, What::Ended));
+                happened.push((one.asked.id, Told::Ended));
             }
         }
         let mut at = 0;
@@ -295,7 +323,8 @@ impl Engine {
 fn publish(one: &mut Sequence, cache: &mut Cache, block: u32) {
     let whole = ((one.done / block) as usize).min(one.asked.keys.len());
     while one.published < whole {
-        if one.pinned == one.published && cache.publish(one.asked.keys[one.published]) {
+        let is_own = one.pinned == one.published && one.own > 0;
+        if is_own && cache.publish(one.asked.keys[one.published]) {
             one.pinned += 1;
             one.own -= 1;
         }

@@ -123,16 +123,18 @@ impl Cache {
             removed.into_iter().filter(|key| !is_there(key)).collect(),
         )
     }
-
-    /// Blocks in all, used and kept: never more than there is room for.
-    pub fn held(&self) -> u32 {
-        self.own + self.keyed.len() as u32
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Cache {
+        /// Blocks in all, used and kept: never more than there is room for.
+        pub fn held(&self) -> u32 {
+            self.own + self.keyed.len() as u32
+        }
+    }
 
     #[test]
     fn what_nobody_uses_stays_until_its_room_is_needed_and_leaves_leaf_first() {

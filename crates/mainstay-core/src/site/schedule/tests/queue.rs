@@ -1,0 +1,108 @@
+//! What the queue owes: tiers their floors (K6), tenants like parts, everyone an end.
+
+use super::super::queue::{Lane, Queue, Waiting};
+use super::*;
+
+fn waiting(number: u64, (tier, tenant): (u8, u32), cost: u64) -> Waiting {
+    let arrived = at(number);
+    let key = arrived + Duration::from_micros(500_000 + cost);
+    let work = work(number);
+    Waiting { work, tier: TierId(tier), tenant, arrived, key, cost, lane: Lane::Normal }
+}
+
+fn serve(queue: &mut Queue) -> Waiting {
+    let one = queue.next().expect("somebody waits");
+    queue.take(one.work);
+    queue.served(&one, one.cost);
+    one
+}
+
+const LARGEST: u64 = 400_000;
+/// Work of a round over all tiers, see `QUANTUM` there.
+const ROUND: u64 = 50_000;
+
+#[test]
+fn over_any_time_a_backlogged_tier_gets_its_floor() {
+    for seed in 0..6 {
+        let mut rng = Rng::new(seed);
+        let tier = |floor, weight| TierSettings { floor, weight, ..TierSettings::default() };
+        let tiers = alloc::vec![tier(0.2, 64.0), tier(0.1, 16.0), tier(0.3, 4.0), tier(0.05, 1.0)];
+        let mut queue = Queue::new(&Settings { tiers: tiers.clone(), ..Settings::default() });
+        let mut number = 0;
+        let mut put = |queue: &mut Queue, rng: &mut Rng, tier: u8| {
+            number += 1;
+            queue.put(waiting(number, (tier, rng.below(5) as u32), 1 + rng.below(LARGEST)));
+        };
+        for tier in 0..4 {
+            (0..20).for_each(|_| put(&mut queue, &mut rng, tier));
+        }
+        let mut served = alloc::vec![[0u64; 4]];
+        for _ in 0..2_000 {
+            let one = serve(&mut queue);
+            put(&mut queue, &mut rng, one.tier.0);
+            let mut sums = served[served.len() - 1];
+            sums[usize::from(one.tier.0)] += one.cost;
+            served.push(sums);
+        }
+        for _ in 0..2_000 {
+            let from = rng.below(served.len() as u64) as usize;
+            let to = from + rng.below((served.len() - from) as u64) as usize;
+            let got: Vec<u64> = (0..4).map(|at| served[to][at] - served[from][at]).collect();
+            let all: u64 = got.iter().sum();
+            for (at, tier) in tiers.iter().enumerate() {
+                let floor = (tier.floor * all as f64) as u64;
+                assert!(got[at] + ROUND + 2 * LARGEST >= floor, "seed {seed}, tier {at}: {got:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_backlogged_tenants_were_served_differs_by_two_of_the_largest_at_most() {
+    for seed in 0..6 {
+        let mut rng = Rng::new(seed);
+        let mut queue = Queue::new(&Settings::default());
+        let mut number = 0;
+        // The first sends a hundred times as many, and the least.
+        for tenant in 0..6 {
+            for _ in 0..if tenant == 0 { 4_000 } else { 400 } {
+                number += 1;
+                let most = if tenant == 0 { LARGEST / 20 } else { LARGEST };
+                queue.put(waiting(number, (0, tenant), 1 + rng.below(most)));
+            }
+        }
+        let (mut served, mut left) = ([0u64; 6], [4_000, 400, 400, 400, 400, 400]);
+        while left.iter().all(|left| *left > 0) {
+            let one = serve(&mut queue);
+            let tenant = one.tenant as usize;
+            (served[tenant], left[tenant]) = (served[tenant] + one.cost, left[tenant] - 1);
+            let (least, most) = (served.iter().min(), served.iter().max());
+            let gap = most.unwrap_or(&0) - least.unwrap_or(&0);
+            assert!(gap <= 2 * LARGEST, "seed {seed}: {served:?}");
+        }
+        assert!(served.iter().sum::<u64>() > 100 * LARGEST);
+    }
+}
+
+/// Keys never change, and those who come later have later keys: whoever's key has passed is behind
+/// nobody who comes from then on, but for tenants that were served less.
+#[test]
+fn nobody_starves_behind_shorter_ones() {
+    for seed in 0..6 {
+        let mut rng = Rng::new(seed);
+        let mut queue = Queue::new(&Settings::default());
+        let long = waiting(1, (0, 0), 60 * LARGEST);
+        queue.put(long);
+        let (mut number, mut after) = (1, 0u64);
+        while queue.get(long.work).is_some() {
+            // Twice as many come as are served.
+            for _ in 0..2 {
+                number += 40;
+                queue.put(waiting(number, (0, rng.below(3) as u32), 1 + rng.below(LARGEST / 20)));
+            }
+            let one = serve(&mut queue);
+            after += u64::from(one.arrived > long.key);
+            assert!(after < 100, "seed {seed}: passed by {after} that came after its key");
+        }
+    }
+}
