@@ -152,7 +152,8 @@ fn measure(workers: u16, load: f64, waiting: u64) {
     let (bytes, held) = run.scheduler.index_size();
     println!(
         "{workers} workers, load {load}, {} waiting: {:.0} requests/s/core with all {} events of \
-         each, {:.0} arrivals/s/core; event p50 {:.1} p99 {:.1} p99.9 {:.1} µs; {:.1} bytes for each of {held} prefixes",
+         each, {:.0} arrivals/s/core; event p50 {:.1} p99 {:.1} p99.9 {:.1} µs; {:.1} bytes \
+         for each of {held} prefixes",
         run.scheduler.queued(),
         TIMED as f64 / spent,
         run.took.len() as u64 / TIMED,

@@ -2,8 +2,8 @@
 //!
 //! `Engine` computes every iteration, with its prefix cache, and `Worker` jumps from one first
 //! token or end to the next. Both take all decodes and then chunks of prefill, share KV, and put
-//! the newest off when it is full. Times come from a formula, or from measured operators: what a scheduler
-//! predicts by must not be what it is judged by.
+//! the newest off when it is full. Times come from a formula, or from measured operators: what a
+//! scheduler predicts by must not be what it is judged by.
 
 mod cache;
 mod engine;

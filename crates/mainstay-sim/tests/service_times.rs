@@ -9,7 +9,7 @@ use mainstay_sim::service::{
 };
 use std::collections::BTreeMap;
 
-/// The worker that steps, used as the one that jumps: a block is a token, and prefixes have no keys.
+/// The worker that steps, used as the one that jumps: a block is a token, prompts have no keys.
 struct Stepped {
     engine: Engine,
     admitted: usize,
