@@ -2,8 +2,11 @@
 //! in which they come.
 
 use mainstay_core::mutant::{Mutant, Mutants};
-use mainstay_core::site::schedule::settings::TierSettings;
-use mainstay_core::time::Duration;
+use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
+use mainstay_core::site::schedule::profile::Profile;
+use mainstay_core::site::schedule::settings::{Settings, TierSettings};
+use mainstay_core::site::schedule::{Action, Attempt, Event, Scheduler};
+use mainstay_core::time::{Duration, Time};
 use mainstay_sim::study::{POLICIES, Setup, Summary, play, setup};
 use mainstay_sim::workload::{Chained, Options, chained};
 
@@ -61,6 +64,68 @@ fn the_checks_find_a_rule_that_is_taken_away() {
     let broken =
         play(&trace, &setup).map(|_| ()).expect_err("nothing bounds what a worker is sent");
     assert!(broken.starts_with("K1"), "{broken}");
+}
+
+/// A worker of which it only matters that it takes a while.
+const PROFILE: Profile = Profile {
+    overhead: 0.0,
+    floor: 14.5,
+    base: 9.0,
+    token: 0.0425,
+    context: 1.6e-5,
+    pair: 8.3e-7,
+    chunk: 2048,
+    sequences: 256,
+    blocks: 2600,
+};
+
+/// A worker that has one request, a millisecond after it came, and the machine that sent it.
+fn sent(rule: Option<Mutant>) -> (Scheduler, WorkerId) {
+    let mutants = rule.map_or(Mutants::NONE, Mutants::without);
+    let settings = Settings { mutants, ..setup("late", 1).expect("a policy").settings };
+    let (mut scheduler, worker) = (Scheduler::new(settings), WorkerId(0));
+    let attempt = Attempt {
+        work: Work { from: GatewayId(0), attempt: AttemptId { request: RequestId(1), number: 1 } },
+        tier: TierId(0),
+        tenant: 0,
+        prompt: 1000,
+        keys: [1].into(),
+        limit: 100,
+        expires: Duration::from_secs(600),
+        elsewhere: false,
+    };
+    let profile = PROFILE;
+    let mut did = Vec::new();
+    scheduler.handle(Time::ZERO, Event::WorkerSeen { worker, profile }, &mut did);
+    scheduler.handle(Time::from_micros(1000), Event::Arrived(attempt), &mut did);
+    assert!(did.iter().any(|action| matches!(action, Action::StartLeg { .. })));
+    (scheduler, worker)
+}
+
+#[test]
+fn a_worker_that_begins_again_has_no_leg_of_before() {
+    let again = |rule| {
+        let ((mut scheduler, worker), now) = (sent(rule), Time::from_micros(2000));
+        let seen = Event::WorkerSeen { worker, profile: PROFILE };
+        scheduler.handle(now, seen, &mut Vec::new());
+        scheduler.check(now)
+    };
+    assert_eq!(again(None), Ok(()));
+    assert!(again(Some(Mutant::LivesMixed)).is_err());
+}
+
+#[test]
+fn a_silent_worker_is_given_up() {
+    let is_given_up = |rule| {
+        let ((mut scheduler, _), mut did) = (sent(rule), Vec::new());
+        while let Some((at, _)) = scheduler.deadline().filter(|(at, _)| at.as_micros() < 30_000_000)
+        {
+            scheduler.handle(at, Event::Tick, &mut did);
+        }
+        did.iter().any(|action| matches!(action, Action::AbortLeg { .. }))
+    };
+    assert!(is_given_up(None));
+    assert!(!is_given_up(Some(Mutant::SilenceUnwatched)));
 }
 
 fn tier(floor: f64, weight: f64) -> TierSettings {

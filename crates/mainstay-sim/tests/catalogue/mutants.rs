@@ -29,7 +29,7 @@ const EACH_OF_HEALTH: &str = "each_rule_taken_away_has_a_counter_example";
 const RETRIES: &str = "retries_stay_within_a_tenth_and_the_bucket_only_because_they_are_rationed";
 
 /// Every rule, and one or more places that miss it.
-const PROOFS: [Proof; 49] = [
+const PROOFS: [Proof; 54] = [
     (Mutant::LeaseFromReceipt, LEASE, EACH_OF_THE_LEASE),
     (Mutant::GrantWithoutNonce, LEASE, EACH_OF_THE_LEASE),
     (Mutant::NoSilenceAfterTakeover, LEASE, EACH_OF_THE_LEASE),
@@ -107,7 +107,21 @@ const PROOFS: [Proof; 49] = [
     (Mutant::RecordIsLastGrant, FLEET, A_RULE),
     (Mutant::NoSilenceAfterTakeover, FLEET, A_RULE),
     (Mutant::OverloadIsStrike, FLEET, A_RULE),
+    (Mutant::WorkerCreditUnbounded, STUDY, "the_checks_find_a_rule_that_is_taken_away"),
+    (Mutant::LivesMixed, STUDY, "a_worker_that_begins_again_has_no_leg_of_before"),
+    (
+        Mutant::TierFloorsIgnored,
+        STUDY,
+        "a_low_tier_gets_its_floor_and_without_the_rule_it_does_not",
+    ),
+    (Mutant::SilenceUnwatched, STUDY, "a_silent_worker_is_given_up"),
+    (
+        Mutant::TenantsUncounted,
+        "mainstay-sim/tests/bars.rs",
+        "a_tenant_that_asks_a_hundred_times_as_often_does_not_spoil_what_others_get",
+    ),
 ];
+const STUDY: &str = "mainstay-sim/tests/study.rs";
 const FLEET: &str = "mainstay-sim/tests/fleet.rs";
 const A_RULE: &str = "a_rule_taken_away_is_missed";
 
