@@ -6,25 +6,14 @@
 
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use mainstay_core::rng::{Rng, mix};
-use mainstay_core::site::schedule::profile::Profile;
 use mainstay_core::site::schedule::settings::{Settings, TierSettings};
 use mainstay_core::site::schedule::{Action, Attempt, End, Event, Scheduler};
 use mainstay_core::time::{Duration, Time};
+use mainstay_sim::service::PROFILES;
+use mainstay_sim::study::coefficients;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// A 70B model on 8 H100.
-const PROFILE: Profile = Profile {
-    overhead: 0.0,
-    floor: 14.5,
-    base: 9.0,
-    token: 0.0425,
-    context: 1.6e-5,
-    pair: 8.3e-7,
-    chunk: 2048,
-    sequences: 256,
-    blocks: 2600,
-};
 /// Blocks of a prompt, and of them those that its session shares.
 const BLOCKS: u32 = 24;
 const SHARED: u64 = 16;
@@ -60,7 +49,10 @@ impl Run {
             started: 0,
         };
         for worker in 0..workers {
-            run.tell(Time::ZERO, Event::WorkerSeen { worker: WorkerId(worker), profile: PROFILE });
+            run.tell(
+                Time::ZERO,
+                Event::WorkerSeen { worker: WorkerId(worker), profile: coefficients(&PROFILES[0]) },
+            );
         }
         run
     }
@@ -78,8 +70,11 @@ impl Run {
             if let Action::StartLeg { work, worker, .. } = action {
                 self.started += 1;
                 let busy = &mut self.busy_until[usize::from(worker.0)];
-                let prefill =
-                    PROFILE.prefill(512 * (BLOCKS - SHARED as u32), 0, Default::default());
+                let prefill = coefficients(&PROFILES[0]).prefill(
+                    512 * (BLOCKS - SHARED as u32),
+                    0,
+                    Default::default(),
+                );
                 *busy = (*busy).max(now) + Duration::from_micros((prefill * 1000.0) as u64);
                 self.calendar
                     .insert((*busy, self.started), Event::FirstToken { work, cached: None });
@@ -129,7 +124,9 @@ fn measure(workers: u16, load: f64, waiting: u64) {
     let mut run = Run::new(workers, Duration::from_secs(3600));
     let mut rng = Rng::new(1);
     let sessions = u64::from(workers) * 20;
-    let each = PROFILE.prefill(512 * (BLOCKS - SHARED as u32), 0, Default::default()) / 1000.0;
+    let each =
+        coefficients(&PROFILES[0]).prefill(512 * (BLOCKS - SHARED as u32), 0, Default::default())
+            / 1000.0;
     let gap = Duration::from_secs_f64(each / f64::from(workers) / load);
     let mut now = Time::from_micros(1);
     for number in 0..waiting {

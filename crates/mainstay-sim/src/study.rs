@@ -3,13 +3,13 @@
 
 mod chart;
 mod compare;
-pub mod house;
 pub mod play;
+pub mod site;
 pub mod tally;
 
 pub use chart::{page, picture};
 pub use compare::{Compared, Plan, Point, Row, compare};
-pub use play::{Setup, play};
+pub use play::{Setup, coefficients, play};
 pub use tally::{Summary, Weight};
 
 use crate::service::PROFILES;
@@ -52,7 +52,7 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
     let tier = TierSettings { patience, ..TierSettings::default() };
     Some(Setup {
         settings: Settings { policy, tiers: vec![tier], ..Settings::default() },
-        is_house: name == "site",
+        is_site: name == "site",
         workers,
         profile: PROFILES[0].clone(),
         speed: 1.0,

@@ -3,11 +3,11 @@
 
 use mainstay_core::mutant::{Mutant, Mutants};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
-use mainstay_core::site::schedule::profile::Profile;
 use mainstay_core::site::schedule::settings::{Settings, TierSettings};
 use mainstay_core::site::schedule::{Action, Attempt, Event, Scheduler};
 use mainstay_core::time::{Duration, Time};
-use mainstay_sim::study::{POLICIES, Setup, Summary, play, setup};
+use mainstay_sim::service::PROFILES;
+use mainstay_sim::study::{POLICIES, Setup, Summary, coefficients, play, setup};
 use mainstay_sim::workload::{Chained, Options, chained};
 
 /// The first minutes of the conversation trace.
@@ -66,19 +66,6 @@ fn the_checks_find_a_rule_that_is_taken_away() {
     assert!(broken.starts_with("K1"), "{broken}");
 }
 
-/// A worker of which it only matters that it takes a while.
-const PROFILE: Profile = Profile {
-    overhead: 0.0,
-    floor: 14.5,
-    base: 9.0,
-    token: 0.0425,
-    context: 1.6e-5,
-    pair: 8.3e-7,
-    chunk: 2048,
-    sequences: 256,
-    blocks: 2600,
-};
-
 /// A worker that has one request, a millisecond after it came, and the machine that sent it.
 fn sent(rule: Option<Mutant>) -> (Scheduler, WorkerId) {
     let mutants = rule.map_or(Mutants::NONE, Mutants::without);
@@ -94,7 +81,7 @@ fn sent(rule: Option<Mutant>) -> (Scheduler, WorkerId) {
         expires: Duration::from_secs(600),
         elsewhere: false,
     };
-    let profile = PROFILE;
+    let profile = coefficients(&PROFILES[0]);
     let mut did = Vec::new();
     scheduler.handle(Time::ZERO, Event::WorkerSeen { worker, profile }, &mut did);
     scheduler.handle(Time::from_micros(1000), Event::Arrived(attempt), &mut did);
@@ -106,7 +93,7 @@ fn sent(rule: Option<Mutant>) -> (Scheduler, WorkerId) {
 fn a_worker_that_begins_again_has_no_leg_of_before() {
     let again = |rule| {
         let ((mut scheduler, worker), now) = (sent(rule), Time::from_micros(2000));
-        let seen = Event::WorkerSeen { worker, profile: PROFILE };
+        let seen = Event::WorkerSeen { worker, profile: coefficients(&PROFILES[0]) };
         scheduler.handle(now, seen, &mut Vec::new());
         scheduler.check(now)
     };

@@ -1,6 +1,6 @@
 //! Plays a trace on some workers, with the scheduler between them, in virtual time.
 
-use super::house::House;
+use super::site::WholeSite;
 use super::tally::{Fate, Tally, Weight};
 use crate::calendar::Calendar;
 use crate::service::{Asked, Engine, Noise, Profile, Told};
@@ -28,7 +28,7 @@ pub struct Setup {
     /// What the scheduler decides by.
     pub settings: Settings,
     /// Whether the machine of a whole site is in its place.
-    pub is_house: bool,
+    pub is_site: bool,
     /// What it runs on.
     pub workers: u16,
     /// What workers are, by their formula.
@@ -64,13 +64,13 @@ enum Moment {
 /// What stands between clients and workers.
 enum Between {
     Scheduler(Box<Scheduler>),
-    House(Box<House>),
+    WholeSite(Box<WholeSite>),
 }
 
 impl Between {
     fn new(setup: &Setup) -> Between {
-        if setup.is_house {
-            return Between::House(Box::new(House::new(setup.seed, BLOCK)));
+        if setup.is_site {
+            return Between::WholeSite(Box::new(WholeSite::new(setup.seed, BLOCK)));
         }
         let settings = Settings { seed: setup.seed, ..setup.settings.clone() };
         Between::Scheduler(Box::new(Scheduler::new(settings)))
@@ -79,21 +79,21 @@ impl Between {
     fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match self {
             Between::Scheduler(scheduler) => scheduler.handle(now, event, actions),
-            Between::House(house) => house.handle(now, event, actions),
+            Between::WholeSite(site) => site.handle(now, event, actions),
         }
     }
 
     fn deadline(&self) -> Option<(Time, &'static str)> {
         match self {
             Between::Scheduler(scheduler) => scheduler.deadline(),
-            Between::House(house) => house.deadline(),
+            Between::WholeSite(site) => site.deadline(),
         }
     }
 
     fn check(&self, now: Time) -> Result<(), &'static str> {
         match self {
             Between::Scheduler(scheduler) => scheduler.check(now),
-            Between::House(_) => Ok(()),
+            Between::WholeSite(_) => Ok(()),
         }
     }
 }
@@ -147,7 +147,7 @@ fn id(work: Work) -> usize {
 }
 
 /// What a scheduler knows of such a worker: the formula, never what was measured.
-fn coefficients(profile: &Profile) -> Coefficients {
+pub fn coefficients(profile: &Profile) -> Coefficients {
     Coefficients {
         overhead: profile.overhead,
         floor: profile.floor,

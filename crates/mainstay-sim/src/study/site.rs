@@ -22,7 +22,7 @@ const BASE: Duration = Duration::from_secs(2);
 const OUTPUT: u64 = 350;
 
 /// A site between clients and workers.
-pub struct House {
+pub struct WholeSite {
     site: Site,
     price: Price,
     /// Tokens of a block.
@@ -31,9 +31,9 @@ pub struct House {
     given: BTreeMap<Work, (Time, u32, u32)>,
 }
 
-impl House {
+impl WholeSite {
     /// A site without workers.
-    pub fn new(seed: u64, block: u32) -> House {
+    pub fn new(seed: u64, block: u32) -> WholeSite {
         let tier = Tier { name: "all".to_owned(), floor: 0.0 };
         let price = Price { prompt: CostUnits(1), output: CostUnits(5), ..Price::default() };
         let config = SiteConfig {
@@ -53,7 +53,7 @@ impl House {
             slack: 25,
             standby: 10,
         };
-        House { site: Site::first(config, seed), price, block, given: BTreeMap::new() }
+        WholeSite { site: Site::first(config, seed), price, block, given: BTreeMap::new() }
     }
 
     /// As the scheduler's.
