@@ -33,6 +33,8 @@ pub struct CacheShape {
     /// Memory to use at most, and pages that could ever be used.
     pub bytes_max: usize,
     pub pages_max: usize,
+    /// The rows are in a card's memory: only who owns which page is kept here.
+    pub is_elsewhere: bool,
 }
 
 impl Cache {
@@ -47,7 +49,7 @@ impl Cache {
                 shape.bytes_max, shape.page_tokens
             )));
         }
-        let size = pages * page_bytes;
+        let size = if shape.is_elsewhere { 0 } else { pages * page_bytes };
         // Asked for first without touching it, because a failing `vec!` would end the process.
         if Vec::<u8>::new().try_reserve_exact(size).is_err() {
             return Err(LoadError::Memory(format!(
@@ -136,7 +138,17 @@ mod tests {
     fn cache(bytes_max: usize) -> Result<Cache, LoadError> {
         let (layers, row, page_tokens) = (3, 4, 2);
         let element = Element::F32;
-        Cache::new(&CacheShape { element, layers, row, page_tokens, bytes_max, pages_max: 5 })
+        let is_elsewhere = false;
+        let (bytes_max, pages_max) = (bytes_max, 5);
+        Cache::new(&CacheShape {
+            element,
+            layers,
+            row,
+            page_tokens,
+            bytes_max,
+            pages_max,
+            is_elsewhere,
+        })
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A loaded model with its cache and its requests: the engine's whole public face.
 
+mod computer;
 mod files;
 
 use crate::attention::Slot;
@@ -7,13 +8,15 @@ use crate::cache::{Cache, CacheShape, Page};
 use crate::error::{LoadError, Refusal, TemplateError};
 use crate::journal::Journal;
 use crate::kernels::Element;
-use crate::model::{Batch, Model};
+use crate::model::Batch;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::Shape;
 use crate::step::{Line, Share};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Hide, Vocabulary};
 use crate::weights::Weights;
+pub use computer::Device;
+use computer::Computer;
 pub use files::Files;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -36,6 +39,8 @@ pub struct Settings {
     pub prefill_chunk: usize,
     /// Threads for large matrices.
     pub threads: usize,
+    /// Where the model is computed.
+    pub device: Device,
     pub hide: Hide,
 }
 
@@ -51,6 +56,7 @@ impl Default for Settings {
             prefill_chunk: 64,
             // One core is left to the gateway: its clients must not feel the engine.
             threads: (cores - 1).max(1),
+            device: Device::Processor,
             hide: Hide::Control,
         }
     }
@@ -63,8 +69,18 @@ pub enum KvPrecision {
     F32,
     /// Half the memory and traffic, 11 significant bits.
     F16,
-    /// As small, 8 significant bits, never overflows.
+    /// As small, 8 significant bits, never overflows. A card's rows are always so, if not exact.
     Bf16,
+}
+
+impl KvPrecision {
+    fn element(self, device: Device) -> Element {
+        match (self, device) {
+            (KvPrecision::F32, _) => Element::F32,
+            (KvPrecision::F16, Device::Processor) => Element::F16,
+            (KvPrecision::F16, Device::Card(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
+        }
+    }
 }
 
 /// What the engine knows of its model.
@@ -96,7 +112,7 @@ pub struct Pages {
 /// A loaded model with its cache and its requests. Owned and driven by one thread.
 pub struct Engine {
     card: ModelCard,
-    model: Model,
+    computer: Computer,
     vocabulary: Vocabulary,
     template: ChatTemplate,
     cache: Cache,
@@ -122,41 +138,39 @@ impl Engine {
     fn build(files: &Files<'_>, weights: Weights, settings: Settings) -> Result<Engine, LoadError> {
         let shape = Shape::read(files.config)?;
         let text = files::read_text(files, &shape, settings.hide)?;
-        let model = Model::load(&weights, shape)?;
-        let element = match settings.kv {
-            KvPrecision::F32 => Element::F32,
-            KvPrecision::F16 => Element::F16,
-            KvPrecision::Bf16 => Element::Bf16,
-        };
-        let (layers, row) = (model.shape.layers, model.shape.attention.row());
         let page_tokens = settings.page_tokens.max(1);
-        let cache = Cache::new(&CacheShape {
-            element,
-            layers,
-            row,
-            page_tokens,
-            bytes_max: settings.cache_bytes,
-            pages_max: model.shape.context.div_ceil(page_tokens) * settings.batch_max.max(1),
-        })?;
-        let card = ModelCard {
-            name: files.name.to_owned(),
-            architecture: model.shape.architecture.clone(),
-            context: model.shape.context,
-            vocabulary: model.shape.vocabulary,
-            layers,
-            parameters: model.parameters,
-            kv_bytes_per_token: layers * row * element.bytes(),
-            end_tokens: text.end_tokens,
-        };
         let settings = Settings {
             page_tokens,
             batch_max: settings.batch_max.max(1),
             prefill_chunk: settings.prefill_chunk.max(1),
             ..settings
         };
+        let element = settings.kv.element(settings.device);
+        let (layers, row) = (shape.layers, shape.attention.row());
+        let cache = Cache::new(&CacheShape {
+            element,
+            layers,
+            row,
+            page_tokens,
+            bytes_max: settings.cache_bytes,
+            pages_max: shape.context.div_ceil(page_tokens) * settings.batch_max,
+            is_elsewhere: settings.device != Device::Processor,
+        })?;
+        let mut card = ModelCard {
+            name: files.name.to_owned(),
+            architecture: shape.architecture.clone(),
+            context: shape.context,
+            vocabulary: shape.vocabulary,
+            layers,
+            parameters: 0,
+            kv_bytes_per_token: layers * row * element.bytes(),
+            end_tokens: text.end_tokens,
+        };
+        let computer = Computer::load(&weights, shape, &settings, cache.total())?;
+        card.parameters = computer.parameters();
         let (vocabulary, template) = (text.vocabulary, text.template);
         let line = Line::default();
-        Ok(Engine { card, model, vocabulary, template, cache, line, settings, last_id: 0 })
+        Ok(Engine { card, computer, vocabulary, template, cache, line, settings, last_id: 0 })
     }
 
     pub fn model(&self) -> &ModelCard {
@@ -264,7 +278,7 @@ impl Engine {
         let page_table = |share: &Share| self.line.running[share.sequence].pages.as_slice();
         let tables: Vec<&[Page]> = shares.iter().map(page_table).collect();
         let batch = Batch { slots: &slots, tables: &tables, wanted: &wanted };
-        self.model.forward(&batch, &mut self.cache, self.settings.threads)
+        self.computer.forward(&batch, &mut self.cache, self.settings.threads)
     }
 
     /// Chooses a token for each sequence that is complete, in the order of their logits.

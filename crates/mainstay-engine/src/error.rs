@@ -19,6 +19,8 @@ pub enum LoadError {
     Template(String),
     /// The settings leave no room for one page of the cache, or the memory is not there.
     Memory(String),
+    /// There is no card that can compute this, or something is missing to use it.
+    Card(String),
 }
 
 impl fmt::Display for LoadError {
@@ -30,6 +32,7 @@ impl fmt::Display for LoadError {
             LoadError::Tokenizer(text) => write!(out, "tokenizer: {text}"),
             LoadError::Template(text) => write!(out, "chat template: {text}"),
             LoadError::Memory(text) => write!(out, "memory: {text}"),
+            LoadError::Card(text) => write!(out, "card: {text}"),
         }
     }
 }

@@ -21,6 +21,8 @@ pub mod tokenizer;
 
 mod attention;
 mod cache;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod gate;
 mod kernels;
 mod model;
@@ -28,7 +30,7 @@ mod rope;
 mod shape;
 mod weights;
 
-pub use engine::{Engine, Files, KvPrecision, ModelCard, Pages, Settings};
+pub use engine::{Device, Engine, Files, KvPrecision, ModelCard, Pages, Settings};
 pub use error::{LoadError, Refusal, TemplateError};
 pub use journal::Journal;
 pub use sampler::{Allowed, Sampling};

@@ -133,6 +133,14 @@ impl Rope {
         }
     }
 
+    /// Cosine and sine of each pair at each of the first positions, one after another.
+    #[cfg(feature = "cuda")]
+    pub fn pairs(&self, positions: usize) -> impl Iterator<Item = f32> {
+        let angles = self.angles(0..positions);
+        let pairs = angles.cosines.into_iter().zip(angles.sines);
+        pairs.flat_map(|(cosine, sine)| [cosine, sine])
+    }
+
     pub fn angles(&self, positions: impl Iterator<Item = usize>) -> Angles {
         let (mut cosines, mut sines) = (Vec::new(), Vec::new());
         for position in positions {

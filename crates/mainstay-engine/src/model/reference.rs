@@ -44,7 +44,9 @@ fn error(name: &str, weights: &str, element: Element) -> f32 {
     let reference = reference(name);
     let (layers, row) = (model.shape.layers, model.shape.attention.row());
     let (page_tokens, bytes_max, pages_max) = (16, 1 << 24, 64);
-    let shape = CacheShape { element, layers, row, page_tokens, bytes_max, pages_max };
+    let is_elsewhere = false;
+    let shape =
+        CacheShape { element, layers, row, page_tokens, bytes_max, pages_max, is_elsewhere };
     let mut cache = Cache::new(&shape).unwrap();
     let pages = cache.pages_for(reference.ids.len());
     let table: Vec<Page> = (0..pages).map(|_| cache.take().unwrap()).collect();

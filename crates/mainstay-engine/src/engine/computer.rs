@@ -1,0 +1,89 @@
+//! Where a step is computed: by the processor, or by a card.
+
+use super::Settings;
+use crate::cache::Cache;
+use crate::error::LoadError;
+use crate::model::{Batch, Model};
+use crate::shape::Shape;
+use crate::weights::Weights;
+
+/// What computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    #[default]
+    Processor,
+    /// The NVIDIA card of this number; only in a build with the feature `cuda`.
+    Card(usize),
+}
+
+/// A model where it is computed.
+pub enum Computer {
+    Processor(Box<Model>),
+    #[cfg(feature = "cuda")]
+    Card(Box<crate::cuda::CardModel>),
+}
+
+impl Computer {
+    /// Brings the model there, with a cache of so many pages.
+    pub fn load(
+        weights: &Weights,
+        shape: Shape,
+        settings: &Settings,
+        pages: usize,
+    ) -> Result<Computer, LoadError> {
+        match settings.device {
+            Device::Processor => Ok(Computer::Processor(Box::new(Model::load(weights, shape)?))),
+            Device::Card(number) => on_card(weights, &shape, settings, [number, pages]),
+        }
+    }
+
+    /// Numbers in all matrices together.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Computer::Processor(model) => model.parameters,
+            #[cfg(feature = "cuda")]
+            Computer::Card(model) => model.parameters,
+        }
+    }
+
+    /// Runs a step; see [`Model::forward`].
+    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache, threads: usize) -> Vec<f32> {
+        match self {
+            Computer::Processor(model) => model.forward(batch, cache, threads),
+            #[cfg(feature = "cuda")]
+            Computer::Card(model) => model.forward(batch),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn on_card(
+    weights: &Weights,
+    shape: &Shape,
+    settings: &Settings,
+    [number, pages]: [usize; 2],
+) -> Result<Computer, LoadError> {
+    use crate::cuda::{Card, CardModel, Room};
+    let is_exact = settings.kv == super::KvPrecision::F32;
+    let room = Room {
+        pages,
+        page_tokens: settings.page_tokens,
+        positions: shape.context.min(pages * settings.page_tokens),
+        prompt: settings.prefill_chunk,
+    };
+    let model = CardModel::load(Card::open(number, is_exact)?, Some(weights), shape, room)?;
+    Ok(Computer::Card(Box::new(model)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_card(
+    _: &Weights,
+    _: &Shape,
+    _: &Settings,
+    [number, _]: [usize; 2],
+) -> Result<Computer, LoadError> {
+    Err(LoadError::Card(format!(
+        "card {number} is asked for, but this build has no kernels for cards: \
+         build with `--features cuda`, or compute on the processor"
+    )))
+}
