@@ -1,5 +1,5 @@
 //! How fast a card computes: `cargo run --release -p mainstay-engine --features cuda --example
-//! card_speed [a|b|lite]...`
+//! card_speed [product|a|b|lite|attention]...`
 
 use mainstay_engine::LoadError;
 use mainstay_engine::cuda::bench::{self, SHAPE_A, SHAPE_B, SHAPE_LITE};
@@ -14,10 +14,35 @@ fn main() -> Result<(), LoadError> {
     let card = Card::open(0, false)?;
     let (name, free, all) = card.describe();
     println!("{name}, {} of {} MiB free", free >> 20, all >> 20);
-    println!("copy: {:.0} GB/s read and written", bench::copy_rate(&card)?);
-    for (tokens, rows, columns) in
-        [(8192, 8192, 8192), (4096, 3072, 1024), (4096, 1024, 1024), (1, 8192, 8192), (1, 1024, 1024)]
-    {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    if is_asked("product") {
+        println!("copy: {:.0} GB/s read and written", bench::copy_rate(&card)?);
+        products()?;
+    }
+    for (name, config, active, positions) in [
+        ("a", SHAPE_A, 596e6, 128 << 10),
+        ("b", SHAPE_B, 252e6, 128 << 10),
+        ("lite", SHAPE_LITE, 2.45e9, 128 << 10),
+    ] {
+        if is_asked(name) {
+            shape((name, config), active, positions)?;
+        }
+    }
+    if is_asked("attention") {
+        attention()?;
+    }
+    Ok(())
+}
+
+fn products() -> Result<(), LoadError> {
+    for (tokens, rows, columns) in [
+        (8192, 8192, 8192),
+        (4096, 3072, 1024),
+        (4096, 1024, 1024),
+        (1, 8192, 8192),
+        (1, 1024, 1024),
+    ] {
         let time = bench::product(tokens, [rows, columns])?;
         let operations = 2.0 * tokens as f32 * rows as f32 * columns as f32;
         println!(
@@ -26,17 +51,7 @@ fn main() -> Result<(), LoadError> {
             2.0 * rows as f32 * columns as f32 / time / 1e6
         );
     }
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    for (name, config, active, positions) in [
-        ("a", SHAPE_A, 596e6, 128 << 10),
-        ("b", SHAPE_B, 252e6, 128 << 10),
-        ("lite", SHAPE_LITE, 2.45e9, 128 << 10),
-    ] {
-        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
-            shape((name, config), active, positions)?;
-        }
-    }
-    attention()
+    Ok(())
 }
 
 fn shape((name, config): (&str, &str), active: f32, positions: usize) -> Result<(), LoadError> {

@@ -158,6 +158,13 @@ pub struct Route {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
+pub struct Choose {
+    pub gate: Gate,
+    pub route: Route,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Combine {
     pub y: Pointer,
     pub slot: Pointer,
@@ -200,6 +207,9 @@ pub struct Decode {
     pub cache: Cache,
     pub q: Pointer,
     pub heads: i32,
+    pub per_kv: i32,
+    pub value: i32,
+    pub value_at: i32,
     pub scale: f32,
     pub mix: Pointer,
     pub most_sum: Pointer,

@@ -16,11 +16,13 @@ const LATENT_EPSILON: f32 = 1e-6;
 const LATENT_ROW: (usize, usize) = (512, 64);
 /// Head sizes that `prompt_latent` is made for.
 const LATENT_HEAD: [usize; 3] = [128, 64, 128];
-/// Query heads that share a block of `decode`, and shared memory of one.
+/// Query heads that share a block of `decode` at most, and positions that it has at once, twice.
 const DECODE_HEADS: usize = 16;
-const DECODE_BYTES: u32 = 584 * 2 * (16 + 2 * 32) + 16 * 33 * 4 + 16 * 40 * 2 + 16 * 4;
+const DECODE_TILE: usize = 32;
 /// Tokens of a block of `prompt`.
 const PROMPT_TOKENS: usize = 64;
+/// And of one for Hopper.
+const PROMPT_WIDE: usize = 128;
 
 pub enum Attention {
     Latent(Latent),
@@ -64,7 +66,8 @@ pub struct Grouped {
 
 /// How many parts `decode` makes of so many positions at most: as `part_size` there.
 pub fn parts(positions: usize) -> usize {
-    positions.div_ceil(256).min(16).max(positions.div_ceil(1024))
+    let part = |(size, longest): (usize, usize)| positions.min(longest).div_ceil(size);
+    [(64, 2048), (256, 8192), (1024, usize::MAX)].map(part).into_iter().max().unwrap_or(1)
 }
 
 impl Attention {
@@ -108,15 +111,13 @@ impl Latent {
                 (down, Query::Low { norm, up })
             }
         };
-        let up_name = name("kv_b_proj");
-        let up = loader.stacked(&[(&up_name, heads * (nope + value))], kv_lora)?;
-        let absorb = loader.matrix(heads * kv_lora, nope, |weights| {
-            let all = loader.stored(weights, &up_name, [heads * (nope + value), kv_lora])?;
-            let width = loader.element().bytes();
-            let head = (nope + value) * kv_lora * width;
-            let keys = all.chunks_exact(head).map(|head| &head[..nope * kv_lora * width]);
-            Ok(keys.flat_map(|keys| load::transposed(keys, kv_lora, width)).collect())
-        })?;
+        let up = loader.stacked(&[(&name("kv_b_proj"), heads * (nope + value))], kv_lora)?;
+        let width = loader.element().bytes();
+        let head = (nope + value) * kv_lora * width;
+        let all: Vec<u8> = loader.card.read(up.buffer(), heads * head);
+        let keys = all.chunks_exact(head).map(|head| &head[..nope * kv_lora * width]);
+        let turned = keys.flat_map(|keys| load::transposed(keys, kv_lora, width)).collect();
+        let absorb = loader.made(heads * kv_lora, nope, turned)?;
         Ok(Latent {
             down,
             query,
@@ -235,20 +236,13 @@ impl Latent {
             return pass.card.launch("attend", grid, &attend);
         }
         let decode = Decode {
-            slots: pass.slots,
-            cache: pass.cache,
-            q: scratch.absorbed.pointer,
-            heads: self.heads as i32,
-            scale: self.scale,
-            mix: scratch.parts.pointer,
-            most_sum: scratch.most_sum.pointer,
-            parts: pass.parts as i32,
-            y: scratch.mixed.pointer,
+            per_kv: self.heads as i32,
+            value: self.latent as i32,
+            ..decode(pass, scratch.absorbed.pointer, (self.heads, self.scale))
         };
-        let blocks = [pass.parts, pass.tokens, self.heads.div_ceil(DECODE_HEADS)];
-        pass.card.launch("decode", Grid { blocks, threads: 128, shared: DECODE_BYTES }, &decode);
-        let grid = Grid::new([pass.tokens, self.heads, 1], 128);
-        pass.card.launch("together", grid, &decode);
+        let groups = self.heads.div_ceil(DECODE_HEADS);
+        let sizes = [self.latent + self.rope, self.latent, 0];
+        launch_decode(pass, "decode_latent", (&Decode { y: scratch.mixed.pointer, ..decode }, groups), sizes);
     }
 
     /// Keys and values of the whole context are made: fewer products for many tokens.
@@ -292,6 +286,41 @@ impl Latent {
     }
 }
 
+/// What both kinds of attention say to `decode`.
+fn decode(pass: &Pass<'_>, q: Pointer, (heads, scale): (usize, f32)) -> Decode {
+    Decode {
+        slots: pass.slots,
+        cache: pass.cache,
+        q,
+        heads: heads as i32,
+        per_kv: 0,
+        value: 0,
+        value_at: 0,
+        scale,
+        mix: pass.scratch.parts.pointer,
+        most_sum: pass.scratch.most_sum.pointer,
+        parts: pass.parts as i32,
+        y: pass.scratch.values.pointer,
+    }
+}
+
+/// Starts `decode` and puts its parts together. Sizes: of keys, of values, of values that lie apart.
+fn launch_decode(
+    pass: &Pass<'_>,
+    kernel: &'static str,
+    (decode, groups): (&Decode, usize),
+    [key, value, apart]: [usize; 3],
+) {
+    let apart = if apart > 0 { apart + 8 } else { 0 };
+    let rows = (DECODE_HEADS + 2 * DECODE_TILE) * (key + 8) + 2 * DECODE_TILE * apart;
+    let shares = DECODE_HEADS * ((DECODE_TILE + 1) * 4 + (DECODE_TILE + 8) * 2 + 4);
+    let blocks = [pass.parts, pass.tokens, groups];
+    let shared = (rows * 2 + shares) as u32;
+    pass.card.launch(kernel, Grid { blocks, threads: 128, shared }, decode);
+    let blocks = [pass.tokens, decode.heads as usize, 1];
+    pass.card.launch("together", Grid::new(blocks, (value / 4).max(32) as u32), decode);
+}
+
 /// Shared memory of `prompt`: queries, and two tiles of keys and values.
 fn launch_prompt(
     pass: &Pass<'_>,
@@ -299,6 +328,17 @@ fn launch_prompt(
     (prompt, heads): (&Prompt, usize),
     [key, value]: [usize; 2],
 ) {
+    let wide = match kernel {
+        "prompt_latent" => "prompt_latent_wide",
+        "prompt_128" => "prompt_128_wide",
+        _ => "",
+    };
+    if pass.card.is_hopper && !wide.is_empty() {
+        let shared = 2 * PROMPT_WIDE * (3 * key + 2 * value) + 1024;
+        let blocks = [pass.tokens.div_ceil(PROMPT_WIDE), heads, 1];
+        let grid = Grid { blocks, threads: 256, shared: shared as u32 };
+        return pass.card.launch(wide, grid, prompt);
+    }
     let shared = PROMPT_TOKENS * 2 * (3 * (key + 8) + 2 * (value + 8));
     let blocks = [pass.tokens.div_ceil(PROMPT_TOKENS), heads, 1];
     pass.card.launch(kernel, Grid { blocks, threads: 128, shared: shared as u32 }, prompt);
@@ -390,12 +430,21 @@ impl Grouped {
         let scale = 1.0 / (head as f32).sqrt();
         let per_kv = (self.heads / self.kv_heads) as i32;
         let (q, y) = (scratch.q.pointer, scratch.values.pointer);
-        let kernel = match head {
-            128 => "prompt_128",
-            64 => "prompt_64",
-            _ => "",
+        let (prompt_kernel, single) = match head {
+            128 => ("prompt_128", "decode_128"),
+            64 => ("prompt_64", "decode_64"),
+            _ => ("", ""),
         };
-        if pass.form != Form::Many || kernel.is_empty() {
+        if pass.form == Form::Few && !single.is_empty() && per_kv as usize <= DECODE_HEADS {
+            let decode = Decode {
+                per_kv,
+                value: head as i32,
+                value_at: kv as i32,
+                ..decode(pass, q, (self.heads, scale))
+            };
+            return launch_decode(pass, single, (&decode, self.kv_heads), [head; 3]);
+        }
+        if pass.form != Form::Many || prompt_kernel.is_empty() {
             let attend = Attend {
                 slots: pass.slots,
                 cache: pass.cache,
@@ -434,7 +483,7 @@ impl Grouped {
             y,
             y_row: wide,
         };
-        launch_prompt(pass, kernel, (&prompt, self.heads), [head, head]);
+        launch_prompt(pass, prompt_kernel, (&prompt, self.heads), [head, head]);
     }
 }
 

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The kernels' source: one program of several files.
-const SOURCE: [&str; 4] = [
+const SOURCE: [&str; 5] = [
     include_str!("kernels/common.cu"),
     include_str!("kernels/product.cu"),
     include_str!("kernels/parts.cu"),
     include_str!("kernels/attention.cu"),
+    include_str!("kernels/hopper.cu"),
 ];
 
 /// Shared memory that a block gets without asking.
@@ -33,6 +34,8 @@ pub struct Card {
     kernels: RefCell<HashMap<&'static str, (CudaFunction, u32)>>,
     /// Activations are f32 too.
     pub is_exact: bool,
+    /// Its matrix units are those of compute capability 9.
+    pub is_hopper: bool,
 }
 
 /// Memory of the card; free again when dropped.
@@ -101,7 +104,11 @@ impl Card {
                  compute on the processor"
             )));
         }
-        let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
+        let is_hopper = major == 9;
+        // What only this kind of card has is asked for by an "a".
+        let kind = if is_hopper { "a" } else { "" };
+        let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}{kind}")];
+        options.extend(is_hopper.then(|| "-DHOPPER".into()));
         options.push("--std=c++17".into());
         options.extend(is_exact.then(|| "-DEXACT".into()));
         let options = CompileOptions { options, ..CompileOptions::default() };
@@ -110,7 +117,7 @@ impl Card {
         let module =
             context.load_module(program).map_err(|error| failed("load the kernels", error))?;
         let kernels = RefCell::default();
-        Ok(Card { context, stream, module, kernels, is_exact })
+        Ok(Card { context, stream, module, kernels, is_exact, is_hopper })
     }
 
     /// Bytes of an activation or a cached number.
@@ -159,17 +166,22 @@ impl Card {
     /// Copies from the card, once what runs is through.
     pub fn read<T: Plain>(&self, buffer: &Buffer, count: usize) -> Vec<T> {
         let mut content = vec![T::default(); count];
+        self.read_to(buffer, &mut content);
+        content
+    }
+
+    /// The same into memory that is there.
+    pub fn read_to<T: Plain>(&self, buffer: &Buffer, content: &mut [T]) {
         // SAFETY: as in `write`; any bytes are values of a `Plain` type.
         let bytes = unsafe {
             std::slice::from_raw_parts_mut(
                 content.as_mut_ptr().cast::<u8>(),
-                count * size_of::<T>(),
+                size_of_val(content),
             )
         };
         let part = buffer.slice.slice(0..bytes.len());
         check("copy from the card", self.stream.memcpy_dtoh(&part, bytes));
         self.wait();
-        content
     }
 
     /// Waits until all that was started has ended.

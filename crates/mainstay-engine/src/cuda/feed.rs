@@ -2,17 +2,19 @@
 //!
 //! A shared expert is so many more of the same size that every token goes to with weight one.
 
-use super::arguments::{ADD, Combine, Gate, Product, Route, STORE, STORE_F32};
+use super::arguments::{ADD, Choose, Combine, Gate, Product, Route, STORE, STORE_F32};
 use super::card::{Buffer, Grid};
 use super::load::{self, Loader, Matrix};
 use super::model::{Input, Pass};
-use super::product;
+use super::product::{self, Form};
 use crate::error::LoadError;
 use crate::shape::{ExpertsShape, GateShape, GroupScore, Scoring, Shape};
 use crate::weights::Weights;
 
 /// As in the kernels.
 const EXPERTS_MAX: usize = 1024;
+/// Warps of a block that chooses for few tokens, at most.
+const GATE_WARPS_MAX: usize = 32;
 /// A lane for each group.
 const GROUPS_MAX: usize = 32;
 
@@ -224,7 +226,6 @@ impl Experts {
             choice: scratch.choice.pointer,
             share: scratch.share.pointer,
         };
-        pass.card.launch("gate", Grid::new([pass.tokens.div_ceil(4), 1, 1], 128), &gate);
         let route = Route {
             choice: scratch.choice.pointer,
             experts: (self.experts + self.shared) as i32,
@@ -237,7 +238,17 @@ impl Experts {
             tiles: scratch.tiles.pointer,
             tile_count: scratch.tile_count.pointer,
         };
-        pass.card.launch("route", Grid::new([1, 1, 1], 1024), &route);
+        // Two numbers for each expert, for each warp.
+        let shared = |warps: usize| (warps * 2 * self.experts * 4) as u32;
+        if pass.form == Form::Few {
+            let warps = pass.tokens.clamp(4, GATE_WARPS_MAX.min(8192 / self.experts.max(1)));
+            let grid =
+                Grid { blocks: [1; 3], threads: 32 * warps as u32, shared: shared(warps) };
+            return pass.card.launch("choose", grid, &Choose { gate, route });
+        }
+        let blocks = [pass.tokens.div_ceil(4), 1, 1];
+        pass.card.launch("gate", Grid { blocks, threads: 128, shared: shared(4) }, &gate);
+        pass.card.launch("route", Grid::new([1; 3], 1024), &route);
     }
 }
 

@@ -32,6 +32,10 @@ impl Matrix {
     pub fn pointer(&self) -> Pointer {
         self.buffer.pointer
     }
+
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
 }
 
 impl<'a> Loader<'a> {
@@ -68,6 +72,17 @@ impl<'a> Loader<'a> {
             None => self.random(rows * columns, 1.7 / (columns as f32).sqrt())?,
         };
         Ok(Matrix { buffer, rows, columns, element })
+    }
+
+    /// A matrix of these bytes.
+    pub fn made(
+        &self,
+        rows: usize,
+        columns: usize,
+        bytes: Vec<u8>,
+    ) -> Result<Matrix, LoadError> {
+        let buffer = self.card.upload(&bytes)?;
+        Ok(Matrix { buffer, rows, columns, element: self.element() })
     }
 
     /// A vector, widened to f32; ones where weights are random.

@@ -47,6 +47,8 @@ pub struct CardModel {
     /// Passes of single tokens, by how many there are and how long tables are.
     recorded: HashMap<(usize, usize), Recorded>,
     wanted: Buffer,
+    /// The last logits, kept for their memory.
+    logits: Vec<f32>,
     /// Numbers in all matrices together.
     pub parameters: usize,
     /// For checks: the plain kernels alone, whatever the sizes.
@@ -236,6 +238,7 @@ impl CardModel {
             grown: Grown::default(),
             recorded: HashMap::new(),
             wanted: card.zeros(room.prompt.max(FEW) * 4)?,
+            logits: Vec::new(),
             parameters: weights.map_or(0, Weights::parameters),
             #[cfg(test)]
             is_plain: false,
@@ -269,9 +272,9 @@ impl CardModel {
     fn single(&mut self, batch: &Batch<'_>, slots: &[usize], all: &mut [f32]) {
         let key = self.prepare(batch, slots);
         self.again(key);
-        let logits: Vec<f32> =
-            self.card.read(&self.scratch.logits, slots.len() * self.vocabulary);
-        for (row, slot) in logits.chunks_exact(self.vocabulary).zip(slots) {
+        self.logits.resize(slots.len() * self.vocabulary, 0.0);
+        self.card.read_to(&self.scratch.logits, &mut self.logits);
+        for (row, slot) in self.logits.chunks_exact(self.vocabulary).zip(slots) {
             if let Some(at) = batch.wanted.iter().position(|wanted| wanted == slot) {
                 all[at * self.vocabulary..][..self.vocabulary].copy_from_slice(row);
             }

@@ -6,11 +6,19 @@ use super::card::{Card, Grid, Pointer};
 /// Tokens that go through `few` at once, and with them through a pass of single tokens.
 pub const FEW: usize = 64;
 /// Columns that `few` holds in shared memory, as in `product.cu`, and what keeps banks apart.
-const SLAB: usize = 1024 + 8;
+const fn slab(tokens: usize) -> usize {
+    if tokens == 8 { 2048 + 8 } else { 1024 + 8 }
+}
+
 /// Tokens, and rows, of a block of `many`; its columns at a time, and its stages.
 pub const TILE: usize = 128;
 const STAGE_BYTES: usize = 2 * TILE * 64 * 2;
 const STAGES: usize = 3;
+/// Kernels of Hopper: rows of a block, and shared memory.
+const WIDE: [(&str, usize, usize); 2] = [
+    ("many_256", 256, 4 * (TILE + 256) * 64 * 2 + 1024),
+    ("many_128", 128, 3 * (TILE + 128) * 64 * 2 + 1024),
+];
 /// Tokens of an expert that a block of `few` takes.
 pub const FEW_TILE: usize = 8;
 
@@ -71,9 +79,14 @@ fn launch(card: &Card, form: Form, product: &Product, [tiles, batch]: [usize; 2]
                 32 => "few_4",
                 _ => "few_8",
             };
-            let shared = (tokens * SLAB * 2 + tokens * 4) as u32;
+            let shared = (tokens * slab(tokens) * 2 + tokens * 4) as u32;
             let grid = Grid { blocks: [rows.div_ceil(16), tiles, batch], threads: 256, shared };
             card.launch(kernel, grid, product);
+        }
+        Form::Many if card.is_hopper => {
+            let (kernel, wide, shared) = WIDE[usize::from(std::env::var("W128").is_ok())];
+            let blocks = [rows.div_ceil(wide), tiles, batch];
+            card.launch(kernel, Grid { blocks, threads: 256, shared: shared as u32 }, product);
         }
         Form::Many => {
             let shared = (STAGES * STAGE_BYTES) as u32;

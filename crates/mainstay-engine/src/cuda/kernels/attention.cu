@@ -1,7 +1,7 @@
 // Attention over the paged cache.
 //
-// `attend` is the plain form, for any sizes: what the others are checked against. `decode` is latent
-// attention of single tokens over long contexts, `prompt` attention of many tokens of one sequence.
+// `attend` is the plain form, for any sizes: what the others are checked against. `decode` is attention
+// of single tokens, `prompt` attention of many tokens of one sequence.
 
 struct Attend {
     const Slot* slots;
@@ -69,82 +69,105 @@ extern "C" __global__ void attend(const __grid_constant__ Attend p) {
 }
 
 #ifndef EXACT
-// Latent rows of 512 and 64: DeepSeek's. Sixteen heads share each row that is read.
-#define LATENT 512
-#define WIDE 576
-#define WIDE_ROW 584     // apart in shared memory, so that columns lie in different banks
+// Positions that lie in shared memory at once, twice.
 #define TILE 32
 
 struct Decode {
     const Slot* slots;
     Cache cache;
-    const act* q;        // of each token and head: 576
-    int heads;
+    const act* q;        // of each token and head
+    int heads, per_kv;   // query heads in all, and to one key-value head
+    int value, value_at; // numbers of a value, and where values begin in a row; keys begin it
     float scale;
-    float* mix;          // of each token, head and part: 512,
+    float* mix;          // of each token, head and part,
     float2* most_sum;    // and what its scores came to
     int parts;           // room for so many
-    act* y;              // of each token and head: 512
+    act* y;              // of each token and head
 };
 
 // How many positions are one part: of a sequence's own length alone, so batch mates change no bit.
-__device__ __forceinline__ int part_size(int count) { return count <= 4096 ? 256 : 1024; }
+__device__ __forceinline__ int part_size(int count) {
+    return count <= 2048 ? 64 : count <= 8192 ? 256 : 1024;
+}
 
-// A block of four warps for each part, token and sixteen heads.
-extern "C" __global__ void __launch_bounds__(128, 2) decode(const __grid_constant__ Decode p) {
-    u16* qs = (u16*)memory;                     // [16][WIDE_ROW]
-    u16* rows = qs + 16 * WIDE_ROW;             // [2][TILE][WIDE_ROW]
-    float* scores = (float*)(rows + 2 * TILE * WIDE_ROW); // [16][TILE + 1]
+// A block of four warps for each part, token and up to sixteen heads that share rows. IN_KEY: the
+// values are the first numbers of the keys (latent attention), else they lie apart.
+template <int KEY, int VALUE, bool IN_KEY>
+__device__ void decode(const Decode& p) {
+    const int wide = KEY + 8, v_wide = IN_KEY ? wide : VALUE + 8; // so that columns lie in different banks
+    u16* qs = (u16*)memory;                       // [16][wide]
+    u16* rows = qs + 16 * wide;                   // [2][TILE][wide]
+    u16* values = rows + 2 * TILE * wide;         // [2][TILE][v_wide], if apart
+    float* scores = (float*)(IN_KEY ? values : values + 2 * TILE * v_wide); // [16][TILE + 1]
     u16* shares = (u16*)(scores + 16 * (TILE + 1));       // [16][TILE + 8]
     float* keeps = (float*)(shares + 16 * (TILE + 8));    // [16]
     after_the_one_before();
     let_the_next_begin();
-    int token = blockIdx.y, first_head = blockIdx.z * 16;
+    int token = blockIdx.y;
+    int per_block = IN_KEY ? 16 : p.per_kv, first_head = blockIdx.z * per_block;
+    int end_head = min(first_head + per_block, p.heads);
     Slot slot = p.slots[token];
     int count = slot.position + 1, size = part_size(count);
     int from = blockIdx.x * size, end = min(from + size, count);
     if (from >= count) return;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int kv_at = IN_KEY ? 0 : blockIdx.z * KEY;
+    // Each lane knows where one of the warp's eight rows lies; the others ask it.
     auto copy = [&](int buffer, int first) {
-        for (int i = threadIdx.x; i < TILE * (WIDE / 8); i += 128) {
-            int row = i / (WIDE / 8), part = i % (WIDE / 8);
-            bool has = first + row < end;
-            const u16* x = p.cache.rows + (has ? row_of(p.cache, slot.table, first + row) : 0);
-            copy16(rows + (buffer * TILE + row) * WIDE_ROW + part * 8, x + part * 8, has);
+        int own = first + warp * 8 + lane % 8;
+        u64 at = own < end ? row_of(p.cache, slot.table, own) + kv_at : ~0ull;
+        u16* to = rows + (buffer * TILE + warp * 8) * wide;
+#pragma unroll
+        for (int i = 0; i < KEY / 32; i++) {
+            int all = i * 32 + lane, row = all / (KEY / 8), part = all % (KEY / 8) * 8;
+            u64 x = __shfl_sync(~0u, at, row);
+            copy16(to + row * wide + part, p.cache.rows + (x == ~0ull ? 0 : x + part), x != ~0ull);
+        }
+        if (IN_KEY) return;
+        u16* v_to = values + (buffer * TILE + warp * 8) * v_wide;
+#pragma unroll
+        for (int i = 0; i < VALUE / 32; i++) {
+            int all = i * 32 + lane, row = all / (VALUE / 8), part = all % (VALUE / 8) * 8;
+            u64 x = __shfl_sync(~0u, at, row);
+            const act* v = p.cache.rows + (x == ~0ull ? 0 : x + p.value_at + part);
+            copy16(v_to + row * v_wide + part, v, x != ~0ull);
         }
     };
     copy(0, from);
-    for (int i = threadIdx.x; i < 16 * (WIDE / 8); i += 128) {
-        int head = i / (WIDE / 8), part = i % (WIDE / 8);
-        bool has = first_head + head < p.heads;
-        const u16* x = p.q + ((u64)token * p.heads + (has ? first_head + head : 0)) * WIDE;
-        copy16(qs + head * WIDE_ROW + part * 8, x + part * 8, has);
+    for (int i = threadIdx.x; i < 16 * (KEY / 8); i += 128) {
+        int head = i / (KEY / 8), part = i % (KEY / 8);
+        bool has = first_head + head < end_head;
+        const u16* x = p.q + ((u64)token * p.heads + (has ? first_head + head : 0)) * KEY;
+        copy16(qs + head * wide + part * 8, x + part * 8, has);
     }
     copies_end();
-    float c[16][4];
+    const int own_tiles = VALUE / 32;           // of eight numbers, each warp
+    float c[own_tiles][4];
 #pragma unroll
-    for (int i = 0; i < 16; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0;
+    for (int i = 0; i < own_tiles; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0;
     float most = -1e30f, sum = 0;               // of head threadIdx.x / 8
     for (int first = from, turn = 0; first < end; first += TILE, turn++) {
-        u16* tile = rows + turn % 2 * TILE * WIDE_ROW;
+        u16* tile = rows + turn % 2 * TILE * wide;
+        u16* v_tile = IN_KEY ? tile : values + turn % 2 * TILE * v_wide;
         if (first + TILE < end) copy((turn + 1) % 2, first + TILE);
         copies_end();
         copies_wait<1>();
         __syncthreads();
-        // Scores: each warp for eight positions.
-        float s[4] = {0, 0, 0, 0};
-#pragma unroll 6
-        for (int k = 0; k < WIDE / 32; k++) {
+        // Scores: each warp for eight positions; two sums, so that they do not wait for each other.
+        float s[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+#pragma unroll
+        for (int k = 0; k < KEY / 32; k++) {
             u32 a[4], b[4];
-            load4(b, tile + (warp * 8 + lane % 8) * WIDE_ROW + k * 32 + lane / 8 * 8);
-            load4(a, qs + lane % 16 * WIDE_ROW + k * 32 + lane / 16 * 8);
-            mma(s, a[0], a[1], a[2], a[3], b[0], b[1]);
-            load4(a, qs + lane % 16 * WIDE_ROW + k * 32 + 16 + lane / 16 * 8);
-            mma(s, a[0], a[1], a[2], a[3], b[2], b[3]);
+            load4(b, tile + (warp * 8 + lane % 8) * wide + k * 32 + lane / 8 * 8);
+            load4(a, qs + lane % 16 * wide + k * 32 + lane / 16 * 8);
+            mma(s[0], a[0], a[1], a[2], a[3], b[0], b[1]);
+            load4(a, qs + lane % 16 * wide + k * 32 + 16 + lane / 16 * 8);
+            mma(s[1], a[0], a[1], a[2], a[3], b[2], b[3]);
         }
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            scores[(lane / 4 + i / 2 * 8) * (TILE + 1) + warp * 8 + lane % 4 * 2 + i % 2] = s[i] * p.scale;
+            scores[(lane / 4 + i / 2 * 8) * (TILE + 1) + warp * 8 + lane % 4 * 2 + i % 2] =
+                (s[0][i] + s[1][i]) * p.scale;
         __syncthreads();
         // Shares: eight threads for each head, four positions each.
         int head = threadIdx.x / 8, at = threadIdx.x % 8 * 4;
@@ -165,18 +188,18 @@ extern "C" __global__ void __launch_bounds__(128, 2) decode(const __grid_constan
         *(uint2*)(shares + head * (TILE + 8) + at) = {pair(own[0], own[1]), pair(own[2], own[3])};
         if (threadIdx.x % 8 == 0) keeps[head] = keep;
         __syncthreads();
-        // The mix: each warp for 128 of the numbers.
+        // The mix: each warp for a quarter of the numbers.
         float low = keeps[lane / 4], high = keeps[lane / 4 + 8];
 #pragma unroll
-        for (int i = 0; i < 16; i++) c[i][0] *= low, c[i][1] *= low, c[i][2] *= high, c[i][3] *= high;
+        for (int i = 0; i < own_tiles; i++) c[i][0] *= low, c[i][1] *= low, c[i][2] *= high, c[i][3] *= high;
 #pragma unroll
         for (int k = 0; k < TILE / 16; k++) {
             u32 a[4];
             load4(a, shares + lane % 16 * (TILE + 8) + k * 16 + lane / 16 * 8);
 #pragma unroll
-            for (int i = 0; i < 8; i++) {
+            for (int i = 0; i < own_tiles / 2; i++) {
                 u32 b[4];
-                load4_turned(b, tile + (k * 16 + lane % 16) * WIDE_ROW + warp * 128 + i * 16 + lane / 16 * 8);
+                load4_turned(b, v_tile + (k * 16 + lane % 16) * v_wide + warp * (VALUE / 4) + i * 16 + lane / 16 * 8);
                 mma(c[2 * i], a[0], a[1], a[2], a[3], b[0], b[1]);
                 mma(c[2 * i + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
             }
@@ -184,39 +207,53 @@ extern "C" __global__ void __launch_bounds__(128, 2) decode(const __grid_constan
         __syncthreads();
     }
 #pragma unroll
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < own_tiles; i++) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             int head = first_head + lane / 4 + half * 8;
-            if (head >= p.heads) continue;
-            u64 at = (((u64)token * p.heads + head) * p.parts + blockIdx.x) * LATENT;
-            *(float2*)(p.mix + at + warp * 128 + i * 8 + lane % 4 * 2) = {c[i][half * 2], c[i][half * 2 + 1]};
+            if (head >= end_head) continue;
+            u64 at = (((u64)token * p.heads + head) * p.parts + blockIdx.x) * VALUE;
+            *(float2*)(p.mix + at + warp * (VALUE / 4) + i * 8 + lane % 4 * 2) = {c[i][half * 2], c[i][half * 2 + 1]};
         }
     }
     int head = first_head + threadIdx.x / 8;
-    if (threadIdx.x % 8 == 0 && head < p.heads)
+    if (threadIdx.x % 8 == 0 && head < end_head)
         p.most_sum[((u64)token * p.heads + head) * p.parts + blockIdx.x] = {most, sum};
 }
 
-// Puts the parts of each token and head together, in their order.
-extern "C" __global__ void __launch_bounds__(128) together(const __grid_constant__ Decode p) {
+// DeepSeek's latent rows: 512 and 64.
+extern "C" __global__ void __launch_bounds__(128, 2) decode_latent(const __grid_constant__ Decode p) {
+    decode<576, 512, true>(p);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) decode_128(const __grid_constant__ Decode p) {
+    decode<128, 128, false>(p);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) decode_64(const __grid_constant__ Decode p) {
+    decode<64, 64, false>(p);
+}
+
+// Puts the parts of each token and head together, in their order; a thread for four numbers.
+extern "C" __global__ void together(const __grid_constant__ Decode p) {
     after_the_one_before();
     let_the_next_begin();
     int token = blockIdx.x, head = blockIdx.y, count = p.slots[token].position + 1;
-    int size = part_size(count), parts = (count + size - 1) / size;
+    int size = part_size(count), parts = (count + size - 1) / size, value = p.value;
     u64 first = ((u64)token * p.heads + head) * p.parts;
     float most = -1e30f, sum = 0;
-    for (int i = 0; i < parts; i++) most = fmaxf(most, p.most_sum[first + i].x);
+    for (int i = threadIdx.x % 32; i < parts; i += 32) most = fmaxf(most, p.most_sum[first + i].x);
+    most = warp_max(most);
+    if (threadIdx.x * 4 >= value) return;
     float4 all = {0, 0, 0, 0};
+#pragma unroll 8
     for (int i = 0; i < parts; i++) {
         float2 own = p.most_sum[first + i];
         float keep = __expf(own.x - most);
         sum += own.y * keep;
-        float4 mix = *(const float4*)(p.mix + (first + i) * LATENT + threadIdx.x * 4);
+        float4 mix = *(const float4*)(p.mix + (first + i) * value + threadIdx.x * 4);
         all.x += keep * mix.x, all.y += keep * mix.y, all.z += keep * mix.z, all.w += keep * mix.w;
     }
     float by = 1.f / sum;
-    u64 at = ((u64)token * p.heads + head) * LATENT + threadIdx.x * 4;
+    u64 at = ((u64)token * p.heads + head) * value + threadIdx.x * 4;
     *(uint2*)(p.y + at) = {pair(all.x * by, all.y * by), pair(all.z * by, all.w * by)};
 }
 

@@ -185,15 +185,9 @@ __device__ __forceinline__ int best(float score, int at) {
     return at;
 }
 
-// One warp for each token.
-extern "C" __global__ void gate(const __grid_constant__ Gate p) {
-    after_the_one_before();
-    let_the_next_begin();
-    __shared__ float all[4][2 * EXPERTS_MAX];
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = blockIdx.x * 4 + warp;
-    if (token >= p.tokens) return;
-    float* score = all[warp];
-    float* biased = all[warp] + EXPERTS_MAX;
+// One warp for a token; `score` and `biased` are its own.
+__device__ void choose_for(const Gate& p, int token, float* score, float* biased) {
+    int lane = threadIdx.x % 32;
     const float* raw = p.scores + (u64)token * p.experts;
     const float least = -__int_as_float(0x7f800000);
     float most = least, sum = 0;
@@ -256,6 +250,15 @@ extern "C" __global__ void gate(const __grid_constant__ Gate p) {
     }
 }
 
+extern "C" __global__ void gate(const __grid_constant__ Gate p) {
+    after_the_one_before();
+    let_the_next_begin();
+    int warp = threadIdx.x / 32, token = blockIdx.x * (blockDim.x / 32) + warp;
+    if (token >= p.tokens) return;
+    float* own = (float*)memory + warp * 2 * p.experts;
+    choose_for(p, token, own, own + p.experts);
+}
+
 struct Route {
     const int* choice;
     int experts, tokens, choices, tile;
@@ -267,23 +270,32 @@ struct Route {
 };
 
 // One block: counts, sums, deals out. A slot's place in its expert changes no bit of its result.
-extern "C" __global__ void __launch_bounds__(1024) route(const __grid_constant__ Route p) {
-    after_the_one_before();
-    let_the_next_begin();
+__device__ void route_all(const Route& p) {
     __shared__ int count[EXPERTS_MAX], start[EXPERTS_MAX], first_tile[EXPERTS_MAX];
     for (int e = threadIdx.x; e < p.experts; e += blockDim.x) count[e] = 0;
     __syncthreads();
     int all = p.tokens * p.choices;
     for (int i = threadIdx.x; i < all; i += blockDim.x) atomicAdd(&count[p.choice[i]], 1);
     __syncthreads();
-    if (threadIdx.x == 0) {
+    if (threadIdx.x < 32) {
+        // Each lane has some experts in a row; what lies before them is summed over the lanes.
+        int each = (p.experts + 31) / 32, from = threadIdx.x * each;
         int slots = 0, tiles = 0;
-        for (int e = 0; e < p.experts; e++) {
+        for (int e = from; e < min(from + each, p.experts); e++)
+            slots += count[e], tiles += (count[e] + p.tile - 1) / p.tile;
+        int own_slots = slots, own_tiles = tiles;
+#pragma unroll
+        for (int apart = 1; apart < 32; apart *= 2) {
+            int more = __shfl_up_sync(~0u, slots, apart), more_tiles = __shfl_up_sync(~0u, tiles, apart);
+            if (threadIdx.x >= apart) slots += more, tiles += more_tiles;
+        }
+        if (threadIdx.x == 31) *p.tile_count = tiles;
+        slots -= own_slots, tiles -= own_tiles;
+        for (int e = from; e < min(from + each, p.experts); e++) {
             start[e] = slots, first_tile[e] = tiles;
             slots += count[e], tiles += (count[e] + p.tile - 1) / p.tile;
             p.ends[e] = slots;
         }
-        *p.tile_count = tiles;
     }
     __syncthreads();
     for (int e = threadIdx.x; e < p.experts; e += blockDim.x) {
@@ -291,15 +303,37 @@ extern "C" __global__ void __launch_bounds__(1024) route(const __grid_constant__
             p.tiles[2 * (first_tile[e] + i)] = e;
             p.tiles[2 * (first_tile[e] + i) + 1] = start[e] + i * p.tile;
         }
+        count[e] = start[e];
     }
-    __syncthreads();
-    for (int e = threadIdx.x; e < p.experts; e += blockDim.x) count[e] = start[e];
     __syncthreads();
     for (int i = threadIdx.x; i < all; i += blockDim.x) {
         int slot = atomicAdd(&count[p.choice[i]], 1);
         p.slot[i] = slot;
         p.token_of[slot] = i / p.choices;
     }
+}
+
+extern "C" __global__ void __launch_bounds__(1024) route(const __grid_constant__ Route p) {
+    after_the_one_before();
+    let_the_next_begin();
+    route_all(p);
+}
+
+struct Choose {
+    Gate gate;
+    Route route;
+};
+
+// Both at once, for few tokens.
+extern "C" __global__ void __launch_bounds__(1024) choose(const __grid_constant__ Choose p) {
+    after_the_one_before();
+    let_the_next_begin();
+    int warp = threadIdx.x / 32;
+    float* own = (float*)memory + warp * 2 * p.gate.experts;
+    for (int token = warp; token < p.gate.tokens; token += blockDim.x / 32)
+        choose_for(p.gate, token, own, own + p.gate.experts);
+    __syncthreads();
+    route_all(p.route);
 }
 
 struct Combine {

@@ -63,6 +63,25 @@ __device__ __forceinline__ void put(const Product& p, int slot, int row, float v
     else ((act*)p.y)[at] = down(value);
 }
 
+// Two neighbours at once; the first row is even.
+__device__ __forceinline__ void put_two(const Product& p, int slot, int row, float first, float second) {
+    u64 at = blockIdx.z * p.y_batch + (u64)slot * p.y_row + row;
+    if (p.bias || row + 1 >= p.n || at % 2) {
+        put(p, slot, row, first);
+        if (row + 1 < p.n) put(p, slot, row + 1, second);
+    } else if (p.mode == ADD) {
+        float2* y = (float2*)((float*)p.y + at);
+        float2 old = *y;
+        *y = {old.x + first, old.y + second};
+    } else if (p.mode == STORE_F32) {
+        *(float2*)((float*)p.y + at) = {first, second};
+#ifndef EXACT
+    } else {
+        *(u32*)((u16*)p.y + at) = pair(first, second);
+#endif
+    }
+}
+
 __device__ __forceinline__ float gated(float gate, float up) { return gate / (1.f + __expf(-gate)) * up; }
 
 // A warp for each row and token. GATED is left to the kernel `gate_up`.
@@ -84,16 +103,17 @@ extern "C" __global__ void plain(const __grid_constant__ Product p) {
 }
 
 #ifndef EXACT
-// Columns that lie in shared memory at once. The order of summation depends on it.
-#define SLAB 1024
+// Columns that lie in shared memory at once: more where there are few tokens. Each warp has every
+// eighth stretch of 32, in rising order, whatever their number: no bit depends on it.
 #define WARPS 8
-#define ROW (SLAB + 8)
+#define SLAB(n) ((n) == 1 ? 2048 : 1024)
+#define ROW(n) (SLAB(n) + 8)
 
 // Fills `xs` with the slab of each token's vector, normed if asked; zeros beyond.
-template <int TOKENS>
+template <int N>
 __device__ void fill(const Product& p, const Part& part, int from, u16* xs, const float* scale) {
-    int width = min(SLAB, (p.k - from + 31) / 32 * 32);
-    for (int at = threadIdx.x * 8; at < TOKENS * width; at += blockDim.x * 8) {
+    int width = min(SLAB(N), (p.k - from + 31) / 32 * 32);
+    for (int at = threadIdx.x * 8; at < N * 8 * width; at += blockDim.x * 8) {
         int token = at / width, k = at % width;
         uint4 bits = {0, 0, 0, 0};
         if (part.first + token < part.end && from + k < p.k) {
@@ -111,7 +131,7 @@ __device__ void fill(const Product& p, const Part& part, int from, u16* xs, cons
                 bits = {pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7])};
             }
         }
-        *(uint4*)(xs + token * ROW + k) = bits;
+        *(uint4*)(xs + token * ROW(N) + k) = bits;
     }
 }
 
@@ -137,18 +157,19 @@ __device__ void scales(const Product& p, const Part& part, float* scale) {
 template <int N>
 __device__ void few(const Product& p) {
     u16* xs = (u16*)memory;
-    float* scale = (float*)(memory + N * 8 * ROW * 2);
+    float* scale = (float*)(memory + N * 8 * ROW(N) * 2);
     Part part;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int in_group = lane % 4, group = lane / 4;
     int first_row = blockIdx.x * 16;
     bool has_part = !p.tiles;
     if (has_part) part_of(p, blockIdx.y, N * 8, part);
-    uint4 a[4][2];
+    const int stretches = SLAB(N) / 32 / WARPS;
+    uint4 a[stretches][2];
     const uint4 none = {0, 0, 0, 0};
     auto read = [&](int from) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < stretches; i++) {
             int k = from + (i * WARPS + warp) * 32 + in_group * 8;
 #pragma unroll
             for (int half = 0; half < 2; half++) {
@@ -171,18 +192,18 @@ __device__ void few(const Product& p) {
 #pragma unroll
     for (int i = 0; i < N; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0;
     scales<N * 8>(p, part, scale);
-    for (int from = 0; from < p.k; from += SLAB) {
+    for (int from = 0; from < p.k; from += SLAB(N)) {
         if (from) read(from);
         __syncthreads();
-        fill<N * 8>(p, part, from, xs, scale);
+        fill<N>(p, part, from, xs, scale);
         __syncthreads();
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < stretches; i++) {
             int k = (i * WARPS + warp) * 32 + in_group * 8;
             if (from + k - in_group * 8 >= p.k) break;
 #pragma unroll
             for (int j = 0; j < N; j++) {
-                uint4 b = *(const uint4*)(xs + (j * 8 + group) * ROW + k);
+                uint4 b = *(const uint4*)(xs + (j * 8 + group) * ROW(N) + k);
                 mma(c[j], a[i][0].x, a[i][1].x, a[i][0].y, a[i][1].y, b.x, b.y);
                 mma(c[j], a[i][0].z, a[i][1].z, a[i][0].w, a[i][1].w, b.z, b.w);
             }
@@ -323,8 +344,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) many(const __grid_constant_
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 int row = first_row + warp_row + j * 8 + lane % 4 * 2;
-                if (row < p.n) put(p, slot, row, c[i][j][half * 2]);
-                if (row + 1 < p.n) put(p, slot, row + 1, c[i][j][half * 2 + 1]);
+                if (row < p.n) put_two(p, slot, row, c[i][j][half * 2], c[i][j][half * 2 + 1]);
             }
         }
     }

@@ -91,7 +91,10 @@ impl Scratch {
         };
         let inner = tokens * shape.dense_hidden.max(choices * expert);
         let parts = FEW * widths.heads * attention::parts(room.positions.next_power_of_two());
-        let is_latent = widths.mixed > 0;
+        let value = match shape.attention {
+            AttentionShape::Latent { kv_lora, .. } => kv_lora,
+            AttentionShape::Grouped { head, .. } => head,
+        };
         Ok(Scratch {
             x: wide(tokens * shape.hidden)?,
             normed: narrow(tokens * shape.hidden.max(widths.low))?,
@@ -100,7 +103,7 @@ impl Scratch {
             absorbed: narrow(tokens * widths.absorbed)?,
             mixed: narrow(tokens * widths.mixed)?,
             values: narrow(tokens * widths.values)?,
-            parts: wide(if is_latent { parts * 512 } else { 0 })?,
+            parts: wide(parts * value)?,
             most_sum: wide(parts * 2)?,
             wide: narrow(if card.is_exact || cfg!(test) { 2 * inner } else { 0 })?,
             inner: narrow(inner)?,
