@@ -2,8 +2,8 @@
 //! card_speed [product|a|b|lite|attention]...`
 
 use mainstay_engine::LoadError;
-use mainstay_engine::cuda::bench::{self, SHAPE_A, SHAPE_B, SHAPE_LITE};
 use mainstay_engine::cuda::Card;
+use mainstay_engine::cuda::bench::{self, SHAPE_A, SHAPE_B, SHAPE_LITE};
 
 /// Positions before the token that is decoded.
 const CONTEXT: usize = 1024;
@@ -40,8 +40,13 @@ fn products() -> Result<(), LoadError> {
         (8192, 8192, 8192),
         (4096, 3072, 1024),
         (4096, 1024, 1024),
+        (64, 8192, 8192),
+        (64, 4096, 1024),
         (1, 8192, 8192),
+        (1, 3072, 512),
+        (1, 1024, 2048),
         (1, 1024, 1024),
+        (1, 64, 1024),
     ] {
         let time = bench::product(tokens, [rows, columns])?;
         let operations = 2.0 * tokens as f32 * rows as f32 * columns as f32;

@@ -22,6 +22,8 @@ pub struct Product {
     pub x_is_f32: i32,
     pub norm: Pointer,
     pub epsilon: f32,
+    pub scales: Pointer,
+    pub turns: i32,
     pub y: Pointer,
     pub y_batch: u64,
     pub y_row: i32,
@@ -74,8 +76,20 @@ pub struct Norm {
     pub n: i32,
     pub epsilon: f32,
     pub y: Pointer,
-    pub y_f32: Pointer,
     pub y_row: i32,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Unscaled {
+    pub x: Pointer,
+    pub w: Pointer,
+    pub x_row: i32,
+    pub n: i32,
+    pub tokens: i32,
+    pub epsilon: f32,
+    pub y: Pointer,
+    pub scales: Pointer,
 }
 
 #[derive(Clone, Copy)]
@@ -149,6 +163,7 @@ pub struct Route {
     pub tokens: i32,
     pub choices: i32,
     pub tile: i32,
+    pub shared: i32,
     pub slot: Pointer,
     pub token_of: Pointer,
     pub ends: Pointer,

@@ -242,7 +242,12 @@ impl Latent {
         };
         let groups = self.heads.div_ceil(DECODE_HEADS);
         let sizes = [self.latent + self.rope, self.latent, 0];
-        launch_decode(pass, "decode_latent", (&Decode { y: scratch.mixed.pointer, ..decode }, groups), sizes);
+        launch_decode(
+            pass,
+            "decode_latent",
+            (&Decode { y: scratch.mixed.pointer, ..decode }, groups),
+            sizes,
+        );
     }
 
     /// Keys and values of the whole context are made: fewer products for many tokens.

@@ -4,7 +4,7 @@
 use crate::error::LoadError;
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr,
-    DriverError, sys,
+    DriverError, PinnedHostSlice, sys,
 };
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use std::cell::RefCell;
@@ -58,6 +58,9 @@ impl Grid {
     }
 }
 
+/// Memory of the host that does not move.
+pub struct Host(PinnedHostSlice<f32>);
+
 /// Kernels that are started together.
 pub struct Recorded(CudaGraph);
 
@@ -87,11 +90,18 @@ impl Card {
             false => Err(LoadError::Card(format!("{what} is not there: {mend}"))),
         };
         // SAFETY: both only look whether a library can be loaded.
-        let (driver, compiler) = unsafe {
-            (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present())
-        };
-        has(driver, "the driver (libcuda)", "install NVIDIA's driver, or compute on the processor")?;
-        has(compiler, "the compiler (libnvrtc)", "install CUDA 12.4 or later and let the loader find it")?;
+        let (driver, compiler) =
+            unsafe { (sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+        has(
+            driver,
+            "the driver (libcuda)",
+            "install NVIDIA's driver, or compute on the processor",
+        )?;
+        has(
+            compiler,
+            "the compiler (libnvrtc)",
+            "install CUDA 12.4 or later and let the loader find it",
+        )?;
         let context = CudaContext::new(number).map_err(|error| failed("open the card", error))?;
         // SAFETY: everything happens on one stream, in order; nothing has to wait for an event.
         unsafe { context.disable_event_tracking() };
@@ -170,14 +180,29 @@ impl Card {
         content
     }
 
-    /// The same into memory that is there.
-    pub fn read_to<T: Plain>(&self, buffer: &Buffer, content: &mut [T]) {
+    /// Memory of the host that the card reaches by itself, for what comes back in each step.
+    pub fn host(&self, count: usize) -> Result<Host, LoadError> {
+        // SAFETY: it is only read after `Card::fetch` has written to it.
+        let slice = unsafe { self.context.alloc_pinned_with_flags::<f32>(count.max(1), 0) };
+        slice.map(Host).map_err(|error| failed("get memory of the host", error))
+    }
+
+    /// The first `count` numbers of a buffer, once what runs is through.
+    pub fn fetch<'a>(&self, buffer: &Buffer, host: &'a mut Host, count: usize) -> &'a [f32] {
+        // SAFETY: the buffer holds as many bytes as numbers of four bytes are asked for, or this
+        // view is refused.
+        let part = unsafe { buffer.slice.transmute::<f32>(count) };
+        let part = part.unwrap_or_else(|| panic!("a buffer holds fewer than {count} numbers"));
+        let all = check("reach the host's memory", host.0.as_mut_slice());
+        check("copy from the card", self.stream.memcpy_dtoh(&part, &mut all[..count]));
+        self.wait();
+        &all[..count]
+    }
+
+    fn read_to<T: Plain>(&self, buffer: &Buffer, content: &mut [T]) {
         // SAFETY: as in `write`; any bytes are values of a `Plain` type.
         let bytes = unsafe {
-            std::slice::from_raw_parts_mut(
-                content.as_mut_ptr().cast::<u8>(),
-                size_of_val(content),
-            )
+            std::slice::from_raw_parts_mut(content.as_mut_ptr().cast::<u8>(), size_of_val(content))
         };
         let part = buffer.slice.slice(0..bytes.len());
         check("copy from the card", self.stream.memcpy_dtoh(&part, bytes));
@@ -225,9 +250,9 @@ impl Card {
 
     fn kernel(&self, name: &'static str, shared: u32) -> sys::CUfunction {
         let mut kernels = self.kernels.borrow_mut();
-        let (function, allowed) = kernels.entry(name).or_insert_with(|| {
-            (check(name, self.module.load_function(name)), SHARED_FREE)
-        });
+        let (function, allowed) = kernels
+            .entry(name)
+            .or_insert_with(|| (check(name, self.module.load_function(name)), SHARED_FREE));
         if shared > *allowed {
             let attribute =
                 sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;

@@ -73,9 +73,8 @@ fn stored(
     weights: &Weights,
     (prefix, hidden, inner): (&str, usize, usize),
 ) -> Result<Pair, LoadError> {
-    let get = |name: &str, shape| {
-        loader.stored(weights, &format!("{prefix}.{name}_proj.weight"), shape)
-    };
+    let get =
+        |name: &str, shape| loader.stored(weights, &format!("{prefix}.{name}_proj.weight"), shape);
     let (gate, up) = (get("gate", [inner, hidden])?, get("up", [inner, hidden])?);
     let row = hidden * loader.element().bytes();
     Ok([load::in_turns(&gate, &up, row), get("down", [hidden, inner])?])
@@ -91,7 +90,10 @@ impl Network {
         let joined = |which: usize| {
             let all = &all;
             move |weights: &Weights| {
-                Ok(all(weights)?.into_iter().flat_map(|mut pair| pair[which].split_off(0)).collect())
+                Ok(all(weights)?
+                    .into_iter()
+                    .flat_map(|mut pair| pair[which].split_off(0))
+                    .collect())
             }
         };
         Ok(Network {
@@ -232,6 +234,7 @@ impl Experts {
             tokens: pass.tokens as i32,
             choices: (shape.top + self.shared) as i32,
             tile: pass.form.tile() as i32,
+            shared: self.shared as i32,
             slot: scratch.slot.pointer,
             token_of: scratch.token_of.pointer,
             ends: scratch.ends.pointer,
@@ -242,8 +245,7 @@ impl Experts {
         let shared = |warps: usize| (warps * 2 * self.experts * 4) as u32;
         if pass.form == Form::Few {
             let warps = pass.tokens.clamp(4, GATE_WARPS_MAX.min(8192 / self.experts.max(1)));
-            let grid =
-                Grid { blocks: [1; 3], threads: 32 * warps as u32, shared: shared(warps) };
+            let grid = Grid { blocks: [1; 3], threads: 32 * warps as u32, shared: shared(warps) };
             return pass.card.launch("choose", grid, &Choose { gate, route });
         }
         let blocks = [pass.tokens.div_ceil(4), 1, 1];

@@ -75,12 +75,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A matrix of these bytes.
-    pub fn made(
-        &self,
-        rows: usize,
-        columns: usize,
-        bytes: Vec<u8>,
-    ) -> Result<Matrix, LoadError> {
+    pub fn made(&self, rows: usize, columns: usize, bytes: Vec<u8>) -> Result<Matrix, LoadError> {
         let buffer = self.card.upload(&bytes)?;
         Ok(Matrix { buffer, rows, columns, element: self.element() })
     }
@@ -116,9 +111,7 @@ impl<'a> Loader<'a> {
         let mut wide = vec![0.0; rows.bytes.len() / rows.element.bytes()];
         kernels::load(rows.element, rows.bytes, &mut wide);
         Ok(match self.element() {
-            Element::Bf16 => {
-                wide.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect()
-            }
+            Element::Bf16 => wide.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
             _ => wide.iter().flat_map(|x| x.to_le_bytes()).collect(),
         })
     }

@@ -2,9 +2,9 @@
 
 mod scratch;
 
-use super::arguments::{Cache, Embed, Norm, Product, STORE_F32, Turn};
+use super::arguments::{Cache, Embed, Norm, Product, STORE_F32, Turn, Unscaled};
 use super::attention::{self, Attention};
-use super::card::{Buffer, Card, Grid, Pointer, Recorded};
+use super::card::{Buffer, Card, Grid, Host, Pointer, Recorded};
 use super::feed::Feed;
 use super::load::{Loader, Matrix};
 use super::product::{self, FEW, Form};
@@ -20,6 +20,8 @@ use scratch::Scratch;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+/// Tokens whose norm each block of a product takes by itself.
+const NORMS: usize = 8;
 /// Numbers of a slot on the card.
 const SLOT: usize = 3;
 
@@ -47,8 +49,7 @@ pub struct CardModel {
     /// Passes of single tokens, by how many there are and how long tables are.
     recorded: HashMap<(usize, usize), Recorded>,
     wanted: Buffer,
-    /// The last logits, kept for their memory.
-    logits: Vec<f32>,
+    logits: Host,
     /// Numbers in all matrices together.
     pub parameters: usize,
     /// For checks: the plain kernels alone, whatever the sizes.
@@ -89,12 +90,14 @@ pub struct Input {
     is_f32: bool,
     /// Weights of a norm that they pass first, and its epsilon.
     norm: (Pointer, f32),
+    /// Scales of that norm, where it was begun.
+    scales: Pointer,
 }
 
 impl Input {
     /// Activations as they are.
     pub fn plain(pointer: Pointer, row: usize) -> Input {
-        Input { pointer, row, is_f32: false, norm: (0, 0.0) }
+        Input { pointer, row, is_f32: false, norm: (0, 0.0), scales: 0 }
     }
 }
 
@@ -135,6 +138,7 @@ impl Pass<'_> {
             x_is_f32: i32::from(x.is_f32),
             norm: x.norm.0,
             epsilon: x.norm.1,
+            scales: x.scales,
             y,
             y_row: matrix.rows as i32,
             mode,
@@ -150,10 +154,30 @@ impl Pass<'_> {
     /// What `pointer` holds (rows of f32, so far apart), normed: by the product itself where it can.
     pub fn normed(&self, x: Pointer, row: usize, norm: (&Buffer, usize, f32)) -> Input {
         let (weights, n, epsilon) = norm;
-        if self.form == Form::Few {
-            return Input { pointer: x, row, is_f32: true, norm: (weights.pointer, epsilon) };
-        }
         let y = self.scratch.normed.pointer;
+        if self.form == Form::Few && self.tokens <= NORMS {
+            let norm = (weights.pointer, epsilon);
+            return Input { is_f32: true, norm, ..Input::plain(x, row) };
+        }
+        if self.form == Form::Few {
+            let scales = self.scratch.scales.pointer;
+            let argument = Unscaled {
+                x,
+                w: weights.pointer,
+                x_row: row as i32,
+                n: n as i32,
+                tokens: self.tokens as i32,
+                epsilon,
+                y,
+                scales,
+            };
+            self.card.launch(
+                "unscaled",
+                Grid::new([self.tokens.div_ceil(4), 1, 1], 128),
+                &argument,
+            );
+            return Input { scales, ..Input::plain(y, n) };
+        }
         let argument = Norm {
             x,
             rows: 0,
@@ -162,11 +186,10 @@ impl Pass<'_> {
             n: n as i32,
             epsilon,
             y,
-            y_f32: 0,
             y_row: n as i32,
         };
         self.card.launch("normed", Grid::new([self.tokens, 1, 1], 256), &argument);
-        Input { pointer: y, row: n, is_f32: self.card.is_exact, norm: (0, 0.0) }
+        Input::plain(y, n)
     }
 
     pub fn expanded_room(&self, numbers: usize) -> Pointer {
@@ -238,7 +261,7 @@ impl CardModel {
             grown: Grown::default(),
             recorded: HashMap::new(),
             wanted: card.zeros(room.prompt.max(FEW) * 4)?,
-            logits: Vec::new(),
+            logits: card.host(FEW * vocabulary)?,
             parameters: weights.map_or(0, Weights::parameters),
             #[cfg(test)]
             is_plain: false,
@@ -272,9 +295,9 @@ impl CardModel {
     fn single(&mut self, batch: &Batch<'_>, slots: &[usize], all: &mut [f32]) {
         let key = self.prepare(batch, slots);
         self.again(key);
-        self.logits.resize(slots.len() * self.vocabulary, 0.0);
-        self.card.read_to(&self.scratch.logits, &mut self.logits);
-        for (row, slot) in self.logits.chunks_exact(self.vocabulary).zip(slots) {
+        let count = slots.len() * self.vocabulary;
+        let logits = self.card.fetch(&self.scratch.logits, &mut self.logits, count);
+        for (row, slot) in logits.chunks_exact(self.vocabulary).zip(slots) {
             if let Some(at) = batch.wanted.iter().position(|wanted| wanted == slot) {
                 all[at * self.vocabulary..][..self.vocabulary].copy_from_slice(row);
             }
@@ -328,7 +351,11 @@ impl CardModel {
     fn run_single(&self, key: (usize, usize)) {
         let pass = self.single_pass(key);
         self.layers(&pass);
-        let x = pass.normed(self.scratch.x.pointer, self.hidden, (&self.norm, self.hidden, self.epsilon));
+        let x = pass.normed(
+            self.scratch.x.pointer,
+            self.hidden,
+            (&self.norm, self.hidden, self.epsilon),
+        );
         pass.product(self.output(), &x, (self.scratch.logits.pointer, STORE_F32));
     }
 
@@ -343,7 +370,9 @@ impl CardModel {
         for wanted in wanted.chunks(FEW) {
             let rows: Vec<i32> = wanted.iter().map(|slot| (slot - slots[0]) as i32).collect();
             self.card.write(&mut self.wanted, 0, &rows);
-            let logits = self.logits_of(rows.len());
+            self.logits_of(rows.len());
+            let count = rows.len() * self.vocabulary;
+            let logits = self.card.fetch(&self.scratch.logits, &mut self.logits, count);
             for (row, slot) in logits.chunks_exact(self.vocabulary).zip(wanted) {
                 let at = batch.wanted.iter().position(|wanted| wanted == slot).unwrap_or(0);
                 all[at * self.vocabulary..][..self.vocabulary].copy_from_slice(row);
@@ -352,7 +381,7 @@ impl CardModel {
     }
 
     /// The logits of the rows that are wanted of the last pass.
-    fn logits_of(&self, tokens: usize) -> Vec<f32> {
+    fn logits_of(&self, tokens: usize) {
         let argument = Norm {
             x: self.scratch.x.pointer,
             rows: self.wanted.pointer,
@@ -360,15 +389,13 @@ impl CardModel {
             x_row: self.hidden as i32,
             n: self.hidden as i32,
             epsilon: self.epsilon,
-            y: 0,
-            y_f32: self.scratch.last.pointer,
+            y: self.scratch.last.pointer,
             y_row: self.hidden as i32,
         };
         self.card.launch("normed", Grid::new([tokens, 1, 1], 256), &argument);
         let pass = self.pass(self.form(Form::Few), tokens, 1);
-        let x = Input { is_f32: true, ..Input::plain(self.scratch.last.pointer, self.hidden) };
+        let x = Input::plain(self.scratch.last.pointer, self.hidden);
         pass.product(self.output(), &x, (self.scratch.logits.pointer, STORE_F32));
-        self.card.read(&self.scratch.logits, tokens * self.vocabulary)
     }
 
     fn output(&self) -> &Matrix {

@@ -5,11 +5,12 @@ use super::card::{Card, Grid, Pointer};
 
 /// Tokens that go through `few` at once, and with them through a pass of single tokens.
 pub const FEW: usize = 64;
-/// Columns that `few` holds in shared memory, as in `product.cu`, and what keeps banks apart.
-const fn slab(tokens: usize) -> usize {
-    if tokens == 8 { 2048 + 8 } else { 1024 + 8 }
-}
-
+/// Shared memory of `few`: a slab of eight vectors, and squares or parts of sums.
+const FEW_BYTES: usize = FEW_TILE * (2048 + 8) * 2 + 8 * FEW_TILE * 17 * 4 + 4096;
+/// Shared memory of `some` for each token, three steps of 256 columns, and for parts of sums.
+const SOME_BYTES: [usize; 2] = [3 * (256 + 8) * 2, 8 * 8 * 33 * 4];
+/// Multiprocessors of a large card.
+const BLOCKS: usize = 132;
 /// Tokens, and rows, of a block of `many`; its columns at a time, and its stages.
 pub const TILE: usize = 128;
 const STAGE_BYTES: usize = 2 * TILE * 64 * 2;
@@ -73,18 +74,25 @@ fn launch(card: &Card, form: Form, product: &Product, [tiles, batch]: [usize; 2]
         }
         Form::Few => {
             let tokens = if experts { FEW_TILE } else { tile_of(form, product.tokens as usize) };
-            let kernel = match tokens {
-                8 => "few_1",
-                16 => "few_2",
-                32 => "few_4",
-                _ => "few_8",
+            let some = tokens * SOME_BYTES[0] + SOME_BYTES[1];
+            let (kernel, stretch, shared) = match tokens {
+                8 => ("few", 16, FEW_BYTES),
+                16 => ("some_2", 32, some),
+                32 => ("some_4", 32, some),
+                _ => ("some_8", 32, some),
             };
-            let shared = (tokens * slab(tokens) * 2 + tokens * 4) as u32;
-            let grid = Grid { blocks: [rows.div_ceil(16), tiles, batch], threads: 256, shared };
-            card.launch(kernel, grid, product);
+            // Two blocks on each multiprocessor, all at once: each takes several stretches.
+            let stretches = rows.div_ceil(stretch);
+            let turns = (stretches * tiles * batch).div_ceil(2 * BLOCKS);
+            let blocks = [stretches.div_ceil(turns), tiles, batch];
+            let product = Product { turns: turns as i32, ..*product };
+            let grid = Grid { blocks, threads: 256, shared: shared as u32 };
+            card.launch(kernel, grid, &product);
         }
         Form::Many if card.is_hopper => {
-            let (kernel, wide, shared) = WIDE[usize::from(std::env::var("W128").is_ok())];
+            // Where few blocks have long sums, smaller ones share a multiprocessor better.
+            let is_large = rows.div_ceil(WIDE[0].1) * tiles >= 4 * BLOCKS && product.k >= 2048;
+            let (kernel, wide, shared) = if is_large { WIDE[0] } else { WIDE[1] };
             let blocks = [rows.div_ceil(wide), tiles, batch];
             card.launch(kernel, Grid { blocks, threads: 256, shared: shared as u32 }, product);
         }

@@ -31,7 +31,9 @@ fn greedy_tokens_are_those_of_the_reference() {
 #[test]
 fn tokens_do_not_depend_on_batch_mates_chunks_or_pages() {
     let works = || -> Vec<Work> {
-        [(5, 1), (40, 2), (19, 3)].map(|(length, salt)| work(&prompt(length, salt), salt, 30)).into()
+        [(5, 1), (40, 2), (19, 3)]
+            .map(|(length, salt)| work(&prompt(length, salt), salt, 30))
+            .into()
     };
     for kv in [KvPrecision::F32, KvPrecision::Bf16] {
         for name in KINDS {

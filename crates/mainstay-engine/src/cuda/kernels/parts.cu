@@ -22,7 +22,6 @@ struct Norm {
     int x_row, n;
     float epsilon;
     act* y;
-    float* y_f32;        // instead, if there
     int y_row;
 };
 
@@ -35,11 +34,7 @@ extern "C" __global__ void normed(const __grid_constant__ Norm p) {
     for (int i = threadIdx.x; i < p.n; i += blockDim.x) sum += x[i] * x[i];
     float scale = rsqrtf(block_sum(sum) / p.n + p.epsilon);
     u64 y = (u64)blockIdx.x * p.y_row;
-    for (int i = threadIdx.x; i < p.n; i += blockDim.x) {
-        float value = p.w[i] * (x[i] * scale);
-        if (p.y_f32) p.y_f32[y + i] = value;
-        else p.y[y + i] = down(value);
-    }
+    for (int i = threadIdx.x; i < p.n; i += blockDim.x) p.y[y + i] = down(p.w[i] * (x[i] * scale));
 }
 
 // `gate` and `up` come in turns of eight; see `few`.
@@ -262,6 +257,7 @@ extern "C" __global__ void gate(const __grid_constant__ Gate p) {
 struct Route {
     const int* choice;
     int experts, tokens, choices, tile;
+    int shared;          // of the experts, the last: every token's, in the tokens' order
     int* slot;           // of each token and choice: where it lies among all, expert by expert
     int* token_of;       // of each such slot
     int* ends;           // of each expert
@@ -272,10 +268,11 @@ struct Route {
 // One block: counts, sums, deals out. A slot's place in its expert changes no bit of its result.
 __device__ void route_all(const Route& p) {
     __shared__ int count[EXPERTS_MAX], start[EXPERTS_MAX], first_tile[EXPERTS_MAX];
-    for (int e = threadIdx.x; e < p.experts; e += blockDim.x) count[e] = 0;
+    int routed = p.experts - p.shared, all = p.tokens * p.choices;
+    for (int e = threadIdx.x; e < p.experts; e += blockDim.x) count[e] = e < routed ? 0 : p.tokens;
     __syncthreads();
-    int all = p.tokens * p.choices;
-    for (int i = threadIdx.x; i < all; i += blockDim.x) atomicAdd(&count[p.choice[i]], 1);
+    for (int i = threadIdx.x; i < all; i += blockDim.x)
+        if (p.choice[i] < routed) atomicAdd(&count[p.choice[i]], 1);
     __syncthreads();
     if (threadIdx.x < 32) {
         // Each lane has some experts in a row; what lies before them is summed over the lanes.
@@ -307,7 +304,8 @@ __device__ void route_all(const Route& p) {
     }
     __syncthreads();
     for (int i = threadIdx.x; i < all; i += blockDim.x) {
-        int slot = atomicAdd(&count[p.choice[i]], 1);
+        int expert = p.choice[i];
+        int slot = expert < routed ? atomicAdd(&count[expert], 1) : start[expert] + i / p.choices;
         p.slot[i] = slot;
         p.token_of[slot] = i / p.choices;
     }

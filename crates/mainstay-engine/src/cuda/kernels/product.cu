@@ -1,7 +1,7 @@
 // Matrix products: rows of weights with the vectors of a step's tokens.
 //
-// Three forms of one product. `plain` takes any stored width and is what the others are checked
-// against. `few` is for some tokens: it reads each weight once, at the speed of memory. `many` is for
+// Forms of one product. `plain` takes any stored width and is what the others are checked against. `few`
+// and `some` are for single tokens: they read each weight once, at the speed of memory. `many` is for
 // prompts: it computes at the speed of the matrix units. In each the order of summation for one
 // number depends on the matrix alone, so batch mates change no bit.
 
@@ -14,8 +14,10 @@ struct Product {
     const void* x;
     u64 x_batch;
     int x_row, x_is_f32;
-    const float* norm;   // weights of a norm that x passes first, or nothing
+    const float* norm;   // weights of a norm that x (f32) passes first, or nothing
     float epsilon;
+    const float* scales; // what each token's results are multiplied by, or nothing
+    int turns;           // stretches of 16 rows that a block of `few` takes
     void* y;
     u64 y_batch;
     int y_row, mode;
@@ -95,27 +97,43 @@ extern "C" __global__ void plain(const __grid_constant__ Product p) {
     u64 at = x_at(p, part.first);
     float sum = 0;
     for (int k = lane; k < p.k; k += 32) {
-        float x = p.x_is_f32 ? ((const float*)p.x)[at + k] : up(((const act*)p.x)[at + k]);
-        sum = fmaf(weight(part.w, (u64)row * p.k + k, p.element), x, sum);
+        sum = fmaf(weight(part.w, (u64)row * p.k + k, p.element), up(((const act*)p.x)[at + k]), sum);
     }
     sum = warp_sum(sum);
     if (lane == 0) put(p, part.first, row, sum);
 }
 
 #ifndef EXACT
-// Columns that lie in shared memory at once: more where there are few tokens. Each warp has every
-// eighth stretch of 32, in rising order, whatever their number: no bit depends on it.
+// Each warp has every eighth stretch of 32 columns, in rising order, and the warps' sums are added in
+// their order: so `few` and `some` give the same bits.
 #define WARPS 8
-#define SLAB(n) ((n) == 1 ? 2048 : 1024)
-#define ROW(n) (SLAB(n) + 8)
+// Columns of `few` that lie in shared memory at once, and what keeps columns in different banks.
+#define SLAB 2048
+#define ROW (SLAB + 8)
 
-// Fills `xs` with the slab of each token's vector, normed if asked; zeros beyond.
-template <int N>
-__device__ void fill(const Product& p, const Part& part, int from, u16* xs, const float* scale) {
-    int width = min(SLAB(N), (p.k - from + 31) / 32 * 32);
-    for (int at = threadIdx.x * 8; at < N * 8 * width; at += blockDim.x * 8) {
+// A norm is a weight for each column and one scale for each token: columns are weighed here, results
+// are scaled at the end. Squares are summed eight at a time, by lanes, over lanes: in this order also
+// where `unscaled` does it for many tokens.
+__device__ __forceinline__ float eight_squares(const float (&v)[8]) {
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum = fmaf(v[i], v[i], sum);
+    return sum;
+}
+__device__ __forceinline__ uint4 eight_weighed(const float (&v)[8], const float* norm) {
+    float4 a = {1, 1, 1, 1}, b = a;
+    if (norm) a = *(const float4*)norm, b = *(const float4*)(norm + 4);
+    return {pair(v[0] * a.x, v[1] * a.y), pair(v[2] * a.z, v[3] * a.w), pair(v[4] * b.x, v[5] * b.y),
+            pair(v[6] * b.z, v[7] * b.w)};
+}
+
+// Fills `xs` with the slab of each token's vector, weighed if asked; zeros beyond.
+__device__ void fill(const Product& p, const Part& part, int from, u16* xs, float* squares) {
+    int width = min(SLAB, (p.k - from + 31) / 32 * 32);
+    for (int at = threadIdx.x * 8; at < 8 * width; at += blockDim.x * 8) {
         int token = at / width, k = at % width;
         uint4 bits = {0, 0, 0, 0};
+        float square = 0;
         if (part.first + token < part.end && from + k < p.k) {
             u64 x = x_at(p, part.first + token) + from + k;
             if (!p.x_is_f32) {
@@ -124,56 +142,54 @@ __device__ void fill(const Product& p, const Part& part, int from, u16* xs, cons
                 float v[8];
                 *(float4*)v = *(const float4*)((const float*)p.x + x);
                 *(float4*)(v + 4) = *(const float4*)((const float*)p.x + x + 4);
-                if (p.norm) {
-#pragma unroll
-                    for (int i = 0; i < 8; i++) v[i] = p.norm[from + k + i] * (v[i] * scale[token]);
-                }
-                bits = {pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7])};
+                square = eight_squares(v);
+                bits = eight_weighed(v, p.norm ? p.norm + from + k : nullptr);
             }
         }
-        *(uint4*)(xs + token * ROW(N) + k) = bits;
+        *(uint4*)(xs + token * ROW + k) = bits;
+        if (p.norm) squares[token * (SLAB / 8) + k / 8] = square;
     }
 }
 
-// One over the root mean square of each token's vector, if there is a norm.
-template <int TOKENS>
-__device__ void scales(const Product& p, const Part& part, float* scale) {
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (!p.norm) return;
-    for (int token = warp; token < TOKENS && part.first + token < part.end; token += WARPS) {
-        u64 x = x_at(p, part.first + token);
-        float sum = 0;
-        for (int k = lane * 4; k < p.k; k += 128) {
-            float4 v = *(const float4*)((const float*)p.x + x + k);
-            sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+// Results of sixteen rows for some tokens, as `sum(token, row)` gives them.
+template <typename Sum>
+__device__ __forceinline__ void finish(const Product& p, const Part& part, int row_at, int tokens, Sum sum) {
+    for (int at = threadIdx.x; at < tokens * 16; at += blockDim.x) {
+        int row = at % 16, token = at / 16, slot = part.first + token;
+        if (slot >= part.end || row_at + row >= p.n) continue;
+        float by = p.scales ? p.scales[p.token_of ? p.token_of[slot] : slot] : 1.f;
+        if (p.mode != GATED) put(p, slot, row_at + row, sum(token, row) * by);
+        else if (row < 8) {
+            u64 y = (u64)slot * p.y_row + row_at / 2 + row;
+            ((act*)p.y)[y] = down(gated(sum(token, row) * by, sum(token, row + 8) * by));
         }
-        sum = warp_sum(sum);
-        if (lane == 0) scale[token] = rsqrtf(sum / p.k + p.epsilon);
     }
 }
 
-// Sixteen rows for up to 8 N tokens. Each warp takes every eighth stretch of 32 columns; columns are
-// dealt to the matrix unit in an order that lets each thread read 16 bytes at once.
-template <int N>
-__device__ void few(const Product& p) {
+// Up to eight tokens, and stretches of sixteen rows, one after another. Columns are dealt to the matrix
+// unit in an order that lets each thread read 16 bytes at once.
+extern "C" __global__ void __launch_bounds__(256, 2) few(const __grid_constant__ Product p) {
     u16* xs = (u16*)memory;
-    float* scale = (float*)(memory + N * 8 * ROW(N) * 2);
+    float* parts = (float*)(memory + 8 * ROW * 2); // of each warp, token and row
+    float* squares = parts;                        // before that
+    __shared__ float scale[8];
     Part part;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int in_group = lane % 4, group = lane / 4;
-    int first_row = blockIdx.x * 16;
+    int first_row = blockIdx.x * p.turns * 16;
+    int end_row = min(first_row + p.turns * 16, p.n);
     bool has_part = !p.tiles;
-    if (has_part) part_of(p, blockIdx.y, N * 8, part);
-    const int stretches = SLAB(N) / 32 / WARPS;
+    if (has_part) part_of(p, blockIdx.y, 8, part);
+    const int stretches = SLAB / 32 / WARPS;
     uint4 a[stretches][2];
     const uint4 none = {0, 0, 0, 0};
-    auto read = [&](int from) {
+    auto read = [&](int row_at, int from) {
 #pragma unroll
         for (int i = 0; i < stretches; i++) {
             int k = from + (i * WARPS + warp) * 32 + in_group * 8;
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                int row = first_row + group + 8 * half;
+                int row = row_at + group + 8 * half;
                 bool has = k < p.k && row < p.n;
                 const u16* w = (const u16*)part.w + (u64)row * p.k + k;
                 a[i][half] = has ? __ldcs((const uint4*)w) : none;
@@ -181,68 +197,194 @@ __device__ void few(const Product& p) {
         }
     };
     // Weights do not depend on the launch before: they are on their way while it ends.
-    if (has_part) read(0);
+    if (has_part) read(first_row, 0);
     after_the_one_before();
     let_the_next_begin();
     if (!has_part) {
-        if (!part_of(p, blockIdx.y, N * 8, part)) return;
-        read(0);
+        if (!part_of(p, blockIdx.y, 8, part)) return;
+        read(first_row, 0);
     }
-    float c[N][4];
-#pragma unroll
-    for (int i = 0; i < N; i++) c[i][0] = c[i][1] = c[i][2] = c[i][3] = 0;
-    scales<N * 8>(p, part, scale);
-    for (int from = 0; from < p.k; from += SLAB(N)) {
-        if (from) read(from);
-        __syncthreads();
-        fill<N>(p, part, from, xs, scale);
-        __syncthreads();
-#pragma unroll
-        for (int i = 0; i < stretches; i++) {
-            int k = (i * WARPS + warp) * 32 + in_group * 8;
-            if (from + k - in_group * 8 >= p.k) break;
-#pragma unroll
-            for (int j = 0; j < N; j++) {
-                uint4 b = *(const uint4*)(xs + (j * 8 + group) * ROW(N) + k);
-                mma(c[j], a[i][0].x, a[i][1].x, a[i][0].y, a[i][1].y, b.x, b.y);
-                mma(c[j], a[i][0].z, a[i][1].z, a[i][0].w, a[i][1].w, b.z, b.w);
+    float square = 0; // of this warp's token, by lane
+    for (int row_at = first_row; row_at < end_row; row_at += 16) {
+        float c[4] = {0, 0, 0, 0};
+        for (int from = 0; from < p.k; from += SLAB) {
+            // One slab stays for all stretches of rows.
+            if (row_at == first_row || p.k > SLAB) {
+                __syncthreads();
+                fill(p, part, from, xs, squares);
+                __syncthreads();
+                if (p.norm && row_at == first_row) {
+                    int width = min(SLAB, (p.k - from + 31) / 32 * 32);
+                    for (int i = lane; i < width / 8; i += 32) square += squares[warp * (SLAB / 8) + i];
+                }
             }
-        }
-    }
-    // The warps' parts are summed in their order.
-    __syncthreads();
-    float* parts = (float*)memory;
 #pragma unroll
-    for (int j = 0; j < N; j++) {
+            for (int i = 0; i < stretches; i++) {
+                int k = (i * WARPS + warp) * 32 + in_group * 8;
+                if (from + k - in_group * 8 >= p.k) break;
+                uint4 b = *(const uint4*)(xs + group * ROW + k);
+                mma(c, a[i][0].x, a[i][1].x, a[i][0].y, a[i][1].y, b.x, b.y);
+                mma(c, a[i][0].z, a[i][1].z, a[i][0].w, a[i][1].w, b.z, b.w);
+            }
+            if (from + SLAB < p.k) read(row_at, from + SLAB);
+            else if (row_at + 16 < end_row) read(row_at + 16, 0);
+        }
+        __syncthreads();
+        if (p.norm && row_at == first_row) {
+            square = warp_sum(square);
+            if (lane == 0) scale[warp] = rsqrtf(square / p.k + p.epsilon);
+        }
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int row = group + (i / 2) * 8, token = j * 8 + in_group * 2 + i % 2;
-            parts[(warp * N * 8 + token) * 17 + row] = c[j][i];
+            int row = group + i / 2 * 8, token = in_group * 2 + i % 2;
+            parts[(warp * 8 + token) * 17 + row] = c[i];
         }
-    }
-    __syncthreads();
-    for (int at = threadIdx.x; at < N * 8 * 16; at += blockDim.x) {
-        int row = at % 16, token = at / 16;
-        if (part.first + token >= part.end || first_row + row >= p.n) continue;
-        auto sum = [&](int row) {
+        __syncthreads();
+        finish(p, part, row_at, 8, [&](int token, int row) {
             float all = 0;
 #pragma unroll
-            for (int w = 0; w < WARPS; w++) all += parts[(w * N * 8 + token) * 17 + row];
-            return all;
-        };
-        int slot = part.first + token;
-        if (p.mode != GATED) put(p, slot, first_row + row, sum(row));
-        else if (row < 8) {
-            u64 y = (u64)slot * p.y_row + first_row / 2 + row;
-            ((act*)p.y)[y] = down(gated(sum(row), sum(row + 8)));
+            for (int w = 0; w < WARPS; w++) all += parts[(w * 8 + token) * 17 + row];
+            return p.norm ? all * scale[token] : all;
+        });
+    }
+}
+
+// Nine tokens to 64, N times eight, and stretches of 32 rows. Vectors stream through shared memory, 256
+// columns at a time, one stretch of 32 for each warp; each warp reads its own weights a step ahead.
+#define STEP 256
+#define STEP_ROW (STEP + 8)
+#define STEP_STAGES 3
+
+template <int N>
+__device__ void some(const Product& p) {
+    u16* stages = (u16*)memory;                                        // [STEP_STAGES][N * 8][STEP_ROW]
+    float* parts = (float*)(stages + STEP_STAGES * N * 8 * STEP_ROW);  // [WARPS][8][33]
+    Part part;
+    part_of(p, blockIdx.y, N * 8, part);
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int in_group = lane % 4, group = lane / 4;
+    int steps = (p.k + STEP - 1) / STEP;
+    int first_row = blockIdx.x * p.turns * 32;
+    int turns = min(p.turns, (p.n - first_row + 31) / 32), all = turns * steps;
+    const uint4 none = {0, 0, 0, 0};
+    auto read = [&](uint4 (&a)[2][2], int at) {
+        int k = at % steps * STEP + warp * 32 + in_group * 8;
+#pragma unroll
+        for (int tile = 0; tile < 2; tile++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                int row = first_row + at / steps * 32 + tile * 16 + group + 8 * half;
+                bool has = at < all && k < p.k && row < p.n;
+                const u16* w = (const u16*)part.w + (u64)row * p.k + k;
+                a[tile][half] = has ? __ldcs((const uint4*)w) : none;
+            }
+    };
+    auto copy = [&](int at) {
+        u16* to = stages + at % STEP_STAGES * N * 8 * STEP_ROW;
+        for (int i = threadIdx.x; i < N * 8 * (STEP / 8); i += 256) {
+            int token = i / (STEP / 8), k = at % steps * STEP + i % (STEP / 8) * 8;
+            bool has = part.first + token < part.end && k < p.k;
+            const u16* x = (const u16*)p.x + (has ? x_at(p, part.first + token) + k : 0);
+            copy16(to + token * STEP_ROW + i % (STEP / 8) * 8, x, has);
+        }
+    };
+    uint4 a[2][2], next[2][2];
+    read(a, 0);
+    after_the_one_before();
+    let_the_next_begin();
+#pragma unroll
+    for (int i = 0; i < STEP_STAGES - 1; i++) {
+        if (i < all) copy(i);
+        copies_end();
+    }
+    float c[2][N][4];
+    for (int at = 0; at < all; at++) {
+        if (at % steps == 0) {
+#pragma unroll
+            for (int tile = 0; tile < 2; tile++)
+#pragma unroll
+                for (int j = 0; j < N; j++) c[tile][j][0] = c[tile][j][1] = c[tile][j][2] = c[tile][j][3] = 0;
+        }
+        read(next, at + 1);
+        copies_wait<STEP_STAGES - 2>();
+        __syncthreads();
+        if (at + STEP_STAGES - 1 < all) copy(at + STEP_STAGES - 1);
+        copies_end();
+        const u16* xs = stages + at % STEP_STAGES * N * 8 * STEP_ROW;
+        int k = warp * 32 + in_group * 8;
+        if (at % steps * STEP + warp * 32 < p.k) {
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                uint4 b = *(const uint4*)(xs + (j * 8 + group) * STEP_ROW + k);
+#pragma unroll
+                for (int tile = 0; tile < 2; tile++) {
+                    const uint4& low = a[tile][0];
+                    const uint4& high = a[tile][1];
+                    mma(c[tile][j], low.x, high.x, low.y, high.y, b.x, b.y);
+                    mma(c[tile][j], low.z, high.z, low.w, high.w, b.z, b.w);
+                }
+            }
+        }
+#pragma unroll
+        for (int tile = 0; tile < 2; tile++) a[tile][0] = next[tile][0], a[tile][1] = next[tile][1];
+        if (at % steps != steps - 1) continue;
+        int row_at = first_row + at / steps * 32;
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            // Eight tokens at a time.
+#pragma unroll
+            for (int tile = 0; tile < 2; tile++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    int row = tile * 16 + group + i / 2 * 8, token = in_group * 2 + i % 2;
+                    parts[(warp * 8 + token) * 33 + row] = c[tile][j][i];
+                }
+            __syncthreads();
+            Part own = {part.w, part.first + j * 8, part.end};
+#pragma unroll
+            for (int tile = 0; tile < 2; tile++)
+                finish(p, own, row_at + tile * 16, 8, [&](int token, int row) {
+                    float all = 0;
+#pragma unroll
+                    for (int w = 0; w < WARPS; w++) all += parts[(w * 8 + token) * 33 + tile * 16 + row];
+                    return all;
+                });
+            __syncthreads();
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) few_1(const __grid_constant__ Product p) { few<1>(p); }
-extern "C" __global__ void __launch_bounds__(256) few_2(const __grid_constant__ Product p) { few<2>(p); }
-extern "C" __global__ void __launch_bounds__(256) few_4(const __grid_constant__ Product p) { few<4>(p); }
-extern "C" __global__ void __launch_bounds__(256) few_8(const __grid_constant__ Product p) { few<8>(p); }
+extern "C" __global__ void __launch_bounds__(256, 2) some_2(const __grid_constant__ Product p) { some<2>(p); }
+extern "C" __global__ void __launch_bounds__(256, 2) some_4(const __grid_constant__ Product p) { some<4>(p); }
+extern "C" __global__ void __launch_bounds__(256, 2) some_8(const __grid_constant__ Product p) { some<8>(p); }
+
+struct Unscaled {
+    const float* x;
+    const float* w;
+    int x_row, n, tokens;
+    float epsilon;
+    act* y;
+    float* scales;
+};
+
+// The columns of each token's vector, weighed, and the token's scale: a warp for each.
+extern "C" __global__ void unscaled(const __grid_constant__ Unscaled p) {
+    after_the_one_before();
+    let_the_next_begin();
+    int token = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (token >= p.tokens) return;
+    float sum = 0;
+    for (int k = lane * 8; k < p.n; k += 256) {
+        const float* x = p.x + (u64)token * p.x_row + k;
+        float v[8];
+        *(float4*)v = *(const float4*)x;
+        *(float4*)(v + 4) = *(const float4*)(x + 4);
+        sum += eight_squares(v);
+        *(uint4*)(p.y + (u64)token * p.n + k) = eight_weighed(v, p.w + k);
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) p.scales[token] = rsqrtf(sum / p.n + p.epsilon);
+}
 
 // 128 tokens by 128 rows, 64 columns at a time, three stages in flight. Shared rows are 128 bytes;
 // their eight parts are exchanged by the row's number, so that reads of a column meet no other.

@@ -12,6 +12,8 @@ pub struct Scratch {
     /// The residual, f32.
     pub x: Buffer,
     pub normed: Buffer,
+    /// Scales of a norm that is not finished.
+    pub scales: Buffer,
     /// The first product of attention, f32.
     pub first: Buffer,
     pub q: Buffer,
@@ -98,6 +100,7 @@ impl Scratch {
         Ok(Scratch {
             x: wide(tokens * shape.hidden)?,
             normed: narrow(tokens * shape.hidden.max(widths.low))?,
+            scales: wide(FEW)?,
             first: wide(tokens * widths.first)?,
             q: narrow(tokens * widths.q)?,
             absorbed: narrow(tokens * widths.absorbed)?,
@@ -117,7 +120,7 @@ impl Scratch {
             // Exact: a tile for each.
             tiles: wide(2 * (tokens * choices + experts))?,
             tile_count: wide(1)?,
-            last: wide(FEW * shape.hidden)?,
+            last: narrow(FEW * shape.hidden)?,
             logits: wide(FEW * shape.vocabulary)?,
         })
     }
