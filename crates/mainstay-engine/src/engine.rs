@@ -3,7 +3,7 @@
 mod files;
 
 use crate::attention::Slot;
-use crate::cache::{Cache, CacheShape, Page};
+use crate::cache::{Cache, CacheShape, Ledger, Page};
 use crate::error::{LoadError, Refusal, TemplateError};
 use crate::journal::Journal;
 use crate::kernels::Element;
@@ -84,11 +84,14 @@ pub struct ModelCard {
     pub end_tokens: Vec<u32>,
 }
 
-/// Pages of the cache; `free + used = total` between steps.
+/// Pages of the cache; `free + used + cached = total` between steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages {
     pub free: usize,
+    /// Held by requests.
     pub used: usize,
+    /// Held by nobody, kept for requests that begin with the same; as good as free.
+    pub cached: usize,
     pub total: usize,
     pub tokens_per_page: usize,
 }
@@ -100,9 +103,11 @@ pub struct Engine {
     vocabulary: Vocabulary,
     template: ChatTemplate,
     cache: Cache,
+    ledger: Ledger,
     line: Line,
     settings: Settings,
     last_id: u64,
+    computed: u64,
 }
 
 impl Engine {
@@ -155,8 +160,18 @@ impl Engine {
             ..settings
         };
         let (vocabulary, template) = (text.vocabulary, text.template);
-        let line = Line::default();
-        Ok(Engine { card, model, vocabulary, template, cache, line, settings, last_id: 0 })
+        Ok(Engine {
+            card,
+            model,
+            vocabulary,
+            template,
+            ledger: Ledger::new(cache.total(), page_tokens),
+            cache,
+            line: Line::default(),
+            settings,
+            last_id: 0,
+            computed: 0,
+        })
     }
 
     pub fn model(&self) -> &ModelCard {
@@ -165,11 +180,17 @@ impl Engine {
 
     pub fn pages(&self) -> Pages {
         Pages {
-            free: self.cache.free(),
-            used: self.cache.used(),
-            total: self.cache.total(),
+            free: self.ledger.free(),
+            used: self.ledger.used(),
+            cached: self.ledger.cached(),
+            total: self.ledger.total(),
             tokens_per_page: self.settings.page_tokens,
         }
+    }
+
+    /// Tokens that went through the model since it was loaded; those found in the cache did not.
+    pub fn computed_tokens(&self) -> u64 {
+        self.computed
     }
 
     /// The prompt text for OpenAI messages and tools, by the model's own chat template.
@@ -199,7 +220,7 @@ impl Engine {
         if waiting >= self.settings.waiting_max.max(1) {
             return Err(Refusal::Busy { waiting });
         }
-        let held = self.cache.total() * self.settings.page_tokens;
+        let held = self.ledger.total() * self.settings.page_tokens;
         let bounds =
             Bounds { vocabulary: self.card.vocabulary, tokens: self.card.context.min(held) };
         let id = SequenceId(self.last_id + 1);
@@ -208,9 +229,9 @@ impl Engine {
         Ok(id)
     }
 
-    /// Ends a request without a further report. Its pages are free at once.
+    /// Ends a request without a further report. Its pages may be taken at once.
     pub fn cancel(&mut self, id: SequenceId) {
-        self.line.remove(id, &mut self.cache);
+        self.line.remove(id, &mut self.ledger);
     }
 
     pub fn is_idle(&self) -> bool {
@@ -227,8 +248,8 @@ impl Engine {
     /// A panic on the way ends the requests of this step with [`crate::Finish::Failed`] and leaves
     /// the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
-        self.line.admit(self.settings.batch_max, &self.cache);
-        let shares = self.line.plan(self.settings.prefill_chunk, &mut self.cache);
+        self.line.admit(self.settings.batch_max, &mut self.ledger);
+        let shares = self.line.plan(self.settings.prefill_chunk, &mut self.ledger);
         if shares.is_empty() {
             return;
         }
@@ -242,7 +263,7 @@ impl Engine {
             }
         }
         for progress in out[first..].iter().filter(|progress| progress.finish.is_some()) {
-            self.line.remove(progress.id, &mut self.cache);
+            self.line.remove(progress.id, &mut self.ledger);
         }
     }
 
@@ -263,6 +284,7 @@ impl Engine {
         }
         let page_table = |share: &Share| self.line.running[share.sequence].pages.as_slice();
         let tables: Vec<&[Page]> = shares.iter().map(page_table).collect();
+        self.computed += slots.len() as u64;
         let batch = Batch { slots: &slots, tables: &tables, wanted: &wanted };
         self.model.forward(&batch, &mut self.cache, self.settings.threads)
     }
@@ -273,6 +295,7 @@ impl Engine {
         for share in shares {
             let sequence = &mut self.line.running[share.sequence];
             sequence.computed += share.tokens;
+            sequence.publish(&mut self.ledger);
             if sequence.pending() > 0 {
                 continue;
             }

@@ -4,7 +4,7 @@
 //! its running requests. Its owner, one thread, hands requests in with [`Engine::submit`], calls
 //! [`Engine::step`] while there is work, and passes on what each step reports.
 //!
-//! Left out for now, on purpose: quantised weights, GGUF, the prefix index, a GPU.
+//! Left out for now, on purpose: quantised weights, GGUF, a GPU.
 
 pub mod builtin;
 pub mod engine;

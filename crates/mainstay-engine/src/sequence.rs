@@ -1,6 +1,6 @@
 //! One request inside the engine: its tokens, its pages, and the way of its answer to text.
 
-use crate::cache::{Cache, Page};
+use crate::cache::{Before, Ledger, Page};
 use crate::error::Refusal;
 use crate::journal::Journal;
 use crate::sampler::{Allowed, Sampling};
@@ -25,6 +25,9 @@ pub struct Work {
     /// Go on where another run of the same request was.
     pub journal: Option<Journal>,
     pub allowed: Option<Allowed>,
+    /// Requests of different salts never share what is cached, so that the time of an answer tells
+    /// nobody what others asked.
+    pub salt: u64,
 }
 
 impl Default for Work {
@@ -36,6 +39,7 @@ impl Default for Work {
             stop: Vec::new(),
             journal: None,
             allowed: None,
+            salt: 0,
         }
     }
 }
@@ -47,6 +51,8 @@ pub struct Progress {
     pub token: u32,
     /// Tokens of the answer so far, this one included; the sampler's position in the journal.
     pub tokens: usize,
+    /// Tokens of the prompt that were in the cache when the request began.
+    pub cached: usize,
     /// The text that became certain with it: empty while a character is incomplete, a stop string
     /// is possible, or the token is hidden.
     pub text: String,
@@ -74,6 +80,13 @@ pub(crate) struct Sequence {
     /// Tokens whose keys and values are in the cache.
     pub computed: usize,
     pub pages: Vec<Page>,
+    /// How many of them, from the first, are full and in the index.
+    published: usize,
+    salt: u64,
+    /// Tokens found in the cache, and whether more of them still count: what a sequence finds of
+    /// its own when it starts over does not.
+    found: usize,
+    is_fresh: bool,
     sampling: Sampling,
     seed: u64,
     /// Length of prompt and answer at which the answer is cut off.
@@ -121,6 +134,10 @@ impl Sequence {
             prompt,
             computed: 0,
             pages: Vec::new(),
+            published: 0,
+            salt: work.salt,
+            found: 0,
+            is_fresh: true,
             sampling: work.sampling,
             seed: journal.seed,
             tokens_max,
@@ -156,10 +173,58 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
+    /// The pages in the index that it may go on with, in order. One token at least is left to
+    /// compute: without one there are no logits.
+    pub fn known(&self, ledger: &Ledger) -> Vec<Page> {
+        let (size, mut at) = (ledger.page_tokens(), self.computed);
+        let mut known = Vec::new();
+        if at != self.pages.len() * size {
+            return known;
+        }
+        let mut before = self.before(self.pages.len());
+        while at + size < self.tokens.len() {
+            let Some(page) = ledger.find(before, &self.tokens[at..at + size]) else { break };
+            known.push(page);
+            before = Before::Page(page);
+            at += size;
+        }
+        known
+    }
+
+    /// Goes on with the pages in the index instead of computing them.
+    pub fn adopt(&mut self, ledger: &mut Ledger) {
+        for page in self.known(ledger) {
+            ledger.share(page);
+            self.pages.push(page);
+            self.published += 1;
+            self.computed += ledger.page_tokens();
+            self.found += if self.is_fresh { ledger.page_tokens() } else { 0 };
+        }
+    }
+
+    /// Puts the pages that are full by now into the index.
+    pub fn publish(&mut self, ledger: &mut Ledger) {
+        let size = ledger.page_tokens();
+        while (self.published + 1) * size <= self.computed {
+            let at = self.published;
+            let tokens = &self.tokens[at * size..(at + 1) * size];
+            self.pages[at] = ledger.publish(self.before(at), tokens, self.pages[at]);
+            self.published += 1;
+        }
+    }
+
+    /// What stands before its page `at`.
+    fn before(&self, at: usize) -> Before {
+        match at.checked_sub(1) {
+            Some(before) => Before::Page(self.pages[before]),
+            None => Before::Salt(self.salt),
+        }
+    }
+
     /// Gives all pages back. The sequence can start over: its tokens are kept.
-    pub fn release(&mut self, cache: &mut Cache) {
-        self.pages.drain(..).for_each(|page| cache.release(page));
-        self.computed = 0;
+    pub fn release(&mut self, ledger: &mut Ledger) {
+        self.pages.drain(..).rev().for_each(|page| ledger.release(page));
+        (self.computed, self.published, self.is_fresh) = (0, 0, false);
     }
 
     /// Chooses the next token and reports it.
@@ -186,14 +251,12 @@ impl Sequence {
             Passed::Text(text) => (text, None),
             Passed::Stop(text) => (text, Some(Finish::Stop)),
         };
-        Progress { id: self.id, token, tokens: self.answer().len(), text, finish }
+        self.progress(token, text, finish)
     }
 
     /// The report of a failure.
     pub fn failed(&self) -> Progress {
-        let tokens = self.answer().len();
-        let finish = Some(Finish::Failed);
-        Progress { id: self.id, token: 0, tokens, text: String::new(), finish }
+        self.progress(0, String::new(), Some(Finish::Failed))
     }
 
     /// The last report: the rest of the text, with nothing held back.
@@ -202,7 +265,12 @@ impl Sequence {
             Passed::Text(text) => (text + &self.stops.finish(), finish),
             Passed::Stop(text) => (text, Finish::Stop),
         };
-        Progress { id: self.id, token, tokens: self.answer().len(), text, finish: Some(finish) }
+        self.progress(token, text, Some(finish))
+    }
+
+    fn progress(&self, token: u32, text: String, finish: Option<Finish>) -> Progress {
+        let (tokens, cached) = (self.answer().len(), self.found.min(self.prompt));
+        Progress { id: self.id, token, tokens, cached, text, finish }
     }
 }
 

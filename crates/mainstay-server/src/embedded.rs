@@ -28,6 +28,8 @@ pub struct Order {
     pub stop: Vec<String>,
     /// Text of the answer that another attempt began: goes on exactly behind it.
     pub prefix: Option<String>,
+    /// Whose it is: what was computed for one tenant serves no other.
+    pub tenant: u32,
     /// The model that the client named.
     pub asked: String,
     /// Whether the engine answers in place of that model.
@@ -111,6 +113,8 @@ pub enum Finish {
 pub struct Counted {
     /// Of the prompts.
     pub prompt: u64,
+    /// Of those, found in the cache.
+    pub cached: u64,
     /// Of all answers.
     pub completion: u64,
 }

@@ -46,8 +46,7 @@ fn error(name: &str, weights: &str, element: Element) -> f32 {
     let (page_tokens, bytes_max, pages_max) = (16, 1 << 24, 64);
     let shape = CacheShape { element, layers, row, page_tokens, bytes_max, pages_max };
     let mut cache = Cache::new(&shape).unwrap();
-    let pages = cache.pages_for(reference.ids.len());
-    let table: Vec<Page> = (0..pages).map(|_| cache.take().unwrap()).collect();
+    let table: Vec<Page> = (0..cache.total()).collect();
     let slots: Vec<Slot> = (0..)
         .zip(&reference.ids)
         .map(|(position, token)| Slot { token: *token, position, table: 0 })

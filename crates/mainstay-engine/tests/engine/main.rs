@@ -4,5 +4,6 @@ mod fixture;
 
 mod invariants;
 mod journal;
+mod prefix;
 mod reference;
 mod text;

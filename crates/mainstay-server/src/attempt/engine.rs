@@ -20,6 +20,8 @@ pub struct Question<'a> {
     pub relayed: Option<Relayed<'a>>,
     /// Only this choice is wanted.
     pub only_choice: Option<u32>,
+    /// Whose call it is.
+    pub tenant: u32,
     /// Whether the engine answers in place of the model that was asked for.
     pub stands_in: bool,
     /// Under which name the answer goes.
@@ -73,7 +75,8 @@ impl Answer {
 }
 
 fn usage(counted: Counted) -> Usage {
-    Usage { prompt: counted.prompt, completion: counted.completion, ..Usage::default() }
+    let Counted { prompt, cached, completion } = counted;
+    Usage { prompt, cached: Some(cached), completion, ..Usage::default() }
 }
 
 fn order(question: &Question<'_>) -> Result<Order, Failure> {
@@ -113,6 +116,7 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         taste,
         stop: call.stop.clone(),
         prefix: (!begun.is_empty()).then_some(begun),
+        tenant: question.tenant,
         asked: call.model.clone(),
         stands_in: question.stands_in,
     })
@@ -190,7 +194,8 @@ mod tests {
     fn ask(endpoint: Endpoint, body: &str, relayed: Option<Relayed<'_>>) -> Result<Order, Failure> {
         let call = Call::parse(endpoint, Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let id = "x".to_owned();
-        order(&Question { call: &call, relayed, only_choice: None, stands_in: false, id })
+        let (only_choice, stands_in, tenant) = (None, false, 0);
+        order(&Question { call: &call, relayed, only_choice, tenant, stands_in, id })
     }
 
     #[test]

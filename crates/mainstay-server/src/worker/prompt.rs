@@ -56,6 +56,7 @@ pub fn prepare(
                 stop: order.stop.clone(),
                 journal: None,
                 allowed: allowed.clone(),
+                salt: order.tenant.into(),
             };
             let choice = if order.only_choice.is_some() { 0 } else { choice };
             let filler = scene.map(Scene::filler);

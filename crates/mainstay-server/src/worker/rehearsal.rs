@@ -124,7 +124,7 @@ impl Answer {
         (self.next, self.written) = (self.next + 1, self.written + 1);
         if self.written >= self.limit {
             let completion = self.written * u64::from(self.choices);
-            let counted = Counted { prompt: self.prompt, completion };
+            let counted = Counted { prompt: self.prompt, cached: 0, completion };
             for choice in (0..self.choices).rev() {
                 let counted = (choice + 1 == self.choices).then_some(counted);
                 self.held.push(Said::End(choice, Finish::Length, counted));
@@ -167,6 +167,7 @@ mod tests {
             taste: Taste::default(),
             stop: Vec::new(),
             prefix: prefix.map(str::to_owned),
+            tenant: 0,
             asked: "chat".into(),
             stands_in: false,
         }

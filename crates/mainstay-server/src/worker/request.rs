@@ -41,6 +41,8 @@ enum Phase {
 /// One choice.
 struct Lane {
     choice: u32,
+    /// Whether it is the first with its prompt, and nothing was heard of it.
+    counts: bool,
     work: Work,
     filler: Option<Filler>,
     run: Run,
@@ -104,7 +106,8 @@ impl Request {
                     return Err(refusal);
                 }
             };
-            self.lanes.push(Lane { choice, work, filler, run: Run::Running(id) });
+            let run = Run::Running(id);
+            self.lanes.push(Lane { choice, counts: is_first, work, filler, run });
         }
         self.phase = Phase::Silent;
         self.outbox.push_back(Said::By(name.to_owned()));
@@ -120,6 +123,9 @@ impl Request {
             Some(filler) => filler.push(&progress.text),
             None => progress.text.clone(),
         };
+        if std::mem::take(&mut lane.counts) {
+            self.counted.cached += progress.cached as u64;
+        }
         let choice = lane.choice;
         let finish = match progress.finish {
             None => None,
@@ -154,7 +160,8 @@ impl Request {
         self.outbox.push_back(Said::By(by.to_owned()));
         let choices = self.order.choices();
         let taken = pieces.len().min(most);
-        self.counted = Counted { prompt: 0, completion: taken as u64 * u64::from(choices) };
+        self.counted =
+            Counted { prompt: 0, cached: 0, completion: taken as u64 * u64::from(choices) };
         for choice in 0..choices {
             let texts = pieces.iter().take(most).cloned();
             self.outbox.extend(texts.map(|text| Said::Text(choice, text)));

@@ -34,6 +34,7 @@ fn order(text: &str) -> Order {
         taste: Taste { temperature: Some(0.0), ..Taste::default() },
         stop: Vec::new(),
         prefix: None,
+        tenant: 0,
         asked: "chat".into(),
         stands_in: true,
     }
@@ -166,6 +167,22 @@ async fn a_model_of_ones_own_answers_and_goes_on_where_another_stopped() {
     let one = listen(worker.desk().place(raw("the sea", None)).unwrap()).await;
     let two = listen(worker.desk().place(raw("the", Some(" sea".into()))).unwrap()).await;
     assert_eq!(one.text, two.text);
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_cached_of_a_prompt_is_counted_for_its_tenant_alone() {
+    let directory = tiny();
+    let worker = worker(false, loads(&directory));
+    let mut cached = Vec::new();
+    for tenant in [1, 1, 2] {
+        let order = Order { tenant, max_tokens: Some(2), ..order(&"the sea ".repeat(30)) };
+        let told = listen(worker.desk().place(order).unwrap()).await;
+        let Some(Said::End(0, _, Some(counted))) = told.end else { panic!("no end") };
+        assert!(counted.cached < counted.prompt);
+        cached.push(counted.cached > counted.prompt / 2);
+    }
+    assert_eq!(cached, [false, true, false]);
     worker.shutdown().await;
 }
 

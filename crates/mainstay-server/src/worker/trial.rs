@@ -34,10 +34,7 @@ fn trial(engine: &mut Engine) -> Trial {
     let work = || Work {
         prompt: prompt.clone(),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        max_tokens: usize::MAX,
-        stop: Vec::new(),
-        journal: None,
-        allowed: None,
+        ..Work::default()
     };
     let mut open = Vec::new();
     let (mut reports, mut tokens) = (Vec::new(), 0);
