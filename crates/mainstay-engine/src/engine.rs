@@ -1,6 +1,8 @@
 //! A loaded model with its cache and its requests: the engine's whole public face.
 
 mod files;
+#[cfg(test)]
+mod tests;
 
 use crate::attention::Slot;
 use crate::cache::{Cache, CacheShape, Ledger, Page};
@@ -245,8 +247,8 @@ impl Engine {
 
     /// Computes one batch and appends a report for each token it gave.
     ///
-    /// A panic on the way ends the requests of this step with [`crate::Finish::Failed`] and leaves
-    /// the engine usable.
+    /// A panic on the way ends the request that caused it with [`crate::Finish::Failed`], leaves
+    /// the others as they are, and the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
         self.line.admit(self.settings.batch_max, &mut self.ledger);
         let shares = self.line.plan(self.settings.prefill_chunk, &mut self.ledger);
@@ -254,17 +256,28 @@ impl Engine {
             return;
         }
         let first = out.len();
-        // Whatever a panic left half done belongs to this step's sequences, and they are dropped.
-        let logits = catch_unwind(AssertUnwindSafe(|| self.compute(&shares)));
-        match logits {
-            Ok(mut logits) => self.sample(&shares, &mut logits, out),
-            Err(_) => {
-                out.extend(shares.iter().map(|share| self.line.running[share.sequence].failed()));
-            }
+        // What a panic leaves half done are rows of pages that nobody shares yet; whoever goes on
+        // writes them anew.
+        match self.try_compute(&shares) {
+            Some(mut logits) => self.sample(&shares, &mut logits, out),
+            // Whose fault it was shows when each is computed by itself, which changes no bit.
+            None => shares.iter().for_each(|share| self.step_alone(*share, out)),
         }
         for progress in out[first..].iter().filter(|progress| progress.finish.is_some()) {
             self.line.remove(progress.id, &mut self.ledger);
         }
+    }
+
+    fn step_alone(&mut self, share: Share, out: &mut Vec<Progress>) {
+        match self.try_compute(&[share]) {
+            Some(mut logits) => self.sample(&[share], &mut logits, out),
+            None => out.push(self.line.running[share.sequence].failed()),
+        }
+    }
+
+    /// The logits, or nothing if the model panicked.
+    fn try_compute(&mut self, shares: &[Share]) -> Option<Vec<f32>> {
+        catch_unwind(AssertUnwindSafe(|| self.compute(shares))).ok()
     }
 
     /// Runs the model over the shares; logits come back for the sequences that are then complete.

@@ -1,9 +1,12 @@
 //! The engine through its public face, on tiny random models whose right answers are stored.
 
 mod fixture;
+#[path = "../../examples/engine_load/streams.rs"]
+mod streams;
 
 mod invariants;
 mod journal;
+mod load;
 mod prefix;
 mod reference;
 mod text;
