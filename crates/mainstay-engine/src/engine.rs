@@ -7,6 +7,7 @@ mod tests;
 use crate::attention::Slot;
 use crate::cache::{Cache, CacheShape, Ledger, Page};
 use crate::error::{LoadError, Refusal, TemplateError};
+use crate::grammar::{Grammar, Grammars, Held};
 use crate::journal::Journal;
 use crate::kernels::Element;
 use crate::model::{Batch, Model};
@@ -104,6 +105,8 @@ pub struct Engine {
     model: Model,
     vocabulary: Vocabulary,
     template: ChatTemplate,
+    /// Made at the first request that needs it.
+    grammars: Option<Result<Grammars, String>>,
     cache: Cache,
     ledger: Ledger,
     line: Line,
@@ -167,6 +170,7 @@ impl Engine {
             model,
             vocabulary,
             template,
+            grammars: None,
             ledger: Ledger::new(cache.total(), page_tokens),
             cache,
             line: Line::default(),
@@ -215,6 +219,11 @@ impl Engine {
         self.vocabulary.id(text)
     }
 
+    /// The bytes of a token as they stand in a text; of a special token, its name.
+    pub fn token_bytes(&self, token: u32) -> Vec<u8> {
+        self.vocabulary.bytes(token)
+    }
+
     /// Takes a request in. It waits for a place if it must; its first token comes from a later
     /// [`Engine::step`].
     pub fn submit(&mut self, work: Work) -> Result<SequenceId, Refusal> {
@@ -226,9 +235,18 @@ impl Engine {
         let bounds =
             Bounds { vocabulary: self.card.vocabulary, tokens: self.card.context.min(held) };
         let id = SequenceId(self.last_id + 1);
-        self.line.waiting.push_back(Sequence::new(id, work, &bounds, &self.vocabulary)?);
+        let held = work.grammar.as_ref().map(|grammar| self.hold(grammar)).transpose()?;
+        let sequence = Sequence::new(id, work, &bounds, &self.vocabulary, held)?;
+        self.line.waiting.push_back(sequence);
         self.last_id = id.0;
         Ok(id)
+    }
+
+    fn hold(&mut self, grammar: &Grammar) -> Result<Held, Refusal> {
+        let size = self.card.vocabulary;
+        let grammars = self.grammars.get_or_insert_with(|| Grammars::new(&self.vocabulary, size));
+        let grammars = grammars.as_ref().map_err(|why| Refusal::BadGrammar(why.clone()))?;
+        grammars.hold(grammar, &self.vocabulary).map_err(Refusal::BadGrammar)
     }
 
     /// Ends a request without a further report. Its pages may be taken at once.

@@ -14,6 +14,7 @@ pub mod journal;
 mod sequence;
 mod step;
 
+mod grammar;
 pub mod sampler;
 mod stop;
 pub mod template;
@@ -30,7 +31,8 @@ mod weights;
 
 pub use engine::{Engine, Files, KvPrecision, ModelCard, Pages, Settings};
 pub use error::{LoadError, Refusal, TemplateError};
+pub use grammar::{Form, Grammar};
 pub use journal::Journal;
-pub use sampler::{Allowed, Sampling};
+pub use sampler::{Allowed, Sampling, Scores};
 pub use sequence::{Finish, Progress, SequenceId, Work};
 pub use tokenizer::Hide;

@@ -2,8 +2,9 @@
 
 use crate::cache::{Before, Ledger, Page};
 use crate::error::Refusal;
+use crate::grammar::{Grammar, Held, Next};
 use crate::journal::Journal;
-use crate::sampler::{Allowed, Sampling};
+use crate::sampler::{Allowed, Past, Sampling, Scores, Thoughts};
 use crate::stop::{Passed, StopFilter};
 use crate::tokenizer::{Detokenizer, Vocabulary};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -25,6 +26,10 @@ pub struct Work {
     /// Go on where another run of the same request was.
     pub journal: Option<Journal>,
     pub allowed: Option<Allowed>,
+    /// What the answer is held to.
+    pub grammar: Option<Grammar>,
+    /// Report what the model thought of each token, and of so many of the likeliest others.
+    pub scores: Option<usize>,
     /// Requests of different salts never share what is cached, so that the time of an answer tells
     /// nobody what others asked.
     pub salt: u64,
@@ -39,13 +44,15 @@ impl Default for Work {
             stop: Vec::new(),
             journal: None,
             allowed: None,
+            grammar: None,
+            scores: None,
             salt: 0,
         }
     }
 }
 
 /// One more token of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     pub id: SequenceId,
     pub token: u32,
@@ -56,6 +63,8 @@ pub struct Progress {
     /// The text that became certain with it: empty while a character is incomplete, a stop string
     /// is possible, or the token is hidden.
     pub text: String,
+    /// What the model thought of the token, if [`Work::scores`] asked for it.
+    pub scores: Option<Scores>,
     /// Set on the last report of a request; its pages are free by then.
     pub finish: Option<Finish>,
 }
@@ -92,6 +101,9 @@ pub(crate) struct Sequence {
     /// Length of prompt and answer at which the answer is cut off.
     tokens_max: usize,
     allowed: Option<Allowed>,
+    held: Option<Held>,
+    /// How many of the likeliest tokens are told.
+    scores: Option<usize>,
     text: Detokenizer,
     stops: StopFilter,
 }
@@ -104,12 +116,13 @@ pub(crate) struct Bounds {
 }
 
 impl Sequence {
-    /// Checks a request and makes it ready to run.
+    /// Checks a request and makes it ready to run. `held` is its grammar at its beginning.
     pub fn new(
         id: SequenceId,
         work: Work,
         bounds: &Bounds,
         vocabulary: &Vocabulary,
+        held: Option<Held>,
     ) -> Result<Sequence, Refusal> {
         work.sampling.check().map_err(Refusal::BadSetting)?;
         if work.max_tokens == 0 {
@@ -142,10 +155,16 @@ impl Sequence {
             seed: journal.seed,
             tokens_max,
             allowed: work.allowed,
+            held,
+            scores: work.scores,
             text: Detokenizer::default(),
             stops: StopFilter::new(work.stop).map_err(Refusal::BadSetting)?,
         };
         for token in &journal.tokens {
+            if !sequence.held.as_mut().is_none_or(|held| held.push(*token)) {
+                let what = "the journal's tokens do not fit the grammar".to_owned();
+                return Err(Refusal::BadGrammar(what));
+            }
             // Replayed for the state it leaves behind; this text was handed out by the first run.
             let text = sequence.text.push(vocabulary, *token);
             if let Passed::Stop(_) = sequence.stops.push(&text) {
@@ -154,7 +173,8 @@ impl Sequence {
         }
         sequence.tokens.extend(journal.tokens);
         let unknown = |token: &&u32| **token as usize >= bounds.vocabulary;
-        match sequence.tokens.iter().find(unknown) {
+        let biased = sequence.sampling.bias.iter().map(|(token, _)| token);
+        match sequence.tokens.iter().chain(biased).find(unknown) {
             Some(token) => Err(Refusal::UnknownToken(*token)),
             None => Ok(sequence),
         }
@@ -234,13 +254,36 @@ impl Sequence {
         vocabulary: &Vocabulary,
         end_tokens: &[u32],
     ) -> Progress {
-        let answer = &self.tokens[self.prompt..];
-        let picked = self.sampling.pick(self.seed, answer, logits, self.allowed.as_ref());
+        let thoughts = self.scores.map(|top| Thoughts::of(logits, top));
+        let next = self.held.as_mut().map_or(Next::Some, |held| held.restrict(logits, end_tokens));
+        let (prompt, answer) = self.tokens.split_at(self.prompt);
+        let past = Past { prompt, answer };
+        let picked = match next {
+            Next::Some => self.sampling.pick(self.seed, &past, logits, self.allowed.as_ref()),
+            // Without an end token of its own the model cannot say so, but it is the end.
+            Next::End => Some(end_tokens.first().copied().unwrap_or_default()),
+            Next::Stuck => None,
+        };
         let Some(token) = picked else { return self.failed() };
         self.tokens.push(token);
-        if end_tokens.contains(&token) {
+        let progress = self.told(token, next == Next::End, vocabulary, end_tokens);
+        Progress { scores: thoughts.map(|thoughts| thoughts.about(token)), ..progress }
+    }
+
+    /// What the token just chosen means for the answer.
+    fn told(
+        &mut self,
+        token: u32,
+        is_end: bool,
+        vocabulary: &Vocabulary,
+        end_tokens: &[u32],
+    ) -> Progress {
+        if is_end || end_tokens.contains(&token) {
             let rest = self.text.finish(vocabulary);
             return self.last(token, rest, Finish::Stop);
+        }
+        if !self.held.as_mut().is_none_or(|held| held.push(token)) {
+            return self.failed();
         }
         let text = self.text.push(vocabulary, token);
         if self.tokens.len() >= self.tokens_max {
@@ -270,7 +313,7 @@ impl Sequence {
 
     fn progress(&self, token: u32, text: String, finish: Option<Finish>) -> Progress {
         let (tokens, cached) = (self.answer().len(), self.found.min(self.prompt));
-        Progress { id: self.id, token, tokens, cached, text, finish }
+        Progress { id: self.id, token, tokens, cached, text, scores: None, finish }
     }
 }
 

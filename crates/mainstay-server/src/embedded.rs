@@ -5,6 +5,7 @@
 
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::worker::{ORDERS_MAX, PIECES};
+pub use mainstay_engine::Form;
 use serde_json::Value;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::mpsc;
@@ -26,6 +27,10 @@ pub struct Order {
     pub taste: Taste,
     /// Strings that end the answer.
     pub stop: Vec<String>,
+    /// What the answer is held to.
+    pub form: Option<Form>,
+    /// Tell what the model thought of each token, and of so many of the likeliest others.
+    pub scores: Option<usize>,
     /// Text of the answer that another attempt began: goes on exactly behind it.
     pub prefix: Option<String>,
     /// Whose it is: what was computed for one tenant serves no other.
@@ -65,7 +70,7 @@ pub enum Raw {
     Tokens(Vec<u32>),
 }
 
-/// How tokens are chosen; OpenAI's parameters and two that others added.
+/// How tokens are chosen; OpenAI's parameters and three that others added.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taste {
     /// `temperature`
@@ -80,8 +85,30 @@ pub struct Taste {
     pub presence_penalty: Option<f32>,
     /// `frequency_penalty`
     pub frequency_penalty: Option<f32>,
+    /// `repetition_penalty`
+    pub repetition_penalty: Option<f32>,
+    /// `logit_bias`
+    pub bias: Vec<(u32, f32)>,
     /// `seed`
     pub seed: Option<i64>,
+}
+
+/// A token of an answer with what the model thought of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The token itself.
+    pub token: Word,
+    /// The likeliest tokens in its place, the likeliest first.
+    pub top: Vec<Word>,
+}
+
+/// A token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// As it stands in a text; not every token is whole characters.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
 }
 
 /// One thing the engine says of an order.
@@ -93,6 +120,8 @@ pub enum Said {
     By(String),
     /// Text of a choice.
     Text(u32, String),
+    /// The same where scores are wanted, with the tokens it is made of.
+    Scored(u32, String, Vec<Scored>),
     /// The end of a choice; with the last one comes the count of everything.
     End(u32, Finish, Option<Counted>),
     /// No answer, or no more of it.

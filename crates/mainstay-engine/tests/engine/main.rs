@@ -1,6 +1,7 @@
 //! The engine through its public face, on tiny random models whose right answers are stored.
 
 mod fixture;
+mod grammar;
 #[path = "../../examples/engine_load/streams.rs"]
 mod streams;
 

@@ -1,6 +1,9 @@
 //! An attempt at the embedded engine: the client's call as an order, and what the engine says as
 //! an attempt's items.
 
+mod form;
+mod scores;
+
 use super::{Fault, Item};
 use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
 use crate::dialect::request::{Call, Relayed};
@@ -10,6 +13,7 @@ use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::{ANSWER_TOKENS, CHOICES_MAX};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 /// What an attempt at the engine is to ask.
@@ -33,6 +37,8 @@ pub struct Answer {
     said: mpsc::Receiver<Said>,
     endpoint: Endpoint,
     head: Head,
+    /// Characters written of each choice, as far as scores are told.
+    written: BTreeMap<u32, usize>,
 }
 
 impl Answer {
@@ -41,7 +47,7 @@ impl Answer {
         let endpoint = question.call.endpoint;
         let head = Head { id: question.id.clone(), created: shape::now(), model: String::new() };
         let said = desk.place(order(&question)?)?;
-        Ok(Answer { said, endpoint, head })
+        Ok(Answer { said, endpoint, head, written: BTreeMap::new() })
     }
 
     /// What it says next. May be dropped and called again.
@@ -54,6 +60,13 @@ impl Answer {
             }
             Some(Said::Text(choice, content)) => {
                 self.chunk(Delta { choice, content, ..Delta::default() }, None)
+            }
+            Some(Said::Scored(choice, content, scored)) => {
+                let from = self.written.entry(choice).or_default();
+                let scores = scores::json(self.endpoint, *from, &scored);
+                *from += content.chars().count();
+                let delta = Delta { choice, content, ..Delta::default() };
+                Item::Chunk(scores::with(self.make(delta, None), scores))
             }
             Some(Said::End(choice, finish, counted)) => {
                 let finish = match finish {
@@ -69,8 +82,11 @@ impl Answer {
     }
 
     fn chunk(&self, delta: Delta, usage: Option<Usage>) -> Item {
-        let chunk: Chunk = shape::chunk(self.endpoint, &self.head, vec![delta], usage);
-        Item::Chunk(chunk)
+        Item::Chunk(self.make(delta, usage))
+    }
+
+    fn make(&self, delta: Delta, usage: Option<Usage>) -> Chunk {
+        shape::chunk(self.endpoint, &self.head, vec![delta], usage)
     }
 }
 
@@ -102,6 +118,8 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         min_p: read(call, "min_p")?,
         presence_penalty: read(call, "presence_penalty")?,
         frequency_penalty: read(call, "frequency_penalty")?,
+        repetition_penalty: read(call, "repetition_penalty")?,
+        bias: scores::bias(read(call, "logit_bias")?)?,
         seed: call.seed,
     };
     let relayed = question.relayed.as_ref().map_or(0, |relayed| relayed.tokens);
@@ -115,6 +133,8 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         max_tokens: Some(most.saturating_sub(relayed)),
         taste,
         stop: call.stop.clone(),
+        form: form::of(call)?,
+        scores: scores::wanted(call)?,
         prefix: (!begun.is_empty()).then_some(begun),
         tenant: question.tenant,
         asked: call.model.clone(),
@@ -141,7 +161,6 @@ fn check(question: &Question<'_>) -> Result<(), Failure> {
         return Err(unsupported("the embedded engine gives at most 32 choices"));
     }
     let lacks = [
-        (call.logprobs, "the embedded engine gives no log probabilities"),
         (call.echo, "the embedded engine does not repeat prompts"),
         (call.best_of.is_some_and(|best| best > call.n), "the embedded engine has no best_of"),
     ];
@@ -189,6 +208,7 @@ fn invalid(param: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::Form;
     use bytes::Bytes;
 
     fn ask(endpoint: Endpoint, body: &str, relayed: Option<Relayed<'_>>) -> Result<Order, Failure> {
@@ -235,8 +255,59 @@ mod tests {
 
     #[test]
     fn what_the_engine_lacks_is_said() {
-        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"logprobs":true}"#;
-        let failure = ask(Endpoint::Chat, body, None).unwrap_err();
+        let body = r#"{"model":"m","prompt":"hi","echo":true}"#;
+        let failure = ask(Endpoint::Completions, body, None).unwrap_err();
+        assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
+    }
+
+    fn with(keys: &str) -> Result<Order, Failure> {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],KEYS}"#;
+        ask(Endpoint::Chat, &body.replace("KEYS", keys), None)
+    }
+
+    #[test]
+    fn scores_and_biases_are_read_within_openais_bounds() {
+        let order = with(r#""logprobs":true,"top_logprobs":3,"logit_bias":{"7":-100,"9":2.5}"#);
+        let order = order.unwrap();
+        assert_eq!(order.scores, Some(3));
+        assert_eq!(order.taste.bias, [(7, -100.0), (9, 2.5)]);
+        assert_eq!(with(r#""logprobs":true"#).unwrap().scores, Some(0));
+        assert_eq!(with(r#""logprobs":false"#).unwrap().scores, None);
+        let text = r#"{"model":"m","prompt":"hi","logprobs":2}"#;
+        assert_eq!(ask(Endpoint::Completions, text, None).unwrap().scores, Some(2));
+        for (wrong, param) in [
+            (r#""logprobs":true,"top_logprobs":21"#, "top_logprobs"),
+            (r#""top_logprobs":2"#, "top_logprobs"),
+            (r#""logit_bias":{"x":1}"#, "logit_bias"),
+            (r#""logit_bias":{"1":101}"#, "logit_bias"),
+        ] {
+            assert_eq!(with(wrong).unwrap_err().param.as_deref(), Some(param), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn forms_are_read_under_every_name_they_go_by() {
+        let schema = serde_json::json!({"type":"object"});
+        let read = |keys: &str| with(keys).unwrap().form;
+        assert_eq!(read(r#""response_format":{"type":"text"}"#), None);
+        assert_eq!(read(r#""response_format":{"type":"json_object"}"#), Some(Form::JsonObject));
+        let named = r#""response_format":{"type":"json_schema","json_schema":{"name":"s",
+            "strict":true,"schema":{"type":"object"}}}"#;
+        assert_eq!(read(named), Some(Form::JsonSchema(schema.clone())));
+        let text = r#""guided_json":"{\"type\":\"object\"}""#;
+        assert_eq!(read(text), Some(Form::JsonSchema(schema)));
+        assert_eq!(read(r#""guided_regex":"a+""#), Some(Form::Regex("a+".into())));
+        let choice = Some(Form::Regex(r"(?:a\.b|c\|d)".into()));
+        assert_eq!(read(r#""guided_choice":["a.b","c|d"]"#), choice);
+        for wrong in [
+            r#""response_format":{"type":"json_schema"}"#,
+            r#""response_format":{"type":"yaml"}"#,
+            r#""guided_choice":[]"#,
+        ] {
+            let failure = with(wrong).unwrap_err();
+            assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Invalid), "{wrong}");
+        }
+        let failure = with(r#""guided_grammar":"root ::= x""#).unwrap_err();
         assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
     }
 }

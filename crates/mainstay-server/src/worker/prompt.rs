@@ -8,7 +8,7 @@ use super::truth;
 use crate::embedded::{Order, Prompt, Raw};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::TOKEN_BYTES_MAX;
-use mainstay_engine::{Engine, Refusal, Sampling, TemplateError, Work};
+use mainstay_engine::{Engine, Grammar, Refusal, Sampling, TemplateError, Work};
 use serde_json::{Value, json};
 
 /// The built-in model was trained on prompts of this many tokens.
@@ -36,6 +36,16 @@ pub fn prepare(
     order: &Order,
     scene: Option<&Scene>,
 ) -> Result<Vec<Prepared>, Failure> {
+    if scene.is_some() && !order.stands_in {
+        let what = match (&order.form, order.scores) {
+            (Some(_), _) => Some("the built-in model cannot be held to JSON"),
+            (None, Some(_)) => Some("the built-in model gives no log probabilities"),
+            (None, None) => None,
+        };
+        if let Some(what) = what {
+            return Err(unsupported(what.into()));
+        }
+    }
     let prompts = match scene {
         Some(scene) => builtin(engine, order, scene)?,
         None => own(engine, order)?,
@@ -56,6 +66,12 @@ pub fn prepare(
                 stop: order.stop.clone(),
                 journal: None,
                 allowed: allowed.clone(),
+                grammar: order
+                    .form
+                    .clone()
+                    .filter(|_| scene.is_none())
+                    .map(|form| Grammar { form, begun: order.prefix.clone().unwrap_or_default() }),
+                scores: order.scores.filter(|_| scene.is_none()),
                 salt: order.tenant.into(),
             };
             let choice = if order.only_choice.is_some() { 0 } else { choice };
@@ -72,6 +88,10 @@ pub fn refused(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::Busy { .. } => crate::embedded::full(),
         Refusal::TooLong { tokens, limit } => too_long(*tokens, *limit),
+        Refusal::BadGrammar(why) => Failure {
+            param: Some("response_format".into()),
+            ..invalid(format!("Invalid schema for response_format: {why}."))
+        },
         Refusal::EmptyPrompt
         | Refusal::UnknownToken(_)
         | Refusal::BadSetting(_)
@@ -218,6 +238,8 @@ fn sampling(order: &Order, choice: u32, is_builtin: bool) -> Sampling {
         min_p: taste.min_p.unwrap_or(usual.min_p),
         presence_penalty: taste.presence_penalty.unwrap_or(usual.presence_penalty),
         frequency_penalty: taste.frequency_penalty.unwrap_or(usual.frequency_penalty),
+        repetition_penalty: taste.repetition_penalty.unwrap_or(usual.repetition_penalty),
+        bias: taste.bias.clone(),
         seed,
     }
 }

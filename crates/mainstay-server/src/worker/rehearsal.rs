@@ -166,6 +166,8 @@ mod tests {
             max_tokens: Some(max_tokens),
             taste: Taste::default(),
             stop: Vec::new(),
+            form: None,
+            scores: None,
             prefix: prefix.map(str::to_owned),
             tenant: 0,
             asked: "chat".into(),
@@ -178,7 +180,7 @@ mod tests {
         let (mut text, mut has_end) = (String::new(), false);
         while let Some(said) = said.blocking_recv() {
             match said {
-                Said::Text(_, more) => text += &more,
+                Said::Text(_, more) | Said::Scored(_, more, _) => text += &more,
                 Said::End(..) => has_end = true,
                 Said::Beat | Said::By(_) => {}
                 Said::Failed(failure) => panic!("{failure:?}"),

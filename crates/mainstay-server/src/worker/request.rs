@@ -5,7 +5,7 @@
 
 use super::prompt::Prepared;
 use super::slots::Filler;
-use crate::embedded::{Counted, Finish, Job, Order, Said};
+use crate::embedded::{Counted, Finish, Job, Order, Said, Scored, Word};
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::worker::{BEAT_EVERY, PIECES_AHEAD};
 use mainstay_engine::{Engine, Journal, Progress, Refusal, SequenceId, Work};
@@ -45,6 +45,8 @@ struct Lane {
     counts: bool,
     work: Work,
     filler: Option<Filler>,
+    /// Scores of tokens whose text is not certain yet.
+    scored: Vec<Scored>,
     run: Run,
 }
 
@@ -107,7 +109,8 @@ impl Request {
                 }
             };
             let run = Run::Running(id);
-            self.lanes.push(Lane { choice, counts: is_first, work, filler, run });
+            let scored = Vec::new();
+            self.lanes.push(Lane { choice, counts: is_first, work, filler, scored, run });
         }
         self.phase = Phase::Silent;
         self.outbox.push_back(Said::By(name.to_owned()));
@@ -116,7 +119,7 @@ impl Request {
 
     /// Takes a report of the engine in, if it is about one of its sequences. `Err` where the
     /// engine failed.
-    pub fn hear(&mut self, progress: &Progress) -> Result<bool, ()> {
+    pub fn hear(&mut self, progress: &Progress, engine: &Engine) -> Result<bool, ()> {
         let is_it = |lane: &&mut Lane| matches!(lane.run, Run::Running(id) if id == progress.id);
         let Some(lane) = self.lanes.iter_mut().find(is_it) else { return Ok(false) };
         let text = match &mut lane.filler {
@@ -126,6 +129,7 @@ impl Request {
         if std::mem::take(&mut lane.counts) {
             self.counted.cached += progress.cached as u64;
         }
+        lane.scored.extend(scored(progress, engine));
         let choice = lane.choice;
         let finish = match progress.finish {
             None => None,
@@ -144,7 +148,17 @@ impl Request {
             lane.run = Run::Done;
             self.counted.completion += progress.tokens as u64;
         }
-        self.text(choice, text + &rest);
+        let text = text + &rest;
+        let is_due = !text.is_empty() || finish.is_some();
+        match lane.scored.is_empty() {
+            false if is_due => {
+                let scored = std::mem::take(&mut lane.scored);
+                self.phase = Phase::Speaking;
+                self.outbox.push_back(Said::Scored(choice, text, scored));
+            }
+            false => {}
+            true => self.text(choice, text),
+        }
         if let Some(finish) = finish {
             self.end(choice, finish);
         }
@@ -253,4 +267,15 @@ impl Request {
         }
         self.outbox.push_back(Said::End(choice, finish, is_last.then_some(self.counted)));
     }
+}
+
+/// What is told of the token. Of one that only ends the answer, nothing.
+fn scored(progress: &Progress, engine: &Engine) -> Option<Scored> {
+    let scores = progress.scores.as_ref()?;
+    let is_end = progress.finish.is_some() && engine.model().end_tokens.contains(&progress.token);
+    let word = |(token, logprob)| Word { bytes: engine.token_bytes(token), logprob };
+    (!is_end).then(|| Scored {
+        token: word((progress.token, scores.chosen)),
+        top: scores.top.iter().copied().map(word).collect(),
+    })
 }

@@ -1,9 +1,9 @@
 //! The thread by itself: orders in, what is said out.
 
 use super::*;
-use crate::embedded::{Finish, Order, Prompt, Raw, Said, Taste};
+use crate::embedded::{Finish, Form, Order, Prompt, Raw, Said, Taste};
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
-use mainstay_core::names::ErrorClass;
+use mainstay_core::names::{ClientFault, ErrorClass};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -33,6 +33,8 @@ fn order(text: &str) -> Order {
         max_tokens: Some(40),
         taste: Taste { temperature: Some(0.0), ..Taste::default() },
         stop: Vec::new(),
+        form: None,
+        scores: None,
         prefix: None,
         tenant: 0,
         asked: "chat".into(),
@@ -72,7 +74,7 @@ async fn listen(mut said: Receiver<Said>) -> Told {
         match one {
             Said::Beat => {}
             Said::By(name) => told.by = name,
-            Said::Text(_, text) => {
+            Said::Text(_, text) | Said::Scored(_, text, _) => {
                 told.text.push_str(&text);
                 told.pieces += 1;
             }
@@ -187,6 +189,53 @@ async fn what_is_cached_of_a_prompt_is_counted_for_its_tenant_alone() {
 }
 
 #[tokio::test]
+async fn an_answer_is_held_to_its_schema_and_its_tokens_are_scored() {
+    let directory = tiny();
+    let worker = worker(false, loads(&directory));
+    let schema = json!({ "type": "object", "required": ["up"], "additionalProperties": false,
+        "properties": { "up": { "type": "boolean" } } });
+    let taste = Taste { seed: Some(5), ..Taste::default() };
+    let (form, scores) = (Some(Form::JsonSchema(schema)), Some(2));
+    let held = Order { form, scores, taste, max_tokens: Some(200), ..order("is it up?") };
+    let mut said = worker.desk().place(held.clone()).unwrap();
+    let (mut text, mut bytes) = (String::new(), Vec::new());
+    while let Some(one) = said.recv().await {
+        if let Said::Scored(0, more, scored) = one {
+            assert!(scored.iter().all(|one| one.top.len() == 2 && one.token.logprob < 0.0));
+            text.push_str(&more);
+            bytes.extend(scored.into_iter().flat_map(|one| one.token.bytes));
+        }
+    }
+    assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["up"].is_boolean(), "{text}");
+    assert_eq!(bytes, text.as_bytes());
+    // Behind a beginning that another site wrote.
+    let goes_on = Order { prefix: Some("{\"up\": t".into()), scores: None, ..held.clone() };
+    let rest = listen(worker.desk().place(goes_on).unwrap()).await;
+    assert_eq!(rest.text.trim_end_matches(['\n', ' ', '}']), "rue");
+    let wrong = Order { form: Some(Form::JsonSchema(json!({ "type": "x" }))), ..held };
+    let told = listen(worker.desk().place(wrong).unwrap()).await;
+    let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
+    assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Invalid));
+    assert_eq!(failure.param.as_deref(), Some("response_format"));
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_built_in_model_is_held_to_nothing_and_scores_nothing() {
+    let directory = tiny();
+    let worker = worker(true, loads(&directory));
+    let by_name = Order { stands_in: false, ..order("hello") };
+    let held = Order { form: Some(Form::JsonObject), ..by_name.clone() };
+    let scored = Order { scores: Some(0), ..by_name };
+    for order in [held, scored] {
+        let told = listen(worker.desk().place(order).unwrap()).await;
+        let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
+        assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
+    }
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn several_choices_come_side_by_side_and_are_counted_together() {
     let directory = tiny();
     let worker = worker(false, loads(&directory));
@@ -231,7 +280,9 @@ async fn choices(mut said: Receiver<Said>) -> Vec<String> {
     let mut choices = vec![String::new(); 4];
     while let Some(one) = said.recv().await {
         match one {
-            Said::Text(choice, text) => choices[choice as usize].push_str(&text),
+            Said::Text(choice, text) | Said::Scored(choice, text, _) => {
+                choices[choice as usize].push_str(&text);
+            }
             Said::Failed(failure) => panic!("{failure:?}"),
             Said::Beat | Said::By(_) | Said::End(..) => {}
         }

@@ -145,7 +145,8 @@ impl Resolver<'_> {
         let directory = self.path(model);
         self.check_weights(&format!("{path}.engine.model"), &directory);
         let called = directory.file_name().unwrap_or_default().to_string_lossy();
-        let offer = embedded(&called, window_of(&directory), true);
+        let mut offer = embedded(&called, window_of(&directory), true);
+        offer.offers.json = true;
         (EngineModel::Directory(directory.clone()), offer)
     }
 
@@ -406,9 +407,9 @@ fn pace(file: &Site) -> Duration {
     Duration::from_secs_f64(f64::from(streams) / f64::from(together))
 }
 
-/// What the embedded engine offers: text, for chats and as raw completions. It cannot be held to
-/// JSON, so who needs that is refused rather than answered in prose. Of an answer that another
-/// site began, only a model of the user's own can write the rest.
+/// What the embedded engine offers: text, for chats and as raw completions. Only a model of the
+/// user's own can be held to JSON, or write the rest of an answer that another site began; the
+/// built-in one knows a few sentences, and who needs more is refused rather than answered in prose.
 fn embedded(name: &str, window: Option<u32>, continues: bool) -> Offer {
     let offers = config::Needs { completions: true, ..config::Needs::default() };
     Offer { name: name.to_string(), window, output_max: None, offers, continues }
