@@ -69,6 +69,11 @@ impl Cache {
         self.element
     }
 
+    /// Memory of all pages together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Pages in all.
     pub fn total(&self) -> Page {
         self.pages

@@ -1,6 +1,6 @@
 //! A loaded model with its cache and its requests: the engine's whole public face.
 
-mod files;
+pub(crate) mod files;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +70,16 @@ pub enum KvPrecision {
     Bf16,
 }
 
+impl KvPrecision {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            KvPrecision::F32 => 4,
+            KvPrecision::F16 | KvPrecision::Bf16 => 2,
+        }
+    }
+}
+
 /// What the engine knows of its model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelCard {
@@ -97,6 +107,8 @@ pub struct Pages {
     pub cached: usize,
     pub total: usize,
     pub tokens_per_page: usize,
+    /// Memory of all pages together.
+    pub bytes: usize,
 }
 
 /// A loaded model with its cache and its requests. Owned and driven by one thread.
@@ -191,6 +203,7 @@ impl Engine {
             cached: self.ledger.cached(),
             total: self.ledger.total(),
             tokens_per_page: self.settings.page_tokens,
+            bytes: self.cache.bytes(),
         }
     }
 

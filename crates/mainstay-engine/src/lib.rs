@@ -7,6 +7,7 @@
 //! Left out for now, on purpose: quantised weights, GGUF, a GPU.
 
 pub mod builtin;
+pub mod describe;
 pub mod engine;
 pub mod error;
 pub mod journal;

@@ -98,6 +98,11 @@ impl Vocabulary {
         }
     }
 
+    /// How many tokens it knows.
+    pub fn count(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
     /// The id of a token by its exact text.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)

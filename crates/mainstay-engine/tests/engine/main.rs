@@ -1,5 +1,6 @@
 //! The engine through its public face, on tiny random models whose right answers are stored.
 
+mod describe;
 mod fixture;
 mod grammar;
 #[path = "../../examples/engine_load/streams.rs"]

@@ -302,7 +302,6 @@ mod tests {
         for wrong in [
             r#""response_format":{"type":"json_schema"}"#,
             r#""response_format":{"type":"yaml"}"#,
-            r#""guided_choice":[]"#,
         ] {
             let failure = with(wrong).unwrap_err();
             assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Invalid), "{wrong}");
