@@ -3,9 +3,12 @@
 mod describe;
 mod fixture;
 mod grammar;
+#[path = "../../examples/engine_cuts/cuts.rs"]
+mod other;
 #[path = "../../examples/engine_load/streams.rs"]
 mod streams;
 
+mod cuts;
 mod invariants;
 mod journal;
 mod load;
