@@ -445,6 +445,8 @@ pub enum EngineModel {
     Directory(PathBuf),
     /// None: numbers at a steady pace, a token of each answer every so often.
     Rehearsal(Duration),
+    /// None: a report of the sites' state, always.
+    Status,
 }
 
 /// A caller.

@@ -19,8 +19,9 @@ use crate::drive::Drive;
 use crate::embedded::{Desk, Message};
 use crate::setup::EngineModel;
 use engine_thread::{EngineThread, Surroundings};
-use loading::{Loader, Loading};
+use loading::Loading;
 use rehearsal::Rehearsal;
+pub use status_answer::NAME as STATUS;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,17 +45,21 @@ impl Worker {
             move |asked: &str| drive.read(|gateway| gateway.outlook(drive.clock().now(), asked));
         let around = Surroundings {
             name: name(model),
-            is_builtin: *model == EngineModel::Builtin,
+            is_builtin: matches!(model, EngineModel::Builtin | EngineModel::Status),
             outlook: Box::new(outlook),
             url: Some(url),
         };
-        Worker::spawn(around, loading::loader(model.clone()))
+        let loading = match model {
+            EngineModel::Status => Loading::none(),
+            _ => Loading::new(loading::loader(model.clone())),
+        };
+        Worker::spawn(around, loading)
     }
 
-    fn spawn(around: Surroundings, loader: Loader) -> Result<Worker, String> {
+    fn spawn(around: Surroundings, loading: Loading) -> Result<Worker, String> {
         Worker::thread(move |inbox, stop| {
             lower_priority();
-            EngineThread::new(inbox, stop, Loading::new(loader), around).run();
+            EngineThread::new(inbox, stop, loading, around).run();
         })
     }
 
@@ -104,6 +109,7 @@ fn name(model: &EngineModel) -> String {
     match model {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
+        EngineModel::Status => STATUS.to_owned(),
         EngineModel::Directory(directory) => {
             directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
         }

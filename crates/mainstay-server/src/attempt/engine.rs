@@ -299,10 +299,9 @@ mod tests {
         assert_eq!(read(r#""guided_regex":"a+""#), Some(Form::Regex("a+".into())));
         let choice = Some(Form::Regex(r"(?:a\.b|c\|d)".into()));
         assert_eq!(read(r#""guided_choice":["a.b","c|d"]"#), choice);
-        for wrong in [
-            r#""response_format":{"type":"json_schema"}"#,
-            r#""response_format":{"type":"yaml"}"#,
-        ] {
+        for wrong in
+            [r#""response_format":{"type":"json_schema"}"#, r#""response_format":{"type":"yaml"}"#]
+        {
             let failure = with(wrong).unwrap_err();
             assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Invalid), "{wrong}");
         }

@@ -1,5 +1,6 @@
 //! The thread by itself: orders in, what is said out.
 
+use super::loading::Loader;
 use super::*;
 use crate::embedded::{Finish, Form, Order, Prompt, Raw, Said, Taste};
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
@@ -21,7 +22,7 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
         outlook: Box::new(|_| outlook()),
         url: Some("http://127.0.0.1:8080".into()),
     };
-    Worker::spawn(around, loader).unwrap()
+    Worker::spawn(around, Loading::new(loader)).unwrap()
 }
 
 fn order(text: &str) -> Order {
@@ -103,6 +104,26 @@ async fn an_engine_that_cannot_load_is_followed_by_the_state_of_the_sites() {
 }
 
 #[tokio::test]
+async fn where_no_model_is_wanted_the_state_of_the_sites_is_all_that_is_told() {
+    let around = Surroundings {
+        name: "status".into(),
+        is_builtin: true,
+        outlook: Box::new(|_| outlook()),
+        url: None,
+    };
+    let worker = Worker::spawn(around, Loading::none()).unwrap();
+    let by_name = Order { stands_in: false, max_tokens: None, ..order("which sites are down?") };
+    let told = listen(worker.desk().place(by_name.clone()).unwrap()).await;
+    assert_eq!(told.by, "status");
+    assert!(told.text.contains("deepseek: down"), "{}", told.text);
+    // It says nothing behind half an answer of somebody else's.
+    let goes_on = Order { prefix: Some("The sea".into()), ..by_name };
+    let told = listen(worker.desk().place(goes_on).unwrap()).await;
+    assert!(matches!(told.end, Some(Said::Failed(_))) && told.text.is_empty());
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_panic_costs_the_requests_it_touched_and_no_other() {
     let directory = tiny();
     let panics = AtomicBool::new(true);
@@ -115,7 +136,7 @@ async fn a_panic_costs_the_requests_it_touched_and_no_other() {
         }),
         url: None,
     };
-    let worker = Worker::spawn(around, loads(&directory)).unwrap();
+    let worker = Worker::spawn(around, Loading::new(loads(&directory))).unwrap();
     let first = listen(worker.desk().place(order("hello")).unwrap()).await;
     assert!(matches!(first.end, Some(Said::Failed(f)) if f.class == ErrorClass::Transient));
     let second = listen(worker.desk().place(order("hello")).unwrap()).await;

@@ -10,7 +10,7 @@ use mainstay_core::config::{self, SiteKind};
 use mainstay_core::site::calibration::GUESS;
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
-use mainstay_server::worker::rehearsal;
+use mainstay_server::worker::{STATUS, rehearsal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,6 +94,7 @@ impl Resolver<'_> {
         let why = match &engine {
             EngineModel::Builtin => String::from("embedded engine, needs no network"),
             EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
+            EngineModel::Status => String::from("tells the sites' state, needs no model"),
             EngineModel::Directory(directory) => {
                 format!("embedded engine, {}", directory.display())
             }
@@ -138,6 +139,9 @@ impl Resolver<'_> {
     ) -> (EngineModel, Offer) {
         if model == "builtin" {
             return (EngineModel::Builtin, embedded(model, None, false));
+        }
+        if model == STATUS {
+            return (EngineModel::Status, embedded(model, None, false));
         }
         if model == rehearsal::NAME {
             return (EngineModel::Rehearsal(pace(file)), embedded(model, None, true));
