@@ -222,6 +222,11 @@ impl Engine {
         self.template.render(messages, tools, add_generation_prompt)
     }
 
+    /// Whether the chat template's own text holds `text`.
+    pub fn template_mentions(&self, text: &str) -> bool {
+        self.template.mentions(text)
+    }
+
     /// The tokens of a rendered prompt: special tokens in it are recognised, none are added.
     pub fn tokenize(&self, text: &str) -> Vec<u32> {
         self.vocabulary.tokenize(text)

@@ -27,6 +27,10 @@ pub struct Order {
     pub taste: Taste,
     /// Strings that end the answer.
     pub stop: Vec<String>,
+    /// Tools that it may call: OpenAI's list.
+    pub tools: Option<Value>,
+    /// Whether it may.
+    pub tool_choice: ToolChoice,
     /// What the answer is held to.
     pub form: Option<Form>,
     /// Tell what the model thought of each token, and of so many of the likeliest others.
@@ -93,6 +97,27 @@ pub struct Taste {
     pub seed: Option<i64>,
 }
 
+/// Whether an answer may call tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    May,
+    /// No.
+    Never,
+    /// It must be a call, of this tool or of any.
+    Must(Option<String>),
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Which tool.
+    pub name: String,
+    /// Its arguments: a JSON object as text.
+    pub arguments: String,
+}
+
 /// A token of an answer with what the model thought of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
@@ -122,6 +147,8 @@ pub enum Said {
     Text(u32, String),
     /// The same where scores are wanted, with the tokens it is made of.
     Scored(u32, String, Vec<Scored>),
+    /// A choice calls a tool.
+    Call(u32, Called),
     /// The end of a choice; with the last one comes the count of everything.
     End(u32, Finish, Option<Counted>),
     /// No answer, or no more of it.
@@ -135,6 +162,8 @@ pub enum Finish {
     Stop,
     /// At a limit of tokens.
     Length,
+    /// By itself, and it calls tools.
+    Calls,
 }
 
 /// Tokens, counted by the engine itself.

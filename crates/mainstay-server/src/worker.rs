@@ -11,6 +11,7 @@ pub mod rehearsal;
 mod request;
 mod slots;
 mod status_answer;
+mod tools;
 pub mod trial;
 mod truth;
 mod words;

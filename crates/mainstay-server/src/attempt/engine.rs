@@ -5,10 +5,10 @@ mod form;
 mod scores;
 
 use super::{Fault, Item};
-use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
+use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
 use crate::dialect::request::{Call, Relayed};
 use crate::dialect::shape::{self, Head};
-use crate::embedded::{self, Counted, Desk, Order, Prompt, Raw, Said, Taste};
+use crate::embedded::{self, Called, Counted, Desk, Order, Prompt, Raw, Said, Taste};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::{ANSWER_TOKENS, CHOICES_MAX};
 use serde::Deserialize;
@@ -39,6 +39,8 @@ pub struct Answer {
     head: Head,
     /// Characters written of each choice, as far as scores are told.
     written: BTreeMap<u32, usize>,
+    /// Calls of tools in each choice.
+    called: BTreeMap<u32, u32>,
 }
 
 impl Answer {
@@ -47,7 +49,8 @@ impl Answer {
         let endpoint = question.call.endpoint;
         let head = Head { id: question.id.clone(), created: shape::now(), model: String::new() };
         let said = desk.place(order(&question)?)?;
-        Ok(Answer { said, endpoint, head, written: BTreeMap::new() })
+        let (written, called) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Answer { said, endpoint, head, written, called })
     }
 
     /// What it says next. May be dropped and called again.
@@ -68,10 +71,22 @@ impl Answer {
                 let delta = Delta { choice, content, ..Delta::default() };
                 Item::Chunk(scores::with(self.make(delta, None), scores))
             }
+            Some(Said::Call(choice, called)) => {
+                let index = self.called.entry(choice).or_default();
+                let id = format!(
+                    "call_{}_{choice}_{index}",
+                    self.head.id.trim_start_matches("chatcmpl-")
+                );
+                let Called { name, arguments } = called;
+                let tools = vec![ToolDelta { index: *index, id, name, arguments }];
+                *index += 1;
+                self.chunk(Delta { choice, tools, ..Delta::default() }, None)
+            }
             Some(Said::End(choice, finish, counted)) => {
                 let finish = match finish {
                     embedded::Finish::Stop => Finish::Stop,
                     embedded::Finish::Length => Finish::Length,
+                    embedded::Finish::Calls => Finish::ToolCalls,
                 };
                 let delta = Delta { choice, finish: Some(finish), ..Delta::default() };
                 self.chunk(delta, counted.map(usage))
@@ -133,6 +148,8 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         max_tokens: Some(most.saturating_sub(relayed)),
         taste,
         stop: call.stop.clone(),
+        tools: form::tools(call)?,
+        tool_choice: form::tool_choice(call)?,
         form: form::of(call)?,
         scores: scores::wanted(call)?,
         prefix: (!begun.is_empty()).then_some(begun),
@@ -208,7 +225,7 @@ fn invalid(param: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::Form;
+    use crate::embedded::{Form, ToolChoice};
     use bytes::Bytes;
 
     fn ask(endpoint: Endpoint, body: &str, relayed: Option<Relayed<'_>>) -> Result<Order, Failure> {
@@ -251,6 +268,23 @@ mod tests {
                 Prompt::Chat(_) => panic!("{json}"),
             }
         }
+    }
+
+    #[test]
+    fn whether_tools_are_called_is_read_as_openai_says_it() {
+        let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+        let read = |choice: &str| with(&format!("{tools}{choice}")).map(|order| order.tool_choice);
+        assert_eq!(read("").unwrap(), ToolChoice::May);
+        assert_eq!(read(r#","tool_choice":"none""#).unwrap(), ToolChoice::Never);
+        assert_eq!(read(r#","tool_choice":"required""#).unwrap(), ToolChoice::Must(None));
+        let named = r#","tool_choice":{"type":"function","function":{"name":"f"}}"#;
+        assert_eq!(read(named).unwrap(), ToolChoice::Must(Some("f".into())));
+        for wrong in [r#","tool_choice":"often""#, &named.replace("\"f\"", "\"g\"")] {
+            assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("tool_choice"), "{wrong}");
+        }
+        assert!(with(r#""tools":[{"type":"function"}]"#).is_err());
+        assert!(with(r#""functions":[{"name":"f"}]"#).is_err());
+        assert_eq!(with(r#""tools":[]"#).unwrap().tools, None);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! system message the client wrote, and the last turns that fit.
 
 use super::slots::{Filler, Scene};
+use super::tools::{self, Calls};
 use super::truth;
-use crate::embedded::{Order, Prompt, Raw};
+use crate::embedded::{Order, Prompt, Raw, ToolChoice};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::TOKEN_BYTES_MAX;
 use mainstay_engine::{Engine, Grammar, Refusal, Sampling, TemplateError, Work};
@@ -28,6 +29,8 @@ pub struct Prepared {
     pub work: Work,
     /// What fills the slots in its text.
     pub filler: Option<Filler>,
+    /// What takes calls of tools out of its text.
+    pub calls: Option<Calls>,
 }
 
 /// The sequences of `order`. With a `scene` the model is the built-in one.
@@ -50,6 +53,8 @@ pub fn prepare(
         Some(scene) => builtin(engine, order, scene)?,
         None => own(engine, order)?,
     };
+    let calls = calls(engine, order, scene.is_some())?;
+    let form = calls.as_ref().and_then(|_| tools::forced(order)).or(order.form.clone());
     let allowed = scene.map(|scene| truth::allowed(engine, scene));
     let mut prepared = Vec::new();
     for (at, prompt) in (0u32..).zip(prompts) {
@@ -66,8 +71,7 @@ pub fn prepare(
                 stop: order.stop.clone(),
                 journal: None,
                 allowed: allowed.clone(),
-                grammar: order
-                    .form
+                grammar: form
                     .clone()
                     .filter(|_| scene.is_none())
                     .map(|form| Grammar { form, begun: order.prefix.clone().unwrap_or_default() }),
@@ -77,10 +81,23 @@ pub fn prepare(
             let choice = if order.only_choice.is_some() { 0 } else { choice };
             let filler = scene.map(Scene::filler);
             let is_first = std::mem::replace(&mut is_first, false);
-            prepared.push(Prepared { choice, is_first, work, filler });
+            let calls = calls.clone();
+            prepared.push(Prepared { choice, is_first, work, filler, calls });
         }
     }
     Ok(prepared)
+}
+
+/// What takes the calls out of the answers, if there are tools to call.
+fn calls(engine: &Engine, order: &Order, is_builtin: bool) -> Result<Option<Calls>, Failure> {
+    if order.tools.is_none() || order.tool_choice == ToolChoice::Never {
+        return Ok(None);
+    }
+    match tools::manner(engine).filter(|_| !is_builtin) {
+        Some(manner) => Ok(Some(Calls::new(manner, order))),
+        None if order.stands_in => Ok(None),
+        None => Err(unsupported("the model's chat template takes no tools".into())),
+    }
 }
 
 /// What the client reads of a refusal by the engine.
@@ -119,7 +136,8 @@ fn own(engine: &Engine, order: &Order) -> Result<Vec<Vec<u32>>, Failure> {
     let prefix = order.prefix.as_deref().unwrap_or_default();
     match &order.prompt {
         Prompt::Chat(messages) => {
-            let text = engine.render_chat(messages, None, true).map_err(|error| match error {
+            let tools = order.tools.as_ref().filter(|_| order.tool_choice != ToolChoice::Never);
+            let text = engine.render_chat(messages, tools, true).map_err(|error| match error {
                 TemplateError::Missing | TemplateError::Failed(_) => unsupported(error.to_string()),
                 TemplateError::Refused(_) => invalid(error.to_string()),
             })?;

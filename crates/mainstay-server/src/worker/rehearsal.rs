@@ -155,7 +155,7 @@ fn words(order: &Order) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::{Desk, Taste};
+    use crate::embedded::{Desk, Taste, ToolChoice};
 
     fn order(prefix: Option<&str>, max_tokens: u32) -> Order {
         Order {
@@ -166,6 +166,8 @@ mod tests {
             max_tokens: Some(max_tokens),
             taste: Taste::default(),
             stop: Vec::new(),
+            tools: None,
+            tool_choice: ToolChoice::May,
             form: None,
             scores: None,
             prefix: prefix.map(str::to_owned),
@@ -182,7 +184,7 @@ mod tests {
             match said {
                 Said::Text(_, more) | Said::Scored(_, more, _) => text += &more,
                 Said::End(..) => has_end = true,
-                Said::Beat | Said::By(_) => {}
+                Said::Beat | Said::By(_) | Said::Call(..) => {}
                 Said::Failed(failure) => panic!("{failure:?}"),
             }
         }

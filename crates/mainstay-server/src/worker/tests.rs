@@ -2,7 +2,7 @@
 
 use super::loading::Loader;
 use super::*;
-use crate::embedded::{Finish, Form, Order, Prompt, Raw, Said, Taste};
+use crate::embedded::{Called, Finish, Form, Order, Prompt, Raw, Said, Taste, ToolChoice};
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
 use mainstay_core::names::{ClientFault, ErrorClass};
 use serde_json::json;
@@ -34,6 +34,8 @@ fn order(text: &str) -> Order {
         max_tokens: Some(40),
         taste: Taste { temperature: Some(0.0), ..Taste::default() },
         stop: Vec::new(),
+        tools: None,
+        tool_choice: ToolChoice::May,
         form: None,
         scores: None,
         prefix: None,
@@ -73,7 +75,7 @@ async fn listen(mut said: Receiver<Said>) -> Told {
     let mut told = Told { by: String::new(), text: String::new(), pieces: 0, end: None };
     while let Some(one) = said.recv().await {
         match one {
-            Said::Beat => {}
+            Said::Beat | Said::Call(..) => {}
             Said::By(name) => told.by = name,
             Said::Text(_, text) | Said::Scored(_, text, _) => {
                 told.text.push_str(&text);
@@ -242,6 +244,47 @@ async fn an_answer_is_held_to_its_schema_and_its_tokens_are_scored() {
 }
 
 #[tokio::test]
+async fn a_forced_call_is_one_with_the_arguments_that_the_tool_takes() {
+    let directory = tiny();
+    let template = "{% if tools %}<tool_call> for {{ tools | tojson }}{% endif %}\
+                    {{ messages[0].content }}";
+    std::fs::write(directory.path().join("chat_template.jinja"), template).unwrap();
+    let worker = worker(false, loads(&directory));
+    let parameters = json!({ "type": "object", "required": ["up"], "additionalProperties": false,
+        "properties": { "up": { "type": "boolean" } } });
+    let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });
+    let forced = Order {
+        tools: Some(json!([tool("turn"), tool("hold")])),
+        tool_choice: ToolChoice::Must(Some("hold".into())),
+        max_tokens: Some(200),
+        ..order("hold it")
+    };
+    let mut said = worker.desk().place(forced.clone()).unwrap();
+    let (mut calls, mut text, mut end) = (Vec::new(), String::new(), None);
+    while let Some(one) = said.recv().await {
+        match one {
+            Said::Call(0, Called { name, arguments }) => calls.push((name, arguments)),
+            Said::Text(_, more) => text.push_str(&more),
+            Said::End(_, finish, _) => end = Some(finish),
+            _ => {}
+        }
+    }
+    assert_eq!((calls.len(), text.as_str(), end), (1, "", Some(Finish::Calls)));
+    let arguments: serde_json::Value = serde_json::from_str(&calls[0].1).unwrap();
+    assert!(calls[0].0 == "hold" && arguments["up"].is_boolean(), "{calls:?}");
+    // Whose template shows it no tools cannot call any.
+    std::fs::write(directory.path().join("chat_template.jinja"), "{{ messages[0].content }}")
+        .unwrap();
+    let without = self::worker(false, loads(&directory));
+    let by_name = Order { stands_in: false, ..forced };
+    let told = listen(without.desk().place(by_name).unwrap()).await;
+    let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
+    assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
+    worker.shutdown().await;
+    without.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_built_in_model_is_held_to_nothing_and_scores_nothing() {
     let directory = tiny();
     let worker = worker(true, loads(&directory));
@@ -305,7 +348,7 @@ async fn choices(mut said: Receiver<Said>) -> Vec<String> {
                 choices[choice as usize].push_str(&text);
             }
             Said::Failed(failure) => panic!("{failure:?}"),
-            Said::Beat | Said::By(_) | Said::End(..) => {}
+            Said::Beat | Said::By(_) | Said::Call(..) | Said::End(..) => {}
         }
     }
     choices

@@ -1,9 +1,9 @@
 //! The form that a call wants its answer in, under the names it goes by: OpenAI's
-//! `response_format`, and vLLM's `guided_…`.
+//! `response_format` and `tools`, and vLLM's `guided_…`.
 
 use super::{invalid, read, unsupported};
 use crate::dialect::request::{Call, Format};
-use crate::embedded::Form;
+use crate::embedded::{Form, ToolChoice};
 use mainstay_core::names::Failure;
 use serde_json::Value;
 
@@ -39,6 +39,37 @@ pub fn of(call: &Call) -> Result<Option<Form>, Failure> {
         return choice(&choices).map(Some);
     }
     Err(unsupported("the embedded engine keeps no grammars but JSON schemas and guided_regex"))
+}
+
+/// The tools that `call` offers.
+pub fn tools(call: &Call) -> Result<Option<Value>, Failure> {
+    if call.value("functions").is_some() {
+        return Err(unsupported("the embedded engine takes `tools`, not the older `functions`"));
+    }
+    let Some(tools) = read::<Value>(call, "tools")? else { return Ok(None) };
+    let list = tools.as_array().ok_or(invalid("tools"))?;
+    match list.iter().all(|tool| tool["function"]["name"].is_string()) {
+        true => Ok((!list.is_empty()).then_some(tools)),
+        false => Err(invalid("tools")),
+    }
+}
+
+/// Whether `call` wants one called.
+pub fn tool_choice(call: &Call) -> Result<ToolChoice, Failure> {
+    let tools = tools(call)?;
+    let choice: Option<Value> = read(call, "tool_choice")?;
+    let Some(choice) = choice.filter(|_| tools.is_some()) else { return Ok(ToolChoice::May) };
+    let offers = |name: &str| {
+        let all = tools.as_ref().and_then(Value::as_array);
+        all.is_some_and(|all| all.iter().any(|tool| tool["function"]["name"] == name))
+    };
+    match (&choice, choice["function"]["name"].as_str()) {
+        (Value::String(word), _) if word == "auto" => Ok(ToolChoice::May),
+        (Value::String(word), _) if word == "none" => Ok(ToolChoice::Never),
+        (Value::String(word), _) if word == "required" => Ok(ToolChoice::Must(None)),
+        (_, Some(name)) if offers(name) => Ok(ToolChoice::Must(Some(name.to_owned()))),
+        (_, _) => Err(invalid("tool_choice")),
+    }
 }
 
 /// One of these texts.

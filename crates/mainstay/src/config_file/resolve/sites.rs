@@ -151,6 +151,7 @@ impl Resolver<'_> {
         let called = directory.file_name().unwrap_or_default().to_string_lossy();
         let mut offer = embedded(&called, window_of(&directory), true);
         offer.offers.json = true;
+        offer.offers.tools = takes_tools(&directory);
         (EngineModel::Directory(directory.clone()), offer)
     }
 
@@ -417,6 +418,14 @@ fn pace(file: &Site) -> Duration {
 fn embedded(name: &str, window: Option<u32>, continues: bool) -> Offer {
     let offers = config::Needs { completions: true, ..config::Needs::default() };
     Offer { name: name.to_string(), window, output_max: None, offers, continues }
+}
+
+/// Whether the model's own chat template shows it tools.
+fn takes_tools(directory: &Path) -> bool {
+    let read = |name| std::fs::read_to_string(directory.join(name)).unwrap_or_default();
+    ["chat_template.jinja", "tokenizer_config.json"].map(read).iter().any(|text| {
+        text.contains("in tools") || text.contains("if tools") || text.contains("tools |")
+    })
 }
 
 /// The context window that the model's own `config.json` names.
