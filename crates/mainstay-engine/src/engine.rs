@@ -13,13 +13,14 @@ use crate::kernels::Element;
 use crate::model::{Batch, Model};
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::Shape;
-use crate::step::{Line, Share};
+use crate::step::{Line, Pace, Share};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Hide, Vocabulary};
 use crate::weights::Weights;
 pub use files::Files;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What operators may choose; each has a default that suits one machine with one model.
 #[derive(Clone, Debug)]
@@ -34,9 +35,12 @@ pub struct Settings {
     pub batch_max: usize,
     /// Requests that wait for a place; more are refused.
     pub waiting_max: usize,
-    /// Tokens computed in one step, decoding and prompts together. Smaller steps keep the gap
-    /// between the tokens of others short and cancel sooner; larger ones read prompts faster.
+    /// Tokens of prompts in one step at most. Larger steps read prompts faster, smaller ones cancel
+    /// sooner.
     pub prefill_chunk: usize,
+    /// How long a step may take while somebody's answer is being written: prompts get what is
+    /// left of it, so that the gap between the tokens of others stays short.
+    pub step_time: Duration,
     /// Threads for large matrices.
     pub threads: usize,
     pub hide: Hide,
@@ -52,6 +56,8 @@ impl Default for Settings {
             batch_max: 8,
             waiting_max: 64,
             prefill_chunk: 64,
+            // Below what a reader notices between two words.
+            step_time: Duration::from_millis(40),
             // One core is left to the gateway: its clients must not feel the engine.
             threads: (cores - 1).max(1),
             hide: Hide::Control,
@@ -123,6 +129,7 @@ pub struct Engine {
     ledger: Ledger,
     line: Line,
     settings: Settings,
+    pace: Pace,
     last_id: u64,
     computed: u64,
 }
@@ -187,6 +194,7 @@ impl Engine {
             cache,
             line: Line::default(),
             settings,
+            pace: Pace::default(),
             last_id: 0,
             computed: 0,
         })
@@ -287,11 +295,15 @@ impl Engine {
     /// the others as they are, and the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
         self.line.admit(self.settings.batch_max, &mut self.ledger);
-        let shares = self.line.plan(self.settings.prefill_chunk, &mut self.ledger);
+        let chunk = match self.line.decoding() {
+            0 => self.settings.prefill_chunk,
+            _ => self.pace.chunk(self.settings.step_time).min(self.settings.prefill_chunk),
+        };
+        let shares = self.line.plan(chunk, &mut self.ledger);
         if shares.is_empty() {
             return;
         }
-        let first = out.len();
+        let (first, began) = (out.len(), Instant::now());
         // What a panic leaves half done are rows of pages that nobody shares yet; whoever goes on
         // writes them anew.
         match self.try_compute(&shares) {
@@ -299,6 +311,7 @@ impl Engine {
             // Whose fault it was shows when each is computed by itself, which changes no bit.
             None => shares.iter().for_each(|share| self.step_alone(*share, out)),
         }
+        self.pace.learn(shares.iter().map(|share| share.tokens), began.elapsed());
         for progress in out[first..].iter().filter(|progress| progress.finish.is_some()) {
             self.line.remove(progress.id, &mut self.ledger);
         }

@@ -5,6 +5,7 @@ use mainstay_engine::{
 };
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Every stored model.
 pub const ALL: [&str; 7] =
@@ -29,6 +30,8 @@ pub fn settings() -> Settings {
         kv: KvPrecision::F32,
         page_tokens: 8,
         prefill_chunk: 16,
+        // Steps are the same however slow the machine is.
+        step_time: Duration::MAX,
         threads: 1,
         ..Settings::default()
     }

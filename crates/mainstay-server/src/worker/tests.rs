@@ -252,7 +252,10 @@ async fn a_forced_call_is_one_with_the_arguments_that_the_tool_takes() {
     let worker = worker(false, loads(&directory));
     let parameters = json!({ "type": "object", "required": ["up"], "additionalProperties": false,
         "properties": { "up": { "type": "boolean" } } });
-    let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": parameters } });
+    let tool = |name: &str| {
+        let function = json!({ "name": name, "parameters": parameters });
+        json!({ "type": "function", "function": function })
+    };
     let forced = Order {
         tools: Some(json!([tool("turn"), tool("hold")])),
         tool_choice: ToolChoice::Must(Some("hold".into())),
