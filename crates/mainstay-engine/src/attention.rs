@@ -9,6 +9,7 @@ mod latent;
 
 use crate::cache::{Cache, Page};
 use crate::kernels::{self, Rows, vector};
+use crate::pool::Pool;
 use crate::rope::Angles;
 pub use grouped::Grouped;
 pub use latent::Latent;
@@ -33,7 +34,7 @@ pub struct Pass<'a> {
     pub tables: &'a [&'a [Page]],
     pub angles: &'a Angles,
     pub cache: &'a mut Cache,
-    pub threads: usize,
+    pub pool: &'a Pool,
 }
 
 /// Where one sequence's rows lie, and which part of each is key and value.

@@ -19,9 +19,18 @@ pub struct RopeShape {
 #[derive(Clone, Debug)]
 enum Scaling {
     None,
-    Linear { factor: f64 },
-    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: f64,
+    },
     Yarn(Yarn),
+    /// What each pair's frequency is divided by, as GGUF files have it worked out.
+    Factors(Vec<f64>),
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +72,7 @@ impl RopeShape {
                 attention_factor: number(rules, "attention_factor")?,
                 truncate: rules.get("truncate").and_then(Value::as_bool).unwrap_or(true),
             }),
+            Some("factors") => Scaling::Factors(factors(rules, size / 2)?),
             Some(other) => {
                 return Err(LoadError::Config(format!(
                     "rope scaling \"{other}\" is not known; default, linear, llama3 and yarn are"
@@ -116,6 +126,9 @@ impl Rope {
             Scaling::Llama3 { factor, low, high, original } => {
                 let scale = |plain| llama3(plain, [*factor, *low, *high, *original]);
                 (plain.map(scale).collect(), 1.0)
+            }
+            Scaling::Factors(factors) => {
+                (plain.zip(factors).map(|(plain, factor)| plain / factor).collect(), 1.0)
             }
             Scaling::Yarn(yarn) => {
                 let ramp = yarn.ramp(shape.theta, size);
@@ -207,6 +220,18 @@ fn llama3(plain: f64, [factor, low, high, original]: [f64; 4]) -> f64 {
     }
     let share = (original / wavelength - low) / (high - low);
     (1.0 - share) * plain / factor + share * plain
+}
+
+fn factors(rules: &Value, pairs: usize) -> Result<Vec<f64>, LoadError> {
+    let list = rules.get("factors").and_then(Value::as_array);
+    let factors: Vec<f64> = list.into_iter().flatten().filter_map(Value::as_f64).collect();
+    let is_sound = |factor: &f64| factor.is_finite() && *factor > 0.0;
+    if factors.len() != pairs || !factors.iter().all(is_sound) {
+        return Err(LoadError::Config(format!(
+            "rope scaling needs {pairs} factors above zero: take the model's own file"
+        )));
+    }
+    Ok(factors)
 }
 
 fn number(rules: &Value, name: &str) -> Result<Option<f64>, LoadError> {

@@ -3,8 +3,8 @@
 
 use super::Pass;
 use crate::error::LoadError;
-use crate::kernels::vector;
-use crate::model::Linear;
+use crate::kernels::{Input, vector};
+use crate::model::{Linear, forward_all};
 use crate::shape::{AttentionShape, Bias, Shape};
 use crate::weights::Weights;
 
@@ -46,10 +46,9 @@ impl Grouped {
         })
     }
 
-    pub fn forward(&self, x: &[f32], layer: usize, pass: &mut Pass<'_>) -> Vec<f32> {
-        let mut queries = self.query.forward(x, pass.threads);
-        let mut keys = self.key.forward(x, pass.threads);
-        let values = self.value.forward(x, pass.threads);
+    pub fn forward(&self, x: &Input<'_>, layer: usize, pass: &mut Pass<'_>) -> Vec<f32> {
+        let [mut queries, mut keys, values] =
+            forward_all([&self.query, &self.key, &self.value], x, pass.pool);
         if let Some((query, key)) = &self.norms {
             vector::rms_norm(&mut queries, query, self.epsilon);
             vector::rms_norm(&mut keys, key, self.epsilon);
@@ -75,6 +74,6 @@ impl Grouped {
                 mixed.extend(pass.view(layer, index, key, value).attend(queries, scale));
             }
         }
-        self.output.forward(&mixed, pass.threads)
+        self.output.forward(&Input::new(&mixed, query_width), pass.pool)
     }
 }

@@ -5,7 +5,8 @@
 //! tail, in the same order: the result of one vector never depends on the others.
 #![allow(unsafe_code)]
 
-use super::{Element, Rows};
+use super::quantised::{self, Quantised};
+use super::{Element, Rows, Width};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -22,7 +23,7 @@ impl Avx2 {
         let has = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        has.then_some(Avx2(()))
+        (has && super::may_use(Width::Avx2)).then_some(Avx2(()))
     }
 
     /// The products of each row with each vector of `x`; those of one row lie together in `out`.
@@ -41,6 +42,11 @@ impl Avx2 {
         }
     }
 
+    pub fn quantise(self, x: &[f32], out: &mut Quantised) {
+        // SAFETY: `self` proves the processor features; the code itself is safe.
+        unsafe { quantise(x, out) }
+    }
+
     /// Adds `scale` times the row to `sum`, of the row's length.
     pub fn add_scaled(self, element: Element, row: &[u8], scale: f32, sum: &mut [f32]) {
         assert_eq!(row.len(), sum.len() * element.bytes());
@@ -53,6 +59,12 @@ impl Avx2 {
             }
         }
     }
+}
+
+/// The plain code, compiled for this processor.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantise(x: &[f32], out: &mut Quantised) {
+    quantised::quantise(x, out);
 }
 
 /// One way to store a number, and how to widen it.
