@@ -15,6 +15,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod blend;
 pub mod multiply;
 pub mod quantised;
 mod scalar;
@@ -104,6 +107,11 @@ pub fn add_scaled(element: Element, row: &[u8], scale: f32, sum: &mut [f32]) {
     scalar::add_scaled(element, row, scale, sum);
 }
 
+/// The same for a row of f32.
+fn add_scaled_f32(row: &[f32], scale: f32, sum: &mut [f32]) {
+    add_scaled(Element::F32, blend::as_bytes(row), scale, sum);
+}
+
 /// Widens a stored row to f32.
 pub fn load(element: Element, row: &[u8], out: &mut [f32]) {
     out.fill(0.0);
@@ -113,6 +121,12 @@ pub fn load(element: Element, row: &[u8], out: &mut [f32]) {
 /// Narrows `values` into a stored row (round to nearest even).
 pub fn store(element: Element, values: &[f32], row: &mut [u8]) {
     assert_eq!(row.len(), values.len() * element.bytes());
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = avx2::Avx2::detect()
+        && element == Element::F16
+    {
+        return avx2.store_f16(values, row);
+    }
     match element {
         Element::F32 => {
             for (to, value) in row.chunks_exact_mut(4).zip(values) {
@@ -140,7 +154,9 @@ pub fn products(rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
     }
     assert_eq!(out.len(), rows.count() * vectors);
     #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = avx2::Avx2::detect() {
+    if let Some(avx512) = tiles::avx512::Avx512::detect() {
+        return avx512.multiply(rows, x, out);
+    } else if let Some(avx2) = avx2::Avx2::detect() {
         return avx2.multiply(rows, x, out);
     }
     for (row, out) in out.chunks_exact_mut(vectors).enumerate() {

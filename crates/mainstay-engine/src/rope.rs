@@ -165,14 +165,18 @@ impl Angles {
     pub fn rotate(&self, index: usize, head: &mut [f32]) {
         let row = index * self.pairs..(index + 1) * self.pairs;
         let turns = self.cosines[row.clone()].iter().zip(&self.sines[row]);
-        for (pair, (cosine, sine)) in turns.enumerate() {
-            let (first, second) = match self.interleaved {
-                true => (2 * pair, 2 * pair + 1),
-                false => (pair, pair + self.pairs),
-            };
-            let (x, y) = (head[first], head[second]);
-            head[first] = x * cosine - y * sine;
-            head[second] = y * cosine + x * sine;
+        let turn = |x: &mut f32, y: &mut f32, cosine: f32, sine: f32| {
+            (*x, *y) = (*x * cosine - *y * sine, *y * cosine + *x * sine);
+        };
+        if self.interleaved {
+            for ([x, y], (cosine, sine)) in head.as_chunks_mut().0.iter_mut().zip(turns) {
+                turn(x, y, *cosine, *sine);
+            }
+        } else {
+            let (first, second) = head.split_at_mut(self.pairs);
+            for ((x, y), (cosine, sine)) in first.iter_mut().zip(second).zip(turns) {
+                turn(x, y, *cosine, *sine);
+            }
         }
     }
 }

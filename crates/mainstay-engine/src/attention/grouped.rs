@@ -2,6 +2,7 @@
 //! key-value heads.
 
 use super::Pass;
+use super::attend::Heads;
 use crate::error::LoadError;
 use crate::kernels::{Input, vector};
 use crate::model::{Linear, forward_all};
@@ -64,16 +65,15 @@ impl Grouped {
             let row = [&*key, &values[index * key_width..][..key_width]].concat();
             pass.store(layer, index, &row);
         }
-        let mut mixed = Vec::with_capacity(queries.len());
-        let scale = 1.0 / (self.head as f32).sqrt();
-        for (index, queries) in queries.chunks_exact(query_width).enumerate() {
-            let group = query_width / self.kv_heads;
-            for (kv_head, queries) in queries.chunks_exact(group).enumerate() {
-                let key = kv_head * self.head..(kv_head + 1) * self.head;
-                let value = key.start + key_width..key.end + key_width;
-                mixed.extend(pass.view(layer, index, key, value).attend(queries, scale));
-            }
-        }
+        let heads = Heads {
+            kv_heads: self.kv_heads,
+            group: query_width / self.head / self.kv_heads,
+            key: self.head,
+            value: self.head,
+            value_start: key_width,
+            scale: 1.0 / (self.head as f32).sqrt(),
+        };
+        let mixed = pass.attend(layer, heads, queries);
         self.output.forward(&Input::new(&mixed, query_width), pass.pool)
     }
 }

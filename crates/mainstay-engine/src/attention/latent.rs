@@ -9,6 +9,7 @@
 //! can be added only as the form of *all* prompt positions; it is left out for now.
 
 use super::Pass;
+use super::attend::Heads;
 use crate::error::LoadError;
 use crate::kernels::{self, Input, vector};
 use crate::model::{Linear, forward_all};
@@ -95,12 +96,15 @@ impl Latent {
             pass.store(layer, index, row);
         }
         let queries = self.absorbed(queries, pass);
-        let query_width = self.heads.len() * row_width;
-        let mut mixed = Vec::with_capacity(pass.slots.len() * self.heads.len() * latent);
-        for (index, queries) in queries.chunks_exact(query_width).enumerate() {
-            let view = pass.view(layer, index, 0..row_width, 0..latent);
-            mixed.extend(view.attend(queries, self.scale));
-        }
+        let heads = Heads {
+            kv_heads: 1,
+            group: self.heads.len(),
+            key: row_width,
+            value: latent,
+            value_start: 0,
+            scale: self.scale,
+        };
+        let mixed = pass.attend(layer, heads, queries);
         let values = self.for_each_head(&mixed, latent, 0..latent, |head| &head.value, pass.pool);
         let mut out = vec![0.0; pass.slots.len() * self.heads.len() * self.value];
         self.interleave(&values, &mut out, self.value, self.value);

@@ -121,6 +121,7 @@ impl Tiles {
                 (lines.part(tile * blocks * 8, blocks * 8), scales.part(tile * blocks, blocks))
             };
             let mut row_blocks = vec![Q8Block::default(); blocks];
+            #[allow(clippy::needless_range_loop)] // a place in each of several lists
             for row in 0..TILE.min(rows - tile * TILE) {
                 fill(tile * TILE + row, &mut row_blocks);
                 for (at, block) in row_blocks.iter().enumerate() {

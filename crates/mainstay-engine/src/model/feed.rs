@@ -3,7 +3,7 @@
 
 use crate::error::LoadError;
 use crate::gate::{Choice, Gate};
-use crate::kernels::{self, Input, Task, vector};
+use crate::kernels::{self, Input, Task, blend};
 use crate::pool::Pool;
 use crate::shape::{ExpertsShape, Shape};
 use crate::weights::{Matrix, Weights};
@@ -85,7 +85,7 @@ fn forward_all(parts: &[(&Network, &Vec<usize>)], x: &Input<'_>, pool: &Pool) ->
     }
     kernels::multiply(tasks, pool);
     for [gate, up] in &mut inner {
-        vector::silu_times(gate, up);
+        blend::silu_times(gate, up);
     }
     let inputs: Vec<Input<'_>> = parts
         .iter()

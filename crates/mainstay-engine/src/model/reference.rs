@@ -46,56 +46,45 @@ fn gguf_model(name: &str, precision: Precision) -> Model {
     Model::load(&weights, Shape::read(&gguf.config).unwrap()).unwrap()
 }
 
-/// The logits at the stored places.
-fn logits(model: &Model, reference: &Reference, element: Element) -> Vec<f32> {
+/// The logits after the last `known` of these tokens.
+fn logits(model: &Model, ids: &[u32], known: usize, element: Element) -> Vec<f32> {
     let (layers, row) = (model.shape.layers, model.shape.attention.row());
     let (page_tokens, bytes_max, pages_max) = (16, 1 << 24, 64);
     let shape = CacheShape { element, layers, row, page_tokens, bytes_max, pages_max };
     let mut cache = Cache::new(&shape).unwrap();
-    let pages = cache.pages_for(reference.ids.len());
+    let pages = cache.pages_for(ids.len());
     let table: Vec<Page> = (0..pages).map(|_| cache.take().unwrap()).collect();
     let slots: Vec<Slot> = (0..)
-        .zip(&reference.ids)
+        .zip(ids)
         .map(|(position, token)| Slot { token: *token, position, table: 0 })
         .collect();
-    let known = reference.logits.len() / model.shape.vocabulary;
     let wanted: Vec<usize> = (slots.len() - known..slots.len()).collect();
     let batch = Batch { slots: &slots, tables: &[&table], wanted: &wanted };
-    let logits = model.forward(&batch, &mut cache);
-    assert_eq!(logits.len(), reference.logits.len());
-    logits
+    model.forward(&batch, &mut cache)
 }
 
 /// The largest difference between our logits and the reference's.
 fn error(model: &Model, name: &str, element: Element) -> f32 {
     let reference = reference(name);
-    let logits = logits(model, &reference, element);
+    let known = reference.logits.len() / model.shape.vocabulary;
+    let logits = logits(model, &reference.ids, known, element);
+    assert_eq!(logits.len(), reference.logits.len());
     let differences =
         logits.iter().zip(&reference.logits).map(|(ours, theirs)| (ours - theirs).abs());
     differences.fold(0.0, f32::max)
 }
 
-/// The mean divergence (Kullback-Leibler, in nats) of our next-token distributions from the
-/// reference's.
-fn divergence(model: &Model, name: &str) -> f32 {
-    let reference = reference(name);
-    let mut ours = logits(model, &reference, Element::F32);
-    let mut theirs = reference.logits;
-    let mut sum = 0.0;
-    let rows = ours.chunks_exact_mut(model.shape.vocabulary);
-    let places = reference_rows(&mut theirs, model.shape.vocabulary);
-    let count = places.len() as f32;
-    for (ours, theirs) in rows.zip(places) {
+/// The mean divergence (Kullback-Leibler, in nats) of the next-token distributions `ours` from
+/// `theirs`.
+fn divergence(mut ours: Vec<f32>, mut theirs: Vec<f32>, vocabulary: usize) -> f32 {
+    let count = (theirs.len() / vocabulary) as f32;
+    let rows = ours.chunks_exact_mut(vocabulary).zip(theirs.chunks_exact_mut(vocabulary));
+    let each = rows.map(|(ours, theirs)| {
         vector::softmax(ours);
         vector::softmax(theirs);
-        let terms = theirs.iter().zip(ours.iter()).map(|(p, q)| p * (p / q).ln());
-        sum += terms.sum::<f32>();
-    }
-    sum / count
-}
-
-fn reference_rows(logits: &mut [f32], vocabulary: usize) -> Vec<&mut [f32]> {
-    logits.chunks_exact_mut(vocabulary).collect()
+        theirs.iter().zip(ours.iter()).map(|(p, q)| p * (p / q).ln()).sum::<f32>()
+    });
+    each.sum::<f32>() / count
 }
 
 #[test]
@@ -124,12 +113,40 @@ fn the_same_model_from_a_gguf_file_has_the_same_logits() {
     }
 }
 
-/// Random weights are the worst case: no number is redundant. Measured, with a factor of two.
+/// Random weights are the worst case: no number is redundant, and a gate whose scores are nearly
+/// equal chooses another expert.
 #[test]
-fn in_8_bits_the_next_token_hardly_changes() {
+fn in_8_bits_a_random_model_says_nearly_the_same() {
     for name in IN_GGUF {
-        let divergence = divergence(&gguf_model(name, Precision::Q8), name);
+        let reference = reference(name);
+        let model = gguf_model(name, Precision::Q8);
+        let known = reference.logits.len() / model.shape.vocabulary;
+        let ours = logits(&model, &reference.ids, known, Element::F32);
+        let divergence = divergence(ours, reference.logits, model.shape.vocabulary);
         println!("{name}: divergence in 8 bits {divergence:.1e}");
-        assert!(divergence < 1e-3, "{name}: {divergence}");
+        assert!(divergence < 2e-2, "{name}: {divergence}");
     }
+}
+
+#[test]
+fn in_8_bits_a_trained_model_says_the_same() {
+    let files = crate::builtin::files();
+    let stored: serde_json::Value =
+        serde_json::from_slice(include_bytes!("../../builtin/reference.json")).unwrap();
+    let ids: Vec<u32> = stored["prompts"][0]["prompt_ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_u64().unwrap() as u32)
+        .collect();
+    let all = |precision| {
+        let weights = Weights::from_source(files.weights.clone().into()).unwrap();
+        let shape = Shape::read(files.config).unwrap();
+        let model = Model::load(&weights.prepared(precision, Pool::new(2)), shape).unwrap();
+        (logits(&model, &ids, ids.len(), Element::F32), model.shape.vocabulary)
+    };
+    let (exact, vocabulary) = all(Precision::Stored);
+    let divergence = divergence(all(Precision::Q8).0, exact, vocabulary);
+    println!("the built-in model: divergence in 8 bits {divergence:.1e}");
+    assert!(divergence < 1e-3, "{divergence}");
 }
