@@ -79,25 +79,16 @@ impl Cache {
         self.pages
     }
 
-    /// Pages needed for so many tokens.
-    pub fn pages_for(&self, tokens: usize) -> usize {
-        tokens.div_ceil(self.page_tokens)
-    }
-
     /// The row of the token at `position`, of the sequence that owns `table`.
     pub fn row_mut(&mut self, table: &[Page], layer: usize, position: usize) -> &mut [u8] {
         let start = self.start(table, layer, position);
         &mut self.bytes[start..start + self.stride]
     }
 
-    /// The rows of the first `count` tokens of a sequence in one layer.
-    pub fn rows(&self, table: &[Page], layer: usize, count: usize) -> impl Iterator<Item = &[u8]> {
-        let span = self.page_tokens * self.stride;
-        let page = move |page: usize| {
-            let start = self.start(table, layer, page * self.page_tokens);
-            self.bytes[start..start + span].chunks_exact(self.stride)
-        };
-        (0..self.pages_for(count)).flat_map(page).take(count)
+    /// The row of the token at `position`, to read.
+    pub fn row(&self, table: &[Page], layer: usize, position: usize) -> &[u8] {
+        let start = self.start(table, layer, position);
+        &self.bytes[start..start + self.stride]
     }
 
     fn start(&self, table: &[Page], layer: usize, position: usize) -> usize {
@@ -124,9 +115,10 @@ mod tests {
         for position in 0..5 {
             cache.row_mut(&table, 1, position).fill(position as u8);
         }
-        let seen: Vec<u8> = cache.rows(&table, 1, 5).map(|row| row[0]).collect();
-        assert_eq!(seen, [0, 1, 2, 3, 4]);
-        assert!(cache.rows(&table, 0, 5).all(|row| row.iter().all(|byte| *byte == 0)));
+        for position in 0..5 {
+            assert_eq!(cache.row(&table, 1, position)[0], position as u8);
+            assert!(cache.row(&table, 0, position).iter().all(|byte| *byte == 0));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::engine::files::{self, Directory};
 use crate::engine::{Files, KvPrecision};
 use crate::error::LoadError;
+use crate::gguf::Gguf;
 use crate::shape::{AttentionShape, Bias, ExpertsShape, Shape};
 use crate::tokenizer::{ControlTokens, Hide, Vocabulary};
 use serde_json::Value;
@@ -66,15 +67,36 @@ pub struct Tokens {
 }
 
 impl Description {
-    /// Describes a model directory, or a `config.json`.
+    /// Describes a model directory, a GGUF file, or a `config.json` of whatever name.
     pub fn read(path: &Path) -> Result<Description, LoadError> {
-        let directory = match path.is_file() {
-            true => path.parent().unwrap_or(Path::new("")),
-            false => path,
-        };
-        let files = Directory::described(directory, path.is_file().then_some(path))?;
+        if !path.is_file() {
+            let files = Directory::described(path, None)?;
+            let description = Description::of_files(&files.files())?;
+            return Ok(Description { weights: weights_in(path), ..description });
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            return Description::of_gguf(path, &stem);
+        }
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let files = Directory::described(directory, Some(path))?;
         let description = Description::of_files(&files.files())?;
-        Ok(Description { weights: weights_in(directory), ..description })
+        let name = if stem == "config" { description.name } else { stem.into_owned() };
+        Ok(Description { name, weights: weights_in(directory), ..description })
+    }
+
+    fn of_gguf(path: &Path, name: &str) -> Result<Description, LoadError> {
+        let (file, tokenizer) = files::gguf(path)?;
+        let bytes = file.bytes().len() as u64;
+        let gguf = Gguf::read(file, &tokenizer, &path.display().to_string())?;
+        let description = Description::of_files(&Files {
+            name,
+            config: &gguf.config,
+            tokenizer: &gguf.tokenizer,
+            tokenizer_config: &gguf.tokenizer_config,
+            ..Files::default()
+        })?;
+        Ok(Description { weights: Some(bytes), ..description })
     }
 
     /// Describes a model whose files are in memory.

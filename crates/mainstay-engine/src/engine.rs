@@ -7,17 +7,20 @@ mod tests;
 use crate::attention::Slot;
 use crate::cache::{Cache, CacheShape, Ledger, Page};
 use crate::error::{LoadError, Refusal, TemplateError};
+use crate::gguf::Gguf;
 use crate::grammar::{Grammar, Grammars, Held};
 use crate::journal::Journal;
 use crate::kernels::Element;
 use crate::model::{Batch, Model};
+use crate::pool::Pool;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::Shape;
 use crate::step::{Line, Pace, Share};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Hide, Vocabulary};
-use crate::weights::Weights;
+use crate::weights::{Precision, Weights};
 pub use files::Files;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,6 +32,8 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// How keys and values are kept.
     pub kv: KvPrecision,
+    /// How the weights are kept.
+    pub weights: Precision,
     /// Tokens in a page of the cache.
     pub page_tokens: usize,
     /// Sequences that run at the same time.
@@ -52,6 +57,7 @@ impl Default for Settings {
         Settings {
             cache_bytes: 256 << 20,
             kv: KvPrecision::F16,
+            weights: Precision::Stored,
             page_tokens: 32,
             batch_max: 8,
             waiting_max: 64,
@@ -135,11 +141,37 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads a model directory: `config.json`, `*.safetensors`, `tokenizer.json`, and if present
-    /// `generation_config.json`, `tokenizer_config.json` and `chat_template.jinja`.
-    pub fn load(directory: &Path, settings: Settings) -> Result<Engine, LoadError> {
-        let read = files::Directory::read(directory)?;
-        Engine::build(&read.files(), Weights::open(directory)?, settings)
+    /// Loads a GGUF file, or a model directory: `config.json`, `*.safetensors`, `tokenizer.json`,
+    /// and if present `generation_config.json`, `tokenizer_config.json` and `chat_template.jinja`.
+    pub fn load(path: &Path, settings: Settings) -> Result<Engine, LoadError> {
+        if path.is_file() {
+            let (file, tokenizer) = files::gguf(path)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let gguf = Gguf::read(file, &tokenizer, &path.display().to_string())?;
+            return Engine::from_parts(&name, gguf, settings);
+        }
+        let read = files::Directory::read(path)?;
+        Engine::build(&read.files(), Weights::open(path)?, settings)
+    }
+
+    /// Loads a GGUF file that is in memory.
+    pub fn from_gguf(
+        name: &str,
+        bytes: Cow<'static, [u8]>,
+        settings: Settings,
+    ) -> Result<Engine, LoadError> {
+        Engine::from_parts(name, Gguf::read(bytes.into(), &[], name)?, settings)
+    }
+
+    fn from_parts(name: &str, gguf: Gguf, settings: Settings) -> Result<Engine, LoadError> {
+        let files = Files {
+            name,
+            config: &gguf.config,
+            tokenizer: &gguf.tokenizer,
+            tokenizer_config: &gguf.tokenizer_config,
+            ..Files::default()
+        };
+        Engine::build(&files, gguf.weights, settings)
     }
 
     /// Loads a model whose files are in memory, for example compiled into the binary.
@@ -151,7 +183,8 @@ impl Engine {
     fn build(files: &Files<'_>, weights: Weights, settings: Settings) -> Result<Engine, LoadError> {
         let shape = Shape::read(files.config)?;
         let text = files::read_text(files, &shape, settings.hide)?;
-        let model = Model::load(&weights, shape)?;
+        let pool = Pool::new(settings.threads);
+        let model = Model::load(&weights.prepared(settings.weights, pool), shape)?;
         let element = match settings.kv {
             KvPrecision::F32 => Element::F32,
             KvPrecision::F16 => Element::F16,
@@ -348,7 +381,7 @@ impl Engine {
         let tables: Vec<&[Page]> = shares.iter().map(page_table).collect();
         self.computed += slots.len() as u64;
         let batch = Batch { slots: &slots, tables: &tables, wanted: &wanted };
-        self.model.forward(&batch, &mut self.cache, self.settings.threads)
+        self.model.forward(&batch, &mut self.cache)
     }
 
     /// Chooses a token for each sequence that is complete, in the order of their logits.

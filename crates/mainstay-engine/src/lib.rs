@@ -4,7 +4,7 @@
 //! its running requests. Its owner, one thread, hands requests in with [`Engine::submit`], calls
 //! [`Engine::step`] while there is work, and passes on what each step reports.
 //!
-//! Left out for now, on purpose: quantised weights, GGUF, a GPU.
+//! Left out for now, on purpose: a GPU.
 
 pub mod builtin;
 pub mod describe;
@@ -24,8 +24,10 @@ pub mod tokenizer;
 mod attention;
 mod cache;
 mod gate;
+mod gguf;
 mod kernels;
 mod model;
+mod pool;
 mod rope;
 mod shape;
 mod weights;
@@ -34,6 +36,8 @@ pub use engine::{Engine, Files, KvPrecision, ModelCard, Pages, Settings};
 pub use error::{LoadError, Refusal, TemplateError};
 pub use grammar::{Form, Grammar};
 pub use journal::Journal;
+pub use kernels::{Width, limit_width};
 pub use sampler::{Allowed, Sampling, Scores};
 pub use sequence::{Finish, Progress, SequenceId, Work};
 pub use tokenizer::Hide;
+pub use weights::Precision;

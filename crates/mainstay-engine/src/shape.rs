@@ -115,7 +115,7 @@ impl Shape {
             _ => grouped(&config, family)?,
         };
         let (rope_size, interleaved) = match attention {
-            AttentionShape::Grouped { head, .. } => (head, false),
+            AttentionShape::Grouped { head, .. } => (head, config.flag("rope_interleave", false)?),
             AttentionShape::Latent { rope, .. } => (rope, config.flag("rope_interleave", true)?),
         };
         let layers = config.count("num_hidden_layers", 1..=MAX_LAYERS)?;

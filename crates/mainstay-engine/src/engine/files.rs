@@ -104,6 +104,18 @@ fn required(path: &Path) -> Result<Vec<u8>, LoadError> {
     bytes.map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
+/// A GGUF file, mapped, and the `tokenizer.json` beside it, empty if there is none.
+pub fn gguf(path: &Path) -> Result<(Source, Vec<u8>), LoadError> {
+    let failed = |path: &Path, source| LoadError::Read { path: path.to_owned(), source };
+    let file = Source::map(path).map_err(|source| failed(path, source))?;
+    let beside = path.with_file_name("tokenizer.json");
+    match std::fs::read(&beside) {
+        Ok(tokenizer) => Ok((file, tokenizer)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((file, Vec::new())),
+        Err(error) => Err(failed(&beside, error)),
+    }
+}
+
 /// What turns conversations into tokens and tokens into text.
 pub struct Text {
     pub vocabulary: Vocabulary,

@@ -64,6 +64,20 @@ fn parameters_of_a_model_that_is_there_are_those_in_its_files() {
 }
 
 #[test]
+fn a_gguf_file_describes_the_same_model_as_its_directory() {
+    for name in ["deepseek-v3", "deepseek-v2", "llama3", "qwen2", "qwen3", "qwen3-moe"] {
+        let of = |file: &str| Description::read(&path(name, file)).unwrap();
+        let (gguf, directory) = (of("model.gguf"), of(""));
+        let told = |one: &Description| {
+            let kv = one.kv_bytes_per_token(KvPrecision::F16);
+            (one.architecture.clone(), one.parameters, one.active, one.context, kv)
+        };
+        assert_eq!(told(&gguf), told(&directory), "{name}");
+        assert!(gguf.tokenizer.is_some() && gguf.weights.is_some(), "{name}");
+    }
+}
+
+#[test]
 fn the_cache_grows_with_each_token_as_described() {
     for name in ["deepseek-v3", "llama3", "qwen3-moe"] {
         for kv in [KvPrecision::F16, KvPrecision::F32] {
