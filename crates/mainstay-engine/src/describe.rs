@@ -36,6 +36,8 @@ pub struct Description {
     pub tokenizer: Option<Tokens>,
     /// Bytes of the chat template, if there is one.
     pub template: Option<usize>,
+    /// Whether the template shows the model tools to call.
+    pub tools: bool,
 }
 
 /// How a model attends.
@@ -115,6 +117,7 @@ impl Description {
             weights: (size > 0).then_some(size),
             quantised,
             tokenizer: tokens(files.tokenizer, &shape)?,
+            tools: template.as_ref().is_some_and(|template| template.contains("tools")),
             template: template.map(|template| template.len()),
             ..Description::of(files.name, &shape)
         })
@@ -149,6 +152,7 @@ impl Description {
             quantised: None,
             tokenizer: None,
             template: None,
+            tools: false,
         }
     }
 

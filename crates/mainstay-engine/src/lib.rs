@@ -6,6 +6,7 @@
 //!
 //! Left out for now, on purpose: a GPU.
 
+pub mod bandwidth;
 pub mod builtin;
 pub mod describe;
 pub mod engine;

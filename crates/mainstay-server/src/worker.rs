@@ -23,6 +23,7 @@ use engine_thread::{EngineThread, Surroundings};
 use loading::Loading;
 use rehearsal::Rehearsal;
 pub use status_answer::NAME as STATUS;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -111,10 +112,17 @@ fn name(model: &EngineModel) -> String {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
         EngineModel::Status => STATUS.to_owned(),
-        EngineModel::Directory(directory) => {
-            directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
-        }
+        EngineModel::Directory(weights) => called(weights),
     }
+}
+
+/// The name of a model of the user's own: of its directory, or of its GGUF file.
+pub fn called(weights: &Path) -> String {
+    let name = match weights.extension() {
+        Some(end) if end == "gguf" => weights.file_stem(),
+        Some(_) | None => weights.file_name(),
+    };
+    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The gateway's own threads go first; those that the engine starts inherit this.

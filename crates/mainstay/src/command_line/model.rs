@@ -23,7 +23,7 @@ Examples:
 
 Exit codes: 0 done, 1 the model's files are wrong, 2 the command line is wrong.")]
 pub struct ShowModel {
-    /// A model's directory, its config.json, or builtin
+    /// A model's directory, its config.json, a GGUF file, or builtin
     #[arg(value_name = "DIR|FILE")]
     pub model: PathBuf,
     /// Sequences at the same time, for the memory they take
@@ -46,7 +46,7 @@ Example:
 
 Figures of a machine that does something else besides are worth nothing.")]
 pub struct BenchModel {
-    /// A model's directory, or builtin
+    /// A model's directory, a GGUF file, or builtin
     #[arg(value_name = "DIR|FILE")]
     pub model: PathBuf,
     /// How long each figure is measured at least

@@ -3,7 +3,7 @@
 
 use super::{describe, is_builtin};
 use crate::command_line::BenchModel;
-use mainstay_engine::{Engine, LoadError, Progress, Sampling, Settings, Work, builtin};
+use mainstay_engine::{Engine, LoadError, Progress, Sampling, Settings, Work, bandwidth, builtin};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -17,11 +17,6 @@ const PROMPT: usize = 512;
 const SHORT: usize = 16;
 /// Tokens of such an answer at most: its cache stays small against the weights.
 const ANSWER: usize = 128;
-/// Bytes read to measure the memory: far more than any cache of a processor.
-const READ: usize = 256 << 20;
-/// The best of so many readings counts: whoever disturbs one only makes it slower.
-const READINGS: usize = 5;
-
 /// What was measured.
 struct Speeds {
     name: String,
@@ -53,7 +48,7 @@ pub fn bench(options: &BenchModel) -> Result<String, LoadError> {
         false => Engine::load(&options.model, settings)?,
     };
     let load = began.elapsed();
-    let bandwidth = bandwidth(threads);
+    let bandwidth = bandwidth::measure(threads);
     let least = Duration::from_secs(options.seconds.into());
     let mut runs = Runs { engine: &mut engine, salt: 0, least };
     let rows = BATCHES.map(|batch| (batch, runs.prefill(batch, prompt), runs.decode(batch)));
@@ -146,25 +141,6 @@ impl Runs<'_> {
     }
 }
 
-/// Bytes a second that so many threads read together.
-fn bandwidth(threads: usize) -> f64 {
-    let words = vec![1u64; READ / 8];
-    let part = words.len().div_ceil(threads);
-    let read = || {
-        let began = Instant::now();
-        let sum: u64 = std::thread::scope(|scope| {
-            let add = |part: &[u64]| part.iter().fold(0u64, |sum, word| sum.wrapping_add(*word));
-            let parts: Vec<_> =
-                words.chunks(part).map(|part| scope.spawn(move || add(part))).collect();
-            parts.into_iter().map(|part| part.join().unwrap_or(0)).sum()
-        });
-        let took = began.elapsed().as_secs_f64();
-        std::hint::black_box(sum);
-        READ as f64 / took
-    };
-    (0..READINGS).map(|_| read()).fold(0.0, f64::max)
-}
-
 fn text(speeds: &Speeds) -> String {
     let mut out = format!(
         "{}, {} threads, loaded in {:.0?}\n\n  batch   prompt tokens/s   answer tokens/s\n",
@@ -177,7 +153,7 @@ fn text(speeds: &Speeds) -> String {
     let _ = writeln!(
         out,
         "\n  prompts of {} tokens; one answer alone reads {:.2} GB/s of weights, {:.0} % of the \
-         {:.1} GB/s\n  that {} threads read of this memory",
+         {:.1} GB/s\n  that {} threads read of this memory (a model that fits the processor's cache reads faster)",
         speeds.prompt,
         read / 1e9,
         100.0 * read / speeds.bandwidth,

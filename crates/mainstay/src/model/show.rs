@@ -107,7 +107,10 @@ fn files(model: &Description) -> [(&'static str, String); 3] {
         None => "none here; the engine needs tokenizer.json".to_owned(),
     };
     let template = match model.template {
-        Some(bytes) => format!("{} bytes", spaced(bytes as u64)),
+        Some(bytes) => {
+            let tools = if model.tools { "" } else { "no " };
+            format!("{} bytes, with {tools}tools", spaced(bytes as u64))
+        }
         None => "none here; without one the model takes no conversations".to_owned(),
     };
     [("weights", weights), ("tokenizer", tokenizer), ("chat template", template)]
@@ -152,6 +155,7 @@ fn document(shown: &Shown) -> Value {
         "quantised": model.quantised,
         "tokenizer": tokenizer,
         "chat_template_bytes": model.template,
+        "tools": model.tools,
     })
 }
 

@@ -201,6 +201,17 @@ async fn a_model_of_ones_own_is_held_to_forms_scores_its_tokens_and_calls_tools(
 }
 
 #[tokio::test]
+async fn a_gguf_file_is_a_model_of_ones_own() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mainstay-engine/tests/fixtures");
+    let file = fixtures.join("qwen3/model.gguf");
+    let gateway = alone(&file).await;
+    let text = Ask::chat("model", "").with("prompt", json!("the sea")).to("/completions");
+    let reply = ask(&gateway, &text.with("max_tokens", json!(8))).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(reply.json()["model"], "model");
+}
+
+#[tokio::test]
 async fn what_one_key_asked_is_cached_for_that_key_alone() {
     let (_keep, directory) = tiny();
     let key = |name: &str, key: &str| {

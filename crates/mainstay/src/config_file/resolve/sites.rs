@@ -8,9 +8,10 @@ use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
 use mainstay_core::site::calibration::GUESS;
+use mainstay_engine::describe::Description;
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
-use mainstay_server::worker::{STATUS, rehearsal};
+use mainstay_server::worker::{STATUS, called, rehearsal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -146,13 +147,23 @@ impl Resolver<'_> {
         if model == rehearsal::NAME {
             return (EngineModel::Rehearsal(pace(file)), embedded(model, None, true));
         }
-        let directory = self.path(model);
-        self.check_weights(&format!("{path}.engine.model"), &directory);
-        let called = directory.file_name().unwrap_or_default().to_string_lossy();
-        let mut offer = embedded(&called, window_of(&directory), true);
+        let weights = self.path(model);
+        let mut offer = embedded(&called(&weights), None, true);
         offer.offers.json = true;
-        offer.offers.tools = takes_tools(&directory);
-        (EngineModel::Directory(directory.clone()), offer)
+        if is_gguf(&weights) {
+            match Description::read(&weights) {
+                Ok(description) => {
+                    offer.window = u32::try_from(description.context).ok();
+                    offer.offers.tools = description.tools;
+                }
+                Err(error) => self.wrong(&format!("{path}.engine.model"), error.to_string()),
+            }
+        } else {
+            self.check_weights(&format!("{path}.engine.model"), &weights);
+            offer.window = window_of(&weights);
+            offer.offers.tools = takes_tools(&weights);
+        }
+        (EngineModel::Directory(weights), offer)
     }
 
     /// A site that one of our nodes controls. What it has, only the file knows.
@@ -184,10 +195,6 @@ impl Resolver<'_> {
 
     fn check_weights(&mut self, key: &str, directory: &Path) {
         let shown = directory.display();
-        if directory.extension().is_some_and(|end| end == "gguf") {
-            let what = "GGUF files are not read yet; name a directory with safetensors";
-            return self.wrong(key, what);
-        }
         let names: Vec<String> = match std::fs::read_dir(directory) {
             Ok(entries) => {
                 entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
@@ -424,8 +431,13 @@ fn embedded(name: &str, window: Option<u32>, continues: bool) -> Offer {
 fn takes_tools(directory: &Path) -> bool {
     let read = |name| std::fs::read_to_string(directory.join(name)).unwrap_or_default();
     ["chat_template.jinja", "tokenizer_config.json"].map(read).iter().any(|text| {
-        text.contains("in tools") || text.contains("if tools") || text.contains("tools |")
+        // In the template's code, and not as a word of its prose.
+        ["in tools", "if tools", "tools |", "tools is"].iter().any(|code| text.contains(code))
     })
+}
+
+fn is_gguf(weights: &Path) -> bool {
+    weights.extension().is_some_and(|end| end == "gguf")
 }
 
 /// The context window that the model's own `config.json` names.
