@@ -1,16 +1,17 @@
-//! The paged key-value cache: who owns which page is decided here and nowhere else.
+//! The bytes of the paged key-value cache. Who owns which page is decided in `ledger` and nowhere
+//! else.
 //!
-//! A page holds a fixed number of tokens over all layers. Free pages are a list, used ones carry a
-//! reference count, so that sequences may share a prefix. A row is whatever the attention stores
+//! A page holds a fixed number of tokens over all layers. A row is whatever the attention stores
 //! for one token in one layer: keys and values of all key-value heads, or one latent vector.
 //!
-//! Left out for now: the prefix index, copy-on-write of a shared last page, swapping to memory.
+//! Left out: swapping to memory. A sequence that must make room is computed anew, from whatever of
+//! its pages is still there.
+
+mod ledger;
 
 use crate::error::LoadError;
 use crate::kernels::Element;
-
-/// Index of a page.
-pub type Page = u32;
+pub use ledger::{Before, Ledger, Page};
 
 pub struct Cache {
     element: Element,
@@ -19,8 +20,7 @@ pub struct Cache {
     /// Bytes of one row.
     stride: usize,
     bytes: Vec<u8>,
-    free: Vec<Page>,
-    references: Vec<u32>,
+    pages: Page,
 }
 
 /// What one cache is made for.
@@ -63,8 +63,7 @@ impl Cache {
             page_tokens: shape.page_tokens,
             stride,
             bytes: vec![0; size],
-            free: (0..pages).rev().collect(),
-            references: vec![0; pages as usize],
+            pages,
         })
     }
 
@@ -72,40 +71,14 @@ impl Cache {
         self.element
     }
 
+    /// Memory of all pages together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Pages in all.
-    pub fn total(&self) -> usize {
-        self.references.len()
-    }
-
-    pub fn free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// Pages held by at least one owner.
-    pub fn used(&self) -> usize {
-        self.references.iter().filter(|count| **count > 0).count()
-    }
-
-    /// Pages needed for so many tokens.
-    pub fn pages_for(&self, tokens: usize) -> usize {
-        tokens.div_ceil(self.page_tokens)
-    }
-
-    /// Takes a free page for one owner.
-    pub fn take(&mut self) -> Option<Page> {
-        let page = self.free.pop()?;
-        self.references[page as usize] = 1;
-        Some(page)
-    }
-
-    /// Gives up one ownership; the page is free when it was the last.
-    pub fn release(&mut self, page: Page) {
-        let count = &mut self.references[page as usize];
-        assert!(*count > 0, "page {page} released twice");
-        *count -= 1;
-        if *count == 0 {
-            self.free.push(page);
-        }
+    pub fn total(&self) -> Page {
+        self.pages
     }
 
     /// The row of the token at `position`, of the sequence that owns `table`.
@@ -114,14 +87,10 @@ impl Cache {
         &mut self.bytes[start..start + self.stride]
     }
 
-    /// The rows of the first `count` tokens of a sequence in one layer.
-    pub fn rows(&self, table: &[Page], layer: usize, count: usize) -> impl Iterator<Item = &[u8]> {
-        let span = self.page_tokens * self.stride;
-        let page = move |page: usize| {
-            let start = self.start(table, layer, page * self.page_tokens);
-            self.bytes[start..start + span].chunks_exact(self.stride)
-        };
-        (0..self.pages_for(count)).flat_map(page).take(count)
+    /// The row of the token at `position`, to read.
+    pub fn row(&self, table: &[Page], layer: usize, position: usize) -> &[u8] {
+        let start = self.start(table, layer, position);
+        &self.bytes[start..start + self.stride]
     }
 
     fn start(&self, table: &[Page], layer: usize, position: usize) -> usize {
@@ -154,14 +123,14 @@ mod tests {
     #[test]
     fn rows_of_a_sequence_come_back_in_order_across_pages() {
         let mut cache = cache(96 * 5).unwrap();
-        let table: Vec<Page> = (0..3).map(|_| cache.take().unwrap()).collect();
-        let table = [table[2], table[0], table[1]];
+        let table: [Page; 3] = [2, 4, 1];
         for position in 0..5 {
             cache.row_mut(&table, 1, position).fill(position as u8);
         }
-        let seen: Vec<u8> = cache.rows(&table, 1, 5).map(|row| row[0]).collect();
-        assert_eq!(seen, [0, 1, 2, 3, 4]);
-        assert!(cache.rows(&table, 0, 5).all(|row| row.iter().all(|byte| *byte == 0)));
+        for position in 0..5 {
+            assert_eq!(cache.row(&table, 1, position)[0], position as u8);
+            assert!(cache.row(&table, 0, position).iter().all(|byte| *byte == 0));
+        }
     }
 
     #[test]
@@ -169,14 +138,5 @@ mod tests {
         let error = cache(95).err().unwrap().to_string();
         assert!(error.contains("more memory"), "{error}");
         assert_eq!(cache(usize::MAX).unwrap().total(), 5);
-    }
-
-    #[test]
-    #[should_panic(expected = "released twice")]
-    fn releasing_a_free_page_is_a_bug_that_shows() {
-        let mut cache = cache(1 << 20).unwrap();
-        let page = cache.take().unwrap();
-        cache.release(page);
-        cache.release(page);
     }
 }

@@ -1,25 +1,32 @@
 //! A loaded model with its cache and its requests: the engine's whole public face.
 
 mod computer;
-mod files;
+pub(crate) mod files;
+#[cfg(test)]
+mod tests;
 
 use crate::attention::Slot;
-use crate::cache::{Cache, CacheShape, Page};
+use crate::cache::{Cache, CacheShape, Ledger, Page};
 use crate::error::{LoadError, Refusal, TemplateError};
+use crate::gguf::Gguf;
+use crate::grammar::{Grammar, Grammars, Held};
 use crate::journal::Journal;
 use crate::kernels::Element;
 use crate::model::Batch;
+use crate::pool::Pool;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::Shape;
-use crate::step::{Line, Share};
+use crate::step::{Line, Pace, Share};
 use crate::template::ChatTemplate;
 use crate::tokenizer::{Hide, Vocabulary};
-use crate::weights::Weights;
+use crate::weights::{Precision, Weights};
 use computer::Computer;
 pub use computer::Device;
 pub use files::Files;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What operators may choose; each has a default that suits one machine with one model.
 #[derive(Clone, Debug)]
@@ -28,15 +35,20 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// How keys and values are kept.
     pub kv: KvPrecision,
+    /// How the weights are kept.
+    pub weights: Precision,
     /// Tokens in a page of the cache.
     pub page_tokens: usize,
     /// Sequences that run at the same time.
     pub batch_max: usize,
     /// Requests that wait for a place; more are refused.
     pub waiting_max: usize,
-    /// Tokens computed in one step, decoding and prompts together. Smaller steps keep the gap
-    /// between the tokens of others short and cancel sooner; larger ones read prompts faster.
+    /// Tokens of prompts in one step at most. Larger steps read prompts faster, smaller ones cancel
+    /// sooner.
     pub prefill_chunk: usize,
+    /// How long a step may take while somebody's answer is being written: prompts get what is
+    /// left of it, so that the gap between the tokens of others stays short.
+    pub step_time: Duration,
     /// Threads for large matrices.
     pub threads: usize,
     /// Where the model is computed.
@@ -50,10 +62,13 @@ impl Default for Settings {
         Settings {
             cache_bytes: 256 << 20,
             kv: KvPrecision::F16,
+            weights: Precision::Stored,
             page_tokens: 32,
             batch_max: 8,
             waiting_max: 64,
             prefill_chunk: 64,
+            // Below what a reader notices between two words.
+            step_time: Duration::from_millis(40),
             // One core is left to the gateway: its clients must not feel the engine.
             threads: (cores - 1).max(1),
             device: Device::Processor,
@@ -81,6 +96,14 @@ impl KvPrecision {
             (KvPrecision::F16, Device::Card(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
         }
     }
+
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            KvPrecision::F32 => 4,
+            KvPrecision::F16 | KvPrecision::Bf16 => 2,
+        }
+    }
 }
 
 /// What the engine knows of its model.
@@ -100,13 +123,18 @@ pub struct ModelCard {
     pub end_tokens: Vec<u32>,
 }
 
-/// Pages of the cache; `free + used = total` between steps.
+/// Pages of the cache; `free + used + cached = total` between steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages {
     pub free: usize,
+    /// Held by requests.
     pub used: usize,
+    /// Held by nobody, kept for requests that begin with the same; as good as free.
+    pub cached: usize,
     pub total: usize,
     pub tokens_per_page: usize,
+    /// Memory of all pages together.
+    pub bytes: usize,
 }
 
 /// A loaded model with its cache and its requests. Owned and driven by one thread.
@@ -115,18 +143,49 @@ pub struct Engine {
     computer: Computer,
     vocabulary: Vocabulary,
     template: ChatTemplate,
+    /// Made at the first request that needs it.
+    grammars: Option<Result<Grammars, String>>,
     cache: Cache,
+    ledger: Ledger,
     line: Line,
     settings: Settings,
+    pace: Pace,
     last_id: u64,
+    computed: u64,
 }
 
 impl Engine {
-    /// Loads a model directory: `config.json`, `*.safetensors`, `tokenizer.json`, and if present
-    /// `generation_config.json`, `tokenizer_config.json` and `chat_template.jinja`.
-    pub fn load(directory: &Path, settings: Settings) -> Result<Engine, LoadError> {
-        let read = files::Directory::read(directory)?;
-        Engine::build(&read.files(), Weights::open(directory)?, settings)
+    /// Loads a GGUF file, or a model directory: `config.json`, `*.safetensors`, `tokenizer.json`,
+    /// and if present `generation_config.json`, `tokenizer_config.json` and `chat_template.jinja`.
+    pub fn load(path: &Path, settings: Settings) -> Result<Engine, LoadError> {
+        if path.is_file() {
+            let (file, tokenizer) = files::gguf(path)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let gguf = Gguf::read(file, &tokenizer, &path.display().to_string())?;
+            return Engine::from_parts(&name, gguf, settings);
+        }
+        let read = files::Directory::read(path)?;
+        Engine::build(&read.files(), Weights::open(path)?, settings)
+    }
+
+    /// Loads a GGUF file that is in memory.
+    pub fn from_gguf(
+        name: &str,
+        bytes: Cow<'static, [u8]>,
+        settings: Settings,
+    ) -> Result<Engine, LoadError> {
+        Engine::from_parts(name, Gguf::read(bytes.into(), &[], name)?, settings)
+    }
+
+    fn from_parts(name: &str, gguf: Gguf, settings: Settings) -> Result<Engine, LoadError> {
+        let files = Files {
+            name,
+            config: &gguf.config,
+            tokenizer: &gguf.tokenizer,
+            tokenizer_config: &gguf.tokenizer_config,
+            ..Files::default()
+        };
+        Engine::build(&files, gguf.weights, settings)
     }
 
     /// Loads a model whose files are in memory, for example compiled into the binary.
@@ -138,6 +197,7 @@ impl Engine {
     fn build(files: &Files<'_>, weights: Weights, settings: Settings) -> Result<Engine, LoadError> {
         let shape = Shape::read(files.config)?;
         let text = files::read_text(files, &shape, settings.hide)?;
+        let pool = Pool::new(settings.threads);
         let page_tokens = settings.page_tokens.max(1);
         let settings = Settings {
             page_tokens,
@@ -166,11 +226,24 @@ impl Engine {
             kv_bytes_per_token: layers * row * element.bytes(),
             end_tokens: text.end_tokens,
         };
-        let computer = Computer::load(&weights, shape, &settings, cache.total())?;
+        let weights = weights.prepared(settings.weights, pool);
+        let computer = Computer::load(&weights, shape, &settings, cache.total() as usize)?;
         card.parameters = computer.parameters();
         let (vocabulary, template) = (text.vocabulary, text.template);
-        let line = Line::default();
-        Ok(Engine { card, computer, vocabulary, template, cache, line, settings, last_id: 0 })
+        Ok(Engine {
+            card,
+            computer,
+            vocabulary,
+            template,
+            grammars: None,
+            ledger: Ledger::new(cache.total(), page_tokens),
+            cache,
+            line: Line::default(),
+            settings,
+            pace: Pace::default(),
+            last_id: 0,
+            computed: 0,
+        })
     }
 
     pub fn model(&self) -> &ModelCard {
@@ -179,11 +252,18 @@ impl Engine {
 
     pub fn pages(&self) -> Pages {
         Pages {
-            free: self.cache.free(),
-            used: self.cache.used(),
-            total: self.cache.total(),
+            free: self.ledger.free(),
+            used: self.ledger.used(),
+            cached: self.ledger.cached(),
+            total: self.ledger.total(),
             tokens_per_page: self.settings.page_tokens,
+            bytes: self.cache.bytes(),
         }
+    }
+
+    /// Tokens that went through the model since it was loaded; those found in the cache did not.
+    pub fn computed_tokens(&self) -> u64 {
+        self.computed
     }
 
     /// The prompt text for OpenAI messages and tools, by the model's own chat template.
@@ -196,6 +276,11 @@ impl Engine {
         self.template.render(messages, tools, add_generation_prompt)
     }
 
+    /// Whether the chat template's own text holds `text`.
+    pub fn template_mentions(&self, text: &str) -> bool {
+        self.template.mentions(text)
+    }
+
     /// The tokens of a rendered prompt: special tokens in it are recognised, none are added.
     pub fn tokenize(&self, text: &str) -> Vec<u32> {
         self.vocabulary.tokenize(text)
@@ -206,6 +291,11 @@ impl Engine {
         self.vocabulary.id(text)
     }
 
+    /// The bytes of a token as they stand in a text; of a special token, its name.
+    pub fn token_bytes(&self, token: u32) -> Vec<u8> {
+        self.vocabulary.bytes(token)
+    }
+
     /// Takes a request in. It waits for a place if it must; its first token comes from a later
     /// [`Engine::step`].
     pub fn submit(&mut self, work: Work) -> Result<SequenceId, Refusal> {
@@ -213,18 +303,27 @@ impl Engine {
         if waiting >= self.settings.waiting_max.max(1) {
             return Err(Refusal::Busy { waiting });
         }
-        let held = self.cache.total() * self.settings.page_tokens;
+        let held = self.ledger.total() * self.settings.page_tokens;
         let bounds =
             Bounds { vocabulary: self.card.vocabulary, tokens: self.card.context.min(held) };
         let id = SequenceId(self.last_id + 1);
-        self.line.waiting.push_back(Sequence::new(id, work, &bounds, &self.vocabulary)?);
+        let held = work.grammar.as_ref().map(|grammar| self.hold(grammar)).transpose()?;
+        let sequence = Sequence::new(id, work, &bounds, &self.vocabulary, held)?;
+        self.line.waiting.push_back(sequence);
         self.last_id = id.0;
         Ok(id)
     }
 
-    /// Ends a request without a further report. Its pages are free at once.
+    fn hold(&mut self, grammar: &Grammar) -> Result<Held, Refusal> {
+        let size = self.card.vocabulary;
+        let grammars = self.grammars.get_or_insert_with(|| Grammars::new(&self.vocabulary, size));
+        let grammars = grammars.as_ref().map_err(|why| Refusal::BadGrammar(why.clone()))?;
+        grammars.hold(grammar, &self.vocabulary).map_err(Refusal::BadGrammar)
+    }
+
+    /// Ends a request without a further report. Its pages may be taken at once.
     pub fn cancel(&mut self, id: SequenceId) {
-        self.line.remove(id, &mut self.cache);
+        self.line.remove(id, &mut self.ledger);
     }
 
     pub fn is_idle(&self) -> bool {
@@ -238,26 +337,42 @@ impl Engine {
 
     /// Computes one batch and appends a report for each token it gave.
     ///
-    /// A panic on the way ends the requests of this step with [`crate::Finish::Failed`] and leaves
-    /// the engine usable.
+    /// A panic on the way ends the request that caused it with [`crate::Finish::Failed`], leaves
+    /// the others as they are, and the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
-        self.line.admit(self.settings.batch_max, &self.cache);
-        let shares = self.line.plan(self.settings.prefill_chunk, &mut self.cache);
+        self.line.admit(self.settings.batch_max, &mut self.ledger);
+        let chunk = match self.line.decoding() {
+            0 => self.settings.prefill_chunk,
+            _ => self.pace.chunk(self.settings.step_time).min(self.settings.prefill_chunk),
+        };
+        let shares = self.line.plan(chunk, &mut self.ledger);
         if shares.is_empty() {
             return;
         }
-        let first = out.len();
-        // Whatever a panic left half done belongs to this step's sequences, and they are dropped.
-        let logits = catch_unwind(AssertUnwindSafe(|| self.compute(&shares)));
-        match logits {
-            Ok(mut logits) => self.sample(&shares, &mut logits, out),
-            Err(_) => {
-                out.extend(shares.iter().map(|share| self.line.running[share.sequence].failed()));
-            }
+        let (first, began) = (out.len(), Instant::now());
+        // What a panic leaves half done are rows of pages that nobody shares yet; whoever goes on
+        // writes them anew.
+        match self.try_compute(&shares) {
+            Some(mut logits) => self.sample(&shares, &mut logits, out),
+            // Whose fault it was shows when each is computed by itself, which changes no bit.
+            None => shares.iter().for_each(|share| self.step_alone(*share, out)),
         }
+        self.pace.learn(shares.iter().map(|share| share.tokens), began.elapsed());
         for progress in out[first..].iter().filter(|progress| progress.finish.is_some()) {
-            self.line.remove(progress.id, &mut self.cache);
+            self.line.remove(progress.id, &mut self.ledger);
         }
+    }
+
+    fn step_alone(&mut self, share: Share, out: &mut Vec<Progress>) {
+        match self.try_compute(&[share]) {
+            Some(mut logits) => self.sample(&[share], &mut logits, out),
+            None => out.push(self.line.running[share.sequence].failed()),
+        }
+    }
+
+    /// The logits, or nothing if the model panicked.
+    fn try_compute(&mut self, shares: &[Share]) -> Option<Vec<f32>> {
+        catch_unwind(AssertUnwindSafe(|| self.compute(shares))).ok()
     }
 
     /// Runs the model over the shares; logits come back for the sequences that are then complete.
@@ -270,6 +385,7 @@ impl Engine {
                 token: sequence.tokens[position],
                 position,
                 table,
+                is_answer: position >= sequence.prompt(),
             }));
             if share.tokens == sequence.pending() {
                 wanted.push(slots.len() - 1);
@@ -277,8 +393,9 @@ impl Engine {
         }
         let page_table = |share: &Share| self.line.running[share.sequence].pages.as_slice();
         let tables: Vec<&[Page]> = shares.iter().map(page_table).collect();
+        self.computed += slots.len() as u64;
         let batch = Batch { slots: &slots, tables: &tables, wanted: &wanted };
-        self.computer.forward(&batch, &mut self.cache, self.settings.threads)
+        self.computer.forward(&batch, &mut self.cache)
     }
 
     /// Chooses a token for each sequence that is complete, in the order of their logits.
@@ -287,6 +404,7 @@ impl Engine {
         for share in shares {
             let sequence = &mut self.line.running[share.sequence];
             sequence.computed += share.tokens;
+            sequence.publish(&mut self.ledger);
             if sequence.pending() > 0 {
                 continue;
             }

@@ -86,6 +86,8 @@ pub enum Refusal {
     UnknownToken(u32),
     /// A sampling number out of range, or a stop string that cannot be used.
     BadSetting(&'static str),
+    /// The answer cannot be held to its grammar, for this reason.
+    BadGrammar(String),
     /// The journal already holds as many tokens as the request allows.
     AlreadyFinished,
 }
@@ -100,6 +102,7 @@ impl fmt::Display for Refusal {
             Refusal::EmptyPrompt => write!(out, "the prompt is empty"),
             Refusal::UnknownToken(id) => write!(out, "token {id} is not in the vocabulary"),
             Refusal::BadSetting(text) => write!(out, "{text}"),
+            Refusal::BadGrammar(text) => write!(out, "{text}"),
             Refusal::AlreadyFinished => write!(out, "the journal is already complete"),
         }
     }

@@ -4,7 +4,8 @@
 //! first among groups (by the sum of a group's two best), then among the experts of the groups
 //! kept; the weight is the score without the bias. V2 and Qwen3 choose by softmax.
 
-use crate::kernels::vector;
+use crate::kernels::{Input, vector};
+use crate::pool::Pool;
 use crate::shape::{GateShape, GroupScore, Scoring};
 use crate::weights::Matrix;
 
@@ -24,8 +25,8 @@ pub struct Choice {
 
 impl Gate {
     /// For each vector of `x`, its `top` choices, by falling score.
-    pub fn choose(&self, x: &[f32], threads: usize) -> Vec<Vec<Choice>> {
-        let mut scores = self.weight.multiply(x, threads);
+    pub fn choose(&self, x: &Input<'_>, pool: &Pool) -> Vec<Vec<Choice>> {
+        let mut scores = self.weight.multiply(x, pool);
         let experts = self.weight.height();
         scores
             .chunks_exact_mut(experts)

@@ -9,17 +9,47 @@
 //! - A product depends only on its row and its vector, never on how many other vectors share the
 //!   call: the order of summation is fixed. So a batch mate, a chunk size or a thread changes no
 //!   bit.
-//! - `unsafe` occurs only in `avx2` (and in `weights/source.rs`, for mapping files).
+//! - `unsafe` occurs only here, in `pool.rs`, and in `weights/source.rs` for mapping files.
 //!
-//! Left out for now: quantised rows, re-tiled weights, a standing pool. They come in behind
-//! [`multiply`], which is all the model calls for large matrices.
+//! Large matrices go through [`multiply`]; those in 8 and 4 bits are [`tiles`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod blend;
+pub mod multiply;
+pub mod quantised;
 mod scalar;
+pub mod tiles;
 pub mod vector;
 
 use half::{bf16, f16};
+pub use multiply::{Grid, Task, multiply};
+pub use quantised::Input;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How wide the kernels may compute, for comparing them; wider ones run only where the processor
+/// has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Width {
+    Scalar,
+    Avx2,
+    Avx512,
+}
+
+static WIDEST: AtomicU8 = AtomicU8::new(Width::Avx512 as u8);
+
+/// Holds all kernels of this process to at most this width. For benchmarks: sums of f32 differ
+/// between widths in their last bits, so it must not change while an engine runs.
+pub fn limit_width(width: Width) {
+    WIDEST.store(width as u8, Ordering::Relaxed);
+}
+
+fn may_use(width: Width) -> bool {
+    WIDEST.load(Ordering::Relaxed) >= width as u8
+}
 
 /// How one number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +97,6 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Below this many multiply-adds a second thread costs more to start (about 30 µs) than it saves.
-const THREAD_WORTH: usize = 1 << 21;
-
 /// Adds `scale` times a stored row to `sum`. Panics unless the row holds `sum.len()` numbers.
 pub fn add_scaled(element: Element, row: &[u8], scale: f32, sum: &mut [f32]) {
     assert_eq!(row.len(), sum.len() * element.bytes());
@@ -78,6 +105,11 @@ pub fn add_scaled(element: Element, row: &[u8], scale: f32, sum: &mut [f32]) {
         return avx2.add_scaled(element, row, scale, sum);
     }
     scalar::add_scaled(element, row, scale, sum);
+}
+
+/// The same for a row of f32.
+fn add_scaled_f32(row: &[f32], scale: f32, sum: &mut [f32]) {
+    add_scaled(Element::F32, blend::as_bytes(row), scale, sum);
 }
 
 /// Widens a stored row to f32.
@@ -89,6 +121,12 @@ pub fn load(element: Element, row: &[u8], out: &mut [f32]) {
 /// Narrows `values` into a stored row (round to nearest even).
 pub fn store(element: Element, values: &[f32], row: &mut [u8]) {
     assert_eq!(row.len(), values.len() * element.bytes());
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = avx2::Avx2::detect()
+        && element == Element::F16
+    {
+        return avx2.store_f16(values, row);
+    }
     match element {
         Element::F32 => {
             for (to, value) in row.chunks_exact_mut(4).zip(values) {
@@ -108,30 +146,6 @@ pub fn store(element: Element, values: &[f32], row: &mut [u8]) {
     }
 }
 
-/// Multiplies every vector of `x` (`columns` numbers each, one after another) by `rows`.
-/// Returns one output vector of `rows.count()` numbers per input vector, one after another.
-pub fn multiply(rows: Rows<'_>, x: &[f32], threads: usize) -> Vec<f32> {
-    let height = rows.count();
-    let vectors = x.len() / rows.columns.max(1);
-    assert_eq!(x.len(), vectors * rows.columns);
-    let mut by_row = vec![0.0; height * vectors];
-    let work = height * vectors * rows.columns;
-    let threads = threads.min(work / THREAD_WORTH + 1).max(1);
-    if threads == 1 || height < threads || vectors == 0 {
-        products(rows, x, &mut by_row);
-    } else {
-        let share = height.div_ceil(threads);
-        std::thread::scope(|scope| {
-            for (part, out) in by_row.chunks_mut(share * vectors).enumerate() {
-                let first = part * share;
-                let rows = rows.part(first, first + out.len() / vectors);
-                scope.spawn(move || products(rows, x, out));
-            }
-        });
-    }
-    if vectors == 1 { by_row } else { transpose(&by_row, vectors) }
-}
-
 /// Fills `out` with the products of each row with each vector of `x`, all of one row together.
 pub fn products(rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
     let vectors = x.len() / rows.columns.max(1);
@@ -140,7 +154,9 @@ pub fn products(rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
     }
     assert_eq!(out.len(), rows.count() * vectors);
     #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = avx2::Avx2::detect() {
+    if let Some(avx512) = tiles::avx512::Avx512::detect() {
+        return avx512.multiply(rows, x, out);
+    } else if let Some(avx2) = avx2::Avx2::detect() {
         return avx2.multiply(rows, x, out);
     }
     for (row, out) in out.chunks_exact_mut(vectors).enumerate() {
@@ -148,18 +164,6 @@ pub fn products(rows: Rows<'_>, x: &[f32], out: &mut [f32]) {
             *out = scalar::dot(rows.element, rows.row(row), vector);
         }
     }
-}
-
-/// Turns rows of `width` numbers into columns.
-fn transpose(by_row: &[f32], width: usize) -> Vec<f32> {
-    let height = by_row.len() / width.max(1);
-    let mut out = vec![0.0; by_row.len()];
-    for (row, values) in by_row.chunks_exact(width.max(1)).enumerate() {
-        for (column, value) in values.iter().enumerate() {
-            out[column * height + row] = *value;
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -198,24 +202,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_product_does_not_depend_on_the_vectors_beside_it_or_on_threads() {
-        for element in KINDS {
-            let (columns, height) = (75, 40);
-            let bytes = stored(element, &numbers(columns * height, 4));
-            let rows = Rows { element, bytes: &bytes, columns };
-            let x = numbers(columns * 8, 5);
-            let together = multiply(rows, &x, 1);
-            for (index, vector) in x.chunks(columns).enumerate() {
-                assert_eq!(multiply(rows, vector, 1), together[index * height..][..height]);
-            }
-        }
-        let bytes = stored(Element::Bf16, &numbers(1024 * 1501, 6));
-        let rows = Rows { element: Element::Bf16, bytes: &bytes, columns: 1024 };
-        let x = numbers(1024 * 4, 7);
-        assert_eq!(multiply(rows, &x, 1), multiply(rows, &x, 3));
     }
 
     #[test]

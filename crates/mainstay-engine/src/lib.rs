@@ -4,9 +4,11 @@
 //! its running requests. Its owner, one thread, hands requests in with [`Engine::submit`], calls
 //! [`Engine::step`] while there is work, and passes on what each step reports.
 //!
-//! Left out for now, on purpose: quantised weights, GGUF, the prefix index, a GPU.
+//! Left out for now, on purpose: a GPU.
 
+pub mod bandwidth;
 pub mod builtin;
+pub mod describe;
 pub mod engine;
 pub mod error;
 pub mod journal;
@@ -14,6 +16,7 @@ pub mod journal;
 mod sequence;
 mod step;
 
+mod grammar;
 pub mod sampler;
 mod stop;
 pub mod template;
@@ -24,15 +27,20 @@ mod cache;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod gate;
+mod gguf;
 mod kernels;
 mod model;
+mod pool;
 mod rope;
 mod shape;
 mod weights;
 
 pub use engine::{Device, Engine, Files, KvPrecision, ModelCard, Pages, Settings};
 pub use error::{LoadError, Refusal, TemplateError};
+pub use grammar::{Form, Grammar};
 pub use journal::Journal;
-pub use sampler::{Allowed, Sampling};
+pub use kernels::{Width, limit_width};
+pub use sampler::{Allowed, Sampling, Scores};
 pub use sequence::{Finish, Progress, SequenceId, Work};
 pub use tokenizer::Hide;
+pub use weights::Precision;

@@ -10,11 +10,13 @@ mod reference;
 use crate::attention::{Grouped, Latent, Pass, Slot};
 use crate::cache::{Cache, Page};
 use crate::error::LoadError;
-use crate::kernels::{self, vector};
+use crate::kernels::{self, Input, Task, vector};
+use crate::pool::Pool;
 use crate::rope::Rope;
 use crate::shape::{AttentionShape, Shape};
 use crate::weights::{Matrix, Weights};
 use feed::Feed;
+use std::sync::Arc;
 
 pub struct Model {
     pub shape: Shape,
@@ -23,6 +25,7 @@ pub struct Model {
     layers: Vec<Layer>,
     norm: Vec<f32>,
     output: Matrix,
+    pool: Arc<Pool>,
     /// Numbers in all matrices together.
     pub parameters: usize,
 }
@@ -61,13 +64,28 @@ impl Linear {
         Ok(Linear { weight, bias })
     }
 
-    pub fn forward(&self, x: &[f32], threads: usize) -> Vec<f32> {
-        let mut out = self.weight.multiply(x, threads);
-        if let Some(bias) = &self.bias {
-            out.chunks_exact_mut(bias.len()).for_each(|out| vector::add(out, bias));
-        }
+    pub fn forward(&self, input: &Input<'_>, pool: &Pool) -> Vec<f32> {
+        let [out] = forward_all([self], input, pool);
         out
     }
+}
+
+/// What several give for the same vectors.
+pub fn forward_all<const N: usize>(
+    linears: [&Linear; N],
+    input: &Input<'_>,
+    pool: &Pool,
+) -> [Vec<f32>; N] {
+    let mut outs = linears.map(|linear| vec![0.0; linear.weight.height() * input.vectors()]);
+    let pairs = linears.iter().zip(&mut outs);
+    let tasks: Vec<Task<'_>> = pairs.map(|(linear, out)| linear.weight.task(input, out)).collect();
+    kernels::multiply(tasks, pool);
+    for (linear, out) in linears.iter().zip(&mut outs) {
+        if let Some(bias) = &linear.bias {
+            out.chunks_exact_mut(bias.len()).for_each(|out| vector::add(out, bias));
+        }
+    }
+    outs
 }
 
 /// The tokens of one step, with the page table of each sequence among them.
@@ -97,29 +115,29 @@ impl Model {
             norm: weights.vector("model.norm.weight", hidden)?,
             output,
             parameters: weights.parameters(),
+            pool: weights.pool(),
             shape,
         })
     }
 
     /// Runs a step and returns `vocabulary` logits for each wanted slot, one after another.
     /// Keys and values of all slots are in the cache afterwards.
-    pub fn forward(&self, batch: &Batch<'_>, cache: &mut Cache, threads: usize) -> Vec<f32> {
+    pub fn forward(&self, batch: &Batch<'_>, cache: &mut Cache) -> Vec<f32> {
         let hidden = self.shape.hidden;
         let mut x = vec![0.0; batch.slots.len() * hidden];
-        let embedding = self.embedding.rows();
         for (slot, x) in batch.slots.iter().zip(x.chunks_exact_mut(hidden)) {
-            kernels::load(embedding.element, embedding.row(slot.token as usize), x);
+            self.embedding.row(slot.token as usize, x);
         }
         let angles = self.rope.angles(batch.slots.iter().map(|slot| slot.position));
         let (slots, tables) = (batch.slots, batch.tables);
-        let mut pass = Pass { slots, tables, angles: &angles, cache, threads };
+        let mut pass = Pass { slots, tables, angles: &angles, cache, pool: &self.pool };
         for (index, layer) in self.layers.iter().enumerate() {
             layer.forward(&mut x, index, self.shape.norm_epsilon, &mut pass);
         }
         let mut last: Vec<f32> =
             batch.wanted.iter().flat_map(|slot| &x[slot * hidden..][..hidden]).copied().collect();
         vector::rms_norm(&mut last, &self.norm, self.shape.norm_epsilon);
-        self.output.multiply(&last, threads)
+        self.output.multiply(&Input::new(&last, hidden), &self.pool)
     }
 }
 
@@ -146,13 +164,15 @@ impl Layer {
     fn forward(&self, x: &mut [f32], index: usize, epsilon: f32, pass: &mut Pass<'_>) {
         let mut normed = x.to_vec();
         vector::rms_norm(&mut normed, &self.attention_norm, epsilon);
+        let input = Input::new(&normed, self.attention_norm.len());
         let mixed = match &self.attention {
-            Attention::Grouped(attention) => attention.forward(&normed, index, pass),
-            Attention::Latent(attention) => attention.forward(&normed, index, pass),
+            Attention::Grouped(attention) => attention.forward(&input, index, pass),
+            Attention::Latent(attention) => attention.forward(&input, index, pass),
         };
         vector::add(x, &mixed);
         normed.copy_from_slice(x);
         vector::rms_norm(&mut normed, &self.feed_norm, epsilon);
-        vector::add(x, &self.feed.forward(&normed, pass.threads));
+        let input = Input::new(&normed, self.feed_norm.len());
+        vector::add(x, &self.feed.forward(&input, pass.pool));
     }
 }

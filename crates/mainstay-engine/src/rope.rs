@@ -19,9 +19,18 @@ pub struct RopeShape {
 #[derive(Clone, Debug)]
 enum Scaling {
     None,
-    Linear { factor: f64 },
-    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: f64,
+    },
     Yarn(Yarn),
+    /// What each pair's frequency is divided by, as GGUF files have it worked out.
+    Factors(Vec<f64>),
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +72,7 @@ impl RopeShape {
                 attention_factor: number(rules, "attention_factor")?,
                 truncate: rules.get("truncate").and_then(Value::as_bool).unwrap_or(true),
             }),
+            Some("factors") => Scaling::Factors(factors(rules, size / 2)?),
             Some(other) => {
                 return Err(LoadError::Config(format!(
                     "rope scaling \"{other}\" is not known; default, linear, llama3 and yarn are"
@@ -117,6 +127,9 @@ impl Rope {
                 let scale = |plain| llama3(plain, [*factor, *low, *high, *original]);
                 (plain.map(scale).collect(), 1.0)
             }
+            Scaling::Factors(factors) => {
+                (plain.zip(factors).map(|(plain, factor)| plain / factor).collect(), 1.0)
+            }
             Scaling::Yarn(yarn) => {
                 let ramp = yarn.ramp(shape.theta, size);
                 let blend = |(pair, plain)| {
@@ -160,14 +173,18 @@ impl Angles {
     pub fn rotate(&self, index: usize, head: &mut [f32]) {
         let row = index * self.pairs..(index + 1) * self.pairs;
         let turns = self.cosines[row.clone()].iter().zip(&self.sines[row]);
-        for (pair, (cosine, sine)) in turns.enumerate() {
-            let (first, second) = match self.interleaved {
-                true => (2 * pair, 2 * pair + 1),
-                false => (pair, pair + self.pairs),
-            };
-            let (x, y) = (head[first], head[second]);
-            head[first] = x * cosine - y * sine;
-            head[second] = y * cosine + x * sine;
+        let turn = |x: &mut f32, y: &mut f32, cosine: f32, sine: f32| {
+            (*x, *y) = (*x * cosine - *y * sine, *y * cosine + *x * sine);
+        };
+        if self.interleaved {
+            for ([x, y], (cosine, sine)) in head.as_chunks_mut().0.iter_mut().zip(turns) {
+                turn(x, y, *cosine, *sine);
+            }
+        } else {
+            let (first, second) = head.split_at_mut(self.pairs);
+            for ((x, y), (cosine, sine)) in first.iter_mut().zip(second).zip(turns) {
+                turn(x, y, *cosine, *sine);
+            }
         }
     }
 }
@@ -215,6 +232,18 @@ fn llama3(plain: f64, [factor, low, high, original]: [f64; 4]) -> f64 {
     }
     let share = (original / wavelength - low) / (high - low);
     (1.0 - share) * plain / factor + share * plain
+}
+
+fn factors(rules: &Value, pairs: usize) -> Result<Vec<f64>, LoadError> {
+    let list = rules.get("factors").and_then(Value::as_array);
+    let factors: Vec<f64> = list.into_iter().flatten().filter_map(Value::as_f64).collect();
+    let is_sound = |factor: &f64| factor.is_finite() && *factor > 0.0;
+    if factors.len() != pairs || !factors.iter().all(is_sound) {
+        return Err(LoadError::Config(format!(
+            "rope scaling needs {pairs} factors above zero: take the model's own file"
+        )));
+    }
+    Ok(factors)
 }
 
 fn number(rules: &Value, name: &str) -> Result<Option<f64>, LoadError> {

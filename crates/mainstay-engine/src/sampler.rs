@@ -5,7 +5,7 @@
 //! draws what the first run would have drawn.
 
 use crate::kernels::vector;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// How a request wants its tokens chosen.
@@ -23,6 +23,11 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Taken off once for each time the answer holds it.
     pub frequency_penalty: f32,
+    /// The logit of every token that prompt or answer hold is divided by this if it is positive,
+    /// and else multiplied (Keskar and others, arXiv:1909.05858, with the usual change); 1 is none.
+    pub repetition_penalty: f32,
+    /// Added to the logits of these tokens.
+    pub bias: Vec<(u32, f32)>,
     /// Unset: a fresh one is drawn, and the journal tells which.
     pub seed: Option<u64>,
 }
@@ -36,9 +41,33 @@ impl Default for Sampling {
             min_p: 0.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            bias: Vec::new(),
             seed: None,
         }
     }
+}
+
+/// The tokens before the next one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past<'a> {
+    pub prompt: &'a [u32],
+    pub answer: &'a [u32],
+}
+
+/// What the model itself thought of a token and of the likeliest others: natural logarithms of
+/// probabilities, before temperature, penalties, biases and constraints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    pub chosen: f32,
+    /// The likeliest first; of equals, the lowest token.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// Log-probabilities by token, to be asked once the token is chosen.
+pub(crate) struct Thoughts {
+    scores: Vec<f32>,
+    top: Vec<(u32, f32)>,
 }
 
 /// Constrained decoding: given the answer's tokens so far, may this one be next?
@@ -63,22 +92,34 @@ impl Sampling {
         if !penalties.iter().all(|penalty| penalty.is_finite()) {
             return Err("penalties must be numbers");
         }
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            return Err("repetition_penalty must be above 0");
+        }
+        if !self.bias.iter().all(|(_, bias)| bias.is_finite()) {
+            return Err("biases must be numbers");
+        }
         Ok(())
     }
 
-    /// The next token after `answer`, or nothing if no token is possible (the logits are not
-    /// numbers, or `allowed` allows none). The logits are used up.
+    /// The next token, or nothing if no token is possible (the logits are not numbers, or `allowed`
+    /// allows none). The logits are used up.
     pub fn pick(
         &self,
         seed: u64,
-        answer: &[u32],
+        past: &Past<'_>,
         logits: &mut [f32],
         allowed: Option<&Allowed>,
     ) -> Option<u32> {
         for logit in logits.iter_mut().filter(|logit| logit.is_nan()) {
             *logit = f32::NEG_INFINITY;
         }
-        self.penalise(answer, logits);
+        self.penalise(past, logits);
+        for (token, bias) in &self.bias {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit += bias;
+            }
+        }
+        let answer = past.answer;
         if self.temperature == 0.0 {
             return likeliest_allowed(answer, logits, allowed);
         }
@@ -93,12 +134,22 @@ impl Sampling {
         Some(draw(&candidates, random(seed, answer.len() as u64)))
     }
 
-    fn penalise(&self, answer: &[u32], logits: &mut [f32]) {
+    fn penalise(&self, past: &Past<'_>, logits: &mut [f32]) {
+        if self.repetition_penalty != 1.0 {
+            let held: HashSet<u32> = past.prompt.iter().chain(past.answer).copied().collect();
+            for token in held {
+                let Some(logit) = logits.get_mut(token as usize) else { continue };
+                match *logit > 0.0 {
+                    true => *logit /= self.repetition_penalty,
+                    false => *logit *= self.repetition_penalty,
+                }
+            }
+        }
         if self.presence_penalty == 0.0 && self.frequency_penalty == 0.0 {
             return;
         }
         let mut counts: HashMap<u32, f32> = HashMap::new();
-        answer.iter().for_each(|token| *counts.entry(*token).or_default() += 1.0);
+        past.answer.iter().for_each(|token| *counts.entry(*token).or_default() += 1.0);
         for (token, count) in counts {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit -= self.presence_penalty + self.frequency_penalty * count;
@@ -134,6 +185,33 @@ impl Sampling {
         let least = self.min_p * left[0].1;
         left.retain(|(_, share)| *share >= least);
         Some(left)
+    }
+}
+
+impl Thoughts {
+    /// The model's logits as log-probabilities, with the `top` likeliest tokens.
+    pub fn of(logits: &[f32], top: usize) -> Thoughts {
+        let number = |logit: &f32| if logit.is_nan() { f32::NEG_INFINITY } else { *logit };
+        let highest = logits.iter().map(number).fold(f32::NEG_INFINITY, f32::max);
+        let parts = logits.iter().map(|logit| f64::from(number(logit) - highest).exp());
+        let log_sum = parts.sum::<f64>().ln() as f32;
+        let scores: Vec<f32> =
+            logits.iter().map(|logit| number(logit) - highest - log_sum).collect();
+        let mut best: Vec<(u32, f32)> = Vec::with_capacity(top + 1);
+        for (token, score) in (0u32..).zip(scores.iter().copied()) {
+            if best.len() < top || best.last().is_some_and(|last| score > last.1) {
+                let at = best.partition_point(|other| other.1 >= score);
+                best.insert(at, (token, score));
+                best.truncate(top);
+            }
+        }
+        Thoughts { scores, top: best }
+    }
+
+    /// What is told of `token`.
+    pub fn about(self, token: u32) -> Scores {
+        let chosen = self.scores.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        Scores { chosen, top: self.top }
     }
 }
 
@@ -189,7 +267,7 @@ mod tests {
 
     fn picks(sampling: &Sampling, logits: &[f32], draws: u64) -> Vec<u32> {
         (0..draws)
-            .map(|seed| sampling.pick(seed, &[], &mut logits.to_vec(), None).unwrap())
+            .map(|seed| sampling.pick(seed, &Past::default(), &mut logits.to_vec(), None).unwrap())
             .collect()
     }
 
@@ -224,12 +302,13 @@ mod tests {
     #[test]
     fn penalties_count_only_the_answer() {
         let sampling = Sampling { temperature: 0.0, frequency_penalty: 0.4, ..Sampling::default() };
-        let pick = |answer: &[u32]| sampling.pick(0, answer, &mut [1.0, 0.5], None);
+        let past = |answer| Past { prompt: &[0, 0, 0], answer };
+        let pick = |answer| sampling.pick(0, &past(answer), &mut [1.0, 0.5], None);
         assert_eq!(pick(&[]), Some(0));
         assert_eq!(pick(&[0]), Some(0));
         assert_eq!(pick(&[0, 0]), Some(1));
         let sampling = Sampling { presence_penalty: 0.6, frequency_penalty: 0.0, ..sampling };
-        assert_eq!(sampling.pick(0, &[0], &mut [1.0, 0.5], None), Some(1));
+        assert_eq!(sampling.pick(0, &past(&[0]), &mut [1.0, 0.5], None), Some(1));
     }
 
     #[test]
@@ -238,11 +317,46 @@ mod tests {
         for temperature in [0.0, 1.0] {
             let sampling = Sampling { temperature, ..Sampling::default() };
             for seed in 0..50 {
-                let pick = sampling.pick(seed, &[], &mut [9.0, 1.0, 5.0, 2.0], Some(&odd));
+                let logits = &mut [9.0, 1.0, 5.0, 2.0];
+                let pick = sampling.pick(seed, &Past::default(), logits, Some(&odd));
                 assert!(matches!(pick, Some(1 | 3)));
             }
-            assert_eq!(sampling.pick(0, &[1], &mut [9.0, 1.0], Some(&odd)), None);
-            assert_eq!(sampling.pick(0, &[], &mut [f32::NAN; 3], None), None);
+            let after_one = Past { answer: &[1], ..Past::default() };
+            assert_eq!(sampling.pick(0, &after_one, &mut [9.0, 1.0], Some(&odd)), None);
+            assert_eq!(sampling.pick(0, &Past::default(), &mut [f32::NAN; 3], None), None);
         }
+    }
+
+    #[test]
+    fn repetition_counts_the_prompt_too_and_pushes_both_signs_down() {
+        let greedy = Sampling { temperature: 0.0, repetition_penalty: 2.0, ..Sampling::default() };
+        let past = |prompt| Past { prompt, answer: &[] };
+        let pick =
+            |prompt, logits: &[f32]| greedy.pick(0, &past(prompt), &mut logits.to_vec(), None);
+        assert_eq!(pick(&[], &[1.0, 0.6]), Some(0));
+        assert_eq!(pick(&[0], &[1.0, 0.6]), Some(1));
+        assert_eq!(pick(&[0], &[-1.0, -1.5]), Some(1));
+        let wrong = Sampling { repetition_penalty: 0.0, ..Sampling::default() };
+        assert!(wrong.check().is_err());
+    }
+
+    #[test]
+    fn a_bias_moves_its_token_and_no_other() {
+        let bias = vec![(1, 5.0), (0, -100.0), (77, 1.0)];
+        let biased = Sampling { temperature: 0.0, bias, ..Sampling::default() };
+        let mut logits = [3.0, 0.0, 4.0];
+        assert_eq!(biased.pick(0, &Past::default(), &mut logits, None), Some(1));
+        assert_eq!(logits, [-97.0, 5.0, 4.0]);
+    }
+
+    #[test]
+    fn scores_are_the_models_own_probabilities() {
+        let logits = [0.7f32.ln() + 3.0, 0.2f32.ln() + 3.0, f32::NAN, 0.1f32.ln() + 3.0];
+        let scores = Thoughts::of(&logits, 2).about(3);
+        assert!((scores.chosen - 0.1f32.ln()).abs() < 1e-5, "{scores:?}");
+        assert_eq!(scores.top.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [0, 1]);
+        assert!((scores.top[0].1 - 0.7f32.ln()).abs() < 1e-5, "{scores:?}");
+        assert!(Thoughts::of(&logits, 0).about(0).top.is_empty());
+        assert_eq!(Thoughts::of(&logits, 9).about(2).top.len(), 4);
     }
 }

@@ -1,9 +1,10 @@
 //! One request inside the engine: its tokens, its pages, and the way of its answer to text.
 
-use crate::cache::{Cache, Page};
+use crate::cache::{Before, Ledger, Page};
 use crate::error::Refusal;
+use crate::grammar::{Grammar, Held, Next};
 use crate::journal::Journal;
-use crate::sampler::{Allowed, Sampling};
+use crate::sampler::{Allowed, Past, Sampling, Scores, Thoughts};
 use crate::stop::{Passed, StopFilter};
 use crate::tokenizer::{Detokenizer, Vocabulary};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -25,6 +26,13 @@ pub struct Work {
     /// Go on where another run of the same request was.
     pub journal: Option<Journal>,
     pub allowed: Option<Allowed>,
+    /// What the answer is held to.
+    pub grammar: Option<Grammar>,
+    /// Report what the model thought of each token, and of so many of the likeliest others.
+    pub scores: Option<usize>,
+    /// Requests of different salts never share what is cached, so that the time of an answer tells
+    /// nobody what others asked.
+    pub salt: u64,
 }
 
 impl Default for Work {
@@ -36,20 +44,27 @@ impl Default for Work {
             stop: Vec::new(),
             journal: None,
             allowed: None,
+            grammar: None,
+            scores: None,
+            salt: 0,
         }
     }
 }
 
 /// One more token of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
     pub id: SequenceId,
     pub token: u32,
     /// Tokens of the answer so far, this one included; the sampler's position in the journal.
     pub tokens: usize,
+    /// Tokens of the prompt that were in the cache when the request began.
+    pub cached: usize,
     /// The text that became certain with it: empty while a character is incomplete, a stop string
     /// is possible, or the token is hidden.
     pub text: String,
+    /// What the model thought of the token, if [`Work::scores`] asked for it.
+    pub scores: Option<Scores>,
     /// Set on the last report of a request; its pages are free by then.
     pub finish: Option<Finish>,
 }
@@ -74,11 +89,21 @@ pub(crate) struct Sequence {
     /// Tokens whose keys and values are in the cache.
     pub computed: usize,
     pub pages: Vec<Page>,
+    /// How many of them, from the first, are full and in the index.
+    published: usize,
+    salt: u64,
+    /// Tokens found in the cache, and whether more of them still count: what a sequence finds of
+    /// its own when it starts over does not.
+    found: usize,
+    is_fresh: bool,
     sampling: Sampling,
     seed: u64,
     /// Length of prompt and answer at which the answer is cut off.
     tokens_max: usize,
     allowed: Option<Allowed>,
+    held: Option<Held>,
+    /// How many of the likeliest tokens are told.
+    scores: Option<usize>,
     text: Detokenizer,
     stops: StopFilter,
 }
@@ -91,12 +116,13 @@ pub(crate) struct Bounds {
 }
 
 impl Sequence {
-    /// Checks a request and makes it ready to run.
+    /// Checks a request and makes it ready to run. `held` is its grammar at its beginning.
     pub fn new(
         id: SequenceId,
         work: Work,
         bounds: &Bounds,
         vocabulary: &Vocabulary,
+        held: Option<Held>,
     ) -> Result<Sequence, Refusal> {
         work.sampling.check().map_err(Refusal::BadSetting)?;
         if work.max_tokens == 0 {
@@ -121,14 +147,24 @@ impl Sequence {
             prompt,
             computed: 0,
             pages: Vec::new(),
+            published: 0,
+            salt: work.salt,
+            found: 0,
+            is_fresh: true,
             sampling: work.sampling,
             seed: journal.seed,
             tokens_max,
             allowed: work.allowed,
+            held,
+            scores: work.scores,
             text: Detokenizer::default(),
             stops: StopFilter::new(work.stop).map_err(Refusal::BadSetting)?,
         };
         for token in &journal.tokens {
+            if !sequence.held.as_mut().is_none_or(|held| held.push(*token)) {
+                let what = "the journal's tokens do not fit the grammar".to_owned();
+                return Err(Refusal::BadGrammar(what));
+            }
             // Replayed for the state it leaves behind; this text was handed out by the first run.
             let text = sequence.text.push(vocabulary, *token);
             if let Passed::Stop(_) = sequence.stops.push(&text) {
@@ -137,10 +173,16 @@ impl Sequence {
         }
         sequence.tokens.extend(journal.tokens);
         let unknown = |token: &&u32| **token as usize >= bounds.vocabulary;
-        match sequence.tokens.iter().find(unknown) {
+        let biased = sequence.sampling.bias.iter().map(|(token, _)| token);
+        match sequence.tokens.iter().chain(biased).find(unknown) {
             Some(token) => Err(Refusal::UnknownToken(*token)),
             None => Ok(sequence),
         }
+    }
+
+    /// Tokens of the prompt.
+    pub fn prompt(&self) -> usize {
+        self.prompt
     }
 
     pub fn answer(&self) -> &[u32] {
@@ -156,10 +198,58 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
+    /// The pages in the index that it may go on with, in order. One token at least is left to
+    /// compute: without one there are no logits.
+    pub fn known(&self, ledger: &Ledger) -> Vec<Page> {
+        let (size, mut at) = (ledger.page_tokens(), self.computed);
+        let mut known = Vec::new();
+        if at != self.pages.len() * size {
+            return known;
+        }
+        let mut before = self.before(self.pages.len());
+        while at + size < self.tokens.len() {
+            let Some(page) = ledger.find(before, &self.tokens[at..at + size]) else { break };
+            known.push(page);
+            before = Before::Page(page);
+            at += size;
+        }
+        known
+    }
+
+    /// Goes on with the pages in the index instead of computing them.
+    pub fn adopt(&mut self, ledger: &mut Ledger) {
+        for page in self.known(ledger) {
+            ledger.share(page);
+            self.pages.push(page);
+            self.published += 1;
+            self.computed += ledger.page_tokens();
+            self.found += if self.is_fresh { ledger.page_tokens() } else { 0 };
+        }
+    }
+
+    /// Puts the pages that are full by now into the index.
+    pub fn publish(&mut self, ledger: &mut Ledger) {
+        let size = ledger.page_tokens();
+        while (self.published + 1) * size <= self.computed {
+            let at = self.published;
+            let tokens = &self.tokens[at * size..(at + 1) * size];
+            self.pages[at] = ledger.publish(self.before(at), tokens, self.pages[at]);
+            self.published += 1;
+        }
+    }
+
+    /// What stands before its page `at`.
+    fn before(&self, at: usize) -> Before {
+        match at.checked_sub(1) {
+            Some(before) => Before::Page(self.pages[before]),
+            None => Before::Salt(self.salt),
+        }
+    }
+
     /// Gives all pages back. The sequence can start over: its tokens are kept.
-    pub fn release(&mut self, cache: &mut Cache) {
-        self.pages.drain(..).for_each(|page| cache.release(page));
-        self.computed = 0;
+    pub fn release(&mut self, ledger: &mut Ledger) {
+        self.pages.drain(..).rev().for_each(|page| ledger.release(page));
+        (self.computed, self.published, self.is_fresh) = (0, 0, false);
     }
 
     /// Chooses the next token and reports it.
@@ -169,13 +259,36 @@ impl Sequence {
         vocabulary: &Vocabulary,
         end_tokens: &[u32],
     ) -> Progress {
-        let answer = &self.tokens[self.prompt..];
-        let picked = self.sampling.pick(self.seed, answer, logits, self.allowed.as_ref());
+        let thoughts = self.scores.map(|top| Thoughts::of(logits, top));
+        let next = self.held.as_mut().map_or(Next::Some, |held| held.restrict(logits, end_tokens));
+        let (prompt, answer) = self.tokens.split_at(self.prompt);
+        let past = Past { prompt, answer };
+        let picked = match next {
+            Next::Some => self.sampling.pick(self.seed, &past, logits, self.allowed.as_ref()),
+            // Without an end token of its own the model cannot say so, but it is the end.
+            Next::End => Some(end_tokens.first().copied().unwrap_or_default()),
+            Next::Stuck => None,
+        };
         let Some(token) = picked else { return self.failed() };
         self.tokens.push(token);
-        if end_tokens.contains(&token) {
+        let progress = self.told(token, next == Next::End, vocabulary, end_tokens);
+        Progress { scores: thoughts.map(|thoughts| thoughts.about(token)), ..progress }
+    }
+
+    /// What the token just chosen means for the answer.
+    fn told(
+        &mut self,
+        token: u32,
+        is_end: bool,
+        vocabulary: &Vocabulary,
+        end_tokens: &[u32],
+    ) -> Progress {
+        if is_end || end_tokens.contains(&token) {
             let rest = self.text.finish(vocabulary);
             return self.last(token, rest, Finish::Stop);
+        }
+        if !self.held.as_mut().is_none_or(|held| held.push(token)) {
+            return self.failed();
         }
         let text = self.text.push(vocabulary, token);
         if self.tokens.len() >= self.tokens_max {
@@ -186,14 +299,12 @@ impl Sequence {
             Passed::Text(text) => (text, None),
             Passed::Stop(text) => (text, Some(Finish::Stop)),
         };
-        Progress { id: self.id, token, tokens: self.answer().len(), text, finish }
+        self.progress(token, text, finish)
     }
 
     /// The report of a failure.
     pub fn failed(&self) -> Progress {
-        let tokens = self.answer().len();
-        let finish = Some(Finish::Failed);
-        Progress { id: self.id, token: 0, tokens, text: String::new(), finish }
+        self.progress(0, String::new(), Some(Finish::Failed))
     }
 
     /// The last report: the rest of the text, with nothing held back.
@@ -202,7 +313,12 @@ impl Sequence {
             Passed::Text(text) => (text + &self.stops.finish(), finish),
             Passed::Stop(text) => (text, Finish::Stop),
         };
-        Progress { id: self.id, token, tokens: self.answer().len(), text, finish: Some(finish) }
+        self.progress(token, text, Some(finish))
+    }
+
+    fn progress(&self, token: u32, text: String, finish: Option<Finish>) -> Progress {
+        let (tokens, cached) = (self.answer().len(), self.found.min(self.prompt));
+        Progress { id: self.id, token, tokens, cached, text, scores: None, finish }
     }
 }
 

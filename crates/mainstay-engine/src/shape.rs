@@ -76,6 +76,11 @@ impl AttentionShape {
     }
 }
 
+fn parse(config: &[u8]) -> Result<serde_json::Value, LoadError> {
+    serde_json::from_slice(config)
+        .map_err(|error| LoadError::Config(format!("no valid JSON ({error}): restore the file")))
+}
+
 /// The families, told apart by the `architectures` entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
@@ -88,12 +93,20 @@ enum Family {
 }
 
 impl Shape {
-    /// Reads `config.json`.
+    /// Reads `config.json` of a model that is to be run.
     pub fn read(config: &[u8]) -> Result<Shape, LoadError> {
-        let value: serde_json::Value = serde_json::from_slice(config).map_err(|error| {
-            LoadError::Config(format!("no valid JSON ({error}): restore the file"))
-        })?;
-        let config = Reader::new(&value);
+        let value = parse(config)?;
+        refuse_quantised(&Reader::new(&value))?;
+        Shape::of(&value)
+    }
+
+    /// Reads `config.json` of a model that is only to be described, however its weights are stored.
+    pub fn describe(config: &[u8]) -> Result<Shape, LoadError> {
+        Shape::of(&parse(config)?)
+    }
+
+    fn of(value: &serde_json::Value) -> Result<Shape, LoadError> {
+        let config = Reader::new(value);
         let architecture = config.architecture()?;
         let family = family(architecture)?;
         refuse_unknown(&config)?;
@@ -102,7 +115,7 @@ impl Shape {
             _ => grouped(&config, family)?,
         };
         let (rope_size, interleaved) = match attention {
-            AttentionShape::Grouped { head, .. } => (head, false),
+            AttentionShape::Grouped { head, .. } => (head, config.flag("rope_interleave", false)?),
             AttentionShape::Latent { rope, .. } => (rope, config.flag("rope_interleave", true)?),
         };
         let layers = config.count("num_hidden_layers", 1..=MAX_LAYERS)?;
@@ -115,7 +128,7 @@ impl Shape {
             norm_epsilon: config.number("rms_norm_eps", 1e-6)?,
             tied: config.optional_flag("tie_word_embeddings")?,
             attention,
-            rope: RopeShape::read(&value, rope_size, interleaved)?,
+            rope: RopeShape::read(value, rope_size, interleaved)?,
             dense_hidden: config.count("intermediate_size", 1..=MAX_WIDTH)?,
             experts: match family {
                 Family::Qwen3Moe => Some(experts::qwen3(&config, layers)?),
@@ -123,8 +136,8 @@ impl Shape {
                 Family::DeepseekV3 => experts::deepseek_v3(&config, layers)?,
                 Family::Llama | Family::Qwen2 | Family::Qwen3 => None,
             },
-            end_tokens: token_ids(&value, "eos_token_id"),
-            silent_tokens: [token_ids(&value, "bos_token_id"), token_ids(&value, "pad_token_id")]
+            end_tokens: token_ids(value, "eos_token_id"),
+            silent_tokens: [token_ids(value, "bos_token_id"), token_ids(value, "pad_token_id")]
                 .concat(),
         })
     }
@@ -166,6 +179,10 @@ fn refuse_unknown(config: &Reader<'_>) -> Result<(), LoadError> {
     if config.flag("mlp_bias", false)? {
         return Err(LoadError::Config("\"mlp_bias\": true is not supported".into()));
     }
+    Ok(())
+}
+
+fn refuse_quantised(config: &Reader<'_>) -> Result<(), LoadError> {
     if config.has("quantization_config") {
         return Err(LoadError::Config(
             "quantised weights (\"quantization_config\") are not supported: \

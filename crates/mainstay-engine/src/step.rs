@@ -1,14 +1,18 @@
 //! Who runs in a step, and with how many tokens.
 //!
-//! All decoding sequences take part in every step; what the chunk leaves is spent on the prompts of
-//! the oldest others. Pages are taken as sequences grow. When none is left, the youngest sequence
+//! All decoding sequences take part in every step, and beside them a chunk of the prompts of the
+//! oldest others. Pages are taken as sequences grow. When none is left, the youngest sequence
 //! gives its pages back and waits; it starts over later with its tokens kept, and because a token's
 //! bits depend on nothing but its own sequence, its answer is the same. The oldest always goes on,
 //! and every admitted sequence fits alone: so each one finishes.
+//!
+//! A sequence looks for pages of its beginning in the index when it is let in, and again before
+//! each part of its prompt: of several that begin alike, the oldest computes, and the others find.
 
-use crate::cache::Cache;
+use crate::cache::Ledger;
 use crate::sequence::{Sequence, SequenceId};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// All requests of an engine.
 #[derive(Default)]
@@ -27,6 +31,49 @@ pub(crate) struct Share {
     pub tokens: usize,
 }
 
+/// What steps take, learned from those that were: a part that each step takes (the weights are read
+/// once), and a part for each token of a prompt. Which tokens share a step changes no bit of an
+/// answer, so a clock may decide it.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Of a step without prompts.
+    step: f64,
+    /// Of one more token.
+    token: f64,
+}
+
+/// Part of a new figure in the learned one: of the last ten or so.
+const NEW: f64 = 0.1;
+/// A step reads all weights however few tokens it has: fewer than so many of a prompt would be
+/// dear, and a prompt would never end.
+const CHUNK_MIN: usize = 8;
+
+impl Pace {
+    /// Tokens of a step that takes about `time`.
+    pub fn chunk(&self, time: Duration) -> usize {
+        if self.token <= 0.0 {
+            return CHUNK_MIN;
+        }
+        let tokens = (time.as_secs_f64() - self.step) / self.token;
+        // Negative is the least; what is too large for a count is the most.
+        (tokens as usize).max(CHUNK_MIN)
+    }
+
+    /// A step with these shares of tokens took so long.
+    pub fn learn(&mut self, shares: impl Iterator<Item = usize>, took: Duration) {
+        let (mut decoding, mut prompts) = (0, 0);
+        for tokens in shares {
+            *(if tokens == 1 { &mut decoding } else { &mut prompts }) += tokens;
+        }
+        let took = took.as_secs_f64();
+        let (known, seen) = match prompts {
+            0 => (&mut self.step, took),
+            _ => (&mut self.token, (took - self.step).max(0.0) / prompts as f64),
+        };
+        *known = if *known == 0.0 { seen } else { *known + NEW * (seen - *known) };
+    }
+}
+
 impl Line {
     pub fn is_empty(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
@@ -36,45 +83,56 @@ impl Line {
         self.running.iter().chain(&self.waiting).find(|sequence| sequence.id == id)
     }
 
+    /// How many answers are being written.
+    pub fn decoding(&self) -> usize {
+        self.running.iter().filter(|sequence| sequence.pending() == 1).count()
+    }
+
     /// Takes a request out, its pages given back.
-    pub fn remove(&mut self, id: SequenceId, cache: &mut Cache) {
+    pub fn remove(&mut self, id: SequenceId, ledger: &mut Ledger) {
         self.waiting.retain(|sequence| sequence.id != id);
         if let Some(at) = self.running.iter().position(|sequence| sequence.id == id) {
-            self.running.remove(at).release(cache);
+            self.running.remove(at).release(ledger);
         }
     }
 
     /// Lets waiting sequences in while there is a place and room for all they hold so far, beside
-    /// what the running ones still need for theirs.
-    pub fn admit(&mut self, batch_max: usize, cache: &Cache) {
-        let need = |sequence: &Sequence| cache.pages_for(sequence.tokens.len() + 1);
-        let missing = |sequence: &Sequence| need(sequence).saturating_sub(sequence.pages.len());
-        let promised: usize = self.running.iter().map(missing).sum();
-        let mut free = cache.free().saturating_sub(promised);
+    /// what the running ones still need for theirs. Pages that others hold anyway need no room.
+    pub fn admit(&mut self, batch_max: usize, ledger: &mut Ledger) {
+        let need = |sequence: &Sequence, ledger: &Ledger| {
+            ledger.pages_for(sequence.tokens.len() + 1).saturating_sub(sequence.pages.len())
+        };
+        let promised: usize = self.running.iter().map(|sequence| need(sequence, ledger)).sum();
+        let mut room = ledger.available().saturating_sub(promised);
         while self.running.len() < batch_max {
-            let fits = |first: &Sequence| need(first) <= free || self.running.is_empty();
-            if !self.waiting.front().is_some_and(fits) {
+            let Some(first) = self.waiting.front() else { return };
+            let known = first.known(ledger);
+            let shared = known.iter().filter(|page| ledger.holders(**page) > 0).count();
+            let missing = need(first, ledger).saturating_sub(shared);
+            if missing > room && !self.running.is_empty() {
                 return;
             }
-            let Some(first) = self.waiting.pop_front() else { return };
-            free = free.saturating_sub(need(&first));
+            let Some(mut first) = self.waiting.pop_front() else { return };
+            first.adopt(ledger);
+            room = room.saturating_sub(missing);
             self.running.push(first);
         }
     }
 
-    /// Divides a step of `chunk` tokens, and gives each sequence in it the pages it needs.
-    pub fn plan(&mut self, chunk: usize, cache: &mut Cache) -> Vec<Share> {
+    /// Divides a step with `chunk` tokens of prompts, and gives each sequence the pages it needs.
+    pub fn plan(&mut self, chunk: usize, ledger: &mut Ledger) -> Vec<Share> {
         let (decoding, prompts): (Vec<usize>, Vec<usize>) =
             (0..self.running.len()).partition(|index| self.running[*index].pending() == 1);
-        let mut left = chunk.saturating_sub(decoding.len()).max(1);
+        let mut left = chunk.max(1);
         let mut shares: Vec<Share> = Vec::new();
         for sequence in decoding {
-            self.join(Share { sequence, tokens: 1 }, &mut shares, cache);
+            self.join(Share { sequence, tokens: 1 }, &mut shares, ledger);
         }
         for sequence in prompts {
-            let Some(running) = self.running.get(sequence) else { break };
+            let Some(running) = self.running.get_mut(sequence) else { break };
+            running.adopt(ledger);
             let tokens = running.pending().min(left);
-            if tokens > 0 && self.join(Share { sequence, tokens }, &mut shares, cache) {
+            if tokens > 0 && self.join(Share { sequence, tokens }, &mut shares, ledger) {
                 left -= tokens;
             }
         }
@@ -84,13 +142,13 @@ impl Line {
 
     /// Adds a share once its pages are there; youngest sequences go out for it. False if it was
     /// itself the one to go.
-    fn join(&mut self, share: Share, shares: &mut Vec<Share>, cache: &mut Cache) -> bool {
+    fn join(&mut self, share: Share, shares: &mut Vec<Share>, ledger: &mut Ledger) -> bool {
         let Some(sequence) = self.running.get(share.sequence) else { return false };
-        let needed = cache.pages_for(sequence.computed + share.tokens);
+        let needed = ledger.pages_for(sequence.computed + share.tokens);
         while self.running.get(share.sequence).is_some_and(|one| one.pages.len() < needed) {
-            match cache.take() {
+            match ledger.take() {
                 Some(page) => self.running[share.sequence].pages.push(page),
-                None => self.send_youngest_back(shares, cache),
+                None => self.send_youngest_back(shares, ledger),
             }
         }
         let is_in = share.sequence < self.running.len();
@@ -100,10 +158,29 @@ impl Line {
         is_in
     }
 
-    fn send_youngest_back(&mut self, shares: &mut Vec<Share>, cache: &mut Cache) {
+    fn send_youngest_back(&mut self, shares: &mut Vec<Share>, ledger: &mut Ledger) {
         let Some(mut youngest) = self.running.pop() else { return };
-        youngest.release(cache);
+        youngest.release(ledger);
         self.waiting.push_front(youngest);
         shares.retain(|share| share.sequence < self.running.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_get_what_the_others_leave_of_a_step() {
+        let (mut pace, ms) = (Pace::default(), Duration::from_millis);
+        assert_eq!(pace.chunk(ms(40)), CHUNK_MIN);
+        // 20 ms for the weights, 1 ms for each token of a prompt.
+        for _ in 0..100 {
+            pace.learn([1, 1, 1].into_iter(), ms(20));
+            pace.learn([1, 1, 30].into_iter(), ms(50));
+        }
+        assert_eq!(pace.chunk(ms(40)), 20);
+        assert_eq!(pace.chunk(ms(10)), CHUNK_MIN);
+        assert!(pace.chunk(Duration::MAX) > 1 << 40);
     }
 }

@@ -58,6 +58,12 @@ impl ChatTemplate {
         Ok(ChatTemplate { environment: Some(environment), special })
     }
 
+    /// Whether the template's own text holds `text`; false without a template.
+    pub fn mentions(&self, text: &str) -> bool {
+        let template = self.environment.as_ref().and_then(|all| all.get_template("chat").ok());
+        template.is_some_and(|template| template.source().contains(text))
+    }
+
     /// Renders OpenAI messages. A list of text parts as content is joined, and the arguments of
     /// tool calls are given as objects; templates that want them as text get a second try.
     pub fn render(

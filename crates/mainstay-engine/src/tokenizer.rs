@@ -6,6 +6,8 @@
 
 use crate::error::LoadError;
 use std::collections::HashSet;
+use std::panic::catch_unwind;
+use std::sync::OnceLock;
 use tokenizers::Tokenizer;
 
 /// Which tokens of an answer are kept from its text.
@@ -35,6 +37,8 @@ pub struct ControlTokens<'a> {
 pub struct Vocabulary {
     tokenizer: Tokenizer,
     hidden: HashSet<u32>,
+    /// See `words`; made when it is first asked for.
+    words: OnceLock<Result<Vec<Vec<u8>>, String>>,
 }
 
 /// The state of one answer's way from tokens to text.
@@ -61,7 +65,7 @@ impl Vocabulary {
     ) -> Result<Vocabulary, LoadError> {
         // The library has assertions that a mangled file can reach; a load must not end the
         // process.
-        let tokenizer = std::panic::catch_unwind(|| -> Result<Tokenizer, String> {
+        let tokenizer = catch_unwind(|| -> Result<Tokenizer, String> {
             let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
             tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
             tokenizer.with_padding(None);
@@ -82,7 +86,7 @@ impl Vocabulary {
             )));
         }
         let hidden = hidden(&tokenizer, control);
-        Ok(Vocabulary { tokenizer, hidden })
+        Ok(Vocabulary { tokenizer, hidden, words: OnceLock::new() })
     }
 
     /// The tokens of a text. Special tokens written in it are recognised, none are added.
@@ -94,9 +98,41 @@ impl Vocabulary {
         }
     }
 
+    /// How many tokens it knows.
+    pub fn count(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
     /// The id of a token by its exact text.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
+    }
+
+    /// The bytes of each token, by its id; those of special tokens begin with 0xFF, which occurs in
+    /// no text. Not every tokenizer has such a table.
+    pub fn words(&self) -> Result<&[Vec<u8>], String> {
+        let words = self.words.get_or_init(|| {
+            let json = self.tokenizer.to_string(false).map_err(|error| error.to_string())?;
+            let read = catch_unwind(|| {
+                let json = serde_json::from_str(&json).map_err(|error| error.to_string())?;
+                llguidance::token_bytes_from_tokenizer_json(&json)
+                    .map_err(|error| error.to_string())
+            });
+            read.unwrap_or_else(|_| Err("it breaks the reader".to_owned()))
+                .map_err(|why| format!("the model's tokens cannot be told by their bytes: {why}"))
+        });
+        words.as_deref().map_err(Clone::clone)
+    }
+
+    /// The bytes of one token as they stand in a text.
+    pub fn bytes(&self, token: u32) -> Vec<u8> {
+        let words = self.words().unwrap_or_default();
+        let word = words.get(token as usize).map(Vec::as_slice).unwrap_or_default();
+        match word {
+            [0xff, special @ ..] => special.to_vec(),
+            [] => self.decode(&[token]).into_bytes(),
+            plain => plain.to_vec(),
+        }
     }
 
     fn decode(&self, ids: &[u32]) -> String {

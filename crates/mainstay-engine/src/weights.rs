@@ -1,16 +1,22 @@
-//! Reads safetensors files: every tensor is checked against the shape the model description asks
-//! for before one byte of it is used or one number allocated.
+//! The tensors of a model: every one is checked against the shape the model description asks for
+//! before one byte of it is used or one number allocated.
 //!
 //! Files come from outside and may be anything. What can go wrong is a [`LoadError`] that names the
 //! file or tensor and says how to mend it. Matrices stay where they are (a mapped file, or bytes in
-//! the binary) in the width they were stored; only vectors (norms, biases) are widened to f32.
+//! the binary) in the width they were stored, unless they are quantised: then they are laid out
+//! anew for the kernels. Vectors (norms, biases) are widened to f32.
 //!
-//! Left out: GGUF, and weights quantised in the file (fp8, int4); they are refused by name.
+//! Left out: weights that a safetensors file holds quantised (fp8, int4); they are refused by name.
 
+mod format;
+mod matrix;
 mod source;
 
 use crate::error::LoadError;
-use crate::kernels::{self, Element, Rows};
+use crate::kernels::Element;
+use crate::pool::Pool;
+pub use format::Format;
+pub use matrix::Matrix;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 pub use source::Source;
@@ -19,28 +25,45 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+/// How the numbers of large matrices are kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As the files have them.
+    Stored,
+    /// In 8 bits with a scale for each 32 (8.5 bits in all), where that is less.
+    Q8,
+    /// In 4 bits (4.6 in all), where that is less; in 8 where a matrix is too narrow for it.
+    Q4,
+}
+
 /// All tensors of a model, by name.
 pub struct Weights {
     tensors: HashMap<String, Tensor>,
+    precision: Precision,
+    pool: Arc<Pool>,
+    parameters: usize,
 }
 
-struct Tensor {
-    source: Arc<Source>,
-    range: Range<usize>,
-    shape: Vec<usize>,
-    dtype: Dtype,
-}
-
-/// A matrix of the model, stored row by row somewhere in a [`Source`].
+/// One tensor: where its bytes lie, and how.
 #[derive(Clone)]
-pub struct Matrix {
-    source: Arc<Source>,
-    range: Range<usize>,
-    element: Element,
-    columns: usize,
+pub struct Tensor {
+    pub source: Arc<Source>,
+    pub range: Range<usize>,
+    pub shape: Vec<usize>,
+    /// Or the name of a format that is not read here.
+    pub format: Result<Format, String>,
 }
 
 impl Weights {
+    pub fn empty() -> Weights {
+        Weights {
+            tensors: HashMap::new(),
+            precision: Precision::Stored,
+            pool: Arc::new(Pool::new(1)),
+            parameters: 0,
+        }
+    }
+
     /// Maps every `*.safetensors` file of the directory.
     pub fn open(directory: &Path) -> Result<Weights, LoadError> {
         let read = |source| LoadError::Read { path: directory.to_owned(), source };
@@ -58,7 +81,7 @@ impl Weights {
                 directory.display()
             )));
         }
-        let mut weights = Weights { tensors: HashMap::new() };
+        let mut weights = Weights::empty();
         for path in paths {
             let source = Source::map(&path)
                 .map_err(|source| LoadError::Read { path: path.clone(), source })?;
@@ -69,9 +92,18 @@ impl Weights {
 
     /// Reads one safetensors file that is already in memory.
     pub fn from_source(source: Source) -> Result<Weights, LoadError> {
-        let mut weights = Weights { tensors: HashMap::new() };
+        let mut weights = Weights::empty();
         weights.add(source, "the given weights")?;
         Ok(weights)
+    }
+
+    /// How matrices shall be kept, and the threads that lay them out and then compute.
+    pub fn prepared(self, precision: Precision, pool: Pool) -> Weights {
+        Weights { precision, pool: Arc::new(pool), ..self }
+    }
+
+    pub fn pool(&self) -> Arc<Pool> {
+        self.pool.clone()
     }
 
     fn add(&mut self, source: Source, from: &str) -> Result<(), LoadError> {
@@ -87,23 +119,37 @@ impl Weights {
         for (name, view) in file.iter() {
             let offset = (view.data().as_ptr() as usize).wrapping_sub(start);
             let range = offset..offset.wrapping_add(view.data().len());
-            let tensor = Tensor {
-                range,
-                shape: view.shape().to_vec(),
-                dtype: view.dtype(),
-                source: source.clone(),
+            let format = match view.dtype() {
+                Dtype::F32 => Ok(Format::Rows(Element::F32)),
+                Dtype::BF16 => Ok(Format::Rows(Element::Bf16)),
+                Dtype::F16 => Ok(Format::Rows(Element::F16)),
+                other => Err(format!("{other:?}")),
             };
-            if source.bytes().get(tensor.range.clone()).is_none() && !view.data().is_empty() {
+            let shape = view.shape().to_vec();
+            if source.bytes().get(range.clone()).is_none() && !view.data().is_empty() {
                 return Err(broken(format!("tensor {name} lies outside the file")));
             }
-            if self.tensors.insert(name.to_owned(), tensor).is_some() {
-                return Err(LoadError::Weights(format!(
-                    "tensor {name} occurs in two files, the second is {from}: \
-                     keep one set of weights in the directory"
-                )));
-            }
+            self.insert(name, Tensor { range, shape, format, source: source.clone() }, from)?;
+            // The reader has checked that no product of a shape overflows.
+            self.parameters += view.shape().iter().product::<usize>();
         }
         Ok(())
+    }
+
+    /// Adds a tensor that lies inside its source.
+    pub fn insert(&mut self, name: &str, tensor: Tensor, from: &str) -> Result<(), LoadError> {
+        if self.tensors.insert(name.to_owned(), tensor).is_some() {
+            return Err(LoadError::Weights(format!(
+                "tensor {name} occurs twice, the second time in {from}: \
+                 keep one set of weights"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Counts numbers that no safetensors file had.
+    pub fn count(&mut self, parameters: usize) {
+        self.parameters = self.parameters.saturating_add(parameters);
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -112,97 +158,81 @@ impl Weights {
 
     /// Numbers in all tensors together.
     pub fn parameters(&self) -> usize {
-        self.tensors.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum()
+        self.parameters
     }
 
-    /// A matrix of exactly this shape.
+    /// A matrix of exactly this shape, kept as was asked for.
     pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, LoadError> {
-        let (tensor, element) = self.find(name, &[rows, columns])?;
-        let (source, range) = (tensor.source.clone(), tensor.range.clone());
-        Ok(Matrix { source, range, element, columns })
+        let (tensor, format) = self.find(name, &[rows, columns])?;
+        let matrix = match format {
+            Format::Rows(element) => Matrix::rows_of(tensor, element, [rows, columns]),
+            _ => Matrix::tiles_of(tensor, format, [rows, columns], &self.pool),
+        };
+        Ok(matrix.kept(self.precision, &self.pool))
+    }
+
+    /// A matrix of exactly this shape in rows, exact even if large ones are to be quantised.
+    pub fn exact(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, LoadError> {
+        let (tensor, format) = self.find(name, &[rows, columns])?;
+        Ok(match format {
+            Format::Rows(element) => Matrix::rows_of(tensor, element, [rows, columns]),
+            _ => Matrix::widened(tensor, format, [rows, columns]),
+        })
+    }
+
+    /// Keeps a matrix that was made from others as was asked for.
+    pub fn keep(&self, matrix: Matrix) -> Matrix {
+        matrix.kept(self.precision, &self.pool)
     }
 
     /// A vector of exactly this length, widened to f32.
     pub fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-        let (tensor, element) = self.find(name, &[length])?;
+        let (tensor, format) = self.find(name, &[length])?;
         let mut out = vec![0.0; length];
-        kernels::load(element, &tensor.source.bytes()[tensor.range.clone()], &mut out);
+        format.load(tensor.bytes(), &mut out);
         Ok(out)
     }
 
-    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, Element), LoadError> {
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Tensor, Format), LoadError> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(LoadError::Weights(format!(
                 "tensor {name} is missing: a weights file was not downloaded, \
-                 or config.json belongs to another model"
+                 or the model's description belongs to another model"
             )));
         };
         if tensor.shape != shape {
             return Err(LoadError::Weights(format!(
-                "tensor {name} has shape {:?}, config.json asks for {shape:?}: \
+                "tensor {name} has shape {:?}, the model's description asks for {shape:?}: \
                  they belong to different models",
                 tensor.shape
             )));
         }
-        let element = match tensor.dtype {
-            Dtype::F32 => Element::F32,
-            Dtype::BF16 => Element::Bf16,
-            Dtype::F16 => Element::F16,
-            other => {
-                return Err(LoadError::Weights(format!(
-                    "tensor {name} is stored as {other:?}: convert the weights to bf16, f16 or f32"
-                )));
-            }
-        };
-        let numbers = shape.iter().try_fold(1usize, |all, part| all.checked_mul(*part));
-        let bytes = numbers.and_then(|numbers| numbers.checked_mul(element.bytes()));
-        if bytes != Some(tensor.range.len()) {
+        let format = tensor.format.clone().map_err(|other| {
+            LoadError::Weights(format!(
+                "tensor {name} is stored as {other}: take or make weights in bf16, f16 or f32, \
+                 or a GGUF file in Q8_0 or Q4_K_M"
+            ))
+        })?;
+        let bytes = format.bytes(shape);
+        if bytes != Some(tensor.range.len()) || tensor.source.bytes().len() < tensor.range.end {
             return Err(LoadError::Weights(format!(
                 "tensor {name} has {} bytes, its shape {shape:?} asks for another number: \
                  download the file again",
                 tensor.range.len()
             )));
         }
-        Ok((tensor, element))
+        if !format.is_finite(tensor.bytes(), &self.pool) {
+            return Err(LoadError::Weights(format!(
+                "tensor {name} holds something that is no number (NaN or infinity): the file is \
+                 damaged, download it again"
+            )));
+        }
+        Ok((tensor, format))
     }
 }
 
-impl Matrix {
-    pub fn rows(&self) -> Rows<'_> {
-        let bytes = &self.source.bytes()[self.range.clone()];
-        Rows { element: self.element, bytes, columns: self.columns }
-    }
-
-    pub fn height(&self) -> usize {
-        self.rows().count()
-    }
-
-    /// Rows `rows` of this matrix, without a copy.
-    pub fn part(&self, rows: Range<usize>) -> Matrix {
-        let stride = self.columns * self.element.bytes();
-        let range = self.range.start + rows.start * stride..self.range.start + rows.end * stride;
-        assert!(range.end <= self.range.end);
-        Matrix { range, ..self.clone() }
-    }
-
-    /// A copy with rows and columns exchanged, in the same width.
-    pub fn transposed(&self) -> Matrix {
-        let (height, width) = (self.height(), self.element.bytes());
-        let mut bytes = vec![0; self.range.len()];
-        for row in 0..height {
-            let from = self.rows().row(row);
-            for (column, number) in from.chunks_exact(width).enumerate() {
-                let to = (column * height + row) * width;
-                bytes[to..to + width].copy_from_slice(number);
-            }
-        }
-        let range = 0..bytes.len();
-        let source = Arc::new(Source::Owned(bytes));
-        Matrix { source, range, element: self.element, columns: height }
-    }
-
-    /// This matrix times each vector of `x`; see [`kernels::multiply`].
-    pub fn multiply(&self, x: &[f32], threads: usize) -> Vec<f32> {
-        kernels::multiply(self.rows(), x, threads)
+impl Tensor {
+    fn bytes(&self) -> &[u8] {
+        &self.source.bytes()[self.range.clone()]
     }
 }

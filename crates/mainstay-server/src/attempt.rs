@@ -113,6 +113,8 @@ pub struct Question<'a> {
     pub stream: bool,
     /// The name of its tier.
     pub tier: &'a str,
+    /// Whose it is.
+    pub tenant: u32,
 }
 
 impl Site {
@@ -396,6 +398,7 @@ fn order<'a>(question: &Question<'a>) -> engine::Question<'a> {
             .relayed
             .filter(|_| matches!(start.how, How::Resume(r) if r != Rung::Regenerate)),
         only_choice: start.only_choice,
+        tenant: question.tenant,
         stands_in: start.model != question.call.model,
         id: format!("chatcmpl-{}", name.trim_start_matches("req-")),
     }

@@ -5,6 +5,7 @@
 
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::worker::{ORDERS_MAX, PIECES};
+pub use mainstay_engine::Form;
 use serde_json::Value;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::mpsc;
@@ -26,8 +27,18 @@ pub struct Order {
     pub taste: Taste,
     /// Strings that end the answer.
     pub stop: Vec<String>,
+    /// Tools that it may call: OpenAI's list.
+    pub tools: Option<Value>,
+    /// Whether it may.
+    pub tool_choice: ToolChoice,
+    /// What the answer is held to.
+    pub form: Option<Form>,
+    /// Tell what the model thought of each token, and of so many of the likeliest others.
+    pub scores: Option<usize>,
     /// Text of the answer that another attempt began: goes on exactly behind it.
     pub prefix: Option<String>,
+    /// Whose it is: what was computed for one tenant serves no other.
+    pub tenant: u32,
     /// The model that the client named.
     pub asked: String,
     /// Whether the engine answers in place of that model.
@@ -63,7 +74,7 @@ pub enum Raw {
     Tokens(Vec<u32>),
 }
 
-/// How tokens are chosen; OpenAI's parameters and two that others added.
+/// How tokens are chosen; OpenAI's parameters and three that others added.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taste {
     /// `temperature`
@@ -78,8 +89,51 @@ pub struct Taste {
     pub presence_penalty: Option<f32>,
     /// `frequency_penalty`
     pub frequency_penalty: Option<f32>,
+    /// `repetition_penalty`
+    pub repetition_penalty: Option<f32>,
+    /// `logit_bias`
+    pub bias: Vec<(u32, f32)>,
     /// `seed`
     pub seed: Option<i64>,
+}
+
+/// Whether an answer may call tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    May,
+    /// No.
+    Never,
+    /// It must be a call, of this tool or of any.
+    Must(Option<String>),
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Which tool.
+    pub name: String,
+    /// Its arguments: a JSON object as text.
+    pub arguments: String,
+}
+
+/// A token of an answer with what the model thought of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The token itself.
+    pub token: Word,
+    /// The likeliest tokens in its place, the likeliest first.
+    pub top: Vec<Word>,
+}
+
+/// A token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// As it stands in a text; not every token is whole characters.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
 }
 
 /// One thing the engine says of an order.
@@ -91,6 +145,10 @@ pub enum Said {
     By(String),
     /// Text of a choice.
     Text(u32, String),
+    /// The same where scores are wanted, with the tokens it is made of.
+    Scored(u32, String, Vec<Scored>),
+    /// A choice calls a tool.
+    Call(u32, Called),
     /// The end of a choice; with the last one comes the count of everything.
     End(u32, Finish, Option<Counted>),
     /// No answer, or no more of it.
@@ -104,6 +162,8 @@ pub enum Finish {
     Stop,
     /// At a limit of tokens.
     Length,
+    /// By itself, and it calls tools.
+    Calls,
 }
 
 /// Tokens, counted by the engine itself.
@@ -111,6 +171,8 @@ pub enum Finish {
 pub struct Counted {
     /// Of the prompts.
     pub prompt: u64,
+    /// Of those, found in the cache.
+    pub cached: u64,
     /// Of all answers.
     pub completion: u64,
 }

@@ -441,10 +441,12 @@ pub enum Http2 {
 pub enum EngineModel {
     /// The model that is compiled in.
     Builtin,
-    /// A directory of safetensors, tokenizer.json and config.json.
+    /// A directory of safetensors, tokenizer.json and config.json, or a GGUF file.
     Directory(PathBuf),
     /// None: numbers at a steady pace, a token of each answer every so often.
     Rehearsal(Duration),
+    /// None: a report of the sites' state, always.
+    Status,
 }
 
 /// A caller.

@@ -11,6 +11,7 @@ pub mod rehearsal;
 mod request;
 mod slots;
 mod status_answer;
+mod tools;
 pub mod trial;
 mod truth;
 mod words;
@@ -19,8 +20,10 @@ use crate::drive::Drive;
 use crate::embedded::{Desk, Message};
 use crate::setup::EngineModel;
 use engine_thread::{EngineThread, Surroundings};
-use loading::{Loader, Loading};
+use loading::Loading;
 use rehearsal::Rehearsal;
+pub use status_answer::NAME as STATUS;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,17 +47,21 @@ impl Worker {
             move |asked: &str| drive.read(|gateway| gateway.outlook(drive.clock().now(), asked));
         let around = Surroundings {
             name: name(model),
-            is_builtin: *model == EngineModel::Builtin,
+            is_builtin: matches!(model, EngineModel::Builtin | EngineModel::Status),
             outlook: Box::new(outlook),
             url: Some(url),
         };
-        Worker::spawn(around, loading::loader(model.clone()))
+        let loading = match model {
+            EngineModel::Status => Loading::none(),
+            _ => Loading::new(loading::loader(model.clone())),
+        };
+        Worker::spawn(around, loading)
     }
 
-    fn spawn(around: Surroundings, loader: Loader) -> Result<Worker, String> {
+    fn spawn(around: Surroundings, loading: Loading) -> Result<Worker, String> {
         Worker::thread(move |inbox, stop| {
             lower_priority();
-            EngineThread::new(inbox, stop, Loading::new(loader), around).run();
+            EngineThread::new(inbox, stop, loading, around).run();
         })
     }
 
@@ -104,10 +111,18 @@ fn name(model: &EngineModel) -> String {
     match model {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
-        EngineModel::Directory(directory) => {
-            directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
-        }
+        EngineModel::Status => STATUS.to_owned(),
+        EngineModel::Directory(weights) => called(weights),
     }
+}
+
+/// The name of a model of the user's own: of its directory, or of its GGUF file.
+pub fn called(weights: &Path) -> String {
+    let name = match weights.extension() {
+        Some(end) if end == "gguf" => weights.file_stem(),
+        Some(_) | None => weights.file_name(),
+    };
+    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The gateway's own threads go first; those that the engine starts inherit this.

@@ -3,15 +3,18 @@
 
 mod drill;
 mod fleet;
+mod model;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
-    check, demo, drill as drills, explain, faults, keys, load, node, policy, simulate, start, top,
+    check, demo, drill as drills, explain, faults, keys, load, model as models, node, policy,
+    simulate, start, top,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
+pub use model::{BenchModel, Model, ShowModel};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -117,6 +120,11 @@ enum Command {
     Faults {
         #[command(subcommand)]
         command: Faults,
+    },
+    /// What a model takes, and how fast it is here
+    Model {
+        #[command(subcommand)]
+        command: Model,
     },
     /// Keys of those who may call
     Keys {
@@ -398,6 +406,7 @@ pub fn main() -> ExitCode {
             say(&faults::list());
             ExitCode::SUCCESS
         }
+        Some(Command::Model { command }) => models::model(&command),
         Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
         Some(Command::Node { command: Node::Init(options) }) => node::init(&options),
     }

@@ -160,8 +160,9 @@ pub struct SiteModel {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Engine {
-    /// `builtin`, a directory with `config.json`, `tokenizer.json` and `*.safetensors`, or
-    /// `rehearsal`, which writes numbers at a steady pace.
+    /// `builtin`, a directory with `config.json`, `tokenizer.json` and `*.safetensors`, a `.gguf`
+    /// file, `status`, which tells the sites' state and nothing else, or `rehearsal`, which writes
+    /// numbers at a steady pace.
     pub model: Option<String>,
 }
 

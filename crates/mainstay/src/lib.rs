@@ -12,6 +12,7 @@ pub mod explain;
 pub mod faults;
 pub mod keys;
 pub mod load;
+pub mod model;
 pub mod node;
 pub mod orders;
 pub mod policy;

@@ -34,6 +34,7 @@ const EMPTY_NAMES: [&str; 9] =
 /// Files and folders of the server that may hold times or shares of their own, each with its
 /// reason. All other thresholds are decisions and belong to core or to the configuration.
 const SERVER_NUMBERS: &[(&str, &str)] = &[
+    ("attempt/engine/scores.rs", "what OpenAI's API says of log probabilities and biases"),
     ("attempt/roster.rs", "how long a list of names may take"),
     ("dialect", "what headers and wire formats can mean"),
     ("drive.rs", "where a process's clock starts, and how often its lateness is measured"),

@@ -2,9 +2,10 @@
 //! key-value heads.
 
 use super::Pass;
+use super::attend::Heads;
 use crate::error::LoadError;
-use crate::kernels::vector;
-use crate::model::Linear;
+use crate::kernels::{Input, vector};
+use crate::model::{Linear, forward_all};
 use crate::shape::{AttentionShape, Bias, Shape};
 use crate::weights::Weights;
 
@@ -46,10 +47,9 @@ impl Grouped {
         })
     }
 
-    pub fn forward(&self, x: &[f32], layer: usize, pass: &mut Pass<'_>) -> Vec<f32> {
-        let mut queries = self.query.forward(x, pass.threads);
-        let mut keys = self.key.forward(x, pass.threads);
-        let values = self.value.forward(x, pass.threads);
+    pub fn forward(&self, x: &Input<'_>, layer: usize, pass: &mut Pass<'_>) -> Vec<f32> {
+        let [mut queries, mut keys, values] =
+            forward_all([&self.query, &self.key, &self.value], x, pass.pool);
         if let Some((query, key)) = &self.norms {
             vector::rms_norm(&mut queries, query, self.epsilon);
             vector::rms_norm(&mut keys, key, self.epsilon);
@@ -65,16 +65,15 @@ impl Grouped {
             let row = [&*key, &values[index * key_width..][..key_width]].concat();
             pass.store(layer, index, &row);
         }
-        let mut mixed = Vec::with_capacity(queries.len());
-        let scale = 1.0 / (self.head as f32).sqrt();
-        for (index, queries) in queries.chunks_exact(query_width).enumerate() {
-            let group = query_width / self.kv_heads;
-            for (kv_head, queries) in queries.chunks_exact(group).enumerate() {
-                let key = kv_head * self.head..(kv_head + 1) * self.head;
-                let value = key.start + key_width..key.end + key_width;
-                mixed.extend(pass.view(layer, index, key, value).attend(queries, scale));
-            }
-        }
-        self.output.forward(&mixed, pass.threads)
+        let heads = Heads {
+            kv_heads: self.kv_heads,
+            group: query_width / self.head / self.kv_heads,
+            key: self.head,
+            value: self.head,
+            value_start: key_width,
+            scale: 1.0 / (self.head as f32).sqrt(),
+        };
+        let mixed = pass.attend(layer, heads, queries);
+        self.output.forward(&Input::new(&mixed, query_width), pass.pool)
     }
 }

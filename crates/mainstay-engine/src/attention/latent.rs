@@ -9,11 +9,14 @@
 //! can be added only as the form of *all* prompt positions; it is left out for now.
 
 use super::Pass;
+use super::attend::Heads;
 use crate::error::LoadError;
-use crate::kernels::vector;
-use crate::model::Linear;
+use crate::kernels::{self, Input, vector};
+use crate::model::{Linear, forward_all};
+use crate::pool::Pool;
 use crate::shape::{AttentionShape, Shape};
 use crate::weights::{Matrix, Weights};
+use std::ops::Range;
 
 /// The reference norms the latents with this, whatever `rms_norm_eps` says.
 const LATENT_EPSILON: f32 = 1e-6;
@@ -63,19 +66,11 @@ impl Latent {
                 up: linear("q_b_proj", query_width, rank)?,
             },
         };
-        let up = linear("kv_b_proj", heads * (nope + value), kv_lora)?.weight;
-        let head = |index: usize| {
-            let start = index * (nope + value);
-            Head {
-                absorb: up.part(start..start + nope).transposed(),
-                value: up.part(start + nope..start + nope + value),
-            }
-        };
         Ok(Latent {
             query,
             down: linear("kv_a_proj_with_mqa", kv_lora + rope, shape.hidden)?,
             norm: norm("kv_a_layernorm", kv_lora)?,
-            heads: (0..heads).map(head).collect(),
+            heads: Head::load_all(weights, [heads, nope, value, kv_lora], prefix)?,
             output: linear("o_proj", shape.hidden, heads * value)?,
             rope,
             nope,
@@ -84,76 +79,118 @@ impl Latent {
         })
     }
 
-    pub fn forward(&self, x: &[f32], layer: usize, pass: &mut Pass<'_>) -> Vec<f32> {
+    pub fn forward(&self, x: &Input<'_>, layer: usize, pass: &mut Pass<'_>) -> Vec<f32> {
         let latent = self.norm.len();
         let row_width = latent + self.rope;
-        let mut rows = self.down.forward(x, pass.threads);
+        let [mut rows, queries] = match &self.query {
+            Query::Direct(query) => forward_all([&self.down, query], x, pass.pool),
+            Query::Low { down, norm, up } => {
+                let [rows, mut low] = forward_all([&self.down, down], x, pass.pool);
+                vector::rms_norm(&mut low, norm, LATENT_EPSILON);
+                [rows, up.forward(&Input::new(&low, norm.len()), pass.pool)]
+            }
+        };
         for (index, row) in rows.chunks_exact_mut(row_width).enumerate() {
             vector::rms_norm(&mut row[..latent], &self.norm, LATENT_EPSILON);
             pass.angles.rotate(index, &mut row[latent..]);
             pass.store(layer, index, row);
         }
-        let queries = self.absorbed_queries(x, pass);
-        let query_width = self.heads.len() * row_width;
-        let mut mixed = Vec::with_capacity(pass.slots.len() * self.heads.len() * latent);
-        for (index, queries) in queries.chunks_exact(query_width).enumerate() {
-            let view = pass.view(layer, index, 0..row_width, 0..latent);
-            mixed.extend(view.attend(queries, self.scale));
-        }
-        self.output.forward(&self.values(&mixed, pass), pass.threads)
+        let queries = self.absorbed(queries, pass);
+        let heads = Heads {
+            kv_heads: 1,
+            group: self.heads.len(),
+            key: row_width,
+            value: latent,
+            value_start: 0,
+            scale: self.scale,
+        };
+        let mixed = pass.attend(layer, heads, queries);
+        let values = self.for_each_head(&mixed, latent, 0..latent, |head| &head.value, pass.pool);
+        let mut out = vec![0.0; pass.slots.len() * self.heads.len() * self.value];
+        self.interleave(&values, &mut out, self.value, self.value);
+        self.output.forward(&Input::new(&out, self.heads.len() * self.value), pass.pool)
     }
 
     /// The query of each slot and head, in the space of the cached rows.
-    fn absorbed_queries(&self, x: &[f32], pass: &Pass<'_>) -> Vec<f32> {
-        let (slots, heads) = (pass.slots.len(), self.heads.len());
-        let mut plain = self.query.forward(x, pass.threads);
+    fn absorbed(&self, mut queries: Vec<f32>, pass: &Pass<'_>) -> Vec<f32> {
         let (size, latent) = (self.nope + self.rope, self.norm.len());
         let row_width = latent + self.rope;
-        let mut out = vec![0.0; slots * heads * row_width];
-        for (index, head) in self.heads.iter().enumerate() {
-            let place = |slot: usize| (slot * heads + index) * size;
-            let nopes: Vec<f32> =
-                (0..slots).flat_map(|slot| &plain[place(slot)..][..self.nope]).copied().collect();
-            let absorbed = head.absorb.multiply(&nopes, pass.threads);
-            for slot in 0..slots {
-                let rope = &mut plain[place(slot) + self.nope..][..self.rope];
-                pass.angles.rotate(slot, rope);
-                let out = &mut out[(slot * heads + index) * row_width..][..row_width];
-                out[..latent].copy_from_slice(&absorbed[slot * latent..][..latent]);
-                out[latent..].copy_from_slice(rope);
-            }
+        let absorbed =
+            self.for_each_head(&queries, size, 0..self.nope, |head| &head.absorb, pass.pool);
+        let mut out = vec![0.0; pass.slots.len() * self.heads.len() * row_width];
+        self.interleave(&absorbed, &mut out, latent, row_width);
+        let places = queries.chunks_exact_mut(size).zip(out.chunks_exact_mut(row_width));
+        for (at, (query, out)) in places.enumerate() {
+            let rope = &mut query[self.nope..];
+            pass.angles.rotate(at / self.heads.len(), rope);
+            out[latent..].copy_from_slice(rope);
         }
         out
     }
 
-    /// From each slot's and head's mixed latent to its value.
-    fn values(&self, mixed: &[f32], pass: &Pass<'_>) -> Vec<f32> {
-        let (slots, heads, latent) = (pass.slots.len(), self.heads.len(), self.norm.len());
-        let mut out = vec![0.0; slots * heads * self.value];
-        for (index, head) in self.heads.iter().enumerate() {
-            let place = |slot: usize| slot * heads + index;
-            let latents: Vec<f32> = (0..slots)
-                .flat_map(|slot| &mixed[place(slot) * latent..][..latent])
-                .copied()
-                .collect();
-            let values = head.value.multiply(&latents, pass.threads);
-            for (slot, value) in values.chunks_exact(self.value).enumerate() {
-                out[place(slot) * self.value..][..self.value].copy_from_slice(value);
-            }
+    /// Each head's matrix times the stretch `part` of that head's vectors, which are `size` long
+    /// and lie slot by slot, head by head. Gives, for each head, one vector for each slot.
+    fn for_each_head<'a>(
+        &'a self,
+        x: &[f32],
+        size: usize,
+        part: Range<usize>,
+        matrix: impl Fn(&'a Head) -> &'a Matrix,
+        pool: &Pool,
+    ) -> Vec<Vec<f32>> {
+        let slots = x.len() / size / self.heads.len();
+        let gathered: Vec<Vec<f32>> = (0..self.heads.len())
+            .map(|head| {
+                let vectors = x.chunks_exact(size).skip(head).step_by(self.heads.len());
+                vectors.flat_map(|vector| &vector[part.clone()]).copied().collect()
+            })
+            .collect();
+        let inputs: Vec<Input<'_>> =
+            gathered.iter().map(|gathered| Input::new(gathered, part.len())).collect();
+        let room = |head| vec![0.0; matrix(head).height() * slots];
+        let mut outs: Vec<Vec<f32>> = self.heads.iter().map(room).collect();
+        let places = self.heads.iter().zip(&inputs).zip(&mut outs);
+        let tasks = places.map(|((head, input), out)| matrix(head).task(input, out)).collect();
+        kernels::multiply(tasks, pool);
+        outs
+    }
+
+    /// Writes vectors of `size`, given head by head, slot by slot, head by head; each has `width`
+    /// numbers of room.
+    fn interleave(&self, by_head: &[Vec<f32>], out: &mut [f32], size: usize, width: usize) {
+        for (at, out) in out.chunks_exact_mut(width).enumerate() {
+            let (slot, head) = (at / self.heads.len(), at % self.heads.len());
+            out[..size].copy_from_slice(&by_head[head][slot * size..][..size]);
         }
-        out
     }
 }
 
-impl Query {
-    fn forward(&self, x: &[f32], threads: usize) -> Vec<f32> {
-        match self {
-            Query::Direct(query) => query.forward(x, threads),
-            Query::Low { down, norm, up } => {
-                let mut low = down.forward(x, threads);
-                vector::rms_norm(&mut low, norm, LATENT_EPSILON);
-                up.forward(&low, threads)
-            }
+impl Head {
+    /// Reads the halves from `kv_b_proj`, or, as GGUF files have them, already apart.
+    fn load_all(
+        weights: &Weights,
+        [heads, nope, value, latent]: [usize; 4],
+        prefix: &str,
+    ) -> Result<Vec<Head>, LoadError> {
+        let apart = |part: &str, head: usize| format!("{prefix}.{part}.{head}.weight");
+        if weights.has(&apart("k_b_proj", 0)) {
+            let head = |head: usize| {
+                Ok(Head {
+                    absorb: weights.matrix(&apart("k_b_proj", head), latent, nope)?,
+                    value: weights.matrix(&apart("v_b_proj", head), value, latent)?,
+                })
+            };
+            return (0..heads).map(head).collect();
         }
+        let up =
+            weights.exact(&format!("{prefix}.kv_b_proj.weight"), heads * (nope + value), latent)?;
+        let head = |index: usize| {
+            let start = index * (nope + value);
+            Head {
+                absorb: weights.keep(up.part(start..start + nope).transposed()),
+                value: weights.keep(up.part(start + nope..start + nope + value)),
+            }
+        };
+        Ok((0..heads).map(head).collect())
     }
 }

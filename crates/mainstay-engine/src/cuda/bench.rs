@@ -31,6 +31,8 @@ pub const SHAPE_LITE: &str = r#"{"architectures":["DeepseekV2ForCausalLM"],"voca
 "first_k_dense_replace":1,"norm_topk_prob":false,"max_position_embeddings":65536,
 "rms_norm_eps":1e-6,"rope_theta":10000,"tie_word_embeddings":false}"#;
 
+/// Sequences that a check may have.
+const SEQUENCES: usize = 64;
 /// Tokens in a page.
 const PAGE: usize = 32;
 /// Products that are started one after another, so that what one start costs does not count.
@@ -44,6 +46,14 @@ pub struct Step {
     pub sequence: usize,
     pub from: usize,
     pub tokens: usize,
+    pub is_answer: bool,
+}
+
+impl Step {
+    /// A single token behind others is of the answer.
+    pub fn new(sequence: usize, from: usize, tokens: usize) -> Step {
+        Step { sequence, from, tokens, is_answer: tokens == 1 && from > 0 }
+    }
 }
 
 /// A model of random weights with so many layers (0: all), so many positions in its cache and so
@@ -64,7 +74,7 @@ pub fn model(
 
 /// Runs a step of sequences that share the cache's pages evenly; logits after the last token of each.
 pub fn step(model: &mut CardModel, steps: &[Step]) -> Vec<f32> {
-    let (slots, tables) = laid_out(steps, steps.len().max(9));
+    let (slots, tables) = laid_out(steps, SEQUENCES);
     let tables: Vec<&[Page]> = tables.iter().map(Vec::as_slice).collect();
     let last = |table: usize| slots.iter().rposition(|slot: &Slot| slot.table == table);
     let wanted: Vec<usize> = (0..tables.len()).filter_map(last).collect();
@@ -81,6 +91,7 @@ fn laid_out(steps: &[Step], among: usize) -> (Vec<Slot>, Vec<Vec<Page>>) {
             token: (position * 7919 + step.sequence * 31 + 5) as u32 % 30_000,
             position,
             table,
+            is_answer: step.is_answer,
         }));
         let pages = positions.end.div_ceil(PAGE);
         tables.push((0..pages).map(|page| (page * among + step.sequence) as Page).collect());
@@ -113,7 +124,7 @@ pub fn copy_rate(card: &Card) -> Result<f32, LoadError> {
 /// Decodes one token of each of `batch` sequences of this length: milliseconds of a step on the
 /// card, and of one as the engine has it, logits on the host.
 pub fn decode(model: &mut CardModel, batch: usize, length: usize) -> (f32, f32) {
-    let one = |sequence| Step { sequence, from: length - 1, tokens: 1 };
+    let one = |sequence| Step::new(sequence, length - 1, 1);
     let steps: Vec<Step> = (0..batch).map(one).collect();
     let (slots, tables) = laid_out(&steps, batch);
     let tables: Vec<&[Page]> = tables.iter().map(Vec::as_slice).collect();
@@ -134,7 +145,7 @@ pub fn decode(model: &mut CardModel, batch: usize, length: usize) -> (f32, f32) 
 
 /// Reads a prompt of this length in one pass: milliseconds.
 pub fn prefill(model: &mut CardModel, length: usize) -> f32 {
-    let steps = [Step { sequence: 0, from: 0, tokens: length }];
+    let steps = [Step::new(0, 0, length)];
     let (slots, tables) = laid_out(&steps, 1);
     let batch = Batch { slots: &slots, tables: &[&tables[0]], wanted: &[length - 1] };
     let mut times = Vec::new();
@@ -150,7 +161,7 @@ pub fn prefill(model: &mut CardModel, length: usize) -> f32 {
 
 /// Latent attention alone: one layer, `batch` sequences of this length. Milliseconds.
 pub fn attention(model: &mut CardModel, batch: usize, length: usize) -> f32 {
-    let one = |sequence| Step { sequence, from: length - 1, tokens: 1 };
+    let one = |sequence| Step::new(sequence, length - 1, 1);
     let steps: Vec<Step> = (0..batch).map(one).collect();
     let (slots, tables) = laid_out(&steps, batch);
     let tables: Vec<&[Page]> = tables.iter().map(Vec::as_slice).collect();

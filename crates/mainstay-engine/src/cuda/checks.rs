@@ -38,13 +38,14 @@ fn fixture(name: &str, is_exact: bool) -> (Vec<u32>, Vec<f32>, CardModel) {
     (ids, logits, CardModel::load(card, Some(&weights), &shape, room).unwrap())
 }
 
-/// Logits after each of the last tokens; the prompt is taken in pieces of this size.
+/// Logits after each of the last tokens; the prompt is taken in pieces of this size, and as an answer
+/// if they are single.
 fn logits(model: &mut CardModel, ids: &[u32], (piece, known): (usize, usize)) -> Vec<f32> {
     let table: Vec<Page> = (0..16).rev().collect();
     let mut all = Vec::new();
     let slots: Vec<Slot> = (0..)
         .zip(ids)
-        .map(|(position, token)| Slot { token: *token, position, table: 0 })
+        .map(|(position, token)| Slot { token: *token, position, table: 0, is_answer: piece == 1 })
         .collect();
     for piece in slots.chunks(piece) {
         let is_wanted = |at: &usize| piece[*at].position >= ids.len() - known;
@@ -112,8 +113,8 @@ fn step(model: &mut CardModel, steps: &[Step]) -> Vec<f32> {
 #[test]
 fn fast_kernels_give_what_plain_ones_do() {
     for (name, config) in [("B", bench::SHAPE_B), ("A", bench::SHAPE_A)] {
-        let mut model = bench::model(config, (3, 65_536, 1024)).unwrap();
-        let of = |sequence, from, tokens| Step { sequence, from, tokens };
+        let mut model = bench::model(config, (3, 262_144, 1024)).unwrap();
+        let of = Step::new;
         let mut runs = Vec::new();
         for is_plain in [true, false] {
             model.only_plain(is_plain);
@@ -138,17 +139,18 @@ fn fast_kernels_give_what_plain_ones_do() {
 #[test]
 fn batch_mates_and_chunks_change_no_bit() {
     for config in [bench::SHAPE_B, bench::SHAPE_A] {
-        let mut model = bench::model(config, (3, 16384, 512)).unwrap();
-        let sequence = |sequence, from, tokens| Step { sequence, from, tokens };
+        let mut model = bench::model(config, (3, 65_536, 512)).unwrap();
+        let sequence = Step::new;
         let whole = step(&mut model, &[sequence(0, 0, 400)]);
         let alone = step(&mut model, &[sequence(0, 400, 1)]);
         step(&mut model, &[sequence(0, 0, 250)]);
-        let mut rest = vec![sequence(0, 250, 150)];
-        rest.extend((1..9).map(|other| sequence(other, 0, 17 + other)));
+        step(&mut model, &[Step { is_answer: false, ..sequence(0, 250, 1) }]);
+        let mut rest = vec![sequence(0, 251, 149)];
+        rest.extend((1..64).map(|other| sequence(other, 0, 17 + other)));
         let parted = step(&mut model, &rest);
         let vocabulary = whole.len();
         assert!(whole == parted[..vocabulary], "chunks changed a bit");
-        for others in [1, 4, 8] {
+        for others in [1, 7, 8, 30, 63] {
             let mut steps = vec![sequence(0, 400, 1)];
             steps.extend((1..=others).map(|other| sequence(other, 17 + other, 1)));
             let together = step(&mut model, &steps);

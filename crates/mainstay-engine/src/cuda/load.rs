@@ -3,7 +3,7 @@
 use super::arguments::Random;
 use super::card::{Buffer, Card, Grid, Pointer};
 use crate::error::LoadError;
-use crate::kernels::{self, Element};
+use crate::kernels::Element;
 use crate::weights::Weights;
 use half::bf16;
 use std::cell::Cell;
@@ -104,16 +104,21 @@ impl<'a> Loader<'a> {
         [rows, columns]: [usize; 2],
     ) -> Result<Vec<u8>, LoadError> {
         let matrix = weights.matrix(name, rows, columns)?;
-        let rows = matrix.rows();
-        if rows.element == self.element() {
-            return Ok(rows.bytes.to_vec());
+        if let Some(stored) = matrix.rows().filter(|stored| stored.element == self.element()) {
+            return Ok(stored.bytes.to_vec());
         }
-        let mut wide = vec![0.0; rows.bytes.len() / rows.element.bytes()];
-        kernels::load(rows.element, rows.bytes, &mut wide);
-        Ok(match self.element() {
-            Element::Bf16 => wide.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
-            _ => wide.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        })
+        let mut bytes = Vec::with_capacity(rows * columns * self.element().bytes());
+        let mut wide = vec![0.0; columns];
+        for row in 0..rows {
+            matrix.row(row, &mut wide);
+            match self.element() {
+                Element::Bf16 => {
+                    bytes.extend(wide.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()));
+                }
+                _ => bytes.extend(wide.iter().flat_map(|x| x.to_le_bytes())),
+            }
+        }
+        Ok(bytes)
     }
 
     fn random(&self, count: usize, scale: f32) -> Result<Buffer, LoadError> {

@@ -276,11 +276,8 @@ impl CardModel {
     /// Runs a step and returns `vocabulary` logits for each wanted slot, one after another.
     pub fn forward(&mut self, batch: &Batch<'_>) -> Vec<f32> {
         let mut all = vec![0.0; batch.wanted.len() * self.vocabulary];
-        let mut count = vec![0; batch.tables.len()];
-        batch.slots.iter().for_each(|slot| count[slot.table] += 1);
-        let index: Vec<usize> = (0..batch.slots.len()).collect();
         let (single, prompts): (Vec<usize>, Vec<usize>) =
-            index.into_iter().partition(|index| count[batch.slots[*index].table] == 1);
+            (0..batch.slots.len()).partition(|slot| batch.slots[*slot].is_answer);
         for slots in single.chunks(FEW) {
             self.single(batch, slots, &mut all);
         }

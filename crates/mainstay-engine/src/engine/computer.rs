@@ -47,9 +47,9 @@ impl Computer {
     }
 
     /// Runs a step; see [`Model::forward`].
-    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache, threads: usize) -> Vec<f32> {
+    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache) -> Vec<f32> {
         match self {
-            Computer::Processor(model) => model.forward(batch, cache, threads),
+            Computer::Processor(model) => model.forward(batch, cache),
             #[cfg(feature = "cuda")]
             Computer::Card(model) => model.forward(batch),
         }

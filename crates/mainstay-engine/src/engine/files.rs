@@ -52,27 +52,29 @@ pub struct Directory {
 const SMALL_FILE_MAX: u64 = 256 << 20;
 
 impl Directory {
+    /// Of a model that is to be run.
     pub fn read(directory: &Path) -> Result<Directory, LoadError> {
-        let required = |name: &str| {
-            let path = directory.join(name);
-            let size = std::fs::metadata(&path).map(|metadata| metadata.len());
-            let bytes = match size {
-                Ok(size) if size > SMALL_FILE_MAX => Err(io::ErrorKind::FileTooLarge.into()),
-                _ => std::fs::read(&path),
-            };
-            bytes.map_err(|source| LoadError::Read { path, source })
-        };
-        let optional = |name: &str| match required(name) {
+        let tokenizer = required(&directory.join("tokenizer.json"))?;
+        Ok(Directory { tokenizer, ..Directory::described(directory, None)? })
+    }
+
+    /// Of a model that is only to be described: `config.json`, or the file `config` in its place,
+    /// and whatever else there is.
+    pub fn described(directory: &Path, config: Option<&Path>) -> Result<Directory, LoadError> {
+        let optional = |name: &str| match required(&directory.join(name)) {
             Err(LoadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Ok(Vec::new())
             }
             other => other,
         };
-        let name = directory.file_name().map(|name| name.to_string_lossy().into_owned());
+        // A directory given as `.` or `..` has a name only in full.
+        let whole = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned());
+        let config = config.map_or_else(|| directory.join("config.json"), Path::to_owned);
         Ok(Directory {
             name: name.unwrap_or_default(),
-            config: required("config.json")?,
-            tokenizer: required("tokenizer.json")?,
+            config: required(&config)?,
+            tokenizer: optional("tokenizer.json")?,
             tokenizer_config: optional("tokenizer_config.json")?,
             chat_template: optional("chat_template.jinja")?,
             generation_config: optional("generation_config.json")?,
@@ -90,6 +92,27 @@ impl Directory {
             chat_template: &self.chat_template,
             generation_config: &self.generation_config,
         }
+    }
+}
+
+fn required(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let size = std::fs::metadata(path).map(|metadata| metadata.len());
+    let bytes = match size {
+        Ok(size) if size > SMALL_FILE_MAX => Err(io::ErrorKind::FileTooLarge.into()),
+        _ => std::fs::read(path),
+    };
+    bytes.map_err(|source| LoadError::Read { path: path.to_owned(), source })
+}
+
+/// A GGUF file, mapped, and the `tokenizer.json` beside it, empty if there is none.
+pub fn gguf(path: &Path) -> Result<(Source, Vec<u8>), LoadError> {
+    let failed = |path: &Path, source| LoadError::Read { path: path.to_owned(), source };
+    let file = Source::map(path).map_err(|source| failed(path, source))?;
+    let beside = path.with_file_name("tokenizer.json");
+    match std::fs::read(&beside) {
+        Ok(tokenizer) => Ok((file, tokenizer)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((file, Vec::new())),
+        Err(error) => Err(failed(&beside, error)),
     }
 }
 
@@ -120,7 +143,7 @@ pub fn read_text(files: &Files<'_>, shape: &Shape, hide: Hide) -> Result<Text, L
     Ok(Text { vocabulary, template: ChatTemplate::new(source, special)?, end_tokens })
 }
 
-fn optional_json(bytes: &[u8], name: &str) -> Result<Value, LoadError> {
+pub fn optional_json(bytes: &[u8], name: &str) -> Result<Value, LoadError> {
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
@@ -129,7 +152,7 @@ fn optional_json(bytes: &[u8], name: &str) -> Result<Value, LoadError> {
 }
 
 /// The template file, else the entry `chat_template`: a text, or a list of named ones.
-fn template_source(file: &[u8], config: &Value) -> Result<Option<String>, LoadError> {
+pub fn template_source(file: &[u8], config: &Value) -> Result<Option<String>, LoadError> {
     if !file.is_empty() {
         let text = std::str::from_utf8(file)
             .map_err(|_| LoadError::Template("chat_template.jinja is not UTF-8".into()))?;

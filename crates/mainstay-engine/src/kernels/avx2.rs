@@ -5,7 +5,8 @@
 //! tail, in the same order: the result of one vector never depends on the others.
 #![allow(unsafe_code)]
 
-use super::{Element, Rows};
+use super::quantised::{self, Quantised};
+use super::{Element, Rows, Width, blend};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -22,7 +23,7 @@ impl Avx2 {
         let has = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        has.then_some(Avx2(()))
+        (has && super::may_use(Width::Avx2)).then_some(Avx2(()))
     }
 
     /// The products of each row with each vector of `x`; those of one row lie together in `out`.
@@ -41,6 +42,41 @@ impl Avx2 {
         }
     }
 
+    pub fn quantise(self, x: &[f32], out: &mut Quantised) {
+        // SAFETY: `self` proves the processor features; the code itself is safe.
+        unsafe { quantise(x, out) }
+    }
+
+    pub fn silu_times(self, gate: &mut [f32], up: &[f32]) {
+        // SAFETY: as above.
+        unsafe { silu_times(gate, up) }
+    }
+
+    pub fn weigh(self, scores: &mut [f32], highest: f32) {
+        // SAFETY: as above.
+        unsafe { weigh(scores, highest) }
+    }
+
+    /// Widens a row of the length of `out`.
+    pub fn widen(self, element: Element, row: &[u8], out: &mut [f32]) {
+        assert_eq!(row.len(), out.len() * element.bytes());
+        // SAFETY: features proven by `self`, lengths checked above.
+        unsafe {
+            match element {
+                Element::F32 => widen::<F32>(row, out),
+                Element::Bf16 => widen::<Bf16>(row, out),
+                Element::F16 => widen::<F16>(row, out),
+            }
+        }
+    }
+
+    /// Narrows to f16, to the nearest, of two as near to the even one.
+    pub fn store_f16(self, values: &[f32], row: &mut [u8]) {
+        assert_eq!(row.len(), values.len() * 2);
+        // SAFETY: features proven by `self`, lengths checked above.
+        unsafe { store_f16(values, row) }
+    }
+
     /// Adds `scale` times the row to `sum`, of the row's length.
     pub fn add_scaled(self, element: Element, row: &[u8], scale: f32, sum: &mut [f32]) {
         assert_eq!(row.len(), sum.len() * element.bytes());
@@ -52,6 +88,58 @@ impl Avx2 {
                 Element::F16 => add_scaled::<F16>(row, scale, sum),
             }
         }
+    }
+}
+
+/// The plain code, compiled for this processor.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantise(x: &[f32], out: &mut Quantised) {
+    quantised::quantise(x, out);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn silu_times(gate: &mut [f32], up: &[f32]) {
+    blend::plain_silu_times(gate, up);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn weigh(scores: &mut [f32], highest: f32) {
+    blend::plain_weigh(scores, highest);
+}
+
+/// # Safety
+/// AVX2, FMA and F16C are present; the row holds `out.len()` numbers.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen<S: Stored>(row: &[u8], out: &mut [f32]) {
+    let mut at = 0;
+    while at + LANES <= out.len() {
+        // SAFETY: at + 8 <= out.len(), which is also the row's count of numbers.
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr().add(at), S::eight(row.as_ptr().add(at * S::BYTES)));
+        }
+        at += LANES;
+    }
+    for (index, out) in out.iter_mut().enumerate().skip(at) {
+        *out = S::one(&row[index * S::BYTES..]);
+    }
+}
+
+/// # Safety
+/// AVX2, FMA and F16C are present; the row has room for `values.len()` numbers.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn store_f16(values: &[f32], row: &mut [u8]) {
+    let mut at = 0;
+    while at + LANES <= values.len() {
+        // SAFETY: at + 8 <= values.len(), which is also the row's count of numbers.
+        unsafe {
+            let wide = _mm256_loadu_ps(values.as_ptr().add(at));
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide);
+            _mm_storeu_si128(row.as_mut_ptr().add(at * 2).cast(), halves);
+        }
+        at += LANES;
+    }
+    for (value, to) in values.iter().zip(row.chunks_exact_mut(2)).skip(at) {
+        to.copy_from_slice(&f16::from_f32(*value).to_le_bytes());
     }
 }
 

@@ -3,13 +3,26 @@
 /// Root-mean-square norm of each `weight.len()`-long vector in `x`, scaled by `weight`.
 pub fn rms_norm(x: &mut [f32], weight: &[f32], epsilon: f32) {
     for x in x.chunks_exact_mut(weight.len().max(1)) {
-        let square = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        let square = sum_of_squares(x) / x.len() as f32;
         let scale = 1.0 / (square + epsilon).sqrt();
         for (x, weight) in x.iter_mut().zip(weight) {
             *x = weight * (*x * scale);
         }
     }
 }
+
+/// Summed in lanes of their own, which is vector code, and always in the same order.
+fn sum_of_squares(x: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += x * x);
+    }
+    lanes.iter().sum::<f32>() + rest.iter().map(|x| x * x).sum::<f32>()
+}
+
+/// Enough independent sums to hide the time that one addition takes.
+const LANES: usize = 32;
 
 /// Softmax in place. An empty vector stays empty.
 pub fn softmax(x: &mut [f32]) {
@@ -21,13 +34,6 @@ pub fn softmax(x: &mut [f32]) {
     }
     for x in x.iter_mut() {
         *x /= sum;
-    }
-}
-
-/// `silu(gate) * up`, in place of `gate`.
-pub fn silu_times(gate: &mut [f32], up: &[f32]) {
-    for (gate, up) in gate.iter_mut().zip(up) {
-        *gate = *gate / (1.0 + (-*gate).exp()) * up;
     }
 }
 

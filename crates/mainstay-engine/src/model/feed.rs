@@ -2,8 +2,9 @@
 //! few. Tokens are grouped by expert, so that an expert's weights are read once for all of them.
 
 use crate::error::LoadError;
-use crate::gate::Gate;
-use crate::kernels::vector;
+use crate::gate::{Choice, Gate};
+use crate::kernels::{self, Input, Task, blend};
+use crate::pool::Pool;
 use crate::shape::{ExpertsShape, Shape};
 use crate::weights::{Matrix, Weights};
 
@@ -40,10 +41,13 @@ impl Feed {
         }
     }
 
-    pub fn forward(&self, x: &[f32], threads: usize) -> Vec<f32> {
+    pub fn forward(&self, x: &Input<'_>, pool: &Pool) -> Vec<f32> {
         match self {
-            Feed::Dense(network) => network.forward(x, threads),
-            Feed::Experts(experts) => experts.forward(x, threads),
+            Feed::Dense(network) => {
+                let all: Vec<usize> = (0..x.vectors()).collect();
+                forward_all(&[(network, &all)], x, pool).remove(0)
+            }
+            Feed::Experts(experts) => experts.forward(x, pool),
         }
     }
 }
@@ -63,12 +67,37 @@ impl Network {
             down: matrix("down_proj", hidden, inner)?,
         })
     }
+}
 
-    fn forward(&self, x: &[f32], threads: usize) -> Vec<f32> {
-        let mut inner = self.gate.multiply(x, threads);
-        vector::silu_times(&mut inner, &self.up.multiply(x, threads));
-        self.down.multiply(&inner, threads)
+/// What several networks give for some of the vectors each, in two rounds for all together, so
+/// that small experts keep all threads busy.
+fn forward_all(parts: &[(&Network, &Vec<usize>)], x: &Input<'_>, pool: &Pool) -> Vec<Vec<f32>> {
+    let room = |rows: usize, vectors: &[usize]| vec![0.0; rows * vectors.len()];
+    let mut inner: Vec<[Vec<f32>; 2]> = parts
+        .iter()
+        .map(|(network, vectors)| [&network.gate, &network.up].map(|m| room(m.height(), vectors)))
+        .collect();
+    let mut tasks = Vec::new();
+    for ((network, vectors), outs) in parts.iter().zip(&mut inner) {
+        for (matrix, out) in [&network.gate, &network.up].into_iter().zip(outs) {
+            tasks.push(Task { vectors: Some(vectors), ..matrix.task(x, out) });
+        }
     }
+    kernels::multiply(tasks, pool);
+    for [gate, up] in &mut inner {
+        blend::silu_times(gate, up);
+    }
+    let inputs: Vec<Input<'_>> = parts
+        .iter()
+        .zip(&inner)
+        .map(|((network, _), [gate, _])| Input::new(gate, network.down.columns()))
+        .collect();
+    let mut outs: Vec<Vec<f32>> =
+        parts.iter().map(|(network, vectors)| room(network.down.height(), vectors)).collect();
+    let places = parts.iter().zip(&inputs).zip(&mut outs);
+    let tasks = places.map(|(((network, _), input), out)| network.down.task(input, out)).collect();
+    kernels::multiply(tasks, pool);
+    outs
 }
 
 impl Experts {
@@ -84,7 +113,7 @@ impl Experts {
             }
             false => vec![0.0; shape.experts],
         };
-        let weight = weights.matrix(&format!("{prefix}.gate.weight"), shape.experts, hidden)?;
+        let weight = weights.exact(&format!("{prefix}.gate.weight"), shape.experts, hidden)?;
         let mut experts = Vec::new();
         for index in 0..shape.experts {
             let prefix = format!("{prefix}.experts.{index}");
@@ -99,32 +128,39 @@ impl Experts {
         Ok(Experts { gate: Gate { shape: shape.gate.clone(), weight, bias }, experts, shared })
     }
 
-    /// Each token's sum runs over its experts in rising index, whoever else is in the step.
-    fn forward(&self, x: &[f32], threads: usize) -> Vec<f32> {
-        let choices = self.gate.choose(x, threads);
-        let hidden = x.len() / choices.len().max(1);
-        let mut tokens: Vec<Vec<(usize, f32)>> = vec![Vec::new(); self.experts.len()];
-        for (token, choices) in choices.iter().enumerate() {
-            for choice in choices {
-                tokens[choice.expert].push((token, choice.weight));
-            }
-        }
-        let mut out = vec![0.0; x.len()];
-        for (expert, tokens) in self.experts.iter().zip(tokens) {
-            let input: Vec<f32> = tokens
-                .iter()
-                .flat_map(|(token, _)| &x[token * hidden..][..hidden])
-                .copied()
-                .collect();
-            let output = expert.forward(&input, threads);
-            for ((token, weight), output) in tokens.iter().zip(output.chunks_exact(hidden.max(1))) {
-                let out = &mut out[token * hidden..][..hidden];
+    /// Each token's sum runs over its experts in rising index, then the shared one, whoever else
+    /// is in the step.
+    fn forward(&self, x: &Input<'_>, pool: &Pool) -> Vec<f32> {
+        let choices = self.gate.choose(x, pool);
+        let (tokens, weights) = self.by_expert(&choices);
+        let all: Vec<usize> = (0..x.vectors()).collect();
+        let used = self.experts.iter().zip(&tokens).filter(|(_, tokens)| !tokens.is_empty());
+        let shared = self.shared.iter().map(|shared| (shared, &all));
+        let parts: Vec<(&Network, &Vec<usize>)> = used.chain(shared).collect();
+        let outputs = forward_all(&parts, x, pool);
+        let ones = vec![1.0; x.vectors()];
+        let weights = weights.iter().filter(|weights| !weights.is_empty()).chain([&ones]);
+        let mut out = vec![0.0; x.x.len()];
+        for (((_, tokens), weights), output) in parts.iter().zip(weights).zip(&outputs) {
+            let outputs = output.chunks_exact(x.columns.max(1));
+            for ((token, weight), output) in tokens.iter().zip(weights).zip(outputs) {
+                let out = &mut out[token * x.columns..][..x.columns];
                 out.iter_mut().zip(output).for_each(|(out, output)| *out += weight * output);
             }
         }
-        if let Some(shared) = &self.shared {
-            vector::add(&mut out, &shared.forward(x, threads));
-        }
         out
+    }
+
+    /// For each expert the tokens that chose it, and the weights they gave it.
+    fn by_expert(&self, choices: &[Vec<Choice>]) -> (Vec<Vec<usize>>, Vec<Vec<f32>>) {
+        let mut tokens = vec![Vec::new(); self.experts.len()];
+        let mut weights = vec![Vec::new(); self.experts.len()];
+        for (token, choices) in choices.iter().enumerate() {
+            for choice in choices {
+                tokens[choice.expert].push(token);
+                weights[choice.expert].push(choice.weight);
+            }
+        }
+        (tokens, weights)
     }
 }

@@ -3,9 +3,11 @@
 use super::{Batch, Model};
 use crate::attention::Slot;
 use crate::cache::{Cache, CacheShape, Page};
-use crate::kernels::Element;
+use crate::gguf::Gguf;
+use crate::kernels::{Element, vector};
+use crate::pool::Pool;
 use crate::shape::Shape;
-use crate::weights::{Source, Weights};
+use crate::weights::{Precision, Source, Weights};
 use safetensors::SafeTensors;
 use std::path::Path;
 
@@ -38,30 +40,52 @@ fn model(name: &str, weights: &str) -> Model {
     Model::load(&Weights::from_source(weights).unwrap(), shape).unwrap()
 }
 
-/// The largest difference between our logits and the reference's.
-fn error(name: &str, weights: &str, element: Element) -> f32 {
-    let model = model(name, weights);
-    let reference = reference(name);
+fn gguf_model(name: &str, precision: Precision) -> Model {
+    let gguf = Gguf::read(Source::Owned(read(name, "model.gguf")), &[], name).unwrap();
+    let weights = gguf.weights.prepared(precision, Pool::new(2));
+    Model::load(&weights, Shape::read(&gguf.config).unwrap()).unwrap()
+}
+
+/// The logits after the last `known` of these tokens.
+fn logits(model: &Model, ids: &[u32], known: usize, element: Element) -> Vec<f32> {
     let (layers, row) = (model.shape.layers, model.shape.attention.row());
     let (page_tokens, bytes_max, pages_max) = (16, 1 << 24, 64);
     let is_elsewhere = false;
     let shape =
         CacheShape { element, layers, row, page_tokens, bytes_max, pages_max, is_elsewhere };
     let mut cache = Cache::new(&shape).unwrap();
-    let pages = cache.pages_for(reference.ids.len());
-    let table: Vec<Page> = (0..pages).map(|_| cache.take().unwrap()).collect();
+    let table: Vec<Page> = (0..cache.total()).collect();
     let slots: Vec<Slot> = (0..)
-        .zip(&reference.ids)
-        .map(|(position, token)| Slot { token: *token, position, table: 0 })
+        .zip(ids)
+        .map(|(position, token)| Slot { token: *token, position, table: 0, is_answer: false })
         .collect();
-    let known = reference.logits.len() / model.shape.vocabulary;
     let wanted: Vec<usize> = (slots.len() - known..slots.len()).collect();
     let batch = Batch { slots: &slots, tables: &[&table], wanted: &wanted };
-    let logits = model.forward(&batch, &mut cache, 1);
+    model.forward(&batch, &mut cache)
+}
+
+/// The largest difference between our logits and the reference's.
+fn error(model: &Model, name: &str, element: Element) -> f32 {
+    let reference = reference(name);
+    let known = reference.logits.len() / model.shape.vocabulary;
+    let logits = logits(model, &reference.ids, known, element);
     assert_eq!(logits.len(), reference.logits.len());
     let differences =
         logits.iter().zip(&reference.logits).map(|(ours, theirs)| (ours - theirs).abs());
     differences.fold(0.0, f32::max)
+}
+
+/// The mean divergence (Kullback-Leibler, in nats) of the next-token distributions `ours` from
+/// `theirs`.
+fn divergence(mut ours: Vec<f32>, mut theirs: Vec<f32>, vocabulary: usize) -> f32 {
+    let count = (theirs.len() / vocabulary) as f32;
+    let rows = ours.chunks_exact_mut(vocabulary).zip(theirs.chunks_exact_mut(vocabulary));
+    let each = rows.map(|(ours, theirs)| {
+        vector::softmax(ours);
+        vector::softmax(theirs);
+        theirs.iter().zip(ours.iter()).map(|(p, q)| p * (p / q).ln()).sum::<f32>()
+    });
+    each.sum::<f32>() / count
 }
 
 #[test]
@@ -70,9 +94,60 @@ fn logits_are_those_of_the_reference() {
         ["deepseek-v3", "deepseek-v3-yarn", "deepseek-v2", "llama3", "qwen2", "qwen3", "qwen3-moe"]
     {
         let weights = name.strip_suffix("-yarn").unwrap_or(name);
-        let exact = error(name, weights, Element::F32);
-        let half = error(name, weights, Element::F16);
+        let model = model(name, weights);
+        let exact = error(&model, name, Element::F32);
+        let half = error(&model, name, Element::F16);
         println!("{name}: largest logit error {exact:.1e}, with an f16 cache {half:.1e}");
         assert!(exact < TOLERANCE, "{name}: {exact}");
     }
+}
+
+const IN_GGUF: [&str; 6] = ["deepseek-v3", "deepseek-v2", "llama3", "qwen2", "qwen3", "qwen3-moe"];
+
+#[test]
+fn the_same_model_from_a_gguf_file_has_the_same_logits() {
+    for name in IN_GGUF {
+        let model = gguf_model(name, Precision::Stored);
+        let exact = error(&model, name, Element::F32);
+        println!("{name}: largest logit error from GGUF {exact:.1e}");
+        assert!(exact < TOLERANCE, "{name}: {exact}");
+    }
+}
+
+/// Random weights are the worst case: no number is redundant, and a gate whose scores are nearly
+/// equal chooses another expert.
+#[test]
+fn in_8_bits_a_random_model_says_nearly_the_same() {
+    for name in IN_GGUF {
+        let reference = reference(name);
+        let model = gguf_model(name, Precision::Q8);
+        let known = reference.logits.len() / model.shape.vocabulary;
+        let ours = logits(&model, &reference.ids, known, Element::F32);
+        let divergence = divergence(ours, reference.logits, model.shape.vocabulary);
+        println!("{name}: divergence in 8 bits {divergence:.1e}");
+        assert!(divergence < 2e-2, "{name}: {divergence}");
+    }
+}
+
+#[test]
+fn in_8_bits_a_trained_model_says_the_same() {
+    let files = crate::builtin::files();
+    let stored: serde_json::Value =
+        serde_json::from_slice(include_bytes!("../../builtin/reference.json")).unwrap();
+    let ids: Vec<u32> = stored["prompts"][0]["prompt_ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_u64().unwrap() as u32)
+        .collect();
+    let all = |precision| {
+        let weights = Weights::from_source(files.weights.clone().into()).unwrap();
+        let shape = Shape::read(files.config).unwrap();
+        let model = Model::load(&weights.prepared(precision, Pool::new(2)), shape).unwrap();
+        (logits(&model, &ids, ids.len(), Element::F32), model.shape.vocabulary)
+    };
+    let (exact, vocabulary) = all(Precision::Stored);
+    let divergence = divergence(all(Precision::Q8).0, exact, vocabulary);
+    println!("the built-in model: divergence in 8 bits {divergence:.1e}");
+    assert!(divergence < 1e-3, "{divergence}");
 }

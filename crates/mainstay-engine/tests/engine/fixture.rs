@@ -5,6 +5,7 @@ use mainstay_engine::{
 };
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Every stored model.
 pub const ALL: [&str; 7] =
@@ -29,6 +30,8 @@ pub fn settings() -> Settings {
         kv: KvPrecision::F32,
         page_tokens: 8,
         prefill_chunk: 16,
+        // Steps are the same however slow the machine is.
+        step_time: Duration::MAX,
         threads: 1,
         ..Settings::default()
     }
@@ -82,6 +85,7 @@ pub struct Answer {
     pub tokens: Vec<u32>,
     pub text: String,
     pub finish: Option<Finish>,
+    pub cached: usize,
 }
 
 impl Answer {
@@ -90,7 +94,21 @@ impl Answer {
         self.text.push_str(&progress.text);
         assert_eq!(self.finish, None, "a report after the last one");
         self.finish = progress.finish;
+        self.cached = progress.cached;
     }
+
+    /// What came after all this.
+    pub fn append(&mut self, rest: Answer) {
+        self.tokens.extend(rest.tokens);
+        self.text.push_str(&rest.text);
+        self.finish = rest.finish.or(self.finish);
+        self.cached = self.cached.max(rest.cached);
+    }
+}
+
+/// Knuth's linear congruential generator.
+pub fn random_after(number: u64) -> u64 {
+    number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
 }
 
 /// Steps until nothing is left; the answers in the order of `ids`.

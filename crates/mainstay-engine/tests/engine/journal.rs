@@ -45,7 +45,8 @@ fn the_journal_carries_a_seed_that_nobody_chose() {
     let start = first.journal(id).unwrap();
     let whole = finish(&mut first, &[id]).remove(0);
     assert_eq!(first.journal(id), None);
-    let again = Work { journal: Some(start), ..request.clone() };
+    // Of another salt, so that it finds nothing and reports the same.
+    let again = Work { journal: Some(start), salt: 1, ..request.clone() };
     assert_eq!(run(&mut first, vec![again]).remove(0), whole);
     assert_ne!(run(&mut first, vec![request]).remove(0).tokens, whole.tokens);
 }

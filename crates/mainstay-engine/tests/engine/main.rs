@@ -1,8 +1,17 @@
 //! The engine through its public face, on tiny random models whose right answers are stored.
 
+mod describe;
 mod fixture;
+mod grammar;
+#[path = "../../examples/engine_cuts/cuts.rs"]
+mod other;
+#[path = "../../examples/engine_load/streams.rs"]
+mod streams;
 
+mod cuts;
 mod invariants;
 mod journal;
+mod load;
+mod prefix;
 mod reference;
 mod text;

@@ -1,15 +1,19 @@
 //! An attempt at the embedded engine: the client's call as an order, and what the engine says as
 //! an attempt's items.
 
+mod form;
+mod scores;
+
 use super::{Fault, Item};
-use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, Usage};
+use crate::dialect::event::{Chunk, Delta, Endpoint, Finish, ToolDelta, Usage};
 use crate::dialect::request::{Call, Relayed};
 use crate::dialect::shape::{self, Head};
-use crate::embedded::{self, Counted, Desk, Order, Prompt, Raw, Said, Taste};
+use crate::embedded::{self, Called, Counted, Desk, Order, Prompt, Raw, Said, Taste};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::{ANSWER_TOKENS, CHOICES_MAX};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 /// What an attempt at the engine is to ask.
@@ -20,6 +24,8 @@ pub struct Question<'a> {
     pub relayed: Option<Relayed<'a>>,
     /// Only this choice is wanted.
     pub only_choice: Option<u32>,
+    /// Whose call it is.
+    pub tenant: u32,
     /// Whether the engine answers in place of the model that was asked for.
     pub stands_in: bool,
     /// Under which name the answer goes.
@@ -31,6 +37,10 @@ pub struct Answer {
     said: mpsc::Receiver<Said>,
     endpoint: Endpoint,
     head: Head,
+    /// Characters written of each choice, as far as scores are told.
+    written: BTreeMap<u32, usize>,
+    /// Calls of tools in each choice.
+    called: BTreeMap<u32, u32>,
 }
 
 impl Answer {
@@ -39,7 +49,8 @@ impl Answer {
         let endpoint = question.call.endpoint;
         let head = Head { id: question.id.clone(), created: shape::now(), model: String::new() };
         let said = desk.place(order(&question)?)?;
-        Ok(Answer { said, endpoint, head })
+        let (written, called) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Answer { said, endpoint, head, written, called })
     }
 
     /// What it says next. May be dropped and called again.
@@ -53,10 +64,29 @@ impl Answer {
             Some(Said::Text(choice, content)) => {
                 self.chunk(Delta { choice, content, ..Delta::default() }, None)
             }
+            Some(Said::Scored(choice, content, scored)) => {
+                let from = self.written.entry(choice).or_default();
+                let scores = scores::json(self.endpoint, *from, &scored);
+                *from += content.chars().count();
+                let delta = Delta { choice, content, ..Delta::default() };
+                Item::Chunk(scores::with(self.make(delta, None), scores))
+            }
+            Some(Said::Call(choice, called)) => {
+                let index = self.called.entry(choice).or_default();
+                let id = format!(
+                    "call_{}_{choice}_{index}",
+                    self.head.id.trim_start_matches("chatcmpl-")
+                );
+                let Called { name, arguments } = called;
+                let tools = vec![ToolDelta { index: *index, id, name, arguments }];
+                *index += 1;
+                self.chunk(Delta { choice, tools, ..Delta::default() }, None)
+            }
             Some(Said::End(choice, finish, counted)) => {
                 let finish = match finish {
                     embedded::Finish::Stop => Finish::Stop,
                     embedded::Finish::Length => Finish::Length,
+                    embedded::Finish::Calls => Finish::ToolCalls,
                 };
                 let delta = Delta { choice, finish: Some(finish), ..Delta::default() };
                 self.chunk(delta, counted.map(usage))
@@ -67,13 +97,17 @@ impl Answer {
     }
 
     fn chunk(&self, delta: Delta, usage: Option<Usage>) -> Item {
-        let chunk: Chunk = shape::chunk(self.endpoint, &self.head, vec![delta], usage);
-        Item::Chunk(chunk)
+        Item::Chunk(self.make(delta, usage))
+    }
+
+    fn make(&self, delta: Delta, usage: Option<Usage>) -> Chunk {
+        shape::chunk(self.endpoint, &self.head, vec![delta], usage)
     }
 }
 
 fn usage(counted: Counted) -> Usage {
-    Usage { prompt: counted.prompt, completion: counted.completion, ..Usage::default() }
+    let Counted { prompt, cached, completion } = counted;
+    Usage { prompt, cached: Some(cached), completion, ..Usage::default() }
 }
 
 fn order(question: &Question<'_>) -> Result<Order, Failure> {
@@ -99,6 +133,8 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         min_p: read(call, "min_p")?,
         presence_penalty: read(call, "presence_penalty")?,
         frequency_penalty: read(call, "frequency_penalty")?,
+        repetition_penalty: read(call, "repetition_penalty")?,
+        bias: scores::bias(read(call, "logit_bias")?)?,
         seed: call.seed,
     };
     let relayed = question.relayed.as_ref().map_or(0, |relayed| relayed.tokens);
@@ -112,7 +148,12 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         max_tokens: Some(most.saturating_sub(relayed)),
         taste,
         stop: call.stop.clone(),
+        tools: form::tools(call)?,
+        tool_choice: form::tool_choice(call)?,
+        form: form::of(call)?,
+        scores: scores::wanted(call)?,
         prefix: (!begun.is_empty()).then_some(begun),
+        tenant: question.tenant,
         asked: call.model.clone(),
         stands_in: question.stands_in,
     })
@@ -137,7 +178,6 @@ fn check(question: &Question<'_>) -> Result<(), Failure> {
         return Err(unsupported("the embedded engine gives at most 32 choices"));
     }
     let lacks = [
-        (call.logprobs, "the embedded engine gives no log probabilities"),
         (call.echo, "the embedded engine does not repeat prompts"),
         (call.best_of.is_some_and(|best| best > call.n), "the embedded engine has no best_of"),
     ];
@@ -185,12 +225,14 @@ fn invalid(param: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::{Form, ToolChoice};
     use bytes::Bytes;
 
     fn ask(endpoint: Endpoint, body: &str, relayed: Option<Relayed<'_>>) -> Result<Order, Failure> {
         let call = Call::parse(endpoint, Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let id = "x".to_owned();
-        order(&Question { call: &call, relayed, only_choice: None, stands_in: false, id })
+        let (only_choice, stands_in, tenant) = (None, false, 0);
+        order(&Question { call: &call, relayed, only_choice, tenant, stands_in, id })
     }
 
     #[test]
@@ -229,9 +271,75 @@ mod tests {
     }
 
     #[test]
+    fn whether_tools_are_called_is_read_as_openai_says_it() {
+        let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
+        let read = |choice: &str| with(&format!("{tools}{choice}")).map(|order| order.tool_choice);
+        assert_eq!(read("").unwrap(), ToolChoice::May);
+        assert_eq!(read(r#","tool_choice":"none""#).unwrap(), ToolChoice::Never);
+        assert_eq!(read(r#","tool_choice":"required""#).unwrap(), ToolChoice::Must(None));
+        let named = r#","tool_choice":{"type":"function","function":{"name":"f"}}"#;
+        assert_eq!(read(named).unwrap(), ToolChoice::Must(Some("f".into())));
+        for wrong in [r#","tool_choice":"often""#, &named.replace("\"f\"", "\"g\"")] {
+            assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("tool_choice"), "{wrong}");
+        }
+        assert!(with(r#""tools":[{"type":"function"}]"#).is_err());
+        assert!(with(r#""functions":[{"name":"f"}]"#).is_err());
+        assert_eq!(with(r#""tools":[]"#).unwrap().tools, None);
+    }
+
+    #[test]
     fn what_the_engine_lacks_is_said() {
-        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"logprobs":true}"#;
-        let failure = ask(Endpoint::Chat, body, None).unwrap_err();
+        let body = r#"{"model":"m","prompt":"hi","echo":true}"#;
+        let failure = ask(Endpoint::Completions, body, None).unwrap_err();
+        assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
+    }
+
+    fn with(keys: &str) -> Result<Order, Failure> {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],KEYS}"#;
+        ask(Endpoint::Chat, &body.replace("KEYS", keys), None)
+    }
+
+    #[test]
+    fn scores_and_biases_are_read_within_openais_bounds() {
+        let order = with(r#""logprobs":true,"top_logprobs":3,"logit_bias":{"7":-100,"9":2.5}"#);
+        let order = order.unwrap();
+        assert_eq!(order.scores, Some(3));
+        assert_eq!(order.taste.bias, [(7, -100.0), (9, 2.5)]);
+        assert_eq!(with(r#""logprobs":true"#).unwrap().scores, Some(0));
+        assert_eq!(with(r#""logprobs":false"#).unwrap().scores, None);
+        let text = r#"{"model":"m","prompt":"hi","logprobs":2}"#;
+        assert_eq!(ask(Endpoint::Completions, text, None).unwrap().scores, Some(2));
+        for (wrong, param) in [
+            (r#""logprobs":true,"top_logprobs":21"#, "top_logprobs"),
+            (r#""top_logprobs":2"#, "top_logprobs"),
+            (r#""logit_bias":{"x":1}"#, "logit_bias"),
+            (r#""logit_bias":{"1":101}"#, "logit_bias"),
+        ] {
+            assert_eq!(with(wrong).unwrap_err().param.as_deref(), Some(param), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn forms_are_read_under_every_name_they_go_by() {
+        let schema = serde_json::json!({"type":"object"});
+        let read = |keys: &str| with(keys).unwrap().form;
+        assert_eq!(read(r#""response_format":{"type":"text"}"#), None);
+        assert_eq!(read(r#""response_format":{"type":"json_object"}"#), Some(Form::JsonObject));
+        let named = r#""response_format":{"type":"json_schema","json_schema":{"name":"s",
+            "strict":true,"schema":{"type":"object"}}}"#;
+        assert_eq!(read(named), Some(Form::JsonSchema(schema.clone())));
+        let text = r#""guided_json":"{\"type\":\"object\"}""#;
+        assert_eq!(read(text), Some(Form::JsonSchema(schema)));
+        assert_eq!(read(r#""guided_regex":"a+""#), Some(Form::Regex("a+".into())));
+        let choice = Some(Form::Regex(r"(?:a\.b|c\|d)".into()));
+        assert_eq!(read(r#""guided_choice":["a.b","c|d"]"#), choice);
+        for wrong in
+            [r#""response_format":{"type":"json_schema"}"#, r#""response_format":{"type":"yaml"}"#]
+        {
+            let failure = with(wrong).unwrap_err();
+            assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Invalid), "{wrong}");
+        }
+        let failure = with(r#""guided_grammar":"root ::= x""#).unwrap_err();
         assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
     }
 }

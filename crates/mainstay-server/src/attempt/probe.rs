@@ -110,7 +110,8 @@ impl Prober {
         let Some(call) = call(&start.model) else { return found };
         let names = self.drive.telemetry().names();
         let tier = start.open.map_or("", |open| names.tier(open.tier));
-        let question = Question { call: &call, start, relayed: None, stream: true, tier };
+        let (relayed, tenant) = (None, 0);
+        let question = Question { call: &call, start, relayed, stream: true, tier, tenant };
         let mut attempt = Attempt::open(site, &question);
         let (sign, all) = patience(Probe::Token, start.open.is_some());
         let end = Instant::now() + all;

@@ -16,6 +16,15 @@ pub enum Stranger {
     WrongKey,
 }
 
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its tier.
+    pub tier: TierId,
+    /// A number for its name, the same at every gateway; 0 where nobody has a key.
+    pub tenant: u32,
+}
+
 /// The keys that are known.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -29,10 +38,10 @@ impl Keys {
         Keys { keys, anonymous: TierId(anonymous) }
     }
 
-    /// The caller's tier. With no key configured, whatever the caller sends is ignored.
-    pub fn admit(&self, headers: &HeaderMap) -> Result<TierId, Stranger> {
+    /// Who it is. With no key configured, whatever the caller sends is ignored.
+    pub fn admit(&self, headers: &HeaderMap) -> Result<Caller, Stranger> {
         if self.keys.is_empty() {
-            return Ok(self.anonymous);
+            return Ok(Caller { tier: self.anonymous, tenant: 0 });
         }
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|text| {
@@ -45,11 +54,18 @@ impl Keys {
         let mut found = None;
         for known in &self.keys {
             if bool::from(known.hash.ct_eq(&hash)) {
-                found = Some(TierId(known.tier));
+                found = Some(known);
             }
         }
-        found.ok_or(Stranger::WrongKey)
+        let known = found.ok_or(Stranger::WrongKey)?;
+        Ok(Caller { tier: TierId(known.tier), tenant: number(&known.name) })
     }
+}
+
+/// A caller's name as a number.
+fn number(name: &str) -> u32 {
+    let hash: [u8; 32] = Sha256::digest(name).into();
+    u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]])
 }
 
 #[cfg(test)]
@@ -70,8 +86,10 @@ mod tests {
 
     #[test]
     fn a_known_key_is_let_in_at_its_tier_and_no_other_is() {
-        assert_eq!(keys().admit(&bearer("Bearer sk-right")), Ok(TierId(1)));
-        assert_eq!(keys().admit(&bearer("bearer  sk-right")), Ok(TierId(1)));
+        let acme = Ok(Caller { tier: TierId(1), tenant: number("acme") });
+        assert_eq!(keys().admit(&bearer("Bearer sk-right")), acme);
+        assert_eq!(keys().admit(&bearer("bearer  sk-right")), acme);
+        assert_ne!(number("acme"), number("acme-2"));
         assert_eq!(keys().admit(&bearer("Bearer sk-wrong")), Err(Stranger::WrongKey));
         assert_eq!(keys().admit(&HeaderMap::new()), Err(Stranger::NoKey));
     }
@@ -79,6 +97,9 @@ mod tests {
     #[test]
     fn with_no_key_configured_anything_is_let_in() {
         let open = Keys::new(Vec::new(), 2);
-        assert_eq!(open.admit(&bearer("Bearer whatever")), Ok(TierId(2)));
+        assert_eq!(
+            open.admit(&bearer("Bearer whatever")),
+            Ok(Caller { tier: TierId(2), tenant: 0 })
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
 
-use super::auth::Stranger;
+use super::auth::{Caller, Stranger};
 use super::stream::Relay;
 use super::stream::client::Client;
 use crate::dialect::event::Endpoint;
@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use mainstay_core::config::Needs;
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::gateway::request::Ask;
-use mainstay_core::names::{ModelId, RequestId, TierId};
+use mainstay_core::names::{ModelId, RequestId};
 use serde_json::{Value, json as object};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +72,7 @@ impl Api {
         }
         let places = self.drive.places();
         match places.keys.admit(request.headers()) {
-            Ok(tier) => self.call(name, (endpoint, tier), request, places).await,
+            Ok(caller) => self.call(name, (endpoint, caller), request, places).await,
             Err(stranger) => turn_away(stranger),
         }
     }
@@ -125,7 +125,7 @@ impl Api {
     async fn call(
         self: Arc<Self>,
         name: (RequestId, String),
-        (endpoint, tier): (Endpoint, TierId),
+        (endpoint, caller): (Endpoint, Caller),
         request: Request<Incoming>,
         places: Arc<Places>,
     ) -> Response<ResponseBody> {
@@ -142,7 +142,7 @@ impl Api {
         };
         let found = self.drive.read(|gateway| gateway.find_model(&call.model));
         let Some(model) = found else { return refuse(&self.no_model(&call.model)) };
-        let ask = ask(&call, model, tier);
+        let ask = ask(&call, model, caller);
         let (head, answer) = oneshot::channel();
         let client = Client::new(head, call.stream, endpoint);
         let relay = Relay::new((self.drive.clone(), self.door), name, Arc::new(call), client);
@@ -179,7 +179,7 @@ fn parse(endpoint: Endpoint, body: Bytes) -> Result<Call, Invalid> {
     Call::parse(endpoint, body)
 }
 
-fn ask(call: &Call, model: ModelId, tier: TierId) -> Ask {
+fn ask(call: &Call, model: ModelId, caller: Caller) -> Ask {
     let media = call.media;
     let needs = Needs {
         tools: call.tools,
@@ -190,7 +190,8 @@ fn ask(call: &Call, model: ModelId, tier: TierId) -> Ask {
     };
     Ask {
         model,
-        tier,
+        tier: caller.tier,
+        tenant: caller.tenant,
         needs,
         prompt: u32::try_from(call.prompt_tokens).unwrap_or(u32::MAX),
         body: call.body.len() as u64,

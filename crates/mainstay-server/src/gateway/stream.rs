@@ -45,6 +45,8 @@ pub struct Relay {
     call: Arc<Call>,
     answer: Answer,
     client: Client,
+    /// Whose request it is.
+    tenant: u32,
     marks: Marks,
     leg: Option<Running>,
     /// A reply that can go to the client as it came.
@@ -93,6 +95,7 @@ impl Relay {
             request,
             call,
             client,
+            tenant: 0,
             marks: Marks::default(),
             leg: None,
             verbatim: None,
@@ -104,6 +107,7 @@ impl Relay {
 
     /// Carries the request to its end; the positions in `ask` are those of `places`.
     pub async fn run(mut self, ask: Ask, places: Arc<Places>) {
+        self.tenant = ask.tenant;
         let call = self.call.clone();
         let Some(mut inbox) = self.drive.arrive(self.request, (ask, &call.model), &places) else {
             self.over = true;
@@ -182,7 +186,8 @@ impl Relay {
         let relayed = (!text.is_empty()).then_some(Relayed { text, tokens });
         let stream = self.client.is_stream();
         let tier = start.open.map_or("", |open| names.tier(open.tier));
-        let question = Question { call: &self.call, start: &start, relayed, stream, tier };
+        let tenant = self.tenant;
+        let question = Question { call: &self.call, start: &start, relayed, stream, tier, tenant };
         let attempt = Attempt::open(site, &question);
         let watch = Watch::new(clock.now(), start.patience);
         let leg = self.answer.leg(start.how, start.only_choice);

@@ -176,8 +176,9 @@ impl Relay {
             open: None,
             broken: None,
         };
+        let (tier, tenant) = ("", self.open.tenant);
         let question =
-            Question { call: &self.call, start: &start, relayed, stream: true, tier: "" };
+            Question { call: &self.call, start: &start, relayed, stream: true, tier, tenant };
         let attempt = Attempt::open(&worker.site, &question);
         self.failure = None;
         let since = Instant::now();

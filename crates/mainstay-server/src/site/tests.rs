@@ -163,7 +163,8 @@ pub(crate) fn attempt(site: &Site, start: &Start, tier: &str) -> Attempt {
         br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
     );
     let call = Arc::new(Call::parse(Endpoint::Chat, body).unwrap());
-    let question = Question { call: &call, start, relayed: None, stream: true, tier };
+    let (relayed, tenant) = (None, 1);
+    let question = Question { call: &call, start, relayed, stream: true, tier, tenant };
     Attempt::open(site, &question)
 }
 
@@ -257,8 +258,8 @@ async fn an_answer_that_no_worker_goes_on_with_exactly_is_left_to_the_gateway() 
     let body = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}],
         "response_format":{"type":"json_object"}}"#;
     let call = Arc::new(Call::parse(Endpoint::Chat, Bytes::from_static(body)).unwrap());
-    let question =
-        Question { call: &call, start: &start, relayed: None, stream: true, tier: "pro" };
+    let (relayed, tier, tenant) = (None, "pro", 1);
+    let question = Question { call: &call, start: &start, relayed, stream: true, tier, tenant };
     let mut attempt = Attempt::open(&site, &question);
     assert!(matches!(attempt.next().await, Item::Ack(_)));
     let reply = orders.recv().await.unwrap();

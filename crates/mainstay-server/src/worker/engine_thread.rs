@@ -207,7 +207,7 @@ fn begin(engine: &mut Engine, request: &mut Request, around: &Surroundings) {
 
 fn hear(requests: &mut [Request], report: &Progress, engine: &mut Engine, around: &Surroundings) {
     for request in requests {
-        match request.hear(report) {
+        match request.hear(report, engine) {
             Ok(true) => return,
             Ok(false) => {}
             Err(()) => {

@@ -13,7 +13,8 @@ pub type Loader = Arc<dyn Fn() -> Result<Engine, String> + Send + Sync>;
 
 /// Where the model is on its way into memory.
 pub struct Loading {
-    loader: Loader,
+    /// What loads it; nothing where there is no model.
+    loader: Option<Loader>,
     phase: Phase,
 }
 
@@ -40,7 +41,9 @@ pub fn loader(model: EngineModel) -> Loader {
         let loaded = match &model {
             EngineModel::Builtin => Engine::from_files(builtin::files(), Settings::default()),
             EngineModel::Directory(directory) => Engine::load(directory, Settings::default()),
-            EngineModel::Rehearsal(_) => return Err("there is nothing to load".into()),
+            EngineModel::Rehearsal(_) | EngineModel::Status => {
+                return Err("there is nothing to load".into());
+            }
         };
         loaded.map_err(|error| error.to_string())
     })
@@ -49,11 +52,19 @@ pub fn loader(model: EngineModel) -> Loader {
 impl Loading {
     /// Nothing is loaded yet.
     pub fn new(loader: Loader) -> Loading {
-        Loading { loader, phase: Phase::Absent }
+        Loading { loader: Some(loader), phase: Phase::Absent }
+    }
+
+    /// Nothing will ever be.
+    pub fn none() -> Loading {
+        Loading { loader: None, phase: Phase::Absent }
     }
 
     /// The engine, which begins to load if it is not there.
     pub fn want(&mut self, name: &str) -> Found<'_> {
+        let Some(loader) = self.loader.clone() else {
+            return Found::Never("the sites' state is all it tells");
+        };
         self.advance(name);
         let is_due = match &self.phase {
             Phase::Absent => true,
@@ -61,7 +72,6 @@ impl Loading {
             Phase::Under(..) | Phase::Ready(_) => false,
         };
         if is_due {
-            let loader = self.loader.clone();
             let thread = std::thread::Builder::new().name("engine-load".into());
             self.phase = match thread.spawn(move || loader()) {
                 Ok(handle) => Phase::Under(handle, Instant::now()),

@@ -4,11 +4,12 @@
 //! system message the client wrote, and the last turns that fit.
 
 use super::slots::{Filler, Scene};
+use super::tools::{self, Calls};
 use super::truth;
-use crate::embedded::{Order, Prompt, Raw};
+use crate::embedded::{Order, Prompt, Raw, ToolChoice};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
 use mainstay_core::worker::TOKEN_BYTES_MAX;
-use mainstay_engine::{Engine, Refusal, Sampling, TemplateError, Work};
+use mainstay_engine::{Engine, Grammar, Refusal, Sampling, TemplateError, Work};
 use serde_json::{Value, json};
 
 /// The built-in model was trained on prompts of this many tokens.
@@ -28,6 +29,8 @@ pub struct Prepared {
     pub work: Work,
     /// What fills the slots in its text.
     pub filler: Option<Filler>,
+    /// What takes calls of tools out of its text.
+    pub calls: Option<Calls>,
 }
 
 /// The sequences of `order`. With a `scene` the model is the built-in one.
@@ -36,10 +39,22 @@ pub fn prepare(
     order: &Order,
     scene: Option<&Scene>,
 ) -> Result<Vec<Prepared>, Failure> {
+    if scene.is_some() && !order.stands_in {
+        let what = match (&order.form, order.scores) {
+            (Some(_), _) => Some("the built-in model cannot be held to JSON"),
+            (None, Some(_)) => Some("the built-in model gives no log probabilities"),
+            (None, None) => None,
+        };
+        if let Some(what) = what {
+            return Err(unsupported(what.into()));
+        }
+    }
     let prompts = match scene {
         Some(scene) => builtin(engine, order, scene)?,
         None => own(engine, order)?,
     };
+    let calls = calls(engine, order, scene.is_some())?;
+    let form = calls.as_ref().and_then(|_| tools::forced(order)).or(order.form.clone());
     let allowed = scene.map(|scene| truth::allowed(engine, scene));
     let mut prepared = Vec::new();
     for (at, prompt) in (0u32..).zip(prompts) {
@@ -56,14 +71,33 @@ pub fn prepare(
                 stop: order.stop.clone(),
                 journal: None,
                 allowed: allowed.clone(),
+                grammar: form
+                    .clone()
+                    .filter(|_| scene.is_none())
+                    .map(|form| Grammar { form, begun: order.prefix.clone().unwrap_or_default() }),
+                scores: order.scores.filter(|_| scene.is_none()),
+                salt: order.tenant.into(),
             };
             let choice = if order.only_choice.is_some() { 0 } else { choice };
             let filler = scene.map(Scene::filler);
             let is_first = std::mem::replace(&mut is_first, false);
-            prepared.push(Prepared { choice, is_first, work, filler });
+            let calls = calls.clone();
+            prepared.push(Prepared { choice, is_first, work, filler, calls });
         }
     }
     Ok(prepared)
+}
+
+/// What takes the calls out of the answers, if there are tools to call.
+fn calls(engine: &Engine, order: &Order, is_builtin: bool) -> Result<Option<Calls>, Failure> {
+    if order.tools.is_none() || order.tool_choice == ToolChoice::Never {
+        return Ok(None);
+    }
+    match tools::manner(engine).filter(|_| !is_builtin) {
+        Some(manner) => Ok(Some(Calls::new(manner, order))),
+        None if order.stands_in => Ok(None),
+        None => Err(unsupported("the model's chat template takes no tools".into())),
+    }
 }
 
 /// What the client reads of a refusal by the engine.
@@ -71,6 +105,10 @@ pub fn refused(refusal: &Refusal) -> Failure {
     match refusal {
         Refusal::Busy { .. } => crate::embedded::full(),
         Refusal::TooLong { tokens, limit } => too_long(*tokens, *limit),
+        Refusal::BadGrammar(why) => Failure {
+            param: Some("response_format".into()),
+            ..invalid(format!("Invalid schema for response_format: {why}."))
+        },
         Refusal::EmptyPrompt
         | Refusal::UnknownToken(_)
         | Refusal::BadSetting(_)
@@ -98,7 +136,8 @@ fn own(engine: &Engine, order: &Order) -> Result<Vec<Vec<u32>>, Failure> {
     let prefix = order.prefix.as_deref().unwrap_or_default();
     match &order.prompt {
         Prompt::Chat(messages) => {
-            let text = engine.render_chat(messages, None, true).map_err(|error| match error {
+            let tools = order.tools.as_ref().filter(|_| order.tool_choice != ToolChoice::Never);
+            let text = engine.render_chat(messages, tools, true).map_err(|error| match error {
                 TemplateError::Missing | TemplateError::Failed(_) => unsupported(error.to_string()),
                 TemplateError::Refused(_) => invalid(error.to_string()),
             })?;
@@ -217,6 +256,8 @@ fn sampling(order: &Order, choice: u32, is_builtin: bool) -> Sampling {
         min_p: taste.min_p.unwrap_or(usual.min_p),
         presence_penalty: taste.presence_penalty.unwrap_or(usual.presence_penalty),
         frequency_penalty: taste.frequency_penalty.unwrap_or(usual.frequency_penalty),
+        repetition_penalty: taste.repetition_penalty.unwrap_or(usual.repetition_penalty),
+        bias: taste.bias.clone(),
         seed,
     }
 }

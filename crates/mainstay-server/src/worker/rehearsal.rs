@@ -124,7 +124,7 @@ impl Answer {
         (self.next, self.written) = (self.next + 1, self.written + 1);
         if self.written >= self.limit {
             let completion = self.written * u64::from(self.choices);
-            let counted = Counted { prompt: self.prompt, completion };
+            let counted = Counted { prompt: self.prompt, cached: 0, completion };
             for choice in (0..self.choices).rev() {
                 let counted = (choice + 1 == self.choices).then_some(counted);
                 self.held.push(Said::End(choice, Finish::Length, counted));
@@ -155,7 +155,7 @@ fn words(order: &Order) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::{Desk, Taste};
+    use crate::embedded::{Desk, Taste, ToolChoice};
 
     fn order(prefix: Option<&str>, max_tokens: u32) -> Order {
         Order {
@@ -166,7 +166,12 @@ mod tests {
             max_tokens: Some(max_tokens),
             taste: Taste::default(),
             stop: Vec::new(),
+            tools: None,
+            tool_choice: ToolChoice::May,
+            form: None,
+            scores: None,
             prefix: prefix.map(str::to_owned),
+            tenant: 0,
             asked: "chat".into(),
             stands_in: false,
         }
@@ -177,9 +182,9 @@ mod tests {
         let (mut text, mut has_end) = (String::new(), false);
         while let Some(said) = said.blocking_recv() {
             match said {
-                Said::Text(_, more) => text += &more,
+                Said::Text(_, more) | Said::Scored(_, more, _) => text += &more,
                 Said::End(..) => has_end = true,
-                Said::Beat | Said::By(_) => {}
+                Said::Beat | Said::By(_) | Said::Call(..) => {}
                 Said::Failed(failure) => panic!("{failure:?}"),
             }
         }

@@ -5,7 +5,8 @@
 
 use super::prompt::Prepared;
 use super::slots::Filler;
-use crate::embedded::{Counted, Finish, Job, Order, Said};
+use super::tools::Calls;
+use crate::embedded::{Called, Counted, Finish, Job, Order, Said, Scored, Word};
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::worker::{BEAT_EVERY, PIECES_AHEAD};
 use mainstay_engine::{Engine, Journal, Progress, Refusal, SequenceId, Work};
@@ -41,8 +42,15 @@ enum Phase {
 /// One choice.
 struct Lane {
     choice: u32,
+    /// Whether it is the first with its prompt, and nothing was heard of it.
+    counts: bool,
     work: Work,
     filler: Option<Filler>,
+    calls: Option<Calls>,
+    /// Whether a tool was called.
+    has_called: bool,
+    /// Scores of tokens whose text is not certain yet.
+    scored: Vec<Scored>,
     run: Run,
 }
 
@@ -93,7 +101,7 @@ impl Request {
         engine: &mut Engine,
         (name, prepared): (&str, Vec<Prepared>),
     ) -> Result<(), Refusal> {
-        for Prepared { choice, is_first, work, filler } in prepared {
+        for Prepared { choice, is_first, work, filler, calls } in prepared {
             if is_first {
                 self.counted.prompt += work.prompt.len() as u64;
             }
@@ -104,7 +112,17 @@ impl Request {
                     return Err(refusal);
                 }
             };
-            self.lanes.push(Lane { choice, work, filler, run: Run::Running(id) });
+            let run = Run::Running(id);
+            self.lanes.push(Lane {
+                choice,
+                counts: is_first,
+                work,
+                filler,
+                calls,
+                has_called: false,
+                scored: Vec::new(),
+                run,
+            });
         }
         self.phase = Phase::Silent;
         self.outbox.push_back(Said::By(name.to_owned()));
@@ -113,14 +131,13 @@ impl Request {
 
     /// Takes a report of the engine in, if it is about one of its sequences. `Err` where the
     /// engine failed.
-    pub fn hear(&mut self, progress: &Progress) -> Result<bool, ()> {
+    pub fn hear(&mut self, progress: &Progress, engine: &Engine) -> Result<bool, ()> {
         let is_it = |lane: &&mut Lane| matches!(lane.run, Run::Running(id) if id == progress.id);
         let Some(lane) = self.lanes.iter_mut().find(is_it) else { return Ok(false) };
-        let text = match &mut lane.filler {
-            Some(filler) => filler.push(&progress.text),
-            None => progress.text.clone(),
-        };
-        let choice = lane.choice;
+        if std::mem::take(&mut lane.counts) {
+            self.counted.cached += progress.cached as u64;
+        }
+        lane.scored.extend(scored(progress, engine));
         let finish = match progress.finish {
             None => None,
             Some(mainstay_engine::Finish::Stop) => Some(Finish::Stop),
@@ -130,15 +147,29 @@ impl Request {
                 return Err(());
             }
         };
-        let rest = match (&mut lane.filler, finish) {
-            (Some(filler), Some(_)) => filler.finish(),
-            (Some(_) | None, _) => String::new(),
-        };
+        let (choice, (text, called)) = (lane.choice, lane.write(&progress.text, finish.is_some()));
         if finish.is_some() {
             lane.run = Run::Done;
             self.counted.completion += progress.tokens as u64;
         }
-        self.text(choice, text + &rest);
+        let is_due = !text.is_empty() || finish.is_some();
+        let scored = if is_due { std::mem::take(&mut lane.scored) } else { Vec::new() };
+        lane.has_called |= !called.is_empty();
+        let finish = finish.map(|finish| match finish {
+            Finish::Stop if lane.has_called => Finish::Calls,
+            other => other,
+        });
+        match scored.is_empty() {
+            true => self.text(choice, text),
+            false => {
+                self.phase = Phase::Speaking;
+                self.outbox.push_back(Said::Scored(choice, text, scored));
+            }
+        }
+        for call in called {
+            self.phase = Phase::Speaking;
+            self.outbox.push_back(Said::Call(choice, call));
+        }
         if let Some(finish) = finish {
             self.end(choice, finish);
         }
@@ -154,7 +185,8 @@ impl Request {
         self.outbox.push_back(Said::By(by.to_owned()));
         let choices = self.order.choices();
         let taken = pieces.len().min(most);
-        self.counted = Counted { prompt: 0, completion: taken as u64 * u64::from(choices) };
+        self.counted =
+            Counted { prompt: 0, cached: 0, completion: taken as u64 * u64::from(choices) };
         for choice in 0..choices {
             let texts = pieces.iter().take(most).cloned();
             self.outbox.extend(texts.map(|text| Said::Text(choice, text)));
@@ -246,4 +278,34 @@ impl Request {
         }
         self.outbox.push_back(Said::End(choice, finish, is_last.then_some(self.counted)));
     }
+}
+
+impl Lane {
+    /// What the client reads of the next piece of text: slots filled, calls taken out.
+    fn write(&mut self, piece: &str, is_last: bool) -> (String, Vec<Called>) {
+        let text = match &mut self.filler {
+            Some(filler) if is_last => filler.push(piece) + &filler.finish(),
+            Some(filler) => filler.push(piece),
+            None => piece.to_owned(),
+        };
+        let Some(calls) = &mut self.calls else { return (text, Vec::new()) };
+        let (mut text, mut called) = calls.push(&text);
+        if is_last {
+            let rest = calls.finish();
+            text.push_str(&rest.0);
+            called.extend(rest.1);
+        }
+        (text, called)
+    }
+}
+
+/// What is told of the token. Of one that only ends the answer, nothing.
+fn scored(progress: &Progress, engine: &Engine) -> Option<Scored> {
+    let scores = progress.scores.as_ref()?;
+    let is_end = progress.finish.is_some() && engine.model().end_tokens.contains(&progress.token);
+    let word = |(token, logprob)| Word { bytes: engine.token_bytes(token), logprob };
+    (!is_end).then(|| Scored {
+        token: word((progress.token, scores.chosen)),
+        top: scores.top.iter().copied().map(word).collect(),
+    })
 }

@@ -1,9 +1,10 @@
 //! The thread by itself: orders in, what is said out.
 
+use super::loading::Loader;
 use super::*;
-use crate::embedded::{Finish, Order, Prompt, Raw, Said, Taste};
+use crate::embedded::{Called, Finish, Form, Order, Prompt, Raw, Said, Taste, ToolChoice};
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
-use mainstay_core::names::ErrorClass;
+use mainstay_core::names::{ClientFault, ErrorClass};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -21,7 +22,7 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
         outlook: Box::new(|_| outlook()),
         url: Some("http://127.0.0.1:8080".into()),
     };
-    Worker::spawn(around, loader).unwrap()
+    Worker::spawn(around, Loading::new(loader)).unwrap()
 }
 
 fn order(text: &str) -> Order {
@@ -33,7 +34,12 @@ fn order(text: &str) -> Order {
         max_tokens: Some(40),
         taste: Taste { temperature: Some(0.0), ..Taste::default() },
         stop: Vec::new(),
+        tools: None,
+        tool_choice: ToolChoice::May,
+        form: None,
+        scores: None,
         prefix: None,
+        tenant: 0,
         asked: "chat".into(),
         stands_in: true,
     }
@@ -69,9 +75,9 @@ async fn listen(mut said: Receiver<Said>) -> Told {
     let mut told = Told { by: String::new(), text: String::new(), pieces: 0, end: None };
     while let Some(one) = said.recv().await {
         match one {
-            Said::Beat => {}
+            Said::Beat | Said::Call(..) => {}
             Said::By(name) => told.by = name,
-            Said::Text(_, text) => {
+            Said::Text(_, text) | Said::Scored(_, text, _) => {
                 told.text.push_str(&text);
                 told.pieces += 1;
             }
@@ -100,6 +106,26 @@ async fn an_engine_that_cannot_load_is_followed_by_the_state_of_the_sites() {
 }
 
 #[tokio::test]
+async fn where_no_model_is_wanted_the_state_of_the_sites_is_all_that_is_told() {
+    let around = Surroundings {
+        name: "status".into(),
+        is_builtin: true,
+        outlook: Box::new(|_| outlook()),
+        url: None,
+    };
+    let worker = Worker::spawn(around, Loading::none()).unwrap();
+    let by_name = Order { stands_in: false, max_tokens: None, ..order("which sites are down?") };
+    let told = listen(worker.desk().place(by_name.clone()).unwrap()).await;
+    assert_eq!(told.by, "status");
+    assert!(told.text.contains("deepseek: down"), "{}", told.text);
+    // It says nothing behind half an answer of somebody else's.
+    let goes_on = Order { prefix: Some("The sea".into()), ..by_name };
+    let told = listen(worker.desk().place(goes_on).unwrap()).await;
+    assert!(matches!(told.end, Some(Said::Failed(_))) && told.text.is_empty());
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_panic_costs_the_requests_it_touched_and_no_other() {
     let directory = tiny();
     let panics = AtomicBool::new(true);
@@ -112,7 +138,7 @@ async fn a_panic_costs_the_requests_it_touched_and_no_other() {
         }),
         url: None,
     };
-    let worker = Worker::spawn(around, loads(&directory)).unwrap();
+    let worker = Worker::spawn(around, Loading::new(loads(&directory))).unwrap();
     let first = listen(worker.desk().place(order("hello")).unwrap()).await;
     assert!(matches!(first.end, Some(Said::Failed(f)) if f.class == ErrorClass::Transient));
     let second = listen(worker.desk().place(order("hello")).unwrap()).await;
@@ -170,6 +196,113 @@ async fn a_model_of_ones_own_answers_and_goes_on_where_another_stopped() {
 }
 
 #[tokio::test]
+async fn what_is_cached_of_a_prompt_is_counted_for_its_tenant_alone() {
+    let directory = tiny();
+    let worker = worker(false, loads(&directory));
+    let mut cached = Vec::new();
+    for tenant in [1, 1, 2] {
+        let order = Order { tenant, max_tokens: Some(2), ..order(&"the sea ".repeat(30)) };
+        let told = listen(worker.desk().place(order).unwrap()).await;
+        let Some(Said::End(0, _, Some(counted))) = told.end else { panic!("no end") };
+        assert!(counted.cached < counted.prompt);
+        cached.push(counted.cached > counted.prompt / 2);
+    }
+    assert_eq!(cached, [false, true, false]);
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_held_to_its_schema_and_its_tokens_are_scored() {
+    let directory = tiny();
+    let worker = worker(false, loads(&directory));
+    let schema = json!({ "type": "object", "required": ["up"], "additionalProperties": false,
+        "properties": { "up": { "type": "boolean" } } });
+    let taste = Taste { seed: Some(5), ..Taste::default() };
+    let (form, scores) = (Some(Form::JsonSchema(schema)), Some(2));
+    let held = Order { form, scores, taste, max_tokens: Some(200), ..order("is it up?") };
+    let mut said = worker.desk().place(held.clone()).unwrap();
+    let (mut text, mut bytes) = (String::new(), Vec::new());
+    while let Some(one) = said.recv().await {
+        if let Said::Scored(0, more, scored) = one {
+            assert!(scored.iter().all(|one| one.top.len() == 2 && one.token.logprob < 0.0));
+            text.push_str(&more);
+            bytes.extend(scored.into_iter().flat_map(|one| one.token.bytes));
+        }
+    }
+    assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["up"].is_boolean(), "{text}");
+    assert_eq!(bytes, text.as_bytes());
+    // Behind a beginning that another site wrote.
+    let goes_on = Order { prefix: Some("{\"up\": t".into()), scores: None, ..held.clone() };
+    let rest = listen(worker.desk().place(goes_on).unwrap()).await;
+    assert_eq!(rest.text.trim_end_matches(['\n', ' ', '}']), "rue");
+    let wrong = Order { form: Some(Form::JsonSchema(json!({ "type": "x" }))), ..held };
+    let told = listen(worker.desk().place(wrong).unwrap()).await;
+    let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
+    assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Invalid));
+    assert_eq!(failure.param.as_deref(), Some("response_format"));
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_forced_call_is_one_with_the_arguments_that_the_tool_takes() {
+    let directory = tiny();
+    let template = "{% if tools %}<tool_call> for {{ tools | tojson }}{% endif %}\
+                    {{ messages[0].content }}";
+    std::fs::write(directory.path().join("chat_template.jinja"), template).unwrap();
+    let worker = worker(false, loads(&directory));
+    let parameters = json!({ "type": "object", "required": ["up"], "additionalProperties": false,
+        "properties": { "up": { "type": "boolean" } } });
+    let tool = |name: &str| {
+        let function = json!({ "name": name, "parameters": parameters });
+        json!({ "type": "function", "function": function })
+    };
+    let forced = Order {
+        tools: Some(json!([tool("turn"), tool("hold")])),
+        tool_choice: ToolChoice::Must(Some("hold".into())),
+        max_tokens: Some(200),
+        ..order("hold it")
+    };
+    let mut said = worker.desk().place(forced.clone()).unwrap();
+    let (mut calls, mut text, mut end) = (Vec::new(), String::new(), None);
+    while let Some(one) = said.recv().await {
+        match one {
+            Said::Call(0, Called { name, arguments }) => calls.push((name, arguments)),
+            Said::Text(_, more) => text.push_str(&more),
+            Said::End(_, finish, _) => end = Some(finish),
+            _ => {}
+        }
+    }
+    assert_eq!((calls.len(), text.as_str(), end), (1, "", Some(Finish::Calls)));
+    let arguments: serde_json::Value = serde_json::from_str(&calls[0].1).unwrap();
+    assert!(calls[0].0 == "hold" && arguments["up"].is_boolean(), "{calls:?}");
+    // Whose template shows it no tools cannot call any.
+    std::fs::write(directory.path().join("chat_template.jinja"), "{{ messages[0].content }}")
+        .unwrap();
+    let without = self::worker(false, loads(&directory));
+    let by_name = Order { stands_in: false, ..forced };
+    let told = listen(without.desk().place(by_name).unwrap()).await;
+    let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
+    assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
+    worker.shutdown().await;
+    without.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_built_in_model_is_held_to_nothing_and_scores_nothing() {
+    let directory = tiny();
+    let worker = worker(true, loads(&directory));
+    let by_name = Order { stands_in: false, ..order("hello") };
+    let held = Order { form: Some(Form::JsonObject), ..by_name.clone() };
+    let scored = Order { scores: Some(0), ..by_name };
+    for order in [held, scored] {
+        let told = listen(worker.desk().place(order).unwrap()).await;
+        let Some(Said::Failed(failure)) = told.end else { panic!("no failure") };
+        assert_eq!(failure.class, ErrorClass::ClientFault(ClientFault::Unsupported));
+    }
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn several_choices_come_side_by_side_and_are_counted_together() {
     let directory = tiny();
     let worker = worker(false, loads(&directory));
@@ -214,9 +347,11 @@ async fn choices(mut said: Receiver<Said>) -> Vec<String> {
     let mut choices = vec![String::new(); 4];
     while let Some(one) = said.recv().await {
         match one {
-            Said::Text(choice, text) => choices[choice as usize].push_str(&text),
+            Said::Text(choice, text) | Said::Scored(choice, text, _) => {
+                choices[choice as usize].push_str(&text);
+            }
             Said::Failed(failure) => panic!("{failure:?}"),
-            Said::Beat | Said::By(_) | Said::End(..) => {}
+            Said::Beat | Said::By(_) | Said::Call(..) | Said::End(..) => {}
         }
     }
     choices

@@ -13,7 +13,7 @@ const QUESTION: &str = "What is up?";
 /// priority; `then` hears of them. Nothing where the model cannot be loaded: whoever asks it next
 /// hears why.
 pub fn begin(model: &EngineModel, then: impl FnOnce(&[Trial]) + Send + 'static) {
-    if matches!(model, EngineModel::Rehearsal(_)) {
+    if matches!(model, EngineModel::Rehearsal(_) | EngineModel::Status) {
         return;
     }
     let loader: Loader = loading::loader(model.clone());
@@ -34,10 +34,7 @@ fn trial(engine: &mut Engine) -> Trial {
     let work = || Work {
         prompt: prompt.clone(),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        max_tokens: usize::MAX,
-        stop: Vec::new(),
-        journal: None,
-        allowed: None,
+        ..Work::default()
     };
     let mut open = Vec::new();
     let (mut reports, mut tokens) = (Vec::new(), 0);

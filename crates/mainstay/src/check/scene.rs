@@ -83,10 +83,10 @@ impl<'a> Scene<'a> {
         self.core().sites.get(at).is_some_and(mainstay_core::config::Site::is_embedded)
     }
 
-    /// Whether the site is the model that is compiled in.
+    /// Whether the site is the model that is compiled in, or says only how the sites are.
     pub fn is_builtin(&self, at: usize) -> bool {
         let upstream = self.resolved.setup.upstreams.get(at);
-        matches!(upstream, Some(Upstream::Engine(EngineModel::Builtin)))
+        matches!(upstream, Some(Upstream::Engine(EngineModel::Builtin | EngineModel::Status)))
     }
 
     /// How the site is reached, if it is a provider.

@@ -5,7 +5,8 @@ use crate::bed::client::{Ask, Mode, Reply, get};
 use crate::bed::gateway::Gateway;
 use crate::bed::{Bed, Layout, MODES, Place, refused};
 use mainstay::faults::answer_text;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -144,6 +145,109 @@ async fn a_model_of_ones_own_answers_side_by_side() {
     let reply = ask(&gateway, &text).await;
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
     assert!(reply.json()["choices"][0]["text"].is_string());
+}
+
+/// Everything in both modes, so that what is streamed and what is put together again are the same.
+#[tokio::test]
+async fn a_model_of_ones_own_is_held_to_forms_scores_its_tokens_and_calls_tools() {
+    let (_keep, directory) = tiny();
+    let template = "{% if tools %}tools: {{ tools | tojson }} as <tool_call>{% endif %}\
+                    {% for message in messages %}{{ message.content }}{% endfor %}";
+    std::fs::write(directory.join("chat_template.jinja"), template).expect("write a template");
+    let gateway = alone(&directory).await;
+    let schema = json!({ "type": "object", "required": ["up"], "additionalProperties": false,
+        "properties": { "up": { "type": "boolean" } } });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "s", "schema": schema } });
+    let tool = json!({ "type": "function", "function": { "name": "hold", "parameters": schema } });
+    let mut told = Vec::new();
+    for mode in [Mode::Stream, Mode::Plain] {
+        let plain = Ask::chat("tiny", "is it up?").mode(mode).with("max_tokens", json!(300));
+        let plain = plain.with("seed", json!(4));
+        let held = plain.clone().with("response_format", format.clone());
+        let held = held.with("logprobs", json!(true)).with("top_logprobs", json!(2));
+        let reply = ask(&gateway, &held).await;
+        answered(&reply);
+        let value: Value = serde_json::from_str(&reply.text()).expect("JSON");
+        assert!(value["up"].is_boolean(), "{value}");
+        let scored: Vec<Value> = match mode {
+            Mode::Plain => vec![reply.json()["choices"][0]["logprobs"]["content"].clone()],
+            _ => reply
+                .chunks()
+                .iter()
+                .map(|c| c["choices"][0]["logprobs"]["content"].clone())
+                .collect(),
+        };
+        let scored: Vec<&Value> = scored.iter().filter_map(Value::as_array).flatten().collect();
+        let text: String = scored.iter().filter_map(|one| one["token"].as_str()).collect();
+        assert_eq!(text, reply.text());
+        assert!(
+            scored.iter().all(|one| one["top_logprobs"].as_array().is_some_and(|t| t.len() == 2))
+        );
+        told.push(reply.text());
+        let called = plain.with("tools", json!([tool])).with("tool_choice", json!("required"));
+        let reply = ask(&gateway, &called).await;
+        assert_eq!(reply.finish().as_deref(), Some("tool_calls"), "{}", reply.text());
+        let [(name, arguments)] = &reply.calls()[..] else { panic!("{:?}", reply.calls()) };
+        assert!(name == "hold" && arguments.contains("\"up\":"), "{arguments}");
+    }
+    assert_eq!(told[0], told[1]);
+    let wrong = Ask::chat("tiny", "x").with(
+        "response_format",
+        json!({ "type": "json_schema",
+        "json_schema": { "name": "s", "schema": { "type": "nothing" } } }),
+    );
+    let reply = ask(&gateway, &wrong).await;
+    assert_eq!((reply.status, reply.error()["param"].as_str()), (400, Some("response_format")));
+}
+
+#[tokio::test]
+async fn a_gguf_file_is_a_model_of_ones_own() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mainstay-engine/tests/fixtures");
+    let file = fixtures.join("qwen3/model.gguf");
+    let gateway = alone(&file).await;
+    let text = Ask::chat("model", "").with("prompt", json!("the sea")).to("/completions");
+    let reply = ask(&gateway, &text.with("max_tokens", json!(8))).await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(reply.json()["model"], "model");
+}
+
+#[tokio::test]
+async fn what_one_key_asked_is_cached_for_that_key_alone() {
+    let (_keep, directory) = tiny();
+    let key = |name: &str, key: &str| {
+        let hash: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("[[key]]\nname = \"{name}\"\ntier = \"pro\"\nhash = \"{hash}\"\n")
+    };
+    let site = format!("[[site]]\nname = \"e\"\nengine = {{ model = {directory:?} }}\n");
+    let keys = key("acme", "sk-a") + &key("other", "sk-b");
+    let gateway = Gateway::start(&format!("{LISTEN}{site}{keys}")).await;
+    let mut cached = Vec::new();
+    for key in ["sk-a", "sk-a", "sk-b"] {
+        let long = Ask::chat("tiny", &"the sea ".repeat(40)).with("max_tokens", json!(2));
+        let reply = ask(&gateway, &long.header("authorization", &format!("Bearer {key}"))).await;
+        answered(&reply);
+        let count = reply.usage()["prompt_tokens_details"]["cached_tokens"].as_u64();
+        cached.push(count.is_some_and(|count| count > 0));
+    }
+    assert_eq!(cached, [false, true, false]);
+}
+
+#[tokio::test]
+async fn the_report_of_the_sites_can_be_a_models_last_line() {
+    let dead = "[[site]]\nname = \"harbour\"\nprovider = \"openai\"\nkey = \"k\"\n\
+                base_url = \"http://127.0.0.1:9/v1\"\n\n\
+                [[site]]\nname = \"report\"\nengine = { model = \"status\" }\n\n\
+                [[model]]\nname = \"told\"\nserved_by = [\"harbour/gpt\"]\n\
+                substitutes = [\"report/status\"]\n\n\
+                [[model]]\nname = \"strict\"\nserved_by = [\"harbour/gpt\"]\nsubstitutes = []\n";
+    let gateway = Gateway::start(&format!("{LISTEN}{dead}")).await;
+    let reply = ask(&gateway, &Ask::chat("told", QUESTION).stream()).await;
+    answered(&reply);
+    assert_eq!(reply.models(), ["status"]);
+    assert_eq!(reply.header("x-mainstay-degraded"), Some("embedded"));
+    assert!(reply.text().contains("harbour: down"), "{}", reply.text());
+    let reply = ask(&gateway, &Ask::chat("strict", QUESTION)).await;
+    assert!(reply.status >= 500, "{}", reply.status);
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_site_that_lives_answers_both_probes_and_no_client_pays() {
     let reply = orders.recv().await.unwrap();
     reply.send(Said::By("m".into())).await.unwrap();
     reply.send(Said::Text(0, "yes".into())).await.unwrap();
-    let counted = Counted { prompt: 9, completion: 1 };
+    let counted = Counted { prompt: 9, cached: 0, completion: 1 };
     reply.send(Said::End(0, Finish::Length, Some(counted))).await.unwrap();
     drop(reply);
     sending.await.unwrap();

@@ -8,9 +8,10 @@ use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site};
 use mainstay_core::config::{self, SiteKind};
 use mainstay_core::site::calibration::GUESS;
+use mainstay_engine::describe::Description;
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
-use mainstay_server::worker::rehearsal;
+use mainstay_server::worker::{STATUS, called, rehearsal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,6 +95,7 @@ impl Resolver<'_> {
         let why = match &engine {
             EngineModel::Builtin => String::from("embedded engine, needs no network"),
             EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
+            EngineModel::Status => String::from("tells the sites' state, needs no model"),
             EngineModel::Directory(directory) => {
                 format!("embedded engine, {}", directory.display())
             }
@@ -139,14 +141,29 @@ impl Resolver<'_> {
         if model == "builtin" {
             return (EngineModel::Builtin, embedded(model, None, false));
         }
+        if model == STATUS {
+            return (EngineModel::Status, embedded(model, None, false));
+        }
         if model == rehearsal::NAME {
             return (EngineModel::Rehearsal(pace(file)), embedded(model, None, true));
         }
-        let directory = self.path(model);
-        self.check_weights(&format!("{path}.engine.model"), &directory);
-        let called = directory.file_name().unwrap_or_default().to_string_lossy();
-        let offer = embedded(&called, window_of(&directory), true);
-        (EngineModel::Directory(directory.clone()), offer)
+        let weights = self.path(model);
+        let mut offer = embedded(&called(&weights), None, true);
+        offer.offers.json = true;
+        if is_gguf(&weights) {
+            match Description::read(&weights) {
+                Ok(description) => {
+                    offer.window = u32::try_from(description.context).ok();
+                    offer.offers.tools = description.tools;
+                }
+                Err(error) => self.wrong(&format!("{path}.engine.model"), error.to_string()),
+            }
+        } else {
+            self.check_weights(&format!("{path}.engine.model"), &weights);
+            offer.window = window_of(&weights);
+            offer.offers.tools = takes_tools(&weights);
+        }
+        (EngineModel::Directory(weights), offer)
     }
 
     /// A site that one of our nodes controls. What it has, only the file knows.
@@ -178,10 +195,6 @@ impl Resolver<'_> {
 
     fn check_weights(&mut self, key: &str, directory: &Path) {
         let shown = directory.display();
-        if directory.extension().is_some_and(|end| end == "gguf") {
-            let what = "GGUF files are not read yet; name a directory with safetensors";
-            return self.wrong(key, what);
-        }
         let names: Vec<String> = match std::fs::read_dir(directory) {
             Ok(entries) => {
                 entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
@@ -406,12 +419,25 @@ fn pace(file: &Site) -> Duration {
     Duration::from_secs_f64(f64::from(streams) / f64::from(together))
 }
 
-/// What the embedded engine offers: text, for chats and as raw completions. It cannot be held to
-/// JSON, so who needs that is refused rather than answered in prose. Of an answer that another
-/// site began, only a model of the user's own can write the rest.
+/// What the embedded engine offers: text, for chats and as raw completions. Only a model of the
+/// user's own can be held to JSON, or write the rest of an answer that another site began; the
+/// built-in one knows a few sentences, and who needs more is refused rather than answered in prose.
 fn embedded(name: &str, window: Option<u32>, continues: bool) -> Offer {
     let offers = config::Needs { completions: true, ..config::Needs::default() };
     Offer { name: name.to_string(), window, output_max: None, offers, continues }
+}
+
+/// Whether the model's own chat template shows it tools.
+fn takes_tools(directory: &Path) -> bool {
+    let read = |name| std::fs::read_to_string(directory.join(name)).unwrap_or_default();
+    ["chat_template.jinja", "tokenizer_config.json"].map(read).iter().any(|text| {
+        // In the template's code, and not as a word of its prose.
+        ["in tools", "if tools", "tools |", "tools is"].iter().any(|code| text.contains(code))
+    })
+}
+
+fn is_gguf(weights: &Path) -> bool {
+    weights.extension().is_some_and(|end| end == "gguf")
 }
 
 /// The context window that the model's own `config.json` names.

@@ -9,6 +9,7 @@ mod workers;
 use super::*;
 use crate::config_file::source::Override;
 use mainstay_core::config::{Continuation, Limits};
+use mainstay_core::names::TargetId;
 use mainstay_server::setup::Upstream;
 
 const EXAMPLE: &str = include_str!("../../../../../mainstay.example.toml");
@@ -319,6 +320,32 @@ fn nothing_at_all_is_the_embedded_engine() {
     assert_eq!(names, ["chat", "builtin"]);
     let tiers: Vec<&str> = core.tiers.iter().map(|tier| tier.name.as_str()).collect();
     assert_eq!(tiers, ["enterprise", "pro", "free", "batch"]);
+}
+
+#[test]
+fn each_model_has_a_last_line_of_its_own() {
+    let sites = "[[site]]\nname = \"far\"\nprovider = \"openai\"\nkey = \"k\"\n\
+                 [[site]]\nname = \"small\"\nengine = { model = \"builtin\" }\n\
+                 [[site]]\nname = \"report\"\nengine = { model = \"status\" }\n";
+    let model = |name: &str, last: &str| {
+        format!("[[model]]\nname = \"{name}\"\nserved_by = [\"far/gpt\"]\nsubstitutes = {last}\n")
+    };
+    let models = [
+        model("strict", "[]"),
+        model("told", "[\"report/status\"]"),
+        model("kept", "[\"small/builtin\", \"report/status\"]"),
+    ];
+    let core = resolved(&(sites.to_owned() + &models.concat()), []).expect("right").setup.core;
+    let lasts: Vec<Vec<&str>> = core
+        .models
+        .iter()
+        .map(|model| {
+            let site = |id: &TargetId| core.targets[usize::from(id.0)].site;
+            let name = |id| core.sites[usize::from(site(id).0)].name.as_str();
+            model.substitutes.iter().map(name).collect()
+        })
+        .collect();
+    assert_eq!(lasts, [vec![], vec!["report"], vec!["small", "report"]]);
 }
 
 #[test]
