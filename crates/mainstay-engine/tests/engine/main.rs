@@ -2,6 +2,7 @@
 
 mod fixture;
 
+mod gguf;
 mod invariants;
 mod journal;
 mod reference;
