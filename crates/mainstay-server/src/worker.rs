@@ -17,7 +17,7 @@ mod words;
 
 use crate::drive::Drive;
 use crate::embedded::{Desk, Message};
-use crate::setup::EngineModel;
+use crate::setup::{EngineModel, model_name};
 use engine_thread::{EngineThread, Surroundings};
 use loading::{Loader, Loading};
 use rehearsal::Rehearsal;
@@ -104,9 +104,7 @@ fn name(model: &EngineModel) -> String {
     match model {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
-        EngineModel::Directory(directory) => {
-            directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
-        }
+        EngineModel::Files(path, _) => model_name(path),
     }
 }
 

@@ -160,9 +160,23 @@ pub struct SiteModel {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Engine {
-    /// `builtin`, a directory with `config.json`, `tokenizer.json` and `*.safetensors`, or
-    /// `rehearsal`, which writes numbers at a steady pace.
+    /// `builtin`, a directory with `config.json`, `tokenizer.json` and `*.safetensors`, a GGUF
+    /// file, or `rehearsal`, which writes numbers at a steady pace.
     pub model: Option<String>,
+    /// How the weights are kept in memory.
+    pub weights: Option<Weights>,
+}
+
+/// How an embedded engine keeps weights of your own.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// As the files have them.
+    Stored,
+    /// In 8 bits, where that is less.
+    Q8,
+    /// In 4 bits, where that is less.
+    Q4,
 }
 
 /// Whether HTTP/2 is spoken to a site.

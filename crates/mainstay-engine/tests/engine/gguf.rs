@@ -105,7 +105,11 @@ fn each_wrong_file_gets_an_error_that_says_what_is_wrong() {
             changed("qwen3", b"blk.1.ffn_up", b"blk.1.ffn_xx"),
             "up_proj.weight is missing",
         ),
-        ("no layers", changed("qwen3", b"qwen3.block_count", b"qwen3.block_kount"), "num_hidden_layers"),
+        (
+            "no layers",
+            changed("qwen3", b"qwen3.block_count", b"qwen3.block_kount"),
+            "num_hidden_layers",
+        ),
     ];
     for (what, file, expected) in cases {
         let error = error(file);

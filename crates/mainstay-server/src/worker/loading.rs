@@ -39,7 +39,9 @@ pub fn loader(model: EngineModel) -> Loader {
     Arc::new(move || {
         let loaded = match &model {
             EngineModel::Builtin => Engine::from_files(builtin::files(), Settings::default()),
-            EngineModel::Directory(directory) => Engine::load(directory, Settings::default()),
+            EngineModel::Files(path, weights) => {
+                Engine::load(path, Settings { weights: *weights, ..Settings::default() })
+            }
             EngineModel::Rehearsal(_) => return Err("there is nothing to load".into()),
         };
         loaded.map_err(|error| error.to_string())

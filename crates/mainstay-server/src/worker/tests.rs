@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::embedded::{Finish, Order, Prompt, Raw, Said, Taste};
+use crate::setup::Precision;
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
 use mainstay_core::names::ErrorClass;
 use serde_json::json;
@@ -55,7 +56,8 @@ fn tiny() -> TempDir {
 }
 
 fn loads(directory: &TempDir) -> Loader {
-    loading::loader(EngineModel::Directory(directory.path().to_owned()))
+    let path = directory.path().to_owned();
+    loading::loader(EngineModel::Files(path, Precision::Stored))
 }
 
 struct Told {

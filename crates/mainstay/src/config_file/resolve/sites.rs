@@ -5,11 +5,13 @@ use super::{Origin, Resolver};
 use crate::catalog::{self, Offer};
 use crate::config_file::node::Role;
 use crate::config_file::problem::hint;
-use crate::config_file::{Http2 as FileHttp2, Site};
+use crate::config_file::{Http2 as FileHttp2, Site, Weights};
 use mainstay_core::config::{self, SiteKind};
 use mainstay_core::site::calibration::GUESS;
 use mainstay_server::dialect::Dialect;
-use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
+use mainstay_server::setup::{
+    EngineModel, Http2, NodeSite, Precision, Provider, Secret, Upstream, model_name,
+};
 use mainstay_server::worker::rehearsal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -94,9 +96,7 @@ impl Resolver<'_> {
         let why = match &engine {
             EngineModel::Builtin => String::from("embedded engine, needs no network"),
             EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
-            EngineModel::Directory(directory) => {
-                format!("embedded engine, {}", directory.display())
-            }
+            EngineModel::Files(path, _) => format!("embedded engine, {}", path.display()),
         };
         Made {
             core: config::Site {
@@ -142,11 +142,15 @@ impl Resolver<'_> {
         if model == rehearsal::NAME {
             return (EngineModel::Rehearsal(pace(file)), embedded(model, None, true));
         }
-        let directory = self.path(model);
-        self.check_weights(&format!("{path}.engine.model"), &directory);
-        let called = directory.file_name().unwrap_or_default().to_string_lossy();
-        let offer = embedded(&called, window_of(&directory), true);
-        (EngineModel::Directory(directory.clone()), offer)
+        let files = self.path(model);
+        self.check_weights(&format!("{path}.engine.model"), &files);
+        let offer = embedded(&model_name(&files), window_of(&files), true);
+        let precision = match file.engine.as_ref().and_then(|engine| engine.weights) {
+            None | Some(Weights::Stored) => Precision::Stored,
+            Some(Weights::Q8) => Precision::Q8,
+            Some(Weights::Q4) => Precision::Q4,
+        };
+        (EngineModel::Files(files, precision), offer)
     }
 
     /// A site that one of our nodes controls. What it has, only the file knows.
@@ -179,8 +183,11 @@ impl Resolver<'_> {
     fn check_weights(&mut self, key: &str, directory: &Path) {
         let shown = directory.display();
         if directory.extension().is_some_and(|end| end == "gguf") {
-            let what = "GGUF files are not read yet; name a directory with safetensors";
-            return self.wrong(key, what);
+            // What is in it, only reading it would tell.
+            if let Err(error) = std::fs::File::open(directory) {
+                self.wrong(key, format!("cannot read {shown}: {error}; mend the path"));
+            }
+            return;
         }
         let names: Vec<String> = match std::fs::read_dir(directory) {
             Ok(entries) => {
