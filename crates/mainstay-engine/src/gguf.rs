@@ -55,3 +55,52 @@ impl Gguf {
         Ok(Gguf { config, tokenizer, tokenizer_config, weights })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+    use crate::weights::{Format, Precision, Tensor};
+
+    const BLOCKS: &[u8] = include_bytes!("../tests/fixtures/blocks.gguf");
+
+    #[test]
+    fn blocks_are_the_numbers_that_the_formats_own_reference_makes_of_them() {
+        let source = Arc::new(Source::Static(BLOCKS));
+        let content = Content::read(BLOCKS).unwrap();
+        let cases = [("Q8_0", Format::Q8_0), ("Q4_K", Format::Q4K), ("Q6_K", Format::Q6K)];
+        for (name, format) in cases {
+            let entry = content.tensor(name).unwrap();
+            let numbers = content.tensor(&format!("{name}.numbers")).unwrap();
+            let range = numbers.range(2 * 512 * 4, BLOCKS).unwrap();
+            let expected: Vec<f32> = BLOCKS[range]
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect();
+            let range = entry.range(format.bytes(&entry.shape).unwrap(), BLOCKS).unwrap();
+            let mut loaded = vec![0.0; expected.len()];
+            format.load(&BLOCKS[range.clone()], &mut loaded);
+            let scale = expected.iter().fold(0.0f32, |highest, x| highest.max(x.abs()));
+            let near = |ours: &[f32], share: f32| {
+                let pairs = ours.iter().zip(&expected);
+                pairs.for_each(|(a, b)| assert!((a - b).abs() <= scale * share, "{name} {a} {b}"));
+            };
+            near(&loaded, 1e-6);
+            // In tiles: the same numbers, but those of Q6_K, which become 8 bits.
+            let tensor = Tensor {
+                source: source.clone(),
+                range,
+                shape: entry.shape.clone(),
+                format: Ok(format),
+            };
+            let mut weights = Weights::empty().prepared(Precision::Stored, Pool::new(1));
+            weights.insert("it", tensor, "here").unwrap();
+            let matrix = weights.matrix("it", 2, 512).unwrap();
+            assert!(matrix.rows().is_none(), "it is in tiles");
+            (0..2).for_each(|row| matrix.row(row, &mut loaded[row * 512..][..512]));
+            near(&loaded, if format == Format::Q6K { 1.0 / 250.0 } else { 1e-6 });
+        }
+    }
+}

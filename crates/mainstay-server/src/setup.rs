@@ -6,9 +6,10 @@ use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
 use mainstay_core::names::SiteId;
+pub use mainstay_engine::Precision;
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -436,13 +437,21 @@ pub enum Http2 {
     Never,
 }
 
+/// The name of the model in a directory or GGUF file.
+pub fn model_name(path: &Path) -> String {
+    let is_gguf = path.extension().is_some_and(|end| end == "gguf");
+    let name = if is_gguf { path.file_stem() } else { path.file_name() };
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// What the embedded engine runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineModel {
     /// The model that is compiled in.
     Builtin,
-    /// A directory of safetensors, tokenizer.json and config.json, or a GGUF file.
-    Directory(PathBuf),
+    /// A directory of safetensors, tokenizer.json and config.json, or a GGUF file; and how its
+    /// weights are kept.
+    Files(PathBuf, Precision),
     /// None: numbers at a steady pace, a token of each answer every so often.
     Rehearsal(Duration),
     /// None: a report of the sites' state, always.

@@ -18,12 +18,11 @@ mod words;
 
 use crate::drive::Drive;
 use crate::embedded::{Desk, Message};
-use crate::setup::EngineModel;
+use crate::setup::{EngineModel, model_name};
 use engine_thread::{EngineThread, Surroundings};
 use loading::Loading;
 use rehearsal::Rehearsal;
 pub use status_answer::NAME as STATUS;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,17 +111,8 @@ fn name(model: &EngineModel) -> String {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
         EngineModel::Status => STATUS.to_owned(),
-        EngineModel::Directory(weights) => called(weights),
+        EngineModel::Files(path, _) => model_name(path),
     }
-}
-
-/// The name of a model of the user's own: of its directory, or of its GGUF file.
-pub fn called(weights: &Path) -> String {
-    let name = match weights.extension() {
-        Some(end) if end == "gguf" => weights.file_stem(),
-        Some(_) | None => weights.file_name(),
-    };
-    name.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The gateway's own threads go first; those that the engine starts inherit this.

@@ -164,6 +164,20 @@ pub struct Engine {
     /// file, `status`, which tells the sites' state and nothing else, or `rehearsal`, which writes
     /// numbers at a steady pace.
     pub model: Option<String>,
+    /// How the weights are kept in memory.
+    pub weights: Option<Weights>,
+}
+
+/// How an embedded engine keeps weights of your own.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// As the files have them.
+    Stored,
+    /// In 8 bits, where that is less.
+    Q8,
+    /// In 4 bits, where that is less.
+    Q4,
 }
 
 /// Whether HTTP/2 is spoken to a site.

@@ -4,9 +4,9 @@
 //! behind it. Keys and values are never expanded: the key's up-projection is multiplied into the
 //! query, the value's is applied to the mixed latent. The result is that of the expanded form.
 //!
-//! The expanded form is cheaper for long prompts, but only from chunks of about 170 tokens on (it
-//! expands the whole context once a chunk), and a token's bits must not depend on the chunk. So it
-//! can be added only as the form of *all* prompt positions; it is left out for now.
+//! The expanded form is cheaper for long prompts, but a token's bits must depend neither on the
+//! chunk nor on whether it was prompt or answer (an answer's cached rows serve the next prompt that
+//! contains it): see docs/decisions/0041.
 
 use super::Pass;
 use super::attend::Heads;

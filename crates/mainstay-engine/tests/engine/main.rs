@@ -9,6 +9,7 @@ mod other;
 mod streams;
 
 mod cuts;
+mod gguf;
 mod invariants;
 mod journal;
 mod load;

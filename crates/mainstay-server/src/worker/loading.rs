@@ -40,7 +40,9 @@ pub fn loader(model: EngineModel) -> Loader {
     Arc::new(move || {
         let loaded = match &model {
             EngineModel::Builtin => Engine::from_files(builtin::files(), Settings::default()),
-            EngineModel::Directory(directory) => Engine::load(directory, Settings::default()),
+            EngineModel::Files(path, weights) => {
+                Engine::load(path, Settings { weights: *weights, ..Settings::default() })
+            }
             EngineModel::Rehearsal(_) | EngineModel::Status => {
                 return Err("there is nothing to load".into());
             }

@@ -3,6 +3,7 @@
 use super::loading::Loader;
 use super::*;
 use crate::embedded::{Called, Finish, Form, Order, Prompt, Raw, Said, Taste, ToolChoice};
+use crate::setup::Precision;
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
 use mainstay_core::names::{ClientFault, ErrorClass};
 use serde_json::json;
@@ -61,7 +62,8 @@ fn tiny() -> TempDir {
 }
 
 fn loads(directory: &TempDir) -> Loader {
-    loading::loader(EngineModel::Directory(directory.path().to_owned()))
+    let path = directory.path().to_owned();
+    loading::loader(EngineModel::Files(path, Precision::Stored))
 }
 
 struct Told {

@@ -56,6 +56,10 @@ pub struct BenchModel {
     /// Tokens of a prompt [default: 512, or half of the model's window]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub prompt: Option<u32>,
+    /// How the weights are kept in memory: stored, q8 or q4
+    #[arg(long, value_name = "HOW", default_value = "stored",
+          value_parser = ["stored", "q8", "q4"])]
+    pub weights: String,
     /// Threads that compute [default: one for each core but one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

@@ -3,7 +3,9 @@
 
 use super::{describe, is_builtin};
 use crate::command_line::BenchModel;
-use mainstay_engine::{Engine, LoadError, Progress, Sampling, Settings, Work, bandwidth, builtin};
+use mainstay_engine::{
+    Engine, LoadError, Precision, Progress, Sampling, Settings, Work, bandwidth, builtin,
+};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -17,6 +19,10 @@ const PROMPT: usize = 512;
 const SHORT: usize = 16;
 /// Tokens of such an answer at most: its cache stays small against the weights.
 const ANSWER: usize = 128;
+/// Bits of a weight in 8 and in 4 bits, its part of the scale of its block included.
+const Q8_BITS: f64 = 8.5;
+const Q4_BITS: f64 = 4.6;
+
 /// What was measured.
 struct Speeds {
     name: String,
@@ -37,11 +43,16 @@ pub fn bench(options: &BenchModel) -> Result<String, LoadError> {
     let prompt = options.prompt.map_or(PROMPT.min(model.context / 2), |prompt| prompt as usize);
     let prompt = prompt.min(model.context.saturating_sub(2)).max(1);
     let mut settings = Settings { batch_max: BATCHES[2], ..Settings::default() };
+    settings.weights = match options.weights.as_str() {
+        "q8" => Precision::Q8,
+        "q4" => Precision::Q4,
+        _ => Precision::Stored,
+    };
     settings.threads = options.threads.map_or(settings.threads, usize::from);
     let needed =
         model.kv_bytes(settings.kv, BATCHES[2], prompt.max(SHORT + ANSWER), settings.page_tokens);
     settings.cache_bytes = settings.cache_bytes.max(2 * needed as usize);
-    let threads = settings.threads;
+    let (threads, precision) = (settings.threads, settings.weights);
     let began = Instant::now();
     let mut engine = match is_builtin(&options.model) {
         true => Engine::from_files(builtin::files(), settings)?,
@@ -52,8 +63,13 @@ pub fn bench(options: &BenchModel) -> Result<String, LoadError> {
     let least = Duration::from_secs(options.seconds.into());
     let mut runs = Runs { engine: &mut engine, salt: 0, least };
     let rows = BATCHES.map(|batch| (batch, runs.prefill(batch, prompt), runs.decode(batch)));
-    let share = model.active as f64 / model.parameters.max(1) as f64;
-    let bytes = (model.weight_bytes() as f64 * share) as u64;
+    let stored = 8.0 * model.weight_bytes() as f64 / model.parameters.max(1) as f64;
+    let bits = match precision {
+        Precision::Stored => stored,
+        Precision::Q8 => stored.min(Q8_BITS),
+        Precision::Q4 => stored.min(Q4_BITS),
+    };
+    let bytes = (model.active as f64 * bits / 8.0) as u64;
     let name = model.name;
     let speeds = Speeds { name, threads, prompt, load, bytes, rows: rows.into(), bandwidth };
     Ok(match options.json {

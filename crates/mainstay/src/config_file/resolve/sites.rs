@@ -5,13 +5,15 @@ use super::{Origin, Resolver};
 use crate::catalog::{self, Offer};
 use crate::config_file::node::Role;
 use crate::config_file::problem::hint;
-use crate::config_file::{Http2 as FileHttp2, Site};
+use crate::config_file::{Http2 as FileHttp2, Site, Weights};
 use mainstay_core::config::{self, SiteKind};
 use mainstay_core::site::calibration::GUESS;
 use mainstay_engine::describe::Description;
 use mainstay_server::dialect::Dialect;
-use mainstay_server::setup::{EngineModel, Http2, NodeSite, Provider, Secret, Upstream};
-use mainstay_server::worker::{STATUS, called, rehearsal};
+use mainstay_server::setup::{
+    EngineModel, Http2, NodeSite, Precision, Provider, Secret, Upstream, model_name,
+};
+use mainstay_server::worker::{STATUS, rehearsal};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -96,9 +98,7 @@ impl Resolver<'_> {
             EngineModel::Builtin => String::from("embedded engine, needs no network"),
             EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
             EngineModel::Status => String::from("tells the sites' state, needs no model"),
-            EngineModel::Directory(directory) => {
-                format!("embedded engine, {}", directory.display())
-            }
+            EngineModel::Files(path, _) => format!("embedded engine, {}", path.display()),
         };
         Made {
             core: config::Site {
@@ -147,23 +147,34 @@ impl Resolver<'_> {
         if model == rehearsal::NAME {
             return (EngineModel::Rehearsal(pace(file)), embedded(model, None, true));
         }
-        let weights = self.path(model);
-        let mut offer = embedded(&called(&weights), None, true);
+        let files = self.path(model);
+        let offer = self.own_model(&format!("{path}.engine.model"), &files);
+        let precision = match file.engine.as_ref().and_then(|engine| engine.weights) {
+            None | Some(Weights::Stored) => Precision::Stored,
+            Some(Weights::Q8) => Precision::Q8,
+            Some(Weights::Q4) => Precision::Q4,
+        };
+        (EngineModel::Files(files, precision), offer)
+    }
+
+    /// What a model of the user's own offers.
+    fn own_model(&mut self, key: &str, files: &Path) -> Offer {
+        let mut offer = embedded(&model_name(files), None, true);
         offer.offers.json = true;
-        if is_gguf(&weights) {
-            match Description::read(&weights) {
-                Ok(description) => {
-                    offer.window = u32::try_from(description.context).ok();
-                    offer.offers.tools = description.tools;
-                }
-                Err(error) => self.wrong(&format!("{path}.engine.model"), error.to_string()),
-            }
-        } else {
-            self.check_weights(&format!("{path}.engine.model"), &weights);
-            offer.window = window_of(&weights);
-            offer.offers.tools = takes_tools(&weights);
+        if files.extension().is_none_or(|end| end != "gguf") {
+            self.check_weights(key, files);
+            offer.window = window_of(files);
+            offer.offers.tools = takes_tools(files);
+            return offer;
         }
-        (EngineModel::Directory(weights), offer)
+        match Description::read(files) {
+            Ok(description) => {
+                offer.window = u32::try_from(description.context).ok();
+                offer.offers.tools = description.tools;
+            }
+            Err(error) => self.wrong(key, error.to_string()),
+        }
+        offer
     }
 
     /// A site that one of our nodes controls. What it has, only the file knows.
@@ -434,10 +445,6 @@ fn takes_tools(directory: &Path) -> bool {
         // In the template's code, and not as a word of its prose.
         ["in tools", "if tools", "tools |", "tools is"].iter().any(|code| text.contains(code))
     })
-}
-
-fn is_gguf(weights: &Path) -> bool {
-    weights.extension().is_some_and(|end| end == "gguf")
 }
 
 /// The context window that the model's own `config.json` names.

@@ -248,6 +248,17 @@ fn a_directory_of_weights_must_be_whole() {
 }
 
 #[test]
+fn a_gguf_file_must_be_there_and_gives_the_model_its_name() {
+    let base = tempfile::tempdir().expect("a directory");
+    let text = "[[site]]\nname = \"a\"\nengine = { model = \"tiny.gguf\", weights = \"q8\" }";
+    let environment = Environment::default();
+    let lines = with(text, &environment, &[], base.path()).expect_err("there is no such file");
+    assert!(lines.contains("cannot read") && lines.contains("mend the path"), "{lines}");
+    std::fs::write(base.path().join("tiny.gguf"), "GGUF").unwrap();
+    assert!(with(text, &environment, &[], base.path()).is_ok());
+}
+
+#[test]
 fn an_api_for_other_machines_needs_a_key() {
     let lines = resolved("[listen]\napi = \"0.0.0.0:8080\"", []).expect_err("open");
     assert!(lines.contains("no key is configured"), "{lines}");
