@@ -56,6 +56,24 @@ pub struct Settings {
     pub hide: Hide,
 }
 
+/// Memory of a card for keys and values, sequences at once, and tokens of a prompt in a step: what
+/// a card of 80 GB has room for beside a model of some gigabytes, and what keeps it busy.
+const ON_CARD: (usize, usize, usize) = (8 << 30, 64, 2048);
+
+impl Settings {
+    /// What suits this device.
+    pub fn on(device: Device) -> Settings {
+        let settings = Settings { device, ..Settings::default() };
+        match device {
+            Device::Cpu => settings,
+            Device::Cuda(_) => {
+                let (cache_bytes, batch_max, prefill_chunk) = ON_CARD;
+                Settings { cache_bytes, batch_max, prefill_chunk, ..settings }
+            }
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -71,7 +89,7 @@ impl Default for Settings {
             step_time: Duration::from_millis(40),
             // One core is left to the gateway: its clients must not feel the engine.
             threads: (cores - 1).max(1),
-            device: Device::Processor,
+            device: Device::Cpu,
             hide: Hide::Control,
         }
     }
@@ -92,8 +110,8 @@ impl KvPrecision {
     fn element(self, device: Device) -> Element {
         match (self, device) {
             (KvPrecision::F32, _) => Element::F32,
-            (KvPrecision::F16, Device::Processor) => Element::F16,
-            (KvPrecision::F16, Device::Card(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
+            (KvPrecision::F16, Device::Cpu) => Element::F16,
+            (KvPrecision::F16, Device::Cuda(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
         }
     }
 
@@ -214,7 +232,7 @@ impl Engine {
             page_tokens,
             bytes_max: settings.cache_bytes,
             pages_max: shape.context.div_ceil(page_tokens) * settings.batch_max,
-            is_elsewhere: settings.device != Device::Processor,
+            is_elsewhere: settings.device != Device::Cpu,
         })?;
         let mut card = ModelCard {
             name: files.name.to_owned(),

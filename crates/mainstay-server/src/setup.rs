@@ -6,7 +6,7 @@ use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
 use mainstay_core::names::SiteId;
-pub use mainstay_engine::Precision;
+pub use mainstay_engine::{Device, Precision};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -449,9 +449,9 @@ pub fn model_name(path: &Path) -> String {
 pub enum EngineModel {
     /// The model that is compiled in.
     Builtin,
-    /// A directory of safetensors, tokenizer.json and config.json, or a GGUF file; and how its
-    /// weights are kept.
-    Files(PathBuf, Precision),
+    /// A directory of safetensors, tokenizer.json and config.json, or a GGUF file; how its weights
+    /// are kept, and where it is computed.
+    Files(PathBuf, Precision, Device),
     /// None: numbers at a steady pace, a token of each answer every so often.
     Rehearsal(Duration),
     /// None: a report of the sites' state, always.

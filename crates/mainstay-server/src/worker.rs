@@ -111,7 +111,7 @@ fn name(model: &EngineModel) -> String {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
         EngineModel::Status => STATUS.to_owned(),
-        EngineModel::Files(path, _) => model_name(path),
+        EngineModel::Files(path, ..) => model_name(path),
     }
 }
 

@@ -166,6 +166,8 @@ pub struct Engine {
     pub model: Option<String>,
     /// How the weights are kept in memory.
     pub weights: Option<Weights>,
+    /// Where it is computed: `cpu`, or a card of NVIDIA's, `cuda` or `cuda:1`.
+    pub device: Option<String>,
 }
 
 /// How an embedded engine keeps weights of your own.

@@ -78,7 +78,7 @@ impl Environment {
         }
         found.sites.push(Site {
             name: Some(String::from("builtin")),
-            engine: Some(Engine { model: Some(String::from("builtin")), weights: None }),
+            engine: Some(Engine { model: Some(String::from("builtin")), ..Engine::default() }),
             ..Site::default()
         });
         found

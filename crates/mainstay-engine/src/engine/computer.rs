@@ -11,16 +11,21 @@ use crate::weights::Weights;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     #[default]
-    Processor,
+    Cpu,
     /// The NVIDIA card of this number; only in a build with the feature `cuda`.
-    Card(usize),
+    Cuda(usize),
+}
+
+impl Device {
+    /// Whether this build computes on cards.
+    pub const HAS_CUDA: bool = cfg!(feature = "cuda");
 }
 
 /// A model where it is computed.
 pub enum Computer {
-    Processor(Box<Model>),
+    Cpu(Box<Model>),
     #[cfg(feature = "cuda")]
-    Card(Box<crate::cuda::CardModel>),
+    Cuda(Box<crate::cuda::CardModel>),
 }
 
 impl Computer {
@@ -32,26 +37,26 @@ impl Computer {
         pages: usize,
     ) -> Result<Computer, LoadError> {
         match settings.device {
-            Device::Processor => Ok(Computer::Processor(Box::new(Model::load(weights, shape)?))),
-            Device::Card(number) => on_card(weights, &shape, settings, [number, pages]),
+            Device::Cpu => Ok(Computer::Cpu(Box::new(Model::load(weights, shape)?))),
+            Device::Cuda(number) => on_card(weights, &shape, settings, [number, pages]),
         }
     }
 
     /// Numbers in all matrices together.
     pub fn parameters(&self) -> usize {
         match self {
-            Computer::Processor(model) => model.parameters,
+            Computer::Cpu(model) => model.parameters,
             #[cfg(feature = "cuda")]
-            Computer::Card(model) => model.parameters,
+            Computer::Cuda(model) => model.parameters,
         }
     }
 
     /// Runs a step; see [`Model::forward`].
     pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache) -> Vec<f32> {
         match self {
-            Computer::Processor(model) => model.forward(batch, cache),
+            Computer::Cpu(model) => model.forward(batch, cache),
             #[cfg(feature = "cuda")]
-            Computer::Card(model) => model.forward(batch),
+            Computer::Cuda(model) => model.forward(batch),
         }
     }
 }
@@ -72,7 +77,7 @@ fn on_card(
         prompt: settings.prefill_chunk,
     };
     let model = CardModel::load(Card::open(number, is_exact)?, Some(weights), shape, room)?;
-    Ok(Computer::Card(Box::new(model)))
+    Ok(Computer::Cuda(Box::new(model)))
 }
 
 #[cfg(not(feature = "cuda"))]

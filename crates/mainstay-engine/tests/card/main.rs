@@ -9,7 +9,7 @@ use fixture::{ALL, KINDS, engine, greedy, prompt, run, settings, work};
 use mainstay_engine::{Device, KvPrecision, Sampling, Settings, Work};
 
 fn on_card() -> Settings {
-    Settings { device: Device::Card(0), ..settings() }
+    Settings { device: Device::Cuda(0), ..settings() }
 }
 
 #[test]

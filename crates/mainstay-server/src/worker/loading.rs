@@ -40,8 +40,8 @@ pub fn loader(model: EngineModel) -> Loader {
     Arc::new(move || {
         let loaded = match &model {
             EngineModel::Builtin => Engine::from_files(builtin::files(), Settings::default()),
-            EngineModel::Files(path, weights) => {
-                Engine::load(path, Settings { weights: *weights, ..Settings::default() })
+            EngineModel::Files(path, weights, device) => {
+                Engine::load(path, Settings { weights: *weights, ..Settings::on(*device) })
             }
             EngineModel::Rehearsal(_) | EngineModel::Status => {
                 return Err("there is nothing to load".into());

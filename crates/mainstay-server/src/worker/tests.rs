@@ -3,7 +3,7 @@
 use super::loading::Loader;
 use super::*;
 use crate::embedded::{Called, Finish, Form, Order, Prompt, Raw, Said, Taste, ToolChoice};
-use crate::setup::Precision;
+use crate::setup::{Device, Precision};
 use mainstay_core::gateway::outlook::{Condition, Outlook, SiteState};
 use mainstay_core::names::{ClientFault, ErrorClass};
 use serde_json::json;
@@ -63,7 +63,7 @@ fn tiny() -> TempDir {
 
 fn loads(directory: &TempDir) -> Loader {
     let path = directory.path().to_owned();
-    loading::loader(EngineModel::Files(path, Precision::Stored))
+    loading::loader(EngineModel::Files(path, Precision::Stored, Device::Cpu))
 }
 
 struct Told {

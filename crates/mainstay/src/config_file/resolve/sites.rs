@@ -11,7 +11,7 @@ use mainstay_core::site::calibration::GUESS;
 use mainstay_engine::describe::Description;
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{
-    EngineModel, Http2, NodeSite, Precision, Provider, Secret, Upstream, model_name,
+    Device, EngineModel, Http2, NodeSite, Precision, Provider, Secret, Upstream, model_name,
 };
 use mainstay_server::worker::{STATUS, rehearsal};
 use std::net::{IpAddr, SocketAddr};
@@ -98,7 +98,7 @@ impl Resolver<'_> {
             EngineModel::Builtin => String::from("embedded engine, needs no network"),
             EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
             EngineModel::Status => String::from("tells the sites' state, needs no model"),
-            EngineModel::Files(path, _) => format!("embedded engine, {}", path.display()),
+            EngineModel::Files(path, ..) => format!("embedded engine, {}", path.display()),
         };
         Made {
             core: config::Site {
@@ -154,7 +154,26 @@ impl Resolver<'_> {
             Some(Weights::Q8) => Precision::Q8,
             Some(Weights::Q4) => Precision::Q4,
         };
-        (EngineModel::Files(files, precision), offer)
+        let device = file.engine.as_ref().and_then(|engine| engine.device.as_deref());
+        let device = self.device(&format!("{path}.engine.device"), device.unwrap_or("cpu"));
+        (EngineModel::Files(files, precision, device), offer)
+    }
+
+    /// `cpu`, `cuda` for the first card, or `cuda:1` for the second.
+    fn device(&mut self, key: &str, name: &str) -> Device {
+        let number = name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(rest));
+        let number = number.map(|number| if number.is_empty() { "0" } else { number });
+        match (name, number.and_then(|number| number.parse().ok())) {
+            ("cpu", _) => return Device::Cpu,
+            (_, Some(number)) if Device::HAS_CUDA => return Device::Cuda(number),
+            (_, Some(_)) => {
+                let what = "this build has no kernels for cards; build with `--features cuda`, \
+                            or set \"cpu\"";
+                self.wrong(key, what);
+            }
+            (_, None) => self.wrong(key, "must be \"cpu\", \"cuda\" or \"cuda:1\""),
+        }
+        Device::Cpu
     }
 
     /// What a model of the user's own offers.

@@ -259,6 +259,30 @@ fn a_gguf_file_must_be_there_and_gives_the_model_its_name() {
 }
 
 #[test]
+fn a_device_is_the_processor_or_a_card_that_this_build_computes_on() {
+    let base = tempfile::tempdir().expect("a directory");
+    std::fs::write(base.path().join("tiny.gguf"), "GGUF").unwrap();
+    let on = |device: &str| {
+        let engine = format!("engine = {{ model = \"tiny.gguf\", device = \"{device}\" }}");
+        with(
+            &format!("[[site]]\nname = \"a\"\n{engine}"),
+            &Environment::default(),
+            &[],
+            base.path(),
+        )
+    };
+    assert!(on("cpu").is_ok());
+    let lines = on("tpu").expect_err("there is no such device");
+    assert!(lines.contains("\"cpu\", \"cuda\" or \"cuda:1\""), "{lines}");
+    for device in ["cuda", "cuda:1"] {
+        match on(device) {
+            Ok(_) => assert!(cfg!(feature = "cuda")),
+            Err(lines) => assert!(lines.contains("--features cuda"), "{lines}"),
+        }
+    }
+}
+
+#[test]
 fn an_api_for_other_machines_needs_a_key() {
     let lines = resolved("[listen]\napi = \"0.0.0.0:8080\"", []).expect_err("open");
     assert!(lines.contains("no key is configured"), "{lines}");

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch on the shapes that `card_speed` measures, with the same sizes, on the same card.
 
-    python3 bench/engine_card.py [a|b|lite]...
+    python3 bench/engine/card.py [a|b|lite]...
 
 Plain PyTorch, in its best form that fits a page: bf16, decoding as a CUDA graph, latent attention absorbed for
 single tokens and expanded for prompts (scaled_dot_product_attention), experts of a prompt as one
