@@ -87,18 +87,17 @@ impl Description {
         Ok(Description { name, weights: weights_in(directory), ..description })
     }
 
-    fn of_gguf(path: &Path, name: &str) -> Result<Description, LoadError> {
-        let (file, tokenizer) = files::gguf(path)?;
-        let bytes = file.bytes().len() as u64;
-        let gguf = Gguf::read(file, &tokenizer, &path.display().to_string())?;
-        let description = Description::of_files(&Files {
-            name,
-            config: &gguf.config,
-            tokenizer: &gguf.tokenizer,
-            tokenizer_config: &gguf.tokenizer_config,
-            ..Files::default()
-        })?;
+    /// Describes a GGUF file without a look at its tokenizer, which takes the longest.
+    pub fn outline(path: &Path) -> Result<Description, LoadError> {
+        let (gguf, bytes) = gguf(path)?;
+        let description = Description::of_files(&gguf_files("", &gguf))?;
         Ok(Description { weights: Some(bytes), ..description })
+    }
+
+    fn of_gguf(path: &Path, name: &str) -> Result<Description, LoadError> {
+        let (gguf, bytes) = gguf(path)?;
+        let files = Files { tokenizer: &gguf.tokenizer, ..gguf_files(name, &gguf) };
+        Ok(Description { weights: Some(bytes), ..Description::of_files(&files)? })
     }
 
     /// Describes a model whose files are in memory.
@@ -175,6 +174,19 @@ impl Description {
     pub fn weight_bytes(&self) -> u64 {
         self.weights.unwrap_or(self.parameters * 2)
     }
+}
+
+/// What a GGUF file says, and its size.
+fn gguf(path: &Path) -> Result<(Gguf, u64), LoadError> {
+    let (file, tokenizer) = files::gguf(path)?;
+    let bytes = file.bytes().len() as u64;
+    Ok((Gguf::read(file, &tokenizer, &path.display().to_string())?, bytes))
+}
+
+/// Its description, without weights and tokenizer.
+fn gguf_files<'a>(name: &'a str, gguf: &'a Gguf) -> Files<'a> {
+    let (config, tokenizer_config) = (&gguf.config[..], &gguf.tokenizer_config[..]);
+    Files { name, config, tokenizer_config, ..Files::default() }
 }
 
 /// The tokenizer's kind and size. One that is there must be sound.

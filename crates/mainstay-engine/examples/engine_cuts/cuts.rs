@@ -119,9 +119,10 @@ fn work(case: u64, engine: &Engine) -> Work {
         "required": ["name", "up", "counts"],
         "additionalProperties": false,
     });
-    let held =
-        (case % 3 == 0).then(|| Grammar { form: Form::JsonSchema(schema), begun: String::new() });
-    let penalty = if case % 2 == 0 { 0.3 } else { 0.0 };
+    let held = case
+        .is_multiple_of(3)
+        .then(|| Grammar { form: Form::JsonSchema(schema), begun: String::new() });
+    let penalty = if case.is_multiple_of(2) { 0.3 } else { 0.0 };
     let stop = if case % 4 == 1 { vec!["e t".into(), "zz".into(), "11".into()] } else { vec![] };
     Work {
         prompt: (1..5 + case % 60).map(id).collect(),

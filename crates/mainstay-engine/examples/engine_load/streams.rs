@@ -142,7 +142,7 @@ impl Streams {
     fn once(&mut self, engine: &mut Engine) {
         let random = &mut self.random;
         for stream in &mut self.open {
-            if stream.leaves_at == Some(0) && next(random) % 4 == 0 {
+            if stream.leaves_at == Some(0) && next(random).is_multiple_of(4) {
                 engine.cancel(stream.id);
                 stream.leaves_at = None;
                 stream.answer.push(u32::MAX);

@@ -169,7 +169,8 @@ fn text(speeds: &Speeds) -> String {
     let _ = writeln!(
         out,
         "\n  prompts of {} tokens; one answer alone reads {:.2} GB/s of weights, {:.0} % of the \
-         {:.1} GB/s\n  that {} threads read of this memory (a model that fits the processor's cache reads faster)",
+         {:.1} GB/s\n  that {} threads read of this memory; a model that fits the processor's \
+         cache reads faster",
         speeds.prompt,
         read / 1e9,
         100.0 * read / speeds.bandwidth,

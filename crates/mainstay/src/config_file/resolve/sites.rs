@@ -8,6 +8,7 @@ use crate::config_file::problem::hint;
 use crate::config_file::{Http2 as FileHttp2, Site, Weights};
 use mainstay_core::config::{self, SiteKind};
 use mainstay_core::site::calibration::GUESS;
+use mainstay_engine::LoadError;
 use mainstay_engine::describe::Description;
 use mainstay_server::dialect::Dialect;
 use mainstay_server::setup::{
@@ -186,10 +187,14 @@ impl Resolver<'_> {
             offer.offers.tools = takes_tools(files);
             return offer;
         }
-        match Description::read(files) {
+        match Description::outline(files) {
             Ok(description) => {
                 offer.window = u32::try_from(description.context).ok();
                 offer.offers.tools = description.tools;
+            }
+            Err(LoadError::Read { source, .. }) => {
+                let shown = files.display();
+                self.wrong(key, format!("cannot read {shown}: {source}; mend the path"));
             }
             Err(error) => self.wrong(key, error.to_string()),
         }

@@ -254,8 +254,15 @@ fn a_gguf_file_must_be_there_and_gives_the_model_its_name() {
     let environment = Environment::default();
     let lines = with(text, &environment, &[], base.path()).expect_err("there is no such file");
     assert!(lines.contains("cannot read") && lines.contains("mend the path"), "{lines}");
-    std::fs::write(base.path().join("tiny.gguf"), "GGUF").unwrap();
-    assert!(with(text, &environment, &[], base.path()).is_ok());
+    let file = base.path().join("tiny.gguf");
+    std::fs::write(&file, "GGUF").unwrap();
+    let lines = with(text, &environment, &[], base.path()).expect_err("it is cut short");
+    assert!(lines.contains("no whole GGUF file"), "{lines}");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mainstay-engine/tests/fixtures");
+    std::fs::copy(fixtures.join("qwen3/model.gguf"), file).unwrap();
+    let core = with(text, &environment, &[], base.path()).expect("right").setup.core;
+    assert!(core.models.iter().any(|model| model.name == "tiny"));
+    assert_eq!(core.targets[0].window, Some(512));
 }
 
 #[test]
