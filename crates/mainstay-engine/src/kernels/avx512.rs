@@ -218,28 +218,31 @@ fn total(sum: __m512) -> f32 {
 unsafe fn mix(values: &[f32], stride: usize, shares: &[f32], sums: &mut [f32], keys: usize) {
     let queries = shares.len() / keys;
     let width = sums.len() / queries;
-    let mut query = 0;
-    while query < queries {
-        let four = query + 4 <= queries;
-        let mut column = 0;
-        while column < width {
+    let mut column = 0;
+    while column < width {
+        // Some columns of all rows stay in the nearest cache while all queries pass.
+        let is_wide = width - column >= 4 * LANES;
+        let mut query = 0;
+        while query < queries {
+            let is_four = query + 4 <= queries;
             let place = [query, column, width];
-            // SAFETY: `query` and, for `four`, the three behind it are in range; columns behind
-            // the width are masked out.
-            column += unsafe {
-                match (four, width - column >= 4 * LANES) {
+            // SAFETY: `query` and, for four, the three behind it are in range; columns behind the
+            // width are masked out.
+            unsafe {
+                match (is_four, is_wide) {
                     (true, true) => mix_tile::<4, 4>(values, stride, shares, sums, keys, place),
                     (true, false) => mix_tile::<4, 1>(values, stride, shares, sums, keys, place),
                     (false, true) => mix_tile::<1, 4>(values, stride, shares, sums, keys, place),
                     (false, false) => mix_tile::<1, 1>(values, stride, shares, sums, keys, place),
                 }
-            };
+            }
+            query += if is_four { 4 } else { 1 };
         }
-        query += if four { 4 } else { 1 };
+        column += if is_wide { 4 * LANES } else { LANES };
     }
 }
 
-/// `Q` queries by `C` registers of columns. Returns how many columns that is.
+/// `Q` queries by `C` registers of columns.
 ///
 /// # Safety
 /// As for [`mix`]; with more than one register, all columns are within the width.
@@ -253,7 +256,7 @@ unsafe fn mix_tile<const Q: usize, const C: usize>(
     sums: &mut [f32],
     keys: usize,
     [query, column, width]: [usize; 3],
-) -> usize {
+) {
     let left = width - column;
     let mask: __mmask16 = if left >= LANES { !0 } else { (1 << left) - 1 };
     let mut totals = [[_mm512_setzero_ps(); C]; Q];
@@ -287,5 +290,4 @@ unsafe fn mix_tile<const Q: usize, const C: usize>(
             unsafe { _mm512_mask_storeu_ps(sums.as_mut_ptr().add(at), mask, totals[q][c]) };
         }
     }
-    C * LANES
 }
