@@ -112,8 +112,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads a GGUF file, or a model directory: `config.json`, `*.safetensors`, `tokenizer.json`, and if present
-    /// `generation_config.json`, `tokenizer_config.json` and `chat_template.jinja`.
+    /// Loads a GGUF file, or a model directory: `config.json`, `*.safetensors`, `tokenizer.json`,
+    /// and if present `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`.
     pub fn load(path: &Path, settings: Settings) -> Result<Engine, LoadError> {
         if path.is_file() {
             let (file, tokenizer) = files::gguf(path)?;

@@ -294,7 +294,7 @@ fn sums(
     if let Some(avx512) = avx512::Avx512::detect() {
         return avx512.sums(bits, tile, x, vectors, give);
     } else if let Some(avx2) = super::avx2::Avx2::detect() {
-        return avx2::sums(avx2, bits, tile, x, vectors, give);
+        return avx2.sums(bits, tile, x, vectors, give);
     }
     for (at, vector) in vectors.iter().enumerate() {
         give(at, &scalar::sums(bits, tile, x, *vector));
@@ -375,8 +375,7 @@ mod tests {
                     (0..15).map(|vector| scalar::sums(bits, tile, &x, vector)).collect();
                 #[cfg(target_arch = "x86_64")]
                 if let Some(avx2) = crate::kernels::avx2::Avx2::detect() {
-                    let fast =
-                        all_sums(15, |list, give| avx2::sums(avx2, bits, tile, &x, list, give));
+                    let fast = all_sums(15, |list, give| avx2.sums(bits, tile, &x, list, give));
                     assert_eq!(fast, plain, "AVX2, {bits:?}, {columns} columns");
                 }
                 #[cfg(target_arch = "x86_64")]

@@ -5,26 +5,34 @@ use crate::kernels::avx2::Avx2;
 use crate::kernels::quantised::{BLOCK, Quantised};
 use std::arch::x86_64::*;
 
-/// The sums of one tile with each of `vectors`.
-pub fn sums(
-    _: Avx2,
-    bits: Bits,
-    tile: Tile<'_>,
-    x: &Quantised,
-    vectors: &[usize],
-    give: &mut dyn FnMut(usize, &Sums),
-) {
-    let mut at = 0;
-    while at < vectors.len() {
-        let left = &vectors[at..];
-        // SAFETY: the `Avx2` proves the processor's features.
-        at += unsafe {
-            match left.len() {
-                4.. => some::<4>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums)),
-                2.. => some::<2>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums)),
-                _ => some::<1>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums)),
-            }
-        };
+impl Avx2 {
+    /// The sums of one tile with each of `vectors`.
+    pub fn sums(
+        self,
+        bits: Bits,
+        tile: Tile<'_>,
+        x: &Quantised,
+        vectors: &[usize],
+        give: &mut dyn FnMut(usize, &Sums),
+    ) {
+        let mut at = 0;
+        while at < vectors.len() {
+            let left = &vectors[at..];
+            // SAFETY: `self` proves the processor's features.
+            at += unsafe {
+                match left.len() {
+                    4.. => {
+                        some::<4>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums))
+                    }
+                    2.. => {
+                        some::<2>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums))
+                    }
+                    _ => {
+                        some::<1>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums))
+                    }
+                }
+            };
+        }
     }
 }
 
