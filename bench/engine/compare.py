@@ -3,12 +3,13 @@
     cargo build --release -p mainstay-engine --example speed
     python3 -m venv .venv && .venv/bin/pip install gguf numpy xllamacpp
     .venv/bin/python bench/engine/shapes.py /tmp/mainstay-bench
-    .venv/bin/python bench/engine/compare.py /tmp/mainstay-bench [ROUNDS [THREADS [WIDTH]]]
+    .venv/bin/python bench/engine/compare.py /tmp/mainstay-bench [ROUNDS [THREADS [WIDTH [ROWS]]]]
 
 Each round measures a row with one engine and then with the other; the order changes from round to
 round. A row's figure is the median of its rounds' ratios: on a machine with neighbours, speeds of
 different minutes cannot be compared. WIDTH (avx2, avx512) holds ours to that; which instructions
-llama.cpp was built for is printed. Caches of prompts are off in both.
+llama.cpp was built for is printed. ROWS keeps rows that contain it, as "a-q4 decode". Caches of
+prompts are off in both.
 """
 
 import json
@@ -122,16 +123,18 @@ def main():
     directory = sys.argv[1]
     rounds, threads = (int(sys.argv[at]) if len(sys.argv) > at else 0 for at in (2, 3))
     width = sys.argv[4] if len(sys.argv) > 4 else None
+    wanted = sys.argv[5] if len(sys.argv) > 5 else ""
+    rows = [row for row in ROWS if wanted in f"{row[0]} {row[1]}"]
     rounds, threads = rounds or 5, threads or 2
     print("llama.cpp:", xllamacpp.get_system_info().strip(), flush=True)
     print(f"ours: {width or 'as wide as the processor'}; {threads} threads each, "
           f"{rounds} rounds", flush=True)
     results = {}
-    for model in ["a-q8", "a-q4", "b-q8"]:
+    for model in [model for model in ["a-q8", "a-q4", "b-q8"] if any(r[0] == model for r in rows)]:
         path = f"{directory}/{model}.gguf"
         ours, theirs = Ours(path, threads, width), Theirs(path, threads)
         size = os.path.getsize(path)
-        for name, what, command, *_ in [row for row in ROWS if row[0] == model]:
+        for name, what, command, *_ in [row for row in rows if row[0] == model]:
             pairs = []
             for round_ in range(rounds):
                 pair = {}
@@ -145,13 +148,13 @@ def main():
             print(f"  {name} {what}: {ratio:.2f}", flush=True)
         ours.close()
         del theirs
-    report(results)
+    report(results, rows)
 
 
-def report(results):
+def report(results, rows):
     print(f"\n{'model':5} {'measure':16} {'ours/s':>8} {'llama/s':>8} {'ratio':>6} {'lowest':>6} "
           f"{'goal':>5} {'more':>5} {'':6} share of bandwidth")
-    for name, what, command, goal, stretch in ROWS:
+    for name, what, _, goal, stretch in rows:
         pairs, bandwidth, size = results[name, what]
         ratios = [a / b for a, b in pairs]
         ratio = statistics.median(ratios)
@@ -161,7 +164,8 @@ def report(results):
         share = f"{ours * size / bandwidth:.0%}" if (name[0], what) == ("a", "decode, one") else ""
         print(f"{name:5} {what:16} {ours:8.1f} {theirs:8.1f} {ratio:6.2f} {min(ratios):6.2f} "
               f"{goal or '':>5} {stretch or '':>5} {verdict:6} {share}")
-    for at, who in enumerate(["ours", "llama.cpp"]):
+    is_depth_known = ("b-q8", "decode, one") in results and ("b-q8", "decode at 2048") in results
+    for at, who in enumerate(["ours", "llama.cpp"] if is_depth_known else []):
         near = statistics.median(pair[at] for pair in results["b-q8", "decode, one"][0])
         far = statistics.median(pair[at] for pair in results["b-q8", "decode at 2048"][0])
         print(f"decode kept at depth 2048, B, {who}: {far / near:.0%} (goal 70 %, more 80 %)")

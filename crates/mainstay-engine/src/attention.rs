@@ -1,8 +1,8 @@
 //! Attention over the paged cache: what grouped and latent attention share.
 //!
-//! Both come down to one loop (`attend`): some query vectors look at one stretch of every cached row
-//! of their sequence (the keys), and mix another stretch (the values). Grouped attention runs it for
-//! each key-value head; absorbed latent attention once, with all heads over the same latent row.
+//! Both come down to one loop (`attend`): some query vectors look at one stretch of every cached
+//! row of their sequence (the keys), and mix another stretch (the values). Grouped attention runs
+//! it for each key-value head; absorbed latent attention once, with all heads over the same row.
 
 mod attend;
 mod grouped;

@@ -82,7 +82,10 @@ impl Pass<'_> {
                 _ => runs.push(index..index + 1),
             }
         }
-        let wanted = self.pool.threads() * UNITS_PER_THREAD;
+        let wanted = match self.pool.threads() {
+            1 => 1,
+            threads => threads * UNITS_PER_THREAD,
+        };
         let parts = wanted.div_ceil((runs.len() * heads.kv_heads).max(1));
         let queries = heads.group.div_ceil(parts).max(1);
         let mut units = Vec::new();

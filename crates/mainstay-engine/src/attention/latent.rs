@@ -141,8 +141,10 @@ impl Latent {
         let slots = x.len() / size / self.heads.len();
         let gathered: Vec<Vec<f32>> = (0..self.heads.len())
             .map(|head| {
+                let mut own = Vec::with_capacity(slots * part.len());
                 let vectors = x.chunks_exact(size).skip(head).step_by(self.heads.len());
-                vectors.flat_map(|vector| &vector[part.clone()]).copied().collect()
+                vectors.for_each(|vector| own.extend_from_slice(&vector[part.clone()]));
+                own
             })
             .collect();
         let inputs: Vec<Input<'_>> =

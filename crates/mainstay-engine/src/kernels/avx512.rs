@@ -3,6 +3,7 @@
 //! They give the bits of those with AVX2: one register here is the two sums there.
 #![allow(unsafe_code)]
 
+use super::blend::ValueRows;
 use super::tiles::avx512::Avx512;
 use super::{Element, Rows};
 use half::{bf16, f16};
@@ -35,9 +36,9 @@ impl Avx512 {
     }
 
     /// See [`super::mix`], which has checked the sizes.
-    pub fn mix(self, values: &[f32], stride: usize, shares: &[f32], sums: &mut [f32], keys: usize) {
+    pub(super) fn mix(self, rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
         // SAFETY: `self` proves the processor's features; sizes were checked.
-        unsafe { mix(values, stride, shares, sums, keys) }
+        unsafe { mix(rows, shares, sums) }
     }
 }
 
@@ -215,45 +216,47 @@ fn total(sum: __m512) -> f32 {
 /// # Safety
 /// The features of [`Avx512`] are present; sizes are as [`super::mix`] checks them.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn mix(values: &[f32], stride: usize, shares: &[f32], sums: &mut [f32], keys: usize) {
-    let queries = shares.len() / keys;
+unsafe fn mix(rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
+    let queries = shares.len() / rows.keys;
     let width = sums.len() / queries;
-    let mut query = 0;
-    while query < queries {
-        let four = query + 4 <= queries;
-        let mut column = 0;
-        while column < width {
+    let mut column = 0;
+    while column < width {
+        // Some columns of all rows stay in the nearest cache while all queries pass.
+        let is_wide = width - column >= 4 * LANES;
+        let mut query = 0;
+        while query < queries {
+            let is_four = query + 4 <= queries;
             let place = [query, column, width];
-            // SAFETY: `query` and, for `four`, the three behind it are in range; columns behind
-            // the width are masked out.
-            column += unsafe {
-                match (four, width - column >= 4 * LANES) {
-                    (true, true) => mix_tile::<4, 4>(values, stride, shares, sums, keys, place),
-                    (true, false) => mix_tile::<4, 1>(values, stride, shares, sums, keys, place),
-                    (false, true) => mix_tile::<1, 4>(values, stride, shares, sums, keys, place),
-                    (false, false) => mix_tile::<1, 1>(values, stride, shares, sums, keys, place),
+            // SAFETY: `query` and, for four, the three behind it are in range; columns behind the
+            // width are masked out.
+            unsafe {
+                match (is_four, is_wide) {
+                    (true, true) => mix_tile::<4, 4>(rows, shares, sums, place),
+                    (true, false) => mix_tile::<4, 1>(rows, shares, sums, place),
+                    (false, true) => mix_tile::<1, 4>(rows, shares, sums, place),
+                    (false, false) => mix_tile::<1, 1>(rows, shares, sums, place),
                 }
-            };
+            }
+            query += if is_four { 4 } else { 1 };
         }
-        query += if four { 4 } else { 1 };
+        column += if is_wide { 4 * LANES } else { LANES };
     }
 }
 
-/// `Q` queries by `C` registers of columns. Returns how many columns that is.
+/// `Q` queries by `C` registers of columns.
 ///
 /// # Safety
 /// As for [`mix`]; with more than one register, all columns are within the width.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[allow(clippy::needless_range_loop, clippy::too_many_arguments)] // as in `tile`; all is one call
+#[allow(clippy::needless_range_loop)] // as in `tile`
 unsafe fn mix_tile<const Q: usize, const C: usize>(
-    values: &[f32],
-    stride: usize,
+    rows: &ValueRows<'_>,
     shares: &[f32],
     sums: &mut [f32],
-    keys: usize,
     [query, column, width]: [usize; 3],
-) -> usize {
+) {
+    let ValueRows { values, stride, keys } = *rows;
     let left = width - column;
     let mask: __mmask16 = if left >= LANES { !0 } else { (1 << left) - 1 };
     let mut totals = [[_mm512_setzero_ps(); C]; Q];
@@ -287,5 +290,4 @@ unsafe fn mix_tile<const Q: usize, const C: usize>(
             unsafe { _mm512_mask_storeu_ps(sums.as_mut_ptr().add(at), mask, totals[q][c]) };
         }
     }
-    C * LANES
 }

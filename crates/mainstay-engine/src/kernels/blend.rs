@@ -2,6 +2,13 @@
 
 use super::{Element, Rows};
 
+/// The value rows of some keys: each begins `stride` numbers after the one before.
+pub(super) struct ValueRows<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+    pub keys: usize,
+}
+
 /// Adds to each query's sum the value rows of `keys` keys, each times its share.
 ///
 /// `shares` has `keys` numbers for each query, `sums` a vector for each; a value row begins each
@@ -16,7 +23,7 @@ pub fn mix(values: &[f32], stride: usize, shares: &[f32], sums: &mut [f32], keys
     assert!(width <= stride && values.len() >= (keys - 1) * stride + width);
     #[cfg(target_arch = "x86_64")]
     if let Some(avx512) = super::tiles::avx512::Avx512::detect() {
-        return avx512.mix(values, stride, shares, sums, keys);
+        return avx512.mix(&ValueRows { values, stride, keys }, shares, sums);
     }
     for (shares, sums) in shares.chunks_exact(keys).zip(sums.chunks_exact_mut(width)) {
         for (share, row) in shares.iter().zip(values.chunks(stride)) {

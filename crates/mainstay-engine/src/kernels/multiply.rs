@@ -86,8 +86,11 @@ impl<'a> Work<'a> {
             (Grid::Tiles(_), _) => (Cow::Borrowed(input.x), Some(input.quantised())),
             (Grid::Rows(_), None) => (Cow::Borrowed(input.x), None),
             (Grid::Rows(_), Some(vectors)) => {
-                let vector = |vector: &usize| &input.x[vector * columns..][..columns];
-                (vectors.iter().flat_map(vector).copied().collect(), None)
+                let mut own = Vec::with_capacity(vectors.len() * columns);
+                for vector in vectors {
+                    own.extend_from_slice(&input.x[vector * columns..][..columns]);
+                }
+                (Cow::Owned(own), None)
             }
         };
         Work { grid: task.grid, x, quantised, vectors, out: Shares::new(task.out), rows }

@@ -13,8 +13,8 @@ pub struct Quantised {
     pub numbers: Vec<i8>,
     /// One for each block.
     pub scales: Vec<f32>,
-    /// Of each block, the sum of its whole numbers.
-    pub sums: Vec<i32>,
+    /// Of each block, the sums of the first and of the second half of its whole numbers.
+    pub sums: Vec<[i32; 2]>,
 }
 
 /// Vectors on their way into matrices: as they are, and quantised once some matrix wants that.
@@ -47,7 +47,7 @@ impl Quantised {
             columns,
             numbers: vec![0; x.len()],
             scales: vec![0.0; blocks],
-            sums: vec![0; blocks],
+            sums: vec![[0; 2]; blocks],
         };
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = super::avx2::Avx2::detect() {
@@ -68,15 +68,14 @@ pub fn quantise(x: &[f32], out: &mut Quantised) {
         let highest = x.iter().fold(0.0f32, |highest, x| highest.max(x.abs()));
         *scale = highest / 127.0;
         let inverse = if highest > 0.0 { 127.0 / highest } else { 0.0 };
-        let mut total = 0;
         for (number, x) in numbers.iter_mut().zip(x) {
-            // A vector that holds NaN or infinity becomes something harmless: weights and the
-            // logits are checked for them.
-            let whole = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
-            total += whole;
-            *number = whole as i8;
+            // A vector that holds NaN or infinity becomes something harmless: weights are checked
+            // for them.
+            *number = (x * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
         }
-        *sum = total;
+        for (half, sum) in numbers.as_chunks::<{ BLOCK / 2 }>().0.iter().zip(sum) {
+            *sum = half.iter().map(|number| i32::from(*number)).sum();
+        }
     }
 }
 
@@ -92,8 +91,8 @@ mod tests {
             let scale = quantised.scales[at / BLOCK];
             assert!((f32::from(quantised.numbers[at]) * scale - x).abs() <= scale * 0.501);
         }
-        let sum: i32 = quantised.numbers[..32].iter().map(|number| i32::from(*number)).sum();
-        assert_eq!(quantised.sums[0], sum);
+        let sum: i32 = quantised.numbers[..16].iter().map(|number| i32::from(*number)).sum();
+        assert_eq!(quantised.sums[0][0], sum);
     }
 
     #[test]

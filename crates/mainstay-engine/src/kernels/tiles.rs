@@ -6,6 +6,8 @@
 //!   which is what the processors' instructions for such sums want. GGUF's `Q8_0`, exactly.
 //! - `Q4` (4.6 bits): numbers from 0 to 15, `scale * number - least`; scale and least are 6-bit
 //!   parts of two numbers that 8 blocks share. GGUF's `Q4_K`, exactly.
+//! - `Q6` (6.6 bits): numbers from -32 to 31, stored with 32 added; halves of a block have a scale
+//!   of 8 bits each, under one that 8 blocks share. GGUF's `Q6_K`, exactly.
 //!
 //! The order of summation is one for all kernels: exact within a block, then block after block,
 //! each by one fused multiply-add.
@@ -20,7 +22,7 @@ pub mod scalar;
 
 use super::quantised::{BLOCK, Quantised};
 use crate::pool::{Pool, Shares};
-use blocks::{Q4Blocks, Q8Block};
+use blocks::{Q4Blocks, Q6Blocks, Q8Block};
 use std::ops::Range;
 
 /// Rows in a tile: the 32-bit places of the widest register.
@@ -30,7 +32,8 @@ pub const TILE: usize = 16;
 pub const GROUP: usize = 8;
 
 /// 64 bytes: 4 columns of a tile (`Q8`), or 8 of them (`Q4`: the low halves are 4 columns, the high
-/// halves the 4 columns 16 further on).
+/// halves the 4 columns 16 further on). `Q6` has its low 4 bits like `Q4`, and behind them in two
+/// lines its high 2 bits: a line for each half of the block, a pair of bits for each 4 columns.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub struct Line(pub [u8; 64]);
@@ -38,6 +41,7 @@ pub struct Line(pub [u8; 64]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bits {
     Q8,
+    Q6,
     Q4,
 }
 
@@ -48,9 +52,10 @@ pub struct Tiles {
     pub columns: usize,
     /// [tile, block, line]
     pub lines: Vec<Line>,
-    /// f16. `Q8`: [tile, block, row]. `Q4`: [tile, group, (scale, least), row].
+    /// f16. `Q8`: [tile, block, row]. `Q6`: [tile, group, row]. `Q4`: [tile, group, (scale,
+    /// least), row].
     pub scales: Vec<[u16; TILE]>,
-    /// `Q4` only: [tile, block, (scale, least), row].
+    /// `Q6` (signed): [tile, block, half, row]. `Q4`: [tile, block, (scale, least), row].
     pub parts: Vec<[u8; TILE]>,
 }
 
@@ -70,7 +75,7 @@ impl Bits {
     pub const fn columns(self) -> usize {
         match self {
             Bits::Q8 => BLOCK,
-            Bits::Q4 => BLOCK * GROUP,
+            Bits::Q6 | Bits::Q4 => BLOCK * GROUP,
         }
     }
 
@@ -78,6 +83,7 @@ impl Bits {
     const fn lines(self) -> usize {
         match self {
             Bits::Q8 => 8,
+            Bits::Q6 => 6,
             Bits::Q4 => 4,
         }
     }
@@ -86,6 +92,7 @@ impl Bits {
     const fn scales(self, blocks: usize) -> [usize; 2] {
         match self {
             Bits::Q8 => [blocks, 0],
+            Bits::Q6 => [blocks / GROUP, blocks * 2],
             Bits::Q4 => [blocks / GROUP * 2, blocks * 2],
         }
     }
@@ -181,6 +188,49 @@ impl Tiles {
         tiles
     }
 
+    /// `fill` writes the groups of blocks of one row.
+    pub fn q6(
+        [rows, columns]: [usize; 2],
+        pool: &Pool,
+        fill: &(dyn Fn(usize, &mut [Q6Blocks]) + Sync),
+    ) -> Tiles {
+        let mut tiles = Tiles::empty(Bits::Q6, rows, columns);
+        let groups = columns / (BLOCK * GROUP);
+        let lines = Shares::new(&mut tiles.lines);
+        let (scales, parts) = (Shares::new(&mut tiles.scales), Shares::new(&mut tiles.parts));
+        pool.run(rows.div_ceil(TILE), &|tile| {
+            let [line_count, part_count] = [groups * GROUP * 6, groups * GROUP * 2];
+            // SAFETY: chunks are tiles, and each has lines, scales and parts of its own.
+            let (lines, scales, parts) = unsafe {
+                (
+                    lines.part(tile * line_count, line_count),
+                    scales.part(tile * groups, groups),
+                    parts.part(tile * part_count, part_count),
+                )
+            };
+            let mut row_groups = vec![Q6Blocks::default(); groups];
+            #[allow(clippy::needless_range_loop)] // a place in each of several lists
+            for row in 0..TILE.min(rows - tile * TILE) {
+                fill(tile * TILE + row, &mut row_groups);
+                for (at, group) in row_groups.iter().enumerate() {
+                    scales[at][row] = group.scale;
+                    for block in 0..GROUP {
+                        let place = at * GROUP + block;
+                        parts[place * 2][row] = group.scales[block * 2] as u8;
+                        parts[place * 2 + 1][row] = group.scales[block * 2 + 1] as u8;
+                        let lines = &mut lines[place * 6..][..6];
+                        for (column, number) in group.numbers[block].iter().enumerate() {
+                            let (four, byte) = (column / 4, row * 4 + column % 4);
+                            lines[four % 4].0[byte] |= (number & 15) << (four / 4 * 4);
+                            lines[4 + four / 4].0[byte] |= number >> 4 << (four % 4 * 2);
+                        }
+                    }
+                }
+            }
+        });
+        tiles
+    }
+
     /// Tile number `index`.
     pub fn tile(&self, index: usize) -> Tile<'_> {
         let blocks = self.columns / BLOCK;
@@ -244,7 +294,7 @@ fn sums(
     if let Some(avx512) = avx512::Avx512::detect() {
         return avx512.sums(bits, tile, x, vectors, give);
     } else if let Some(avx2) = super::avx2::Avx2::detect() {
-        return avx2::sums(avx2, bits, tile, x, vectors, give);
+        return avx2.sums(bits, tile, x, vectors, give);
     }
     for (at, vector) in vectors.iter().enumerate() {
         give(at, &scalar::sums(bits, tile, x, *vector));
@@ -269,12 +319,28 @@ mod tests {
                     *to = Q8Block::quantise(from);
                 }
             }),
+            Bits::Q6 => Tiles::q6(size, &pool, &|at, groups| {
+                for (to, from) in groups.iter_mut().zip(row(at).as_chunks().0) {
+                    *to = six_bits(from);
+                }
+            }),
             Bits::Q4 => Tiles::q4(size, &pool, &|at, groups| {
                 for (to, from) in groups.iter_mut().zip(row(at).as_chunks().0) {
                     *to = Q4Blocks::quantise(from);
                 }
             }),
         }
+    }
+
+    /// Numbers of all sizes, with scales of either sign: for comparing kernels, not for accuracy.
+    fn six_bits(x: &[f32; BLOCK * GROUP]) -> Q6Blocks {
+        let mut out = Q6Blocks { scale: 0x1c00, ..Q6Blocks::default() };
+        for (block, x) in x.as_chunks::<BLOCK>().0.iter().enumerate() {
+            out.scales[block * 2] = (x[0] * 127.0) as i8;
+            out.scales[block * 2 + 1] = (x[1] * 127.0) as i8;
+            out.numbers[block] = x.map(|x| (x * 31.9 + 32.0) as u8);
+        }
+        out
     }
 
     fn all_sums(
@@ -289,7 +355,14 @@ mod tests {
 
     #[test]
     fn every_kernel_gives_the_bits_of_its_scalar_oracle() {
-        for (bits, columns) in [(Bits::Q8, 32), (Bits::Q8, 416), (Bits::Q4, 256), (Bits::Q4, 768)] {
+        for (bits, columns) in [
+            (Bits::Q8, 32),
+            (Bits::Q8, 416),
+            (Bits::Q6, 256),
+            (Bits::Q6, 768),
+            (Bits::Q4, 256),
+            (Bits::Q4, 768),
+        ] {
             // Numbers at the very ends of their range, in one row, try the 16-bit sums.
             let mut values = numbers(17 * columns, 1);
             values[..columns].fill(-1.0);
@@ -302,8 +375,7 @@ mod tests {
                     (0..15).map(|vector| scalar::sums(bits, tile, &x, vector)).collect();
                 #[cfg(target_arch = "x86_64")]
                 if let Some(avx2) = crate::kernels::avx2::Avx2::detect() {
-                    let fast =
-                        all_sums(15, |list, give| avx2::sums(avx2, bits, tile, &x, list, give));
+                    let fast = all_sums(15, |list, give| avx2.sums(bits, tile, &x, list, give));
                     assert_eq!(fast, plain, "AVX2, {bits:?}, {columns} columns");
                 }
                 #[cfg(target_arch = "x86_64")]

@@ -2,7 +2,7 @@
 
 use crate::kernels::quantised::BLOCK;
 use crate::kernels::tiles::blocks::{
-    K_NUMBERS, Q4_K_BYTES, Q4Blocks, Q6_K_BYTES, Q8_0_BYTES, Q8Block, load_q6_k,
+    K_NUMBERS, Q4_K_BYTES, Q4Blocks, Q6_K_BYTES, Q6Blocks, Q8_0_BYTES, Q8Block,
 };
 use crate::kernels::{self, Element};
 use crate::pool::Pool;
@@ -56,8 +56,10 @@ impl Format {
                 }
             }
             Format::Q6K => {
-                let groups = bytes.as_chunks().0.iter();
-                groups.zip(out.as_chunks_mut().0).for_each(|(group, out)| load_q6_k(group, out));
+                let groups = bytes.as_chunks().0.iter().map(Q6Blocks::from_q6_k);
+                for (group, out) in groups.zip(out.as_chunks_mut::<K_NUMBERS>().0) {
+                    group.load(out);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Format, Precision, Source, Tensor};
 use crate::kernels::quantised::BLOCK;
-use crate::kernels::tiles::blocks::{K_NUMBERS, Q4Blocks, Q8Block};
+use crate::kernels::tiles::blocks::{K_NUMBERS, Q4Blocks, Q6Blocks, Q8Block};
 use crate::kernels::tiles::{Bits, Tiles};
 use crate::kernels::{self, Element, Grid, Input, Rows, Task};
 use crate::pool::Pool;
@@ -38,8 +38,7 @@ impl Matrix {
         Matrix { store: Store::Rows { source, range, element }, height, columns }
     }
 
-    /// Tiles of a tensor in blocks: the same numbers where there are tiles of that kind, else
-    /// quantised anew in 8 bits.
+    /// Tiles of a tensor in blocks, the same numbers; of plain numbers, in 8 bits.
     pub(super) fn tiles_of(
         tensor: &Tensor,
         format: Format,
@@ -62,7 +61,12 @@ impl Matrix {
                     *to = Q4Blocks::from_q4_k(from);
                 }
             }),
-            Format::Q6K | Format::Rows(_) => {
+            Format::Q6K => Tiles::q6(size, pool, &|at, groups| {
+                for (to, from) in groups.iter_mut().zip(row(at).as_chunks().0) {
+                    *to = Q6Blocks::from_q6_k(from);
+                }
+            }),
+            Format::Rows(_) => {
                 quantised(Bits::Q8, size, pool, &|at, out| format.load(row(at), out))
             }
         };
@@ -97,7 +101,7 @@ impl Matrix {
             Precision::Q4 | Precision::Q8 => return self,
         };
         if let Store::Tiles(tiles) = &self.store
-            && (tiles.bits == bits || tiles.bits == Bits::Q4)
+            && (tiles.bits == Bits::Q4 || bits == Bits::Q8)
         {
             return self;
         }
@@ -193,7 +197,8 @@ fn quantised(
         wide
     };
     match bits {
-        Bits::Q8 => Tiles::q8(size, pool, &|row, blocks| {
+        // Six bits come out of files only.
+        Bits::Q8 | Bits::Q6 => Tiles::q8(size, pool, &|row, blocks| {
             for (to, from) in blocks.iter_mut().zip(wide(row).as_chunks::<BLOCK>().0) {
                 *to = Q8Block::quantise(from);
             }

@@ -5,26 +5,34 @@ use crate::kernels::avx2::Avx2;
 use crate::kernels::quantised::{BLOCK, Quantised};
 use std::arch::x86_64::*;
 
-/// The sums of one tile with each of `vectors`.
-pub fn sums(
-    _: Avx2,
-    bits: Bits,
-    tile: Tile<'_>,
-    x: &Quantised,
-    vectors: &[usize],
-    give: &mut dyn FnMut(usize, &Sums),
-) {
-    let mut at = 0;
-    while at < vectors.len() {
-        let left = &vectors[at..];
-        // SAFETY: the `Avx2` proves the processor's features.
-        at += unsafe {
-            match left.len() {
-                4.. => some::<4>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums)),
-                2.. => some::<2>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums)),
-                _ => some::<1>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums)),
-            }
-        };
+impl Avx2 {
+    /// The sums of one tile with each of `vectors`.
+    pub fn sums(
+        self,
+        bits: Bits,
+        tile: Tile<'_>,
+        x: &Quantised,
+        vectors: &[usize],
+        give: &mut dyn FnMut(usize, &Sums),
+    ) {
+        let mut at = 0;
+        while at < vectors.len() {
+            let left = &vectors[at..];
+            // SAFETY: `self` proves the processor's features.
+            at += unsafe {
+                match left.len() {
+                    4.. => {
+                        some::<4>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums))
+                    }
+                    2.. => {
+                        some::<2>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums))
+                    }
+                    _ => {
+                        some::<1>(bits, tile, x, left, &mut |vector, sums| give(at + vector, sums))
+                    }
+                }
+            };
+        }
     }
 }
 
@@ -51,6 +59,7 @@ unsafe fn some<const V: usize>(
     let halves = unsafe {
         match bits {
             Bits::Q8 => [q8::<V, 0>(tile, x, blocks, first), q8::<V, 1>(tile, x, blocks, first)],
+            Bits::Q6 => [q6::<V, 0>(tile, x, blocks, first), q6::<V, 1>(tile, x, blocks, first)],
             Bits::Q4 => [q4::<V, 0>(tile, x, blocks, first), q4::<V, 1>(tile, x, blocks, first)],
         }
     };
@@ -148,11 +157,88 @@ unsafe fn q4<const V: usize, const HALF: usize>(
             let whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs[vector], ones));
             let scale = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[place]));
             sums[vector] = _mm256_fmadd_ps(whole, scale, sums[vector]);
-            let shift = _mm256_set1_ps(x.scales[place] * x.sums[place] as f32);
+            let [x_low, x_high] = x.sums[place];
+            let shift = _mm256_set1_ps(x.scales[place] * (x_low + x_high) as f32);
             sums[vector] = _mm256_fnmadd_ps(least, shift, sums[vector]);
         }
     }
     sums
+}
+
+/// # Safety
+/// As for [`q8`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)] // as in `q8`
+unsafe fn q6<const V: usize, const HALF: usize>(
+    tile: Tile<'_>,
+    x: &Quantised,
+    blocks: usize,
+    first: [usize; V],
+) -> [__m256; V] {
+    let mut sums = [_mm256_setzero_ps(); V];
+    let lines = tile.lines.as_chunks::<6>().0;
+    let parts = tile.parts.as_chunks::<2>().0;
+    assert!(lines.len() == blocks && parts.len() == blocks && tile.scales.len() * GROUP == blocks);
+    for block in 0..blocks {
+        let mut whole = [_mm256_setzero_si256(); V];
+        for half in 0..2 {
+            // SAFETY: features and blocks are as the caller promises.
+            let halves =
+                unsafe { q6_half::<V, HALF>(&lines[block], half, x, first.map(|at| at + block)) };
+            let part = signed::<HALF>(&parts[block][half]);
+            for vector in 0..V {
+                let product = _mm256_mullo_epi32(halves[vector], part);
+                whole[vector] = _mm256_add_epi32(whole[vector], product);
+            }
+        }
+        let scale = widen::<HALF>(&tile.scales[block / GROUP]);
+        for vector in 0..V {
+            let scale = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[first[vector] + block]));
+            sums[vector] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[vector]), scale, sums[vector]);
+        }
+    }
+    sums
+}
+
+/// The whole sums of half a block; `places` are the vectors' blocks.
+///
+/// # Safety
+/// As for [`q8`]: the places lie in `x`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)] // as in `q8`
+unsafe fn q6_half<const V: usize, const HALF: usize>(
+    lines: &[Line; 6],
+    half: usize,
+    x: &Quantised,
+    places: [usize; V],
+) -> [__m256i; V] {
+    let (low_bits, high_bits) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi8(0x30));
+    let ones = _mm256_set1_epi16(1);
+    // Numbers are stored with 32 added; this takes it away again.
+    let mut whole = places.map(|place| _mm256_set1_epi32(x.sums[place][half] * -32));
+    let high = load::<HALF>(&lines[4 + half]);
+    for four in 0..4 {
+        let both = load::<HALF>(&lines[four]);
+        let low = if half == 0 { both } else { _mm256_srli_epi16::<4>(both) };
+        let high = match four {
+            0 => _mm256_slli_epi16::<4>(high),
+            1 => _mm256_slli_epi16::<2>(high),
+            2 => high,
+            _ => _mm256_srli_epi16::<2>(high),
+        };
+        let numbers =
+            _mm256_or_si256(_mm256_and_si256(low, low_bits), _mm256_and_si256(high, high_bits));
+        for vector in 0..V {
+            // SAFETY: the block's 32 numbers lie in `x`.
+            let x = unsafe { broadcast(x, places[vector], half * 4 + four) };
+            // Pairs of products stay within 16 bits: 2 * 63 * 127 < 2^15.
+            let pairs = _mm256_maddubs_epi16(numbers, x);
+            whole[vector] = _mm256_add_epi32(whole[vector], _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    whole
 }
 
 /// Four numbers of a block of `x`, in every place.
@@ -194,4 +280,13 @@ fn count<const HALF: usize>(parts: &[u8; 16]) -> __m256 {
     // SAFETY: 8 of the 16 bytes; the load asks for no alignment.
     let bytes = unsafe { _mm_loadl_epi64(parts.as_ptr().add(HALF * 8).cast()) };
     _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+}
+
+/// 8 of 16 small whole numbers, of either sign.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn signed<const HALF: usize>(parts: &[u8; 16]) -> __m256i {
+    const { assert!(HALF < 2) };
+    // SAFETY: 8 of the 16 bytes; the load asks for no alignment.
+    _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(parts.as_ptr().add(HALF * 8).cast()) })
 }

@@ -74,6 +74,7 @@ unsafe fn some<const V: usize>(
     let sums = unsafe {
         match bits {
             Bits::Q8 => q8::<V>(tile, x, blocks, first),
+            Bits::Q6 => q6::<V>(tile, x, blocks, first),
             Bits::Q4 => q4::<V>(tile, x, blocks, first),
         }
     };
@@ -105,8 +106,8 @@ unsafe fn q8<const V: usize>(
         for vector in 0..V {
             // SAFETY: the block lies in `x`. Numbers are stored with 128 added; this takes
             // 128 times the vector's sum away again.
-            let sum = unsafe { *x.sums.get_unchecked(first[vector] + block) };
-            whole[vector] = _mm512_set1_epi32(sum * -128);
+            let [low, high] = unsafe { *x.sums.get_unchecked(first[vector] + block) };
+            whole[vector] = _mm512_set1_epi32((low + high) * -128);
         }
         for four in 0..8 {
             let line = load(&lines[block][four]);
@@ -166,17 +167,96 @@ unsafe fn q4<const V: usize>(
         let least = _mm512_mul_ps(widen(&least), count(&parts[block][1]));
         for vector in 0..V {
             // SAFETY: the block lies in `x`.
-            let (x_scale, x_sum) = unsafe {
+            let (x_scale, [x_low, x_high]) = unsafe {
                 let place = first[vector] + block;
                 (*x.scales.get_unchecked(place), *x.sums.get_unchecked(place))
             };
             let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
             sums[vector] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[vector]), scale, sums[vector]);
-            let shift = _mm512_set1_ps(x_scale * x_sum as f32);
+            let shift = _mm512_set1_ps(x_scale * (x_low + x_high) as f32);
             sums[vector] = _mm512_fnmadd_ps(least, shift, sums[vector]);
         }
     }
     sums
+}
+
+/// # Safety
+/// As for [`q8`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[allow(clippy::needless_range_loop)] // as in `q8`
+unsafe fn q6<const V: usize>(
+    tile: Tile<'_>,
+    x: &Quantised,
+    blocks: usize,
+    first: [usize; V],
+) -> [__m512; V] {
+    let mut sums = [_mm512_setzero_ps(); V];
+    let lines = tile.lines.as_chunks::<6>().0;
+    let parts = tile.parts.as_chunks::<2>().0;
+    assert!(lines.len() == blocks && parts.len() == blocks && tile.scales.len() * GROUP == blocks);
+    for block in 0..blocks {
+        let mut whole = [_mm512_setzero_si512(); V];
+        for half in 0..2 {
+            // SAFETY: features and blocks are as the caller promises.
+            let halves =
+                unsafe { q6_half::<V>(&lines[block], half, x, first.map(|at| at + block)) };
+            let part = signed(&parts[block][half]);
+            for vector in 0..V {
+                let product = _mm512_mullo_epi32(halves[vector], part);
+                whole[vector] = _mm512_add_epi32(whole[vector], product);
+            }
+        }
+        let scale = widen(&tile.scales[block / GROUP]);
+        for vector in 0..V {
+            // SAFETY: the block lies in `x`.
+            let x_scale = unsafe { *x.scales.get_unchecked(first[vector] + block) };
+            let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
+            sums[vector] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[vector]), scale, sums[vector]);
+        }
+    }
+    sums
+}
+
+/// The whole sums of half a block; `places` are the vectors' blocks.
+///
+/// # Safety
+/// As for [`q8`]: the places lie in `x`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[allow(clippy::needless_range_loop)] // as in `q8`
+unsafe fn q6_half<const V: usize>(
+    lines: &[Line; 6],
+    half: usize,
+    x: &Quantised,
+    places: [usize; V],
+) -> [__m512i; V] {
+    let (low_bits, high_bits) = (_mm512_set1_epi8(0x0f), _mm512_set1_epi8(0x30));
+    let mut whole = [_mm512_setzero_si512(); V];
+    for vector in 0..V {
+        // SAFETY: the block lies in `x`. Numbers are stored with 32 added.
+        let sum = unsafe { x.sums.get_unchecked(places[vector])[half] };
+        whole[vector] = _mm512_set1_epi32(sum * -32);
+    }
+    let high = load(&lines[4 + half]);
+    for four in 0..4 {
+        let both = load(&lines[four]);
+        let low = if half == 0 { both } else { _mm512_srli_epi16::<4>(both) };
+        let high = match four {
+            0 => _mm512_slli_epi16::<4>(high),
+            1 => _mm512_slli_epi16::<2>(high),
+            2 => high,
+            _ => _mm512_srli_epi16::<2>(high),
+        };
+        let numbers =
+            _mm512_or_si512(_mm512_and_si512(low, low_bits), _mm512_and_si512(high, high_bits));
+        for vector in 0..V {
+            // SAFETY: the block's 32 numbers lie in `x`.
+            let x = unsafe { broadcast(x, places[vector], half * 4 + four) };
+            whole[vector] = _mm512_dpbusd_epi32(whole[vector], numbers, x);
+        }
+    }
+    whole
 }
 
 /// Four numbers of a block of `x`, in every place.
@@ -214,4 +294,12 @@ fn count(parts: &[u8; 16]) -> __m512 {
     // SAFETY: 16 bytes; the load asks for no alignment.
     let bytes = unsafe { _mm_loadu_si128(parts.as_ptr().cast()) };
     _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+}
+
+/// 16 small whole numbers, of either sign.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn signed(parts: &[u8; 16]) -> __m512i {
+    // SAFETY: 16 bytes; the load asks for no alignment.
+    _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(parts.as_ptr().cast()) })
 }

@@ -26,6 +26,16 @@ pub struct Q4Blocks {
     pub numbers: [[u8; BLOCK]; GROUP],
 }
 
+/// 8 blocks of 32 numbers from 0 to 63, each standing for `scale * scales[half block] * (number -
+/// 32)`.
+#[derive(Clone, Copy, Default)]
+pub struct Q6Blocks {
+    /// f16
+    pub scale: u16,
+    pub scales: [i8; 2 * GROUP],
+    pub numbers: [[u8; BLOCK]; GROUP],
+}
+
 /// Highest number of `Q4`, and highest part of a scale.
 const NUMBER_MAX: f32 = 15.0;
 const PART_MAX: f32 = 63.0;
@@ -124,18 +134,33 @@ pub const Q6_K_BYTES: usize = 210;
 /// Numbers in a `Q4_K` or `Q6_K` block of a GGUF file.
 pub const K_NUMBERS: usize = BLOCK * GROUP;
 
-/// GGUF's `Q6_K` as f32: low halves, high quarters, 16 scales, one scale over all.
-pub fn load_q6_k(bytes: &[u8; Q6_K_BYTES], out: &mut [f32; K_NUMBERS]) {
-    let (low, rest) = bytes.split_at(128);
-    let (high, rest) = rest.split_at(64);
-    let scale = f16::from_le_bytes([rest[16], rest[17]]).to_f32();
-    for (at, out) in out.iter_mut().enumerate() {
-        // Two halves of 128; in each four runs of 32, of which a byte of `high` serves all four
-        // and a byte of `low` two.
-        let (half, run, column) = (at / 128, at / 32 % 4, at % 32);
-        let low = low[half * 64 + run % 2 * 32 + column] >> (run / 2 * 4) & 15;
-        let high = high[half * 32 + column] >> (run * 2) & 3;
-        let part = rest[at / 16] as i8;
-        *out = scale * f32::from(part) * (f32::from(low | high << 4) - 32.0);
+impl Q6Blocks {
+    /// GGUF's `Q6_K`: low halves, high quarters, 16 scales, one scale over all.
+    pub fn from_q6_k(bytes: &[u8; Q6_K_BYTES]) -> Q6Blocks {
+        let (low, rest) = bytes.split_at(128);
+        let (high, rest) = rest.split_at(64);
+        let mut out =
+            Q6Blocks { scale: u16::from_le_bytes([rest[16], rest[17]]), ..Q6Blocks::default() };
+        out.scales.iter_mut().zip(rest).for_each(|(scale, byte)| *scale = *byte as i8);
+        for (block, numbers) in out.numbers.iter_mut().enumerate() {
+            // Two halves of 128 numbers, each of four blocks; a byte of `high` serves all four and
+            // a byte of `low` two.
+            let (half, run) = (block / 4, block % 4);
+            for (column, number) in numbers.iter_mut().enumerate() {
+                let low = low[half * 64 + run % 2 * 32 + column] >> (run / 2 * 4) & 15;
+                let high = high[half * 32 + column] >> (run * 2) & 3;
+                *number = low | high << 4;
+            }
+        }
+        out
+    }
+
+    /// The numbers they stand for.
+    pub fn load(&self, out: &mut [f32; K_NUMBERS]) {
+        let scale = f16::from_bits(self.scale).to_f32();
+        for (at, out) in out.iter_mut().enumerate() {
+            let number = f32::from(self.numbers[at / BLOCK][at % BLOCK]) - 32.0;
+            *out = scale * f32::from(self.scales[at / (BLOCK / 2)]) * number;
+        }
     }
 }
