@@ -309,7 +309,7 @@ fn decode(pass: &Pass<'_>, q: Pointer, (heads, scale): (usize, f32)) -> Decode {
     }
 }
 
-/// Starts `decode` and puts its parts together. Sizes: of keys, of values, of values that lie apart.
+/// Starts `decode` and puts its parts together. Sizes: of keys, of values, of values apart.
 fn launch_decode(
     pass: &Pass<'_>,
     kernel: &'static str,

@@ -38,7 +38,7 @@ fn fixture(name: &str, is_exact: bool) -> (Vec<u32>, Vec<f32>, CardModel) {
     (ids, logits, CardModel::load(card, Some(&weights), &shape, room).unwrap())
 }
 
-/// Logits after each of the last tokens; the prompt is taken in pieces of this size, and as an answer
+/// Logits after each of the last tokens; the prompt is taken in pieces of this size, as an answer
 /// if they are single.
 fn logits(model: &mut CardModel, ids: &[u32], (piece, known): (usize, usize)) -> Vec<f32> {
     let table: Vec<Page> = (0..16).rev().collect();

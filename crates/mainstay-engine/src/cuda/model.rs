@@ -151,7 +151,7 @@ impl Pass<'_> {
         product::start(self.card, self.form, &self.of(matrix, x, y), 1);
     }
 
-    /// What `pointer` holds (rows of f32, so far apart), normed: by the product itself where it can.
+    /// What `x` holds (rows of f32, so far apart), normed: by the product itself where it can.
     pub fn normed(&self, x: Pointer, row: usize, norm: (&Buffer, usize, f32)) -> Input {
         let (weights, n, epsilon) = norm;
         let y = self.scratch.normed.pointer;
