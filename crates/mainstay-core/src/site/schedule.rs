@@ -13,6 +13,7 @@
 
 pub mod baseline;
 pub mod cost;
+pub mod inside;
 pub mod kv_index;
 pub mod pace;
 pub mod profile;
@@ -22,8 +23,10 @@ pub mod worker;
 mod admission;
 mod dispatch;
 mod forecast;
+mod learn;
 mod legs;
 mod queue;
+mod recent;
 mod survey;
 mod timers;
 
@@ -39,12 +42,14 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use cost::Asked;
+use inside::Taken;
 use kv_index::{Held, KvIndex, Matches};
+use learn::Learner;
 use pace::{Lengths, Pace};
 use profile::{Profile, micros};
 use queue::Queue;
 use settings::Settings;
-use timers::{Timer, Timers};
+use timers::{Timer, Timers, Wait};
 use worker::{Load, Order, Verdict, Worker};
 
 /// What the scheduler hears.
@@ -219,6 +224,8 @@ struct Life {
     arrived: Time,
     /// When its first token is promised.
     deadline: Time,
+    /// What a site says of it.
+    taken: Option<Taken>,
     expires: Time,
     place: Place,
     /// Tokens that its client had when its leg began,
@@ -230,6 +237,8 @@ struct Life {
     barred: Vec<WorkerId>,
     /// Until when it may be held for a better worker; set once.
     held: Option<Time>,
+    /// While it waits: for when its first token can no longer be in time.
+    start_wait: Option<Wait>,
     /// Milliseconds that its wait in the queue was expected to take, uncorrected.
     expected_wait: f64,
     /// Its prefill where most of it is cached.
@@ -272,6 +281,9 @@ pub struct Scheduler {
     /// How fast all workers are, and when that was summed up.
     rate: (Time, f64),
     step_max: f64,
+    /// What prompts took, where nobody gave a profile, and what that came to.
+    learner: Learner,
+    profile: Option<Profile>,
     /// Kept for its memory.
     matches: Matches,
 }
@@ -296,6 +308,8 @@ impl Scheduler {
             turn: 0,
             has_dried: false,
             rate: (Time::ZERO, 0.0),
+            learner: Learner::default(),
+            profile: None,
             matches: Matches::default(),
         }
     }

@@ -3,6 +3,8 @@
 mod adopts;
 mod bench;
 mod carries;
+mod learns;
+mod loses;
 mod prefers;
 #[cfg(feature = "mutants")]
 mod removed;

@@ -8,7 +8,7 @@ use crate::workload::{BLOCK, Chained};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use mainstay_core::rng::{Rng, mix};
 use mainstay_core::site::schedule::profile::Profile as Coefficients;
-use mainstay_core::site::schedule::settings::Settings;
+use mainstay_core::site::schedule::settings::{Policy, Settings};
 use mainstay_core::site::schedule::{Action, Attempt, End, Event, Scheduler};
 use mainstay_core::time::{Duration, Time};
 use std::sync::Arc;
@@ -27,8 +27,6 @@ const LIMIT: u32 = 4096;
 pub struct Setup {
     /// What the scheduler decides by.
     pub settings: Settings,
-    /// Whether the machine of a whole site is in its place.
-    pub is_site: bool,
     /// What it runs on.
     pub workers: u16,
     /// What workers are, by their formula.
@@ -69,7 +67,7 @@ enum Between {
 
 impl Between {
     fn new(setup: &Setup) -> Between {
-        if setup.is_site {
+        if setup.settings.policy == Policy::Site {
             return Between::WholeSite(Box::new(WholeSite::new(setup.seed, BLOCK)));
         }
         let settings = Settings { seed: setup.seed, ..setup.settings.clone() };
@@ -93,7 +91,7 @@ impl Between {
     fn check(&self, now: Time) -> Result<(), &'static str> {
         match self {
             Between::Scheduler(scheduler) => scheduler.check(now),
-            Between::WholeSite(_) => Ok(()),
+            Between::WholeSite(site) => site.check(now),
         }
     }
 }

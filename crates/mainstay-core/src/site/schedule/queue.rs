@@ -23,6 +23,10 @@ use alloc::vec::Vec;
 /// small one costs nothing.
 const QUANTUM: u64 = 50_000;
 
+/// Tenants without waiting work whose debt to others is remembered, for each tier. Beyond it the
+/// smallest debt is forgiven.
+const DEBTS_MAX: usize = 1024;
+
 /// The first of all names.
 const FIRST: Work =
     Work { from: GatewayId(0), attempt: AttemptId { request: RequestId(0), number: 0 } };
@@ -89,7 +93,8 @@ struct Tier {
     floor: f64,
     weight: f64,
     late_share: f64,
-    deficit: u64,
+    /// Below nothing where answers that went on were served beyond it.
+    deficit: i64,
     moving: BTreeSet<(Time, Work)>,
     /// All of the normal lane, those that are held too.
     due: BTreeSet<(Time, Work)>,
@@ -101,10 +106,15 @@ struct Tier {
     /// Backlogged tenants by counter, and by the key of their first.
     by_counter: BTreeSet<(u64, u32)>,
     by_key: BTreeSet<(Time, u32)>,
+    /// Tenants without any, whose counter is above the line.
+    debts: BTreeSet<(u64, u32)>,
     /// The lowest counter there was: where a tenant comes in that had nothing waiting.
     line: u64,
     largest: u64,
-    /// Work that waits, the late lane left out: in all, and by its key.
+    /// How many wait, and their work.
+    count: usize,
+    all: u64,
+    /// Of it, that of those in line: in all, and by its key.
     backlog: u64,
     keys: Backlog,
 }
@@ -139,8 +149,11 @@ impl Queue {
             tenants: BTreeMap::new(),
             by_counter: BTreeSet::new(),
             by_key: BTreeSet::new(),
+            debts: BTreeSet::new(),
             line: 0,
             largest: 1,
+            count: 0,
+            all: 0,
             backlog: 0,
             keys: Backlog::default(),
         };
@@ -174,6 +187,62 @@ impl Queue {
         self.tiers[usize::from(tier.0)].keys.before(key)
     }
 
+    /// Work that waits, of all tiers.
+    pub fn cost(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.all).sum()
+    }
+
+    /// Whether work of this tier or a higher one waits,
+    pub fn has_at_or_above(&self, tier: TierId) -> bool {
+        self.down_to(tier).any(|tier| tier.count > 0)
+    }
+
+    /// and how much.
+    pub fn cost_at_or_above(&self, tier: TierId) -> u64 {
+        self.down_to(tier).map(|tier| tier.all).sum()
+    }
+
+    /// Work that is served before one more of this tier with this key, at most: what goes before it
+    /// there, and what others get meanwhile by their shares.
+    pub fn ahead(&self, tier: TierId, key: Time) -> u64 {
+        if self.mutants.removes(Mutant::NoFloors) {
+            return self.cost_at_or_above(tier);
+        }
+        let before = self.tiers[usize::from(tier.0)].keys.up_to(key) as f64;
+        ((before / self.share(tier)) as u64).min(self.cost())
+    }
+
+    /// The same for one more that goes on with an answer: what does so too, in its tier or a
+    /// higher one, and what higher ones get meanwhile by their shares.
+    pub fn ahead_of_moving(&self, tier: TierId) -> u64 {
+        let at = usize::from(tier.0);
+        let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
+        let moving = |tier: &Tier| -> u64 { tier.moving.iter().map(|(_, work)| cost(work)).sum() };
+        let mine = moving(&self.tiers[at]);
+        let before = (0..at).map(|higher| {
+            let part = self.shares(&[higher, at], higher) / self.shares(&[higher, at], at);
+            let tier = &self.tiers[higher];
+            tier.all.min((mine as f64 * part) as u64).max(moving(tier))
+        });
+        mine + before.sum::<u64>()
+    }
+
+    /// All that wait.
+    pub fn works(&self) -> Vec<Work> {
+        self.waiting.keys().copied().collect()
+    }
+
+    fn down_to(&self, tier: TierId) -> impl Iterator<Item = &Tier> {
+        self.tiers.iter().take(usize::from(tier.0) + 1)
+    }
+
+    /// Floors and weights of the same tiers are others from now on.
+    pub fn weigh(&mut self, tiers: &[TierSettings]) {
+        for (tier, settings) in self.tiers.iter_mut().zip(tiers) {
+            (tier.floor, tier.weight) = (settings.floor, settings.weight);
+        }
+    }
+
     /// Those of a tier that are to be in time, held ones too, in the order of their keys.
     pub fn in_line(&self, tier: TierId) -> impl Iterator<Item = &Waiting> {
         let line = self.tiers[usize::from(tier.0)].due.iter();
@@ -190,6 +259,8 @@ impl Queue {
         self.waiting.insert(one.work, one);
         let tier = &mut self.tiers[usize::from(one.tier.0)];
         tier.largest = tier.largest.max(one.cost);
+        tier.count += 1;
+        tier.all += one.cost;
         tier.line_up(&one);
         if one.lane == Lane::Normal {
             tier.due.insert((one.key, one.work));
@@ -204,6 +275,8 @@ impl Queue {
     pub fn take(&mut self, work: Work) -> Option<Waiting> {
         let one = self.waiting.remove(&work)?;
         let tier = &mut self.tiers[usize::from(one.tier.0)];
+        tier.count -= 1;
+        tier.all -= one.cost;
         tier.due.remove(&(one.key, work));
         match self.held.remove(&work) {
             Some(Hold { worker, .. }) => {
@@ -276,6 +349,10 @@ impl Queue {
             let late = || self.tiers.iter().find_map(|tier| tier.late.first());
             return self.waiting.get(&yielding.or_else(late)?.1).copied();
         }
+        if self.mutants.removes(Mutant::NoFloors) {
+            let head = self.tiers[backlogged[0]].head(self.mutants)?;
+            return self.waiting.get(&head).copied();
+        }
         let heads: Vec<(usize, Work)> = backlogged
             .iter()
             .filter_map(|at| Some((*at, self.tiers[*at].head(self.mutants)?)))
@@ -284,25 +361,31 @@ impl Queue {
         let quanta = self.quanta(&backlogged);
         // Rounds until the first tier may serve its head.
         let rounds = heads.iter().map(|(at, work)| {
-            cost(work).saturating_sub(self.tiers[*at].deficit).div_ceil(quanta[*at])
+            let owed = (cost(work) as i64 - self.tiers[*at].deficit).max(0) as u64;
+            owed.div_ceil(quanta[*at])
         });
         let rounds = rounds.min().unwrap_or(0);
         for at in &backlogged {
-            self.tiers[*at].deficit += rounds * quanta[*at];
+            self.tiers[*at].deficit += (rounds * quanta[*at]) as i64;
         }
         let count = self.tiers.len();
         let able = |at: &usize| {
-            heads.iter().any(|(of, work)| of == at && self.tiers[*of].deficit >= cost(work))
+            heads.iter().any(|(of, work)| of == at && self.tiers[*of].deficit >= cost(work) as i64)
         };
         self.turn = (0..count).map(|step| (self.turn + step) % count).find(able)?;
         let (_, work) = heads.iter().find(|(at, _)| *at == self.turn)?;
-        self.waiting.get(work).copied()
+        // An answer that goes on does not wait for a lower tier: its own pays later.
+        let goes_on = self.tiers[..self.turn].iter().find_map(|tier| tier.moving.first());
+        self.waiting.get(&goes_on.map_or(*work, |(_, work)| *work)).copied()
     }
 
     /// One that was taken out is served, at this cost.
     pub fn served(&mut self, one: &Waiting, cost: u64) {
         let tier = &mut self.tiers[usize::from(one.tier.0)];
-        tier.deficit = tier.deficit.saturating_sub(cost);
+        tier.deficit -= cost as i64;
+        if one.lane != Lane::Moving {
+            tier.deficit = tier.deficit.max(0);
+        }
         match one.lane {
             Lane::Yielding => {}
             Lane::Late => tier.late_credit -= cost as f64,
@@ -313,7 +396,7 @@ impl Queue {
             }
         }
         tier.charge(one.tenant, cost as i64);
-        if tier.deficit == 0 {
+        if tier.deficit <= 0 {
             self.turn = (self.turn + 1) % self.tiers.len();
         }
     }
@@ -346,6 +429,12 @@ impl Queue {
             ((share * QUANTUM as f64) as u64).max(1)
         };
         (0..self.tiers.len()).map(quantum).collect()
+    }
+
+    /// Tenants of whom something is remembered.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.tenants.len()).sum()
     }
 
     /// Whether sums and orders agree with what waits.
@@ -432,6 +521,7 @@ impl Tier {
         let tenant = self.tenants.entry(one.tenant).or_insert_with(fresh);
         let before = tenant.waiting.first().map(|(key, _)| *key);
         if before.is_none() {
+            self.debts.remove(&(tenant.counter, one.tenant));
             tenant.counter = tenant.counter.max(line);
             self.by_counter.insert((tenant.counter, one.tenant));
         }
@@ -443,11 +533,15 @@ impl Tier {
         let Some(tenant) = self.tenants.get_mut(&one.tenant) else { return };
         let before = tenant.waiting.first().map(|(key, _)| *key);
         tenant.waiting.remove(&(one.key, one.work));
-        if tenant.waiting.is_empty() {
-            self.by_counter.remove(&(tenant.counter, one.tenant));
-            self.line = self.line.max(tenant.counter.min(self.lowest()));
+        let (counter, is_empty) = (tenant.counter, tenant.waiting.is_empty());
+        if is_empty {
+            self.by_counter.remove(&(counter, one.tenant));
+            self.line = self.line.max(counter.min(self.lowest()));
         }
         self.rank(one.tenant, before);
+        if is_empty {
+            self.rest(one.tenant);
+        }
     }
 
     fn lowest(&self) -> u64 {
@@ -466,14 +560,30 @@ impl Tier {
     }
 
     fn charge(&mut self, tenant: u32, cost: i64) {
-        let Some(each) = self.tenants.get_mut(&tenant) else { return };
+        // Who is not remembered stands at the line: only a debt is worth remembering.
+        let line = self.line;
+        let fresh = || Tenant { counter: line, waiting: BTreeSet::new() };
+        let each = self.tenants.entry(tenant).or_insert_with(fresh);
         let was = each.counter;
         each.counter = each.counter.saturating_add_signed(cost);
         if self.by_counter.remove(&(was, tenant)) {
             self.by_counter.insert((each.counter, tenant));
-        } else if each.counter <= self.line {
-            // Nothing waits, and its counter would be lifted to the line anyway.
-            self.tenants.remove(&tenant);
+        } else {
+            self.debts.remove(&(was, tenant));
+            self.rest(tenant);
+        }
+    }
+
+    /// A tenant has nothing that waits: what it was served beyond others is kept, for so many.
+    fn rest(&mut self, tenant: u32) {
+        let Some(each) = self.tenants.get(&tenant) else { return };
+        self.debts.insert((each.counter, tenant));
+        while let Some(&(counter, least)) = self.debts.first() {
+            if counter > self.line && self.debts.len() <= DEBTS_MAX {
+                return;
+            }
+            self.debts.pop_first();
+            self.tenants.remove(&least);
         }
     }
 }

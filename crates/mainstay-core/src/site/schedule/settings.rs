@@ -10,6 +10,9 @@ use alloc::vec::Vec;
 pub enum Policy {
     /// Late binding: our queue, worker credit, engine queues near empty.
     Late,
+    /// The same inside a site, which lets in, gives back and says what workers carry. What it is not
+    /// told of profiles and caches it learns.
+    Site,
     /// On arrival, without a queue of ours: what others do, to compare with.
     OnArrival(Baseline),
 }

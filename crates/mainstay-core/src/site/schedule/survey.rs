@@ -17,8 +17,10 @@ const RATE_EVERY: Duration = Duration::from_millis(100);
 /// What there is for one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Survey {
-    /// Tokens of the longest match anywhere.
+    /// Tokens of the longest match anywhere,
     pub matched: u32,
+    /// and of the longest that is believed.
+    pub believed: u32,
     /// The shortest prefill that any worker gives,
     pub prefill: Duration,
     /// the earliest first token in milliseconds, likely,
@@ -31,17 +33,20 @@ impl Scheduler {
     pub(super) fn survey(&mut self, now: Time, life: &Life) -> Survey {
         self.index.matches(&life.attempt.keys, &mut self.matches);
         let matches = &self.matches;
-        let matched = matches.longest().saturating_mul(self.settings.block);
+        let block = life.block(&self.settings);
+        let matched = matches.longest().saturating_mul(block);
         let (mut prefill, mut ttft, mut ttft_10) = (PREFILL_MAX, f64::MAX, f64::MAX);
+        let mut most = 0;
         for id in self.chosen(now, matches, life.attempt.work.attempt.request.0) {
             let Some(worker) = self.workers.get(&id) else { continue };
-            let hit = worker.believed(self.matched(matches, worker));
-            let cost = life.asked.on(worker, now, hit, 0.0);
+            let believed = worker.believed(matches.of(worker.slot).saturating_mul(block));
+            most = most.max(believed);
+            let cost = life.asked.on(worker, now, life.hit(worker, believed), 0.0);
             prefill = prefill.min(cost.prefill);
             ttft = ttft.min(cost.ttft);
             ttft_10 = ttft_10.min(cost.ttft * worker.pace.quantiles(0).q10);
         }
-        Survey { matched, prefill: duration(prefill), ttft, ttft_10 }
+        Survey { matched, believed: most, prefill: duration(prefill), ttft, ttft_10 }
     }
 
     /// Few of many: those with the longest prefixes, those with room, one by chance.
@@ -64,8 +69,8 @@ impl Scheduler {
     }
 
     /// Tokens of its prompt that a worker holds.
-    pub(super) fn matched(&self, matches: &Matches, worker: &Worker) -> u32 {
-        matches.of(worker.slot).saturating_mul(self.settings.block)
+    pub(super) fn matched(&self, matches: &Matches, of: (&Worker, u32)) -> u32 {
+        matches.of(of.0.slot).saturating_mul(of.1)
     }
 
     /// What work is counted in: the first worker's coefficients.
@@ -75,7 +80,7 @@ impl Scheduler {
         first.unwrap_or_default()
     }
 
-    /// Milliseconds of a reference worker that all of them do in a millisecond.
+    /// What all of them get done in a millisecond, in the units of what waits.
     pub(super) fn rate_of_all(&mut self, now: Time) -> f64 {
         let (at, rate) = self.rate;
         if rate > 0.0 && now.since(at) < RATE_EVERY {
@@ -85,7 +90,7 @@ impl Scheduler {
             .workers
             .values()
             .filter(|worker| worker.order == Order::Active && worker.verdict == Verdict::Up);
-        let rate: f64 = usable.map(|worker| 1.0 / worker.pace.slowness()).sum();
+        let rate: f64 = usable.map(Worker::rate).sum();
         self.rate = (now, rate);
         rate
     }

@@ -1,5 +1,5 @@
-//! What the scheduler waits for, by time. A wait that lost its reason stays until it is over, and
-//! means nothing then.
+//! What the scheduler waits for, by time. A wait that lost its reason means nothing when it is over;
+//! those that may be long are taken back.
 
 use super::kv_index::Slot;
 use crate::names::Work;
@@ -31,6 +31,10 @@ pub struct Lapse {
     pub keys: Arc<[u64]>,
 }
 
+/// The name of one wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait(Time, u64);
+
 /// All waits.
 #[derive(Debug, Default)]
 pub struct Timers {
@@ -40,9 +44,15 @@ pub struct Timers {
 
 impl Timers {
     /// Waits until then.
-    pub fn set(&mut self, at: Time, timer: Timer) {
+    pub fn set(&mut self, at: Time, timer: Timer) -> Wait {
         self.set += 1;
         self.waits.insert((at, self.set), timer);
+        Wait(at, self.set)
+    }
+
+    /// Waits no more.
+    pub fn take_back(&mut self, wait: Wait) {
+        self.waits.remove(&(wait.0, wait.1));
     }
 
     /// The first that is over.
