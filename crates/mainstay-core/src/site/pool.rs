@@ -142,7 +142,8 @@ impl Pool {
 
     /// How long it would wait for a worker, in its place in line.
     pub fn wait(&self, now: Time, open: &Open, in_line: Time) -> Duration {
-        let ahead = self.scheduler.ahead(now, open.tier, (!open.moving).then_some(in_line));
+        let in_line = (!open.moving).then_some(in_line);
+        let ahead = self.scheduler.ahead(now, (open.tier, open.tenant), in_line);
         if ahead == CostUnits::ZERO && self.scheduler.has_room_now(now) {
             return Duration::ZERO;
         }
@@ -158,7 +159,8 @@ impl Pool {
     /// When a refused attempt may come back: when what is before it will be gone.
     pub fn again(&self, now: Time, open: &Open, rng: &mut Rng) -> Duration {
         let rate = self.workers.carries(now).percent(u32::from(self.ramp.percent()));
-        let before = self.scheduler.ahead(now, open.tier, Some(now + LONGEST));
+        let of = (open.tier, open.tenant);
+        let before = self.scheduler.ahead(now, of, Some(now + LONGEST));
         let drain = time_for(before + open.cost, rate).min(AGAIN.1);
         let (low, high) = (drain.mul_f64(1.0 - AGAIN_SPREAD), drain.mul_f64(1.0 + AGAIN_SPREAD));
         rng.between(low, high).clamp(AGAIN.0, AGAIN.1)

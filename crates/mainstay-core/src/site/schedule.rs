@@ -7,9 +7,10 @@
 //! ledger of what each worker was sent, and from a view of which prefixes it holds. Reports of
 //! workers only correct the ledger: without them it goes on.
 //!
-//! No process drives it yet: sites use the simpler queue of `pool`, and the simulator's studies of
-//! traces play this one. One struct, events in, actions out, as everywhere in core. The formulas of
-//! other routers stand beside ours, see `baseline`, and are played in the same simulator.
+//! Each pool of a site has one, see `inside`. Studies of traces play that, and this alone, which is
+//! given what a site has to learn. One struct, events in, actions out, as everywhere in core. The
+//! formulas of other routers stand beside ours, see `baseline`, and are played in the same
+//! simulator.
 
 pub mod baseline;
 pub mod cost;

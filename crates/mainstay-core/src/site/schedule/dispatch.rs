@@ -182,8 +182,8 @@ impl Scheduler {
         let (uncached, _) = life.asked.uncached(best.cost.hit);
         let late = best.cost.ttft * worker.pace.quantiles(uncached).q90;
         let is_in_time = now + duration(late) <= life.deadline;
-        // Only for work that is saved: to even out loads, whoever is next will do. One that is short
-        // of streams has room when an answer ends, and nobody knows when that is.
+        // Only for work that is saved: to even out loads, whoever is next will do. One that is
+        // short of streams has room when an answer ends, and nobody knows when that is.
         let is_worth = best.cost.prefill <= WORTH * free.cost.prefill
             && worker.in_flight() < worker.profile.sequences;
         let latest = life.deadline - duration(best.cost.prefill);

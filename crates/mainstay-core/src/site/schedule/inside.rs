@@ -286,10 +286,10 @@ impl Scheduler {
 
     /// Work that goes before one more of this tier with this place in line; before one that goes on
     /// with an answer, if it has none.
-    pub fn ahead(&self, now: Time, tier: TierId, deadline: Option<Time>) -> CostUnits {
-        let tier = self.tier(tier);
-        CostUnits(match deadline {
-            Some(deadline) => self.queue.ahead(tier, self.key(now, deadline)),
+    pub fn ahead(&self, now: Time, of: (TierId, u32), in_line: Option<Time>) -> CostUnits {
+        let tier = self.tier(of.0);
+        CostUnits(match in_line {
+            Some(in_line) => self.queue.ahead((tier, of.1), self.key(now, in_line)),
             None => self.queue.ahead_of_moving(tier),
         })
     }

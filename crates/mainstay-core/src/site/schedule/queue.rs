@@ -11,6 +11,8 @@
 //! lane holds what can no longer keep its promise but is still wanted, first come first served: a
 //! tenth of its tier's work, and what is left over after those.
 
+mod ahead;
+
 use super::forecast::Backlog;
 use super::settings::{Settings, TierSettings};
 use crate::mutant::{Mutant, Mutants};
@@ -85,6 +87,8 @@ struct Tenant {
     /// Work served.
     counter: u64,
     waiting: BTreeSet<(Time, Work)>,
+    /// Their work.
+    cost: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +97,7 @@ struct Tier {
     floor: f64,
     weight: f64,
     late_share: f64,
+    window: f64,
     /// Below nothing where answers that went on were served beyond it.
     deficit: i64,
     moving: BTreeSet<(Time, Work)>,
@@ -135,11 +140,12 @@ pub struct Queue {
 impl Queue {
     /// An empty one.
     pub fn new(settings: &Settings) -> Queue {
-        let late_share = settings.late_share;
+        let (late_share, window) = (settings.late_share, settings.window);
         let tier = |settings: &TierSettings| Tier {
             floor: settings.floor,
             weight: settings.weight,
             late_share,
+            window,
             deficit: 0,
             moving: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -185,55 +191,6 @@ impl Queue {
     /// Work that waits in a tier and goes before this key.
     pub fn before(&self, tier: TierId, key: Time) -> u64 {
         self.tiers[usize::from(tier.0)].keys.before(key)
-    }
-
-    /// Work that waits, of all tiers.
-    pub fn cost(&self) -> u64 {
-        self.tiers.iter().map(|tier| tier.all).sum()
-    }
-
-    /// Whether work of this tier or a higher one waits,
-    pub fn has_at_or_above(&self, tier: TierId) -> bool {
-        self.down_to(tier).any(|tier| tier.count > 0)
-    }
-
-    /// and how much.
-    pub fn cost_at_or_above(&self, tier: TierId) -> u64 {
-        self.down_to(tier).map(|tier| tier.all).sum()
-    }
-
-    /// Work that is served before one more of this tier with this key, at most: what goes before it
-    /// there, and what others get meanwhile by their shares.
-    pub fn ahead(&self, tier: TierId, key: Time) -> u64 {
-        if self.mutants.removes(Mutant::NoFloors) {
-            return self.cost_at_or_above(tier);
-        }
-        let before = self.tiers[usize::from(tier.0)].keys.up_to(key) as f64;
-        ((before / self.share(tier)) as u64).min(self.cost())
-    }
-
-    /// The same for one more that goes on with an answer: what does so too, in its tier or a
-    /// higher one, and what higher ones get meanwhile by their shares.
-    pub fn ahead_of_moving(&self, tier: TierId) -> u64 {
-        let at = usize::from(tier.0);
-        let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
-        let moving = |tier: &Tier| -> u64 { tier.moving.iter().map(|(_, work)| cost(work)).sum() };
-        let mine = moving(&self.tiers[at]);
-        let before = (0..at).map(|higher| {
-            let part = self.shares(&[higher, at], higher) / self.shares(&[higher, at], at);
-            let tier = &self.tiers[higher];
-            tier.all.min((mine as f64 * part) as u64).max(moving(tier))
-        });
-        mine + before.sum::<u64>()
-    }
-
-    /// All that wait.
-    pub fn works(&self) -> Vec<Work> {
-        self.waiting.keys().copied().collect()
-    }
-
-    fn down_to(&self, tier: TierId) -> impl Iterator<Item = &Tier> {
-        self.tiers.iter().take(usize::from(tier.0) + 1)
     }
 
     /// Floors and weights of the same tiers are others from now on.
@@ -471,11 +428,12 @@ impl Tier {
         }
         // The earliest key of a tenant that is not ahead of the others by more than a request.
         let (lowest, _) = self.by_counter.first()?;
+        let most = lowest + (self.window * self.largest as f64) as u64;
         let within = |tenant: &u32| {
             if mutants.removes(Mutant::TenantsUncounted) {
                 return true;
             }
-            self.tenants.get(tenant).is_some_and(|each| each.counter <= lowest + self.largest)
+            self.tenants.get(tenant).is_some_and(|each| each.counter <= most)
         };
         let (_, tenant) = self.by_key.iter().find(|(_, tenant)| within(tenant))?;
         self.tenants.get(tenant)?.waiting.first().map(|(_, work)| *work)
@@ -517,7 +475,7 @@ impl Tier {
     fn put(&mut self, one: &Waiting) {
         let line = self.by_counter.first().map_or(self.line, |(counter, _)| *counter);
         self.line = line;
-        let fresh = || Tenant { counter: line, waiting: BTreeSet::new() };
+        let fresh = || Tenant { counter: line, waiting: BTreeSet::new(), cost: 0 };
         let tenant = self.tenants.entry(one.tenant).or_insert_with(fresh);
         let before = tenant.waiting.first().map(|(key, _)| *key);
         if before.is_none() {
@@ -526,13 +484,16 @@ impl Tier {
             self.by_counter.insert((tenant.counter, one.tenant));
         }
         tenant.waiting.insert((one.key, one.work));
+        tenant.cost += one.cost;
         self.rank(one.tenant, before);
     }
 
     fn take(&mut self, one: &Waiting) {
         let Some(tenant) = self.tenants.get_mut(&one.tenant) else { return };
         let before = tenant.waiting.first().map(|(key, _)| *key);
-        tenant.waiting.remove(&(one.key, one.work));
+        if tenant.waiting.remove(&(one.key, one.work)) {
+            tenant.cost -= one.cost;
+        }
         let (counter, is_empty) = (tenant.counter, tenant.waiting.is_empty());
         if is_empty {
             self.by_counter.remove(&(counter, one.tenant));
@@ -562,7 +523,7 @@ impl Tier {
     fn charge(&mut self, tenant: u32, cost: i64) {
         // Who is not remembered stands at the line: only a debt is worth remembering.
         let line = self.line;
-        let fresh = || Tenant { counter: line, waiting: BTreeSet::new() };
+        let fresh = || Tenant { counter: line, waiting: BTreeSet::new(), cost: 0 };
         let each = self.tenants.entry(tenant).or_insert_with(fresh);
         let was = each.counter;
         each.counter = each.counter.saturating_add_signed(cost);

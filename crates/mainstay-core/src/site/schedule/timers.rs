@@ -1,5 +1,5 @@
-//! What the scheduler waits for, by time. A wait that lost its reason means nothing when it is over;
-//! those that may be long are taken back.
+//! What the scheduler waits for, by time. A wait that lost its reason means nothing when it is
+//! over; those that may be long are taken back.
 
 use super::kv_index::Slot;
 use crate::names::Work;

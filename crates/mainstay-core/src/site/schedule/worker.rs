@@ -225,8 +225,8 @@ impl Worker {
         let head = is_head.then(|| took(self.head_since));
         leg.seen = Some(Seen { ttft: took(leg.started), head, batch: self.batch });
         if let Some(took) = head {
-            // A short prompt that nobody shares a step with takes one all the same. Of a worker whose
-            // chunk is only guessed all prompts may be short.
+            // A short prompt that nobody shares a step with takes one all the same. Of a worker
+            // whose chunk is only guessed all prompts may be short.
             let is_short = self.rated.is_some() && took < SHORT * plain;
             let is_alone = is_short && self.before.len() == 1;
             let alone = if is_alone { took / plain } else { 0.0 };
