@@ -55,4 +55,18 @@ pub enum ScheduleFact {
         /// The number of that life.
         incarnation: u16,
     },
+    /// An attempt whose prompt and answer were to be computed by two workers is taken back from
+    /// both.
+    PairAborted {
+        /// Which.
+        work: Work,
+        /// Who had its prompt,
+        prefill: WorkerId,
+        /// and who was to answer.
+        decode: WorkerId,
+        /// How far it was, in a word.
+        at: &'static str,
+        /// Why, in a few words.
+        why: &'static str,
+    },
 }

@@ -15,6 +15,7 @@ pub mod baseline;
 pub mod cost;
 pub mod kv_index;
 pub mod pace;
+pub mod pair;
 pub mod profile;
 pub mod settings;
 pub mod worker;

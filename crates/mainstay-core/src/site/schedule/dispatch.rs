@@ -8,7 +8,7 @@ use super::baseline::{Baseline, Seen};
 use super::cost::Cost;
 use super::queue::{Lane, Waiting};
 use super::timers::{Lapse, Timer};
-use super::worker::{Forecast, Leg, Reservation, Verdict};
+use super::worker::{Forecast, Leg, Part, Reservation, Verdict};
 use super::{Action, Life, Place, Scheduler};
 use crate::names::{Work, WorkerId};
 use crate::rng::mix;
@@ -212,7 +212,14 @@ impl Scheduler {
         };
         let quantiles = worker.pace.quantiles(uncached);
         let incarnation = worker.incarnation;
-        let leg = Leg { incarnation, reservation, started: now, forecast, has_first_token: false };
+        let leg = Leg {
+            part: Part::Whole,
+            incarnation,
+            reservation,
+            started: now,
+            forecast,
+            has_first_token: false,
+        };
         worker.add(now, work, leg);
         life.place = Place::At(to.id);
         let overdue = to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1;

@@ -1,5 +1,6 @@
 //! The scheduler by events and what follows from them.
 
+mod pairs;
 mod queue;
 mod regressions;
 

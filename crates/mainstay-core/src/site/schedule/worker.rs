@@ -86,9 +86,23 @@ pub struct Forecast {
     pub slowness: f64,
 }
 
+/// How much of an attempt a leg does, see `pair`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its prompt; what was computed stays until another worker has fetched it.
+    Prefill,
+    /// Its answer, from a prompt that another worker computes.
+    Decode,
+}
+
 /// One try of an attempt on one worker.
 #[derive(Debug)]
 pub struct Leg {
+    /// How much of it.
+    pub part: Part,
     /// The life of the worker it was planned for.
     pub incarnation: u16,
     /// What it takes.
@@ -97,8 +111,27 @@ pub struct Leg {
     pub started: Time,
     /// What was thought then.
     pub forecast: Forecast,
-    /// Whether its first token came.
+    /// Whether its first token came; of a prompt's leg, whether the prompt is computed.
     pub has_first_token: bool,
+}
+
+impl Leg {
+    /// Whether it has prefill to do.
+    fn is_in_line(&self) -> bool {
+        match self.part {
+            Part::Whole | Part::Prefill => !self.has_first_token,
+            Part::Decode => false,
+        }
+    }
+
+    /// Whether it counts in the batch. An answer to come does: its place is taken.
+    fn is_in_batch(&self) -> bool {
+        match self.part {
+            Part::Whole => self.has_first_token,
+            Part::Prefill => false,
+            Part::Decode => true,
+        }
+    }
 }
 
 /// The worker.
@@ -157,6 +190,12 @@ impl Worker {
 
     /// Gives it a leg.
     pub fn add(&mut self, now: Time, work: Work, leg: Leg) {
+        if leg.is_in_batch() {
+            self.sums.blocks += leg.reservation.blocks;
+            self.join(leg.reservation.context);
+            self.legs.insert(work, leg);
+            return;
+        }
         if self.before.is_empty() {
             // Since it ran dry its steps were of decodes alone.
             let gap = millis(now.since(self.dry_since).as_micros() as u64);
@@ -178,17 +217,21 @@ impl Worker {
         let budget = f64::from(self.profile.budget(self.batch));
         let leg = self.legs.get_mut(&work).filter(|leg| !leg.has_first_token)?;
         leg.has_first_token = true;
+        if leg.part == Part::Decode {
+            return self.legs.get(&work);
+        }
         let chunks = leg.reservation.tokens as f64 / budget;
         if is_head {
             let took = millis(now.since(self.head_since).as_micros() as u64);
             self.steps.add(took, chunks);
         }
-        let leg = self.legs.get_mut(&work)?;
+        let leg = self.legs.get(&work)?;
+        let (context, decodes) = (leg.reservation.context, leg.is_in_batch());
         self.sums.prefill -= leg.reservation.prefill;
         self.sums.tokens -= leg.reservation.tokens;
-        self.sums.context += leg.reservation.context;
-        self.batch.decodes += 1;
-        self.batch.context = self.sums.context;
+        if decodes {
+            self.join(context);
+        }
         self.leave_line(now, work);
         self.legs.get(&work)
     }
@@ -197,11 +240,12 @@ impl Worker {
     pub fn take(&mut self, now: Time, work: Work) -> Option<Leg> {
         let leg = self.legs.remove(&work)?;
         self.sums.blocks -= leg.reservation.blocks;
-        if leg.has_first_token {
+        if leg.is_in_batch() {
             self.sums.context -= leg.reservation.context;
             self.batch.decodes -= 1;
             self.batch.context = self.sums.context;
-        } else {
+        }
+        if leg.is_in_line() {
             self.sums.prefill -= leg.reservation.prefill;
             self.sums.tokens -= leg.reservation.tokens;
             self.leave_line(now, work);
@@ -328,15 +372,16 @@ impl Worker {
         let mut decodes = 0;
         for leg in self.legs.values() {
             sums.blocks += leg.reservation.blocks;
-            if leg.has_first_token {
+            if leg.is_in_batch() {
                 sums.context += leg.reservation.context;
                 decodes += 1;
-            } else {
+            }
+            if leg.is_in_line() {
                 sums.prefill += leg.reservation.prefill;
                 sums.tokens += leg.reservation.tokens;
             }
         }
-        let waiting = self.legs.values().filter(|leg| !leg.has_first_token).count();
+        let waiting = self.legs.values().filter(|leg| leg.is_in_line()).count();
         sums == self.sums
             && self.batch == Batch { decodes, context: sums.context }
             && waiting == self.before.len()
@@ -346,6 +391,12 @@ impl Worker {
     pub fn largest(&self) -> u64 {
         let line = self.before.iter().filter_map(|work| self.legs.get(work));
         line.map(|leg| leg.reservation.prefill).max().unwrap_or(0)
+    }
+
+    fn join(&mut self, context: u64) {
+        self.sums.context += context;
+        self.batch.decodes += 1;
+        self.batch.context = self.sums.context;
     }
 
     fn leave_line(&mut self, now: Time, work: Work) {
