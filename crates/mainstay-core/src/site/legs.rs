@@ -101,6 +101,7 @@ impl Site {
         let State::Queued { expires } = attempt.state else { return };
         let pool = &mut self.pools[attempt.pool];
         pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
+        pool.signal.given(attempt.open.tier, now.since(attempt.arrived));
         let Open { prompt, cost, .. } = attempt.open;
         let hits = pool.prefixes.hits(work);
         let leg = Asked { cost, prompt, hits, lost_by: None }.leg(worker, now);

@@ -14,6 +14,7 @@ use crate::site::grants::{Grants, Supply};
 use crate::site::prefixes::Prefixes;
 use crate::site::queue::{Queue, time_for};
 use crate::site::ramp::{Ramp, Step};
+use crate::site::signal::Signal;
 use crate::site::wanted::{Seen, Wanted};
 use crate::site::workers::Workers;
 use crate::time::{Duration, Time};
@@ -75,6 +76,8 @@ pub struct Pool {
     pub promise: Promise,
     /// How many workers would be the right number.
     pub wanted: Wanted,
+    /// How long work waits, and how much more could be carried.
+    pub signal: Signal,
     /// The largest request taken in so far.
     pub largest: CostUnits,
     let_in: LetIn,
@@ -99,6 +102,7 @@ impl Pool {
             room: Room::default(),
             promise: Promise::default(),
             wanted: Wanted::default(),
+            signal: Signal::default(),
             largest: config.pools[position].median,
             let_in: LetIn::default(),
             floors,
@@ -185,6 +189,7 @@ impl Pool {
         self.used += USED_STEP * (admitted - self.used);
         let is_late = self.promise.second();
         self.wanted.second(now, self.seen());
+        self.signal.leaves(on_offer.less(CostRate((self.used * 1000.0) as u64)));
         if is_frozen || self.workers.is_empty() {
             return None;
         }
@@ -200,6 +205,7 @@ impl Pool {
         Seen {
             workers: self.workers.count(),
             used: (work as u64).max(open / streams),
+            late: self.signal.long(),
             returning: self.ramp.percent() < 100,
         }
     }

@@ -27,6 +27,7 @@ mod legs;
 mod queue;
 mod survey;
 mod timers;
+mod unconfirmed;
 
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,7 @@ use pace::{Lengths, Pace};
 use profile::{Profile, micros};
 use queue::Queue;
 use settings::Settings;
-use timers::{Timer, Timers};
+use timers::{Lapse, Timer, Timers};
 use worker::{Load, Order, Verdict, Worker};
 
 /// What the scheduler hears.
@@ -306,7 +307,7 @@ impl Scheduler {
         self.pass_deadlines(now, actions);
         match event {
             Event::Arrived(attempt) => self.arrived(now, attempt, actions),
-            Event::FirstToken { work, cached } => self.first_token(now, work, cached),
+            Event::FirstToken { work, cached } => self.first_token(now, work, cached, actions),
             Event::Progress { work, tokens } => {
                 self.progress(work, tokens);
                 return;
@@ -318,7 +319,8 @@ impl Scheduler {
                 return;
             }
             Event::Kv { worker, incarnation, stored, removed } => {
-                self.hear_kv((worker, incarnation), &stored, &removed);
+                let told = self.hear_kv(now, (worker, incarnation), &stored, &removed);
+                actions.extend(told);
                 return;
             }
             Event::WorkerSeen { worker, profile } => {
@@ -367,15 +369,20 @@ impl Scheduler {
         }
     }
 
-    fn hear_kv(&mut self, of: (WorkerId, u16), stored: &[u64], removed: &[u64]) {
-        let Some(worker) = self.workers.get(&of.0) else { return };
-        if worker.incarnation != of.1 {
-            return;
-        }
+    fn hear_kv(
+        &mut self,
+        now: Time,
+        (id, incarnation): (WorkerId, u16),
+        stored: &[u64],
+        removed: &[u64],
+    ) -> Option<Action> {
+        let worker = self.workers.get_mut(&id).filter(|it| it.incarnation == incarnation)?;
         let slot = worker.slot;
+        let told = legs::drifts(id, worker.drift.heard(now));
         // What was evicted to make room goes first: a key may be both.
         removed.iter().for_each(|key| self.index.remove(slot, *key, Held::Stored));
         stored.iter().for_each(|key| self.index.store(slot, *key, Held::Stored));
+        told
     }
 
     /// A worker's room may have changed.
@@ -435,11 +442,24 @@ impl Scheduler {
             Timer::LatestStart(work) => self.became_late(now, work, actions),
             Timer::HoldEnds(work) => self.queue.release(work),
             Timer::FirstToken(work, leg) => self.silent(now, work, leg, actions),
-            Timer::Lapse(lapse) => {
-                for key in lapse.keys.iter() {
-                    self.index.remove(lapse.slot, *key, Held::Promised);
-                }
+            Timer::Lapse(lapse) => self.lapse(lapse),
+        }
+    }
+
+    /// A worker should have told of what it was sent then. If it told of nothing at all since, what
+    /// it was sent still counts: silence does not empty a cache.
+    fn lapse(&mut self, lapse: Lapse) {
+        let Lapse { slot, sent, keys } = lapse;
+        let index = &mut self.index;
+        let id = index.worker(slot);
+        let worker = id.and_then(|id| self.workers.get_mut(&id));
+        match worker.filter(|worker| worker.slot == slot && !worker.drift.has_told_since(sent)) {
+            Some(worker) => {
+                let most = worker.profile.blocks as usize;
+                let over = |key| index.remove(slot, key, Held::Promised);
+                worker.unconfirmed.keep(&keys, most, over);
             }
+            None => keys.iter().for_each(|key| index.remove(slot, *key, Held::Promised)),
         }
     }
 

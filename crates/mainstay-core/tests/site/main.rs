@@ -6,5 +6,6 @@ mod carries;
 mod prefers;
 #[cfg(feature = "mutants")]
 mod removed;
+mod signals;
 mod small;
 mod tells;

@@ -7,14 +7,27 @@ use super::{Action, End, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
+use crate::site::index_drift::Change;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
 /// Legs of one attempt that may fail.
 const FAILED_MAX: u8 = 2;
 
+/// What is to be told of a worker's cache.
+pub(super) fn drifts(worker: WorkerId, change: Option<Change>) -> Option<Action> {
+    let fact = ScheduleFact::IndexDrift { worker, why: change?.word() };
+    Some(Action::Fact(fact))
+}
+
 impl Scheduler {
-    pub(super) fn first_token(&mut self, now: Time, work: Work, cached: Option<u32>) {
+    pub(super) fn first_token(
+        &mut self,
+        now: Time,
+        work: Work,
+        cached: Option<u32>,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(Life { place: Place::At(id), asked, relayed, failed, .. }) = self.lives.get(&work)
         else {
             return;
@@ -26,7 +39,12 @@ impl Scheduler {
         let Some(leg) = worker.first_token(now, work) else { return };
         let (forecast, started) = (leg.forecast, leg.started);
         if let Some(cached) = cached {
-            worker.measured(forecast.matched.min(asked.prompt), cached);
+            let matched = forecast.matched.min(asked.prompt);
+            worker.measured(matched, cached);
+            actions.extend(drifts(id, worker.drift.measured(now, matched, cached)));
+            if asked.prompt.saturating_sub(cached) >= 2 * self.settings.block {
+                actions.extend(drifts(id, worker.drift.computed(now)));
+            }
             if is_plain {
                 // What it should have taken, with what in fact was cached.
                 let profile = worker.profile;
@@ -38,7 +56,7 @@ impl Scheduler {
         }
         self.has_dried |= worker.undone_tokens() == 0;
         self.progress(work, relayed + 1);
-        self.lapse_later(now, work, id);
+        self.lapse_later((now, started), work, id);
         self.refresh(now, id);
     }
 
@@ -78,7 +96,7 @@ impl Scheduler {
             && !leg.has_first_token
         {
             self.has_dried |= worker.undone_tokens() == 0;
-            self.lapse_later(now, work, id);
+            self.lapse_later((now, leg.started), work, id);
         }
         self.refresh(now, id);
     }

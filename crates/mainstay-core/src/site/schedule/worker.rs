@@ -7,7 +7,9 @@
 use super::kv_index::Slot;
 use super::pace::{Pace, Steps};
 use super::profile::{Batch, Profile, micros, millis};
+use super::unconfirmed::Unconfirmed;
 use crate::names::Work;
+use crate::site::index_drift::IndexDrift;
 use crate::site::trust::Trust;
 use crate::time::{Duration, Time};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -149,6 +151,10 @@ pub struct Worker {
     pub order: Order,
     /// What is believed.
     pub verdict: Verdict,
+    /// Whether its cache is what it is thought to be.
+    pub drift: IndexDrift,
+    /// What it was sent and did not tell of.
+    pub unconfirmed: Unconfirmed,
     trust: Trust,
     legs: BTreeMap<Work, Leg>,
     /// Legs before their first token, in the order they were sent.
@@ -175,6 +181,8 @@ impl Worker {
             pace: Pace::default(),
             order: Order::default(),
             verdict: Verdict::default(),
+            drift: IndexDrift::default(),
+            unconfirmed: Unconfirmed::default(),
             trust: Trust::default(),
             legs: BTreeMap::new(),
             before: VecDeque::new(),

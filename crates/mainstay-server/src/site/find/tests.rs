@@ -148,6 +148,8 @@ async fn a_worker_is_used_once_it_answers_and_no_more_when_it_refuses() {
     let of = format!("{{model=\"m\",address=\"{}\"}}", url(at));
     assert!(lines.contains(&format!("mainstay_worker_up{of} 1\n")), "{lines}");
     assert!(!lines.contains("kv_use"), "what it does not say has no line: {lines}");
+    assert!(lines.contains("mainstay_headroom_cost_units_per_second{model=\"m\"} "), "{lines}");
+    assert!(!lines.contains("mainstay_queue_delay_seconds"), "nothing was asked for: {lines}");
     assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer k-1")));
     playing.abort();
     until(&node, &[(url(at), Verdict::Down)]).await;

@@ -172,3 +172,41 @@ fn one_worker_that_tells_no_load_gets_its_part() {
     let silent = by_worker(&legs).get(&2).copied().unwrap_or(0);
     assert!((20..=40).contains(&silent), "{silent} of 90");
 }
+
+/// NVIDIA/TensorRT-LLM#14882.
+#[test]
+fn events_that_fall_silent_are_told_within_five_minutes_and_hits_go_on_by_what_was_sent() {
+    let mut site = Site::new(Settings::default(), 2);
+    let (mut drifted, mut hits) = (None, 0);
+    for number in 0..400u64 {
+        // Twenty conversations in turn, each longer by two blocks a turn; a second between any two.
+        let (now, talk, turn) = (1 + number * 1000, number % 20, number / 20);
+        let mut one = attempt(number, 2048 + turn as u32 * 1024);
+        one.keys = (0..4 + 2 * turn).map(|block| 1 + talk * 1000 + block).collect();
+        let keys = one.keys.clone();
+        let told = site.tell(now, Event::Arrived(one));
+        let (work, worker) = started(&told)[0];
+        let forecast = site.scheduler.workers[&worker].leg(work).expect("sent").forecast;
+        hits += u64::from(number >= 200 && forecast.hit >= 2048 + 1024 * (turn as u32 - 1));
+        let cached = Some(forecast.matched);
+        let mut told = site.tell(now + 150, Event::FirstToken { work, cached });
+        if number < 100 {
+            let stored = keys.to_vec();
+            let event = Event::Kv { worker, incarnation: 1, stored, removed: Vec::new() };
+            told.extend(site.tell(now + 160, event));
+        }
+        let end = End::Done { output: 20 };
+        told.extend(site.tell(now + 500, Event::LegEnded { work, end }));
+        let is_drift = |action: &Action| {
+            let why = "events of its cache do not come";
+            matches!(action, Action::Fact(ScheduleFact::IndexDrift { why: is, .. }) if *is == why)
+        };
+        if told.iter().any(is_drift) {
+            drifted.get_or_insert(number - 100);
+        }
+    }
+    assert!(drifted.is_some_and(|seconds| seconds <= 300), "{drifted:?}");
+    assert!(hits >= 190, "{hits} of 200 found the turn before");
+    let (_, held) = site.scheduler.index_size();
+    assert!(held <= 2 * 2600, "what no event ends is bounded by what fits there: {held}");
+}
