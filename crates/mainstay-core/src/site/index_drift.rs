@@ -112,9 +112,9 @@ impl IndexDrift {
         if core::mem::take(&mut self.is_silent) { self.agrees() } else { None }
     }
 
-    /// Whether it told of its cache since then.
-    pub fn has_told_since(&self, then: Time) -> bool {
-        self.heard.is_some_and(|heard| heard >= then)
+    /// Whether it tells of its cache, as far as there was something to tell.
+    pub fn tells(&self) -> bool {
+        self.heard.is_some() && self.untold < UNTOLD
     }
 
     fn agrees(&self) -> Option<Change> {

@@ -446,14 +446,14 @@ impl Scheduler {
         }
     }
 
-    /// A worker should have told of what it was sent then. If it told of nothing at all since, what
-    /// it was sent still counts: silence does not empty a cache.
+    /// A worker should have told of what it was sent. If it tells of nothing at all, what it was sent
+    /// still counts: silence does not empty a cache.
     fn lapse(&mut self, lapse: Lapse) {
-        let Lapse { slot, sent, keys } = lapse;
+        let Lapse { slot, keys } = lapse;
         let index = &mut self.index;
         let id = index.worker(slot);
         let worker = id.and_then(|id| self.workers.get_mut(&id));
-        match worker.filter(|worker| worker.slot == slot && !worker.drift.has_told_since(sent)) {
+        match worker.filter(|worker| worker.slot == slot && !worker.drift.tells()) {
             Some(worker) => {
                 let most = worker.profile.blocks as usize;
                 let over = |key| index.remove(slot, key, Held::Promised);

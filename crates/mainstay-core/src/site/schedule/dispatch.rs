@@ -233,11 +233,11 @@ impl Scheduler {
     }
 
     /// Its first token came: what it was sent with is confirmed by events soon.
-    pub(super) fn lapse_later(&mut self, (now, sent): (Time, Time), work: Work, id: WorkerId) {
+    pub(super) fn lapse_later(&mut self, now: Time, work: Work, id: WorkerId) {
         let (Some(life), Some(worker)) = (self.lives.get(&work), self.workers.get(&id)) else {
             return;
         };
-        let lapse = Lapse { slot: worker.slot, sent, keys: life.attempt.keys.clone() };
+        let lapse = Lapse { slot: worker.slot, keys: life.attempt.keys.clone() };
         self.timers.set(now + CONFIRMED_AFTER, Timer::Lapse(lapse));
     }
 

@@ -56,7 +56,7 @@ impl Scheduler {
         }
         self.has_dried |= worker.undone_tokens() == 0;
         self.progress(work, relayed + 1);
-        self.lapse_later((now, started), work, id);
+        self.lapse_later(now, work, id);
         self.refresh(now, id);
     }
 
@@ -96,7 +96,7 @@ impl Scheduler {
             && !leg.has_first_token
         {
             self.has_dried |= worker.undone_tokens() == 0;
-            self.lapse_later((now, leg.started), work, id);
+            self.lapse_later(now, work, id);
         }
         self.refresh(now, id);
     }

@@ -27,8 +27,6 @@ pub enum Timer {
 pub struct Lapse {
     /// The worker's life.
     pub slot: Slot,
-    /// When it was sent.
-    pub sent: Time,
     /// Their keys.
     pub keys: Arc<[u64]>,
 }
