@@ -53,6 +53,9 @@ impl Run {
                 Time::ZERO,
                 Event::WorkerSeen { worker: WorkerId(worker), profile: coefficients(&PROFILES[0]) },
             );
+            // It tells of its cache; of what, is not timed here.
+            let (worker, stored, removed) = (WorkerId(worker), vec![1], vec![1]);
+            run.tell(Time::ZERO, Event::Kv { worker, incarnation: 1, stored, removed });
         }
         run
     }

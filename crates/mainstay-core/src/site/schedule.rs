@@ -12,6 +12,8 @@
 //! other routers stand beside ours, see `baseline`, and are played in the same simulator.
 
 pub mod baseline;
+mod by_id;
+pub mod check;
 pub mod cost;
 pub mod kv_index;
 pub mod pace;
@@ -25,6 +27,7 @@ mod dispatch;
 mod forecast;
 mod legs;
 mod queue;
+mod routed;
 mod survey;
 mod timers;
 mod unconfirmed;
@@ -37,14 +40,16 @@ use crate::mutant::Mutant;
 use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use by_id::ById;
 use cost::Asked;
 use kv_index::{Held, KvIndex, Matches};
 use pace::{Lengths, Pace};
-use profile::{Profile, micros};
+use profile::Profile;
 use queue::Queue;
+use routed::Routed;
 use settings::Settings;
 use timers::{Lapse, Timer, Timers};
 use worker::{Load, Order, Verdict, Worker};
@@ -252,13 +257,15 @@ enum Place {
 pub struct Scheduler {
     settings: Settings,
     lives: Table<Work, Life>,
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: ById<Worker>,
     index: KvIndex,
     queue: Queue,
+    /// For baselines that have a view of their own.
+    routed: Routed,
     timers: Timers,
     /// When each worker has room; those without a time wait for an event.
     rooms: BTreeSet<(Time, WorkerId)>,
-    room_of: BTreeMap<WorkerId, Time>,
+    room_of: ById<Time>,
     /// When workers with room were looked for last.
     looked: Time,
     /// When those that wait were looked through last.
@@ -274,8 +281,10 @@ pub struct Scheduler {
     /// How fast all workers are, and when that was summed up.
     rate: (Time, f64),
     step_max: f64,
-    /// Kept for its memory.
+    /// What was found last, of whose prompt, and when in the index's time: nothing is looked for
+    /// twice.
     matches: Matches,
+    matched: Option<(Work, u64)>,
 }
 
 impl Scheduler {
@@ -283,15 +292,16 @@ impl Scheduler {
     pub fn new(settings: Settings) -> Scheduler {
         Scheduler {
             queue: Queue::new(&settings),
+            routed: Routed::default(),
             waits: alloc::vec![Pace::default(); settings.tiers.len()],
             step_max: settings.step_max(),
             settings,
             lives: Table::default(),
-            workers: BTreeMap::new(),
+            workers: ById::default(),
             index: KvIndex::default(),
             timers: Timers::default(),
             rooms: BTreeSet::new(),
-            room_of: BTreeMap::new(),
+            room_of: ById::default(),
             looked: Time::ZERO,
             triaged: Time::ZERO,
             lengths: Lengths::default(),
@@ -299,6 +309,7 @@ impl Scheduler {
             has_dried: false,
             rate: (Time::ZERO, 0.0),
             matches: Matches::default(),
+            matched: None,
         }
     }
 
@@ -355,7 +366,7 @@ impl Scheduler {
 
     /// The workers.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.workers.iter().map(|(id, worker)| (*id, worker))
+        self.workers.iter()
     }
 
     /// Bytes of the view of caches, and prefixes held in it.
@@ -405,34 +416,6 @@ impl Scheduler {
 
     fn has_room(&self, now: Time, id: WorkerId) -> bool {
         self.room_of.get(&id).is_some_and(|at| *at <= now)
-    }
-
-    /// What is wrong, if anything is: the invariants of the design that can be seen from outside
-    /// time (K1, K2, K3, K5). Asked after every event, in tests and in the simulator.
-    pub fn check(&self, now: Time) -> Result<(), &'static str> {
-        let is_late = self.settings.policy == settings::Policy::Late;
-        for (id, worker) in &self.workers {
-            if !worker.is_balanced() {
-                return Err("K3: a worker's counters are not the sum of its legs");
-            }
-            let bound = worker.credit(self.settings.round_trip) + worker.largest();
-            if is_late && worker.outstanding(now) > bound + micros(1.0) {
-                return Err("K1: a worker holds more than its credit and one request");
-            }
-            for (work, leg) in worker.legs() {
-                if leg.incarnation != worker.incarnation {
-                    return Err("K5: a leg is of another life of its worker");
-                }
-                if self.lives.get(&work).is_none_or(|life| life.place != Place::At(*id)) {
-                    return Err("K2: a leg's attempt is not where its leg is");
-                }
-            }
-        }
-        let legs: usize = self.workers.values().map(|worker| worker.in_flight() as usize).sum();
-        if legs + self.queue.len() != self.lives.len() || !self.queue.is_sound() {
-            return Err("K2: an attempt is not in exactly one place");
-        }
-        Ok(())
     }
 
     /// A wait is over.

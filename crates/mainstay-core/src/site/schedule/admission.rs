@@ -42,6 +42,7 @@ impl Scheduler {
             return;
         }
         let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        self.matched = None;
         let reference = self.workers.values().find(|worker| usable(worker.verdict));
         let Some(reference) = reference.map(|worker| worker.profile) else {
             return self.give_back(work, Why::NoWorker, Duration::ZERO, actions);
@@ -170,6 +171,10 @@ impl Scheduler {
     pub(super) fn turn_away(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) {
         self.queue.take(one.work);
         let Some(life) = self.lives.remove(&one.work) else { return };
+        let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        if !self.workers.values().any(|worker| usable(worker.verdict)) {
+            return self.give_back(one.work, Why::NoWorker, Duration::ZERO, actions);
+        }
         let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(now, one.tier);
         if life.attempt.elsewhere {
             return self.give_back(one.work, Why::Overload, duration(wait), actions);

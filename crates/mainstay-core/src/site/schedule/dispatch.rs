@@ -66,7 +66,8 @@ impl Scheduler {
             let is_spare = self.is_spare(&one);
             match self.place(now, &one, actions) {
                 Placed::Sent | Placed::Held => {}
-                Placed::Parked if is_spare => break,
+                // Nobody has anything to spare; unless it is this one whom a worker lost before.
+                Placed::Parked if is_spare && !self.is_barred(one.work) => break,
                 Placed::Parked => parked.extend(self.queue.take(one.work)),
             }
         }
@@ -81,6 +82,10 @@ impl Scheduler {
             Lane::Yielding => true,
             Lane::Late => !self.queue.is_lates_turn(),
         }
+    }
+
+    fn is_barred(&self, work: Work) -> bool {
+        self.lives.get(&work).is_some_and(|life| !life.barred.is_empty())
     }
 
     fn has_any_room(&self, now: Time) -> bool {
@@ -212,18 +217,19 @@ impl Scheduler {
         };
         let quantiles = worker.pace.quantiles(uncached);
         let incarnation = worker.incarnation;
+        let overdue = now + duration(to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1);
         let leg = Leg {
             part: Part::Whole,
             incarnation,
             reservation,
             started: now,
             forecast,
+            overdue,
             has_first_token: false,
         };
         worker.add(now, work, leg);
         life.place = Place::At(to.id);
-        let overdue = to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1;
-        self.timers.set(now + duration(overdue), Timer::FirstToken(work, now));
+        self.timers.set(overdue, Timer::FirstToken(work, now));
         for key in life.attempt.keys.iter() {
             self.index.store(worker.slot, *key, Held::Promised);
         }
@@ -243,8 +249,11 @@ impl Scheduler {
 
     /// All workers that may have it, with what it would cost there.
     fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
+        let Some(keys) = self.lives.get(&work).map(|life| life.attempt.keys.clone()) else {
+            return Vec::new();
+        };
+        self.look_up(work, &keys);
         let Some(life) = self.lives.get(&work) else { return Vec::new() };
-        self.index.matches(&life.attempt.keys, &mut self.matches);
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
         let seed = mix(self.settings.seed, work.attempt.request.0);
@@ -290,18 +299,25 @@ impl Scheduler {
         let work = life.attempt.work;
         let asked = life.asked;
         let mut matches = core::mem::take(&mut self.matches);
+        self.matched = None;
         self.index.matches(&life.attempt.keys, &mut matches);
         let usable = |verdict: Verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
         let all: Vec<WorkerId> = self
             .workers
             .iter()
             .filter(|(id, worker)| usable(worker.verdict) && !life.barred.contains(id))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         let seen = all.iter().filter_map(|id| {
             let worker = self.workers.get(id)?;
-            let matched = self.matched(&matches, worker).min(asked.prompt);
-            Some(Seen::of(worker, now, &asked, (matched, self.index.held(worker.slot))))
+            let (matched, tree) = match baseline.has_own_tree() {
+                true => {
+                    let (keys, tree) = self.routed.of(*id, &life.attempt.keys);
+                    (keys.saturating_mul(self.settings.block), tree)
+                }
+                false => (self.matched(&matches, worker), self.index.held(worker.slot)),
+            };
+            Some(Seen::of(worker, now, &asked, (matched.min(asked.prompt), tree)))
         });
         let seen: Vec<Seen> = seen.collect();
         if seen.is_empty() {
@@ -317,6 +333,9 @@ impl Scheduler {
             return;
         }
         let id = all[at];
+        if baseline.has_own_tree() {
+            self.routed.sent(now, id, &life.attempt.keys);
+        }
         let Some(worker) = self.workers.get(&id) else { return };
         let matched = self.matched(&matches, worker);
         self.matches = matches;

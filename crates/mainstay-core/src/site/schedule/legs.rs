@@ -189,6 +189,7 @@ impl Scheduler {
                 self.lose_legs(now, id, actions);
             }
             self.index.end(old);
+            self.routed.begins(id);
             let fact = ScheduleFact::Incarnation { worker: id, incarnation };
             actions.push(Action::Fact(fact));
         }

@@ -506,8 +506,16 @@ impl Pair {
             Half::Decode => Part::Decode,
         };
         let (work, Side { worker, incarnation, .. }) = (self.work, *self.side(half));
-        let has_first_token = false;
-        let leg = Leg { part, incarnation, reservation, started: now, forecast, has_first_token };
+        let leg = Leg {
+            part,
+            incarnation,
+            reservation,
+            started: now,
+            forecast,
+            // The pair keeps its deadlines itself.
+            overdue: self.until,
+            has_first_token: false,
+        };
         if let Some(worker) = crew.get_mut(&worker) {
             worker.add(now, work, leg);
         }

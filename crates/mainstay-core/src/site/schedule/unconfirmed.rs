@@ -4,7 +4,8 @@
 //! The least recently sent goes first, and of one prompt the end before the beginning, as engines
 //! evict.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use crate::table::Table;
+use alloc::collections::VecDeque;
 
 /// The line is gone through when it is this many times as long as what is kept.
 const STALE: usize = 4;
@@ -13,7 +14,7 @@ const STALE: usize = 4;
 #[derive(Debug, Default)]
 pub struct Unconfirmed {
     /// When each was sent last, as a number.
-    last: BTreeMap<u64, u64>,
+    last: Table<u64, u64>,
     /// In the order in which they were sent; of one that was sent again the earlier place is stale.
     line: VecDeque<(u64, u64)>,
     sent: u64,

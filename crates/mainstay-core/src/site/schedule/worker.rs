@@ -11,8 +11,9 @@ use super::unconfirmed::Unconfirmed;
 use crate::names::Work;
 use crate::site::index_drift::IndexDrift;
 use crate::site::trust::Trust;
+use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 
 /// Until its first token comes, a leg counts with at least this part of its prefill: the model may
 /// be wrong, and an engine that is late must not be sent more.
@@ -113,6 +114,8 @@ pub struct Leg {
     pub started: Time,
     /// What was thought then.
     pub forecast: Forecast,
+    /// When its first token is awaited no longer.
+    pub overdue: Time,
     /// Whether its first token came; of a prompt's leg, whether the prompt is computed.
     pub has_first_token: bool,
 }
@@ -156,7 +159,7 @@ pub struct Worker {
     /// What it was sent and did not tell of.
     pub unconfirmed: Unconfirmed,
     trust: Trust,
-    legs: BTreeMap<Work, Leg>,
+    legs: Table<Work, Leg>,
     /// Legs before their first token, in the order they were sent.
     before: VecDeque<Work>,
     /// Since when the first of them is computed.
@@ -184,7 +187,7 @@ impl Worker {
             drift: IndexDrift::default(),
             unconfirmed: Unconfirmed::default(),
             trust: Trust::default(),
-            legs: BTreeMap::new(),
+            legs: Table::default(),
             before: VecDeque::new(),
             head_since: Time::ZERO,
             sums: Reservation::default(),
@@ -268,7 +271,7 @@ impl Worker {
 
     /// Its legs, in the order of their names.
     pub fn legs(&self) -> impl Iterator<Item = (Work, &Leg)> {
-        self.legs.iter().map(|(work, leg)| (*work, leg))
+        self.legs.sorted().into_iter()
     }
 
     /// How many legs it has.
@@ -378,7 +381,7 @@ impl Worker {
     pub fn is_balanced(&self) -> bool {
         let mut sums = Reservation::default();
         let mut decodes = 0;
-        for leg in self.legs.values() {
+        for (_, leg) in self.legs.each() {
             sums.blocks += leg.reservation.blocks;
             if leg.is_in_batch() {
                 sums.context += leg.reservation.context;
@@ -389,7 +392,7 @@ impl Worker {
                 sums.tokens += leg.reservation.tokens;
             }
         }
-        let waiting = self.legs.values().filter(|leg| leg.is_in_line()).count();
+        let waiting = self.legs.each().filter(|(_, leg)| leg.is_in_line()).count();
         sums == self.sums
             && self.batch == Batch { decodes, context: sums.context }
             && waiting == self.before.len()
