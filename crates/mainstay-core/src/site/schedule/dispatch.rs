@@ -117,7 +117,7 @@ impl Scheduler {
         let is_dry =
             |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0);
         let mut dry = free.filter(|(_, id)| is_dry(id)).take(PARKED_MAX).count();
-        for one in self.queue.all_held().into_iter().take(PARKED_MAX) {
+        for one in self.queue.first_held(PARKED_MAX) {
             if dry == 0 {
                 return;
             }

@@ -115,6 +115,7 @@ pub struct Queue {
     heads: Vec<(usize, Waiting)>,
     /// Those held for a worker, and by worker. They are nobody's next.
     held: Table<Work, WorkerId>,
+    held_by_key: BTreeSet<(Time, Work)>,
     /// With microseconds of prefill there.
     held_for: BTreeMap<(WorkerId, Time, Work), u64>,
 }
@@ -148,6 +149,7 @@ impl Queue {
             waiting: Table::default(),
             heads: Vec::new(),
             held: Table::default(),
+            held_by_key: BTreeSet::new(),
             held_for: BTreeMap::new(),
         }
     }
@@ -206,6 +208,7 @@ impl Queue {
         match self.held.remove(&work) {
             Some(worker) => {
                 self.held_for.remove(&(worker, one.key, work));
+                self.held_by_key.remove(&(one.key, work));
             }
             None => tier.step_out(&one),
         }
@@ -226,6 +229,7 @@ impl Queue {
             None => self.tiers[usize::from(one.tier.0)].step_out(one),
         }
         self.held.insert(work, worker);
+        self.held_by_key.insert((one.key, work));
         self.held_for.insert((worker, one.key, work), prefill);
     }
 
@@ -235,6 +239,7 @@ impl Queue {
             return;
         };
         self.held_for.remove(&(worker, one.key, work));
+        self.held_by_key.remove(&(one.key, work));
         self.tiers[usize::from(one.tier.0)].line_up(one);
     }
 
@@ -258,12 +263,10 @@ impl Queue {
         theirs.map(|(_, prefill)| *prefill).sum()
     }
 
-    /// All that are held, in the order of their keys.
-    pub fn all_held(&self) -> Vec<Waiting> {
-        let mut all: Vec<Waiting> =
-            self.held.each().filter_map(|(work, _)| self.waiting.get(&work)).copied().collect();
-        all.sort_unstable_by_key(|one| (one.key, one.work));
-        all
+    /// The first of those that are held, in the order of their keys.
+    pub fn first_held(&self, count: usize) -> Vec<Waiting> {
+        let first = self.held_by_key.iter().take(count);
+        first.filter_map(|(_, work)| self.waiting.get(work)).copied().collect()
     }
 
     /// Whether somebody waits for a worker that is about to have room.
@@ -382,6 +385,7 @@ impl Queue {
         };
         all + self.held.len() == self.waiting.len()
             && self.held.len() == self.held_for.len()
+            && self.held.len() == self.held_by_key.len()
             && (0..self.tiers.len()).all(|at| backlog(at) == self.tiers[at].backlog)
     }
 }
