@@ -429,8 +429,8 @@ impl Scheduler {
         }
     }
 
-    /// A worker should have told of what it was sent. If it tells of nothing at all, what it was sent
-    /// still counts: silence does not empty a cache.
+    /// A worker should have told of what it was sent. If it tells of nothing at all, what it was
+    /// sent still counts: silence does not empty a cache.
     fn lapse(&mut self, lapse: Lapse) {
         let Lapse { slot, keys } = lapse;
         let index = &mut self.index;

@@ -6,8 +6,8 @@
 //!
 //! Models of several kinds of layers have a cache for each (groups). What only some of them hold is
 //! computed anew, so a prefix is held where all of them hold it (llm-d/llm-d-router#2362). A group
-//! with a sliding window gives its beginnings away on purpose: it holds a prefix as long as it holds
-//! anything that goes on from there.
+//! with a sliding window gives its beginnings away on purpose: it holds a prefix as long as it
+//! holds anything that goes on from there.
 
 use super::events::Change;
 use mainstay_core::rng::mix;

@@ -212,8 +212,8 @@ fn events_that_fall_silent_are_told_within_five_minutes_and_hits_go_on_by_what_w
     assert!(held <= 2 * 2600, "what no event ends is bounded by what fits there: {held}");
 }
 
-/// sgl-project/sglang#14305, #14532: a miss goes to the smallest tree of the router's own, that of a
-/// worker with heavy prompts which share nothing, while the others idle behind a large one.
+/// sgl-project/sglang#14305, #14532: a miss goes to the smallest tree of the router's own, that of
+/// a worker which has begun late, while the others idle behind large ones.
 #[test]
 fn a_miss_goes_by_load_and_by_the_smallest_tree_all_would_go_to_one() {
     let most = |policy: Policy| {
