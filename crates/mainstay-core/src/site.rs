@@ -9,6 +9,7 @@ mod admission;
 mod adopt;
 pub mod calibration;
 mod grants;
+mod index_drift;
 mod legs;
 mod limit;
 mod orders;
@@ -16,6 +17,7 @@ mod pool;
 pub mod prefixes;
 mod ramp;
 pub mod schedule;
+pub mod signal;
 mod slowness;
 mod streams;
 mod trust;
@@ -402,6 +404,7 @@ impl Site {
     }
 
     fn look_at(&mut self, now: Time, position: usize, actions: &mut Vec<Action>) {
+        self.count_waits(now, position);
         let (is_frozen, cap, offer) = (self.is_frozen, self.cap, self.offer);
         let pool = &mut self.pools[position];
         let target = pool.config.target;

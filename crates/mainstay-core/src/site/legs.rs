@@ -110,6 +110,7 @@ impl Site {
         let Some(attempt) = self.attempts.get_mut(&work) else { return };
         let pool = &mut self.pools[attempt.pool];
         pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
+        pool.signal.given(attempt.open.tier, now.since(attempt.arrived));
         let leg = Leg { worker, since: now, cost: pool.scheduler.leg_cost(work) };
         let ahead = pool.workers.give(leg);
         attempt.state = State::Running { leg, ahead, has_first_token: false };

@@ -13,6 +13,7 @@ use crate::site::grants::{Grants, Supply};
 use crate::site::ramp::{Ramp, Step};
 use crate::site::schedule::Scheduler;
 use crate::site::schedule::settings::{Policy, Settings, TierSettings};
+use crate::site::signal::Signal;
 use crate::site::wanted::{Seen, Wanted};
 use crate::site::workers::Workers;
 use crate::time::{Duration, Time};
@@ -76,6 +77,8 @@ pub struct Pool {
     pub promise: Promise,
     /// How many workers would be the right number.
     pub wanted: Wanted,
+    /// How long work waits, and how much more could be carried.
+    pub signal: Signal,
     /// The largest request taken in so far.
     pub largest: CostUnits,
     let_in: LetIn,
@@ -106,6 +109,7 @@ impl Pool {
             room: Room::default(),
             promise: Promise::default(),
             wanted: Wanted::default(),
+            signal: Signal::default(),
             largest: config.pools[position].median,
             let_in: LetIn::default(),
             floors,
@@ -208,6 +212,7 @@ impl Pool {
         self.used += USED_STEP * (admitted - self.used);
         let is_late = self.promise.second();
         self.wanted.second(now, self.seen());
+        self.signal.leaves(on_offer.less(CostRate((self.used * 1000.0) as u64)));
         if is_frozen || self.workers.is_empty() {
             return None;
         }
@@ -223,6 +228,7 @@ impl Pool {
         Seen {
             workers: self.workers.count(),
             used: (work as u64).max(open / streams),
+            late: self.signal.long(),
             returning: self.ramp.percent() < 100,
         }
     }

@@ -8,5 +8,6 @@ mod loses;
 mod prefers;
 #[cfg(feature = "mutants")]
 mod removed;
+mod signals;
 mod small;
 mod tells;

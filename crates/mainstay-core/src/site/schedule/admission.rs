@@ -43,6 +43,7 @@ impl Scheduler {
             return;
         }
         let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        self.matched = None;
         let reference = self.workers.values().find(|worker| usable(worker.verdict));
         let Some(reference) = reference.map(|worker| worker.profile) else {
             return self.give_back(work, Why::NoWorker, Duration::ZERO, actions);
@@ -211,6 +212,10 @@ impl Scheduler {
         self.queue.take(one.work);
         let Some(mut life) = self.lives.remove(&one.work) else { return };
         self.unwatch_start(&mut life);
+        let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        if !self.workers.values().any(|worker| usable(worker.verdict)) {
+            return self.give_back(one.work, Why::NoWorker, Duration::ZERO, actions);
+        }
         let wait = self.queue.before(one.tier, one.key) as f64 / self.rate(now, one.tier);
         if life.attempt.elsewhere {
             return self.give_back(one.work, Why::Overload, duration(wait), actions);

@@ -8,7 +8,7 @@ use super::baseline::{Baseline, Seen};
 use super::cost::Cost;
 use super::queue::{Lane, Waiting};
 use super::timers::{Lapse, Timer};
-use super::worker::{Forecast, Leg, Reservation, Verdict};
+use super::worker::{Forecast, Leg, Part, Reservation, Verdict};
 use super::{Action, Life, Place, Scheduler};
 use crate::cost::CostUnits;
 use crate::mutant::Mutant;
@@ -69,7 +69,8 @@ impl Scheduler {
             let is_spare = self.is_spare(&one);
             match self.place(now, &one, actions) {
                 Placed::Sent | Placed::Held => {}
-                Placed::Parked if is_spare => break,
+                // Nobody has anything to spare; unless it is this one whom a worker lost before.
+                Placed::Parked if is_spare && !self.is_barred(one.work) => break,
                 Placed::Parked => parked.extend(self.queue.take(one.work)),
             }
         }
@@ -84,6 +85,10 @@ impl Scheduler {
             Lane::Yielding => true,
             Lane::Late => !self.queue.is_lates_turn(),
         }
+    }
+
+    fn is_barred(&self, work: Work) -> bool {
+        self.lives.get(&work).is_some_and(|life| !life.barred.is_empty())
     }
 
     pub(super) fn has_any_room(&self, now: Time) -> bool {
@@ -115,7 +120,7 @@ impl Scheduler {
         let is_dry =
             |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0);
         let mut dry = free.filter(|(_, id)| is_dry(id)).take(PARKED_MAX).count();
-        for one in self.queue.all_held().into_iter().take(PARKED_MAX) {
+        for one in self.queue.first_held(PARKED_MAX) {
             if dry == 0 {
                 return;
             }
@@ -238,12 +243,15 @@ impl Scheduler {
         };
         let quantiles = worker.pace.quantiles(uncached);
         let incarnation = worker.incarnation;
+        let overdue = now + duration(to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1);
         let cost = life.taken.map_or(CostUnits::ZERO, |taken| taken.without(to.believed));
         let leg = Leg {
+            part: Part::Whole,
             incarnation,
             reservation,
             started: now,
             forecast,
+            overdue,
             has_first_token: false,
             seen: None,
             cost,
@@ -254,8 +262,7 @@ impl Scheduler {
             // It does not tell what it holds; and who relays watches for silence.
             worker.recent.given(&life.attempt.keys, (&mut self.index, worker.slot));
         } else {
-            let overdue = to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1;
-            self.timers.set(now + duration(overdue), Timer::FirstToken(work, now));
+            self.timers.set(overdue, Timer::FirstToken(work, now));
             for key in life.attempt.keys.iter() {
                 self.index.store(worker.slot, *key, Held::Promised);
             }
@@ -279,8 +286,11 @@ impl Scheduler {
 
     /// All workers that may have it, with what it would cost there.
     fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
+        let Some(keys) = self.lives.get(&work).map(|life| life.attempt.keys.clone()) else {
+            return Vec::new();
+        };
+        self.look_up(work, &keys);
         let Some(life) = self.lives.get(&work) else { return Vec::new() };
-        self.index.matches(&life.attempt.keys, &mut self.matches);
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
         let seed = mix(self.settings.seed, work.attempt.request.0);
@@ -338,18 +348,28 @@ impl Scheduler {
         let work = life.attempt.work;
         let asked = life.asked;
         let mut matches = core::mem::take(&mut self.matches);
+        self.matched = None;
         self.index.matches(&life.attempt.keys, &mut matches);
         let usable = |verdict: Verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
         let all: Vec<WorkerId> = self
             .workers
             .iter()
             .filter(|(id, worker)| usable(worker.verdict) && !life.barred.contains(id))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         let seen = all.iter().filter_map(|id| {
             let worker = self.workers.get(id)?;
-            let matched = self.matched(&matches, (worker, self.settings.block)).min(asked.prompt);
-            Some(Seen::of(worker, now, &asked, (matched, self.index.held(worker.slot))))
+            let (matched, tree) = match baseline.has_own_tree() {
+                true => {
+                    let (keys, tree) = self.routed.of(*id, &life.attempt.keys);
+                    (keys.saturating_mul(self.settings.block), tree)
+                }
+                false => {
+                    let matched = self.matched(&matches, (worker, self.settings.block));
+                    (matched, self.index.held(worker.slot))
+                }
+            };
+            Some(Seen::of(worker, now, &asked, (matched.min(asked.prompt), tree)))
         });
         let seen: Vec<Seen> = seen.collect();
         if seen.is_empty() {
@@ -365,6 +385,9 @@ impl Scheduler {
             return;
         }
         let id = all[at];
+        if baseline.has_own_tree() {
+            self.routed.sent(now, id, &life.attempt.keys);
+        }
         let Some(worker) = self.workers.get(&id) else { return };
         let matched = self.matched(&matches, (worker, self.settings.block));
         self.matches = matches;

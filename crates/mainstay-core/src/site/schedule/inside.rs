@@ -200,7 +200,7 @@ impl Scheduler {
         // Thousandths of a unit in a millisecond: a cost rate is thousandths in a second.
         let capacity = (capacity.0.max(1) as f64) / 1000.0;
         let learned = self.profile;
-        if !self.workers.contains_key(&id) {
+        if self.workers.get(&id).is_none() {
             let slot = self.index.begin(id);
             self.workers.insert(id, Worker::new(Profile::default(), (1, slot)));
             self.has_dried = true;
@@ -307,7 +307,7 @@ impl Scheduler {
     /// What prompts take was learned: from now on work is counted in their tokens.
     pub(super) fn learned(&mut self, now: Time, profile: Profile) {
         let is_first = self.profile.replace(profile).is_none();
-        let ids: Vec<WorkerId> = self.workers.keys().copied().collect();
+        let ids: Vec<WorkerId> = self.workers.keys().collect();
         for id in ids {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
             worker.profile = Profile { sequences: worker.profile.sequences, ..profile };

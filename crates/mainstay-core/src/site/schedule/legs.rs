@@ -8,11 +8,18 @@ use super::{Action, End, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
+use crate::site::index_drift::Change;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
 /// Legs of one attempt that may fail.
 const FAILED_MAX: u8 = 2;
+
+/// What is to be told of a worker's cache.
+pub(super) fn drifts(worker: WorkerId, change: Option<Change>) -> Option<Action> {
+    let fact = ScheduleFact::IndexDrift { worker, why: change?.word() };
+    Some(Action::Fact(fact))
+}
 
 impl Scheduler {
     pub(super) fn first_token(&mut self, now: Time, work: Work, cached: Option<u32>) {
@@ -31,6 +38,18 @@ impl Scheduler {
         self.progress(work, relayed + 1);
         self.lapse_later(now, work, id);
         self.refresh(now, id);
+    }
+
+    /// What its first token tells of whether its worker's cache is what it is thought to be.
+    pub(super) fn drifted(&mut self, now: Time, work: Work, cached: u32, to: &mut Vec<Action>) {
+        let Some(Life { place: Place::At(id), asked, .. }) = self.lives.get(&work) else { return };
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some(leg) = worker.leg(work).filter(|leg| !leg.has_first_token) else { return };
+        let matched = leg.forecast.matched.min(asked.prompt);
+        to.extend(drifts(*id, worker.drift.measured(now, matched, cached)));
+        if asked.prompt.saturating_sub(cached) >= 2 * self.settings.block {
+            to.extend(drifts(*id, worker.drift.computed(now)));
+        }
     }
 
     /// So many tokens of its prompt were cached: what its worker holds, and what it in fact took.
@@ -192,6 +211,7 @@ impl Scheduler {
                 self.lose_legs(now, id, actions);
             }
             self.index.end(old);
+            self.routed.begins(id);
             let fact = ScheduleFact::Incarnation { worker: id, incarnation };
             actions.push(Action::Fact(fact));
         }

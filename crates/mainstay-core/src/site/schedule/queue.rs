@@ -17,6 +17,7 @@ use super::forecast::Backlog;
 use super::settings::{Settings, TierSettings};
 use crate::mutant::{Mutant, Mutants};
 use crate::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
+use crate::table::Table;
 use crate::time::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -75,13 +76,6 @@ impl Lane {
     }
 }
 
-/// One is held for a worker, where it takes so many microseconds of prefill.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    worker: WorkerId,
-    prefill: u64,
-}
-
 #[derive(Clone, Debug)]
 struct Tenant {
     /// Work served.
@@ -131,10 +125,14 @@ pub struct Queue {
     tiers: Vec<Tier>,
     /// The tier whose turn it is.
     turn: usize,
-    waiting: BTreeMap<Work, Waiting>,
+    waiting: Table<Work, Waiting>,
+    /// Kept for its memory.
+    heads: Vec<(usize, Waiting)>,
     /// Those held for a worker, and by worker. They are nobody's next.
-    held: BTreeMap<Work, Hold>,
-    held_for: BTreeSet<(WorkerId, Time, Work)>,
+    held: Table<Work, WorkerId>,
+    held_by_key: BTreeSet<(Time, Work)>,
+    /// With microseconds of prefill there.
+    held_for: BTreeMap<(WorkerId, Time, Work), u64>,
 }
 
 impl Queue {
@@ -167,9 +165,11 @@ impl Queue {
             mutants: settings.mutants,
             tiers: settings.tiers.iter().map(tier).collect(),
             turn: 0,
-            waiting: BTreeMap::new(),
-            held: BTreeMap::new(),
-            held_for: BTreeSet::new(),
+            waiting: Table::default(),
+            heads: Vec::new(),
+            held: Table::default(),
+            held_by_key: BTreeSet::new(),
+            held_for: BTreeMap::new(),
         }
     }
 
@@ -236,8 +236,9 @@ impl Queue {
         tier.all -= one.cost;
         tier.due.remove(&(one.key, work));
         match self.held.remove(&work) {
-            Some(Hold { worker, .. }) => {
+            Some(worker) => {
                 self.held_for.remove(&(worker, one.key, work));
+                self.held_by_key.remove(&(one.key, work));
             }
             None => tier.step_out(&one),
         }
@@ -251,39 +252,51 @@ impl Queue {
     /// One waits for this worker alone, until it is released.
     pub fn hold(&mut self, work: Work, (worker, prefill): (WorkerId, u64)) {
         let Some(one) = self.waiting.get(&work) else { return };
-        if self.held.insert(work, Hold { worker, prefill }).is_none() {
-            self.tiers[usize::from(one.tier.0)].step_out(one);
+        match self.held.get(&work) {
+            Some(before) => {
+                self.held_for.remove(&(*before, one.key, work));
+            }
+            None => self.tiers[usize::from(one.tier.0)].step_out(one),
         }
-        self.held_for.insert((worker, one.key, work));
+        self.held.insert(work, worker);
+        self.held_by_key.insert((one.key, work));
+        self.held_for.insert((worker, one.key, work), prefill);
     }
 
     /// It waits for whomever again.
     pub fn release(&mut self, work: Work) {
-        let (Some(hold), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
+        let (Some(worker), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
             return;
         };
-        self.held_for.remove(&(hold.worker, one.key, work));
+        self.held_for.remove(&(worker, one.key, work));
+        self.held_by_key.remove(&(one.key, work));
         self.tiers[usize::from(one.tier.0)].line_up(one);
+    }
+
+    /// Whether it waits for one worker alone.
+    pub fn is_held(&self, work: Work) -> bool {
+        self.held.get(&work).is_some()
     }
 
     /// Who waits for this worker, in the order of their keys.
     pub fn held_for(&self, worker: WorkerId) -> Vec<Work> {
-        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..);
-        theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| *work).collect()
+        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..).map(|(of, _)| *of);
+        theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| work).collect()
     }
 
     /// Prefill that is held for this worker and goes before this key, in microseconds.
     pub fn held_before(&self, worker: WorkerId, key: Time) -> u64 {
+        if self.held_for.is_empty() {
+            return 0;
+        }
         let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..(worker, key, FIRST));
-        theirs.filter_map(|(.., work)| self.held.get(work)).map(|hold| hold.prefill).sum()
+        theirs.map(|(_, prefill)| *prefill).sum()
     }
 
-    /// All that are held, in the order of their keys.
-    pub fn all_held(&self) -> Vec<Waiting> {
-        let mut all: Vec<Waiting> =
-            self.held.keys().filter_map(|work| self.waiting.get(work)).copied().collect();
-        all.sort_unstable_by_key(|one| (one.key, one.work));
-        all
+    /// The first of those that are held, in the order of their keys.
+    pub fn first_held(&self, count: usize) -> Vec<Waiting> {
+        let first = self.held_by_key.iter().take(count);
+        first.filter_map(|(_, work)| self.waiting.get(work)).copied().collect()
     }
 
     /// Whether somebody waits for a worker that is about to have room.
@@ -298,42 +311,48 @@ impl Queue {
 
     /// Who is next.
     pub fn next(&mut self) -> Option<Waiting> {
-        let backlogged: Vec<usize> =
-            (0..self.tiers.len()).filter(|at| !self.tiers[*at].is_empty()).collect();
-        if backlogged.is_empty() {
+        let mut heads = core::mem::take(&mut self.heads);
+        heads.clear();
+        for (at, tier) in self.tiers.iter().enumerate().filter(|(_, tier)| !tier.is_empty()) {
+            let one = tier.head(self.mutants).and_then(|work| self.waiting.get(&work));
+            heads.extend(one.map(|one| (at, *one)));
+        }
+        let next = self.among(&heads);
+        self.heads = heads;
+        next
+    }
+
+    /// Who is next of these, the first of each backlogged tier.
+    fn among(&mut self, heads: &[(usize, Waiting)]) -> Option<Waiting> {
+        if heads.is_empty() {
             // All else is for those who gave way, and for those who are late.
             let yielding = self.tiers.iter().find_map(|tier| tier.yielding.first());
             let late = || self.tiers.iter().find_map(|tier| tier.late.first());
             return self.waiting.get(&yielding.or_else(late)?.1).copied();
         }
         if self.mutants.removes(Mutant::NoFloors) {
-            let head = self.tiers[backlogged[0]].head(self.mutants)?;
-            return self.waiting.get(&head).copied();
+            return heads.first().map(|(_, one)| *one);
         }
-        let heads: Vec<(usize, Work)> = backlogged
-            .iter()
-            .filter_map(|at| Some((*at, self.tiers[*at].head(self.mutants)?)))
-            .collect();
-        let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
-        let quanta = self.quanta(&backlogged);
+        let sums = self.sums(heads.iter().map(|(at, _)| *at));
         // Rounds until the first tier may serve its head.
-        let rounds = heads.iter().map(|(at, work)| {
-            let owed = (cost(work) as i64 - self.tiers[*at].deficit).max(0) as u64;
-            owed.div_ceil(quanta[*at])
+        let rounds = heads.iter().map(|(at, one)| {
+            let owed = (one.cost as i64 - self.tiers[*at].deficit).max(0) as u64;
+            owed.div_ceil(self.quantum(*at, sums))
         });
         let rounds = rounds.min().unwrap_or(0);
-        for at in &backlogged {
-            self.tiers[*at].deficit += (rounds * quanta[*at]) as i64;
+        for (at, _) in heads.iter().filter(|_| rounds > 0) {
+            let more = rounds * self.quantum(*at, sums);
+            self.tiers[*at].deficit += more as i64;
         }
         let count = self.tiers.len();
         let able = |at: &usize| {
-            heads.iter().any(|(of, work)| of == at && self.tiers[*of].deficit >= cost(work) as i64)
+            heads.iter().any(|(of, one)| of == at && self.tiers[*of].deficit >= one.cost as i64)
         };
         self.turn = (0..count).map(|step| (self.turn + step) % count).find(able)?;
-        let (_, work) = heads.iter().find(|(at, _)| *at == self.turn)?;
+        let (_, next) = heads.iter().find(|(at, _)| *at == self.turn)?;
         // An answer that goes on does not wait for a lower tier: its own pays later.
         let goes_on = self.tiers[..self.turn].iter().find_map(|tier| tier.moving.first());
-        self.waiting.get(&goes_on.map_or(*work, |(_, work)| *work)).copied()
+        goes_on.map_or(Some(*next), |(_, work)| self.waiting.get(work).copied())
     }
 
     /// One that was taken out is served, at this cost.
@@ -367,12 +386,19 @@ impl Queue {
     pub fn share(&self, tier: TierId) -> f64 {
         let at = usize::from(tier.0);
         let all = (0..self.tiers.len()).filter(|each| *each == at || !self.tiers[*each].is_empty());
-        self.shares(&all.collect::<Vec<_>>(), at)
+        self.part(at, self.sums(all))
     }
 
-    fn shares(&self, backlogged: &[usize], at: usize) -> f64 {
-        let sum = |of: fn(&Tier) -> f64| backlogged.iter().map(|at| of(&self.tiers[*at])).sum();
-        let (floors, weights): (f64, f64) = (sum(|tier| tier.floor), sum(|tier| tier.weight));
+    /// Floors and weights of some tiers.
+    fn sums(&self, all: impl Iterator<Item = usize>) -> (f64, f64) {
+        let add = |(floors, weights): (f64, f64), at: usize| {
+            (floors + self.tiers[at].floor, weights + self.tiers[at].weight)
+        };
+        all.fold((0.0, 0.0), add)
+    }
+
+    /// A tier's part where backlogged ones come to so much.
+    fn part(&self, at: usize, (floors, weights): (f64, f64)) -> f64 {
         let tier = &self.tiers[at];
         if self.mutants.removes(Mutant::TierFloorsIgnored) {
             return tier.weight / weights.max(f64::MIN_POSITIVE);
@@ -380,12 +406,8 @@ impl Queue {
         tier.floor + (1.0 - floors).max(0.0) * tier.weight / weights.max(f64::MIN_POSITIVE)
     }
 
-    fn quanta(&self, backlogged: &[usize]) -> Vec<u64> {
-        let quantum = |at: usize| {
-            let share = self.shares(backlogged, at);
-            ((share * QUANTUM as f64) as u64).max(1)
-        };
-        (0..self.tiers.len()).map(quantum).collect()
+    fn quantum(&self, at: usize, sums: (f64, f64)) -> u64 {
+        ((self.part(at, sums) * QUANTUM as f64) as u64).max(1)
     }
 
     /// Tenants of whom something is remembered.
@@ -402,11 +424,13 @@ impl Queue {
         };
         let all: usize = self.tiers.iter().map(count).sum();
         let backlog = |at: usize| {
-            let mine = self.waiting.values().filter(|one| usize::from(one.tier.0) == at);
+            let mine = self.waiting.each().map(|(_, one)| one);
+            let mine = mine.filter(|one| usize::from(one.tier.0) == at);
             mine.filter(|one| one.lane.is_in_line()).map(|one| one.cost).sum::<u64>()
         };
         all + self.held.len() == self.waiting.len()
             && self.held.len() == self.held_for.len()
+            && self.held.len() == self.held_by_key.len()
             && (0..self.tiers.len()).all(|at| backlog(at) == self.tiers[at].backlog)
     }
 }

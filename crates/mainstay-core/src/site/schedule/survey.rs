@@ -5,7 +5,7 @@ use super::kv_index::Matches;
 use super::profile::{Profile, duration};
 use super::worker::{Order, Verdict, Worker};
 use super::{Life, Scheduler};
-use crate::names::WorkerId;
+use crate::names::{Work, WorkerId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -31,7 +31,7 @@ pub struct Survey {
 
 impl Scheduler {
     pub(super) fn survey(&mut self, now: Time, life: &Life) -> Survey {
-        self.index.matches(&life.attempt.keys, &mut self.matches);
+        self.look_up(life.attempt.work, &life.attempt.keys);
         let matches = &self.matches;
         let block = life.block(&self.settings);
         let matched = matches.longest().saturating_mul(block);
@@ -49,20 +49,29 @@ impl Scheduler {
         Survey { matched, believed: most, prefill: duration(prefill), ttft, ttft_10 }
     }
 
+    /// Who holds the beginning of a prompt.
+    pub(super) fn look_up(&mut self, work: Work, keys: &[u64]) {
+        let when = Some((work, self.index.changes()));
+        if self.matched != when {
+            self.index.matches(keys, &mut self.matches);
+            self.matched = when;
+        }
+    }
+
     /// Few of many: those with the longest prefixes, those with room, one by chance.
     pub(super) fn chosen(&self, now: Time, matches: &Matches, seed: u64) -> Vec<WorkerId> {
         let few = self.settings.candidates;
         if self.workers.len() <= 4 * few {
-            return self.workers.keys().copied().collect();
+            return self.workers.keys().collect();
         }
         let mut chosen: Vec<WorkerId> = Vec::with_capacity(2 * few + 1);
         chosen.extend(matches.holders().filter_map(|slot| self.index.worker(slot)).take(few));
         let free = self.rooms.iter().take_while(|(at, _)| *at <= now).take(few);
         chosen.extend(free.map(|(_, worker)| *worker));
         // Names are given in turn: one drawn among them is there, or the next.
-        let last = self.workers.last_key_value().map_or(0, |(id, _)| u64::from(id.0));
+        let last = self.workers.last().map_or(0, |id| u64::from(id.0));
         let drawn = WorkerId((seed % (last + 1)) as u16);
-        chosen.extend(self.workers.range(drawn..).next().map(|(id, _)| *id));
+        chosen.extend(self.workers.range(drawn..).next().map(|(id, _)| id));
         chosen.sort_unstable();
         chosen.dedup();
         chosen

@@ -8,11 +8,14 @@ use super::kv_index::Slot;
 use super::pace::{Pace, Steps};
 use super::profile::{Batch, Profile, micros, millis};
 use super::recent::Recent;
+use super::unconfirmed::Unconfirmed;
 use crate::cost::CostUnits;
 use crate::names::Work;
+use crate::site::index_drift::IndexDrift;
 use crate::site::trust::Trust;
+use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 
 /// Until its first token comes, a leg counts with at least this part of its prefill: the model may
 /// be wrong, and an engine that is late must not be sent more.
@@ -106,9 +109,23 @@ pub struct Forecast {
     pub slowness: f64,
 }
 
+/// How much of an attempt a leg does, see `pair`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its prompt; what was computed stays until another worker has fetched it.
+    Prefill,
+    /// Its answer, from a prompt that another worker computes.
+    Decode,
+}
+
 /// One try of an attempt on one worker.
 #[derive(Debug)]
 pub struct Leg {
+    /// How much of it.
+    pub part: Part,
     /// The life of the worker it was planned for.
     pub incarnation: u16,
     /// What it takes.
@@ -117,7 +134,9 @@ pub struct Leg {
     pub started: Time,
     /// What was thought then.
     pub forecast: Forecast,
-    /// Whether its first token came.
+    /// When its first token is awaited no longer.
+    pub overdue: Time,
+    /// Whether its first token came; of a prompt's leg, whether the prompt is computed.
     pub has_first_token: bool,
     /// How it came.
     pub seen: Option<Seen>,
@@ -134,6 +153,25 @@ pub struct Seen {
     pub head: Option<f64>,
     /// What decoded beside it.
     pub batch: Batch,
+}
+
+impl Leg {
+    /// Whether it has prefill to do.
+    fn is_in_line(&self) -> bool {
+        match self.part {
+            Part::Whole | Part::Prefill => !self.has_first_token,
+            Part::Decode => false,
+        }
+    }
+
+    /// Whether it counts in the batch. An answer to come does: its place is taken.
+    fn is_in_batch(&self) -> bool {
+        match self.part {
+            Part::Whole => self.has_first_token,
+            Part::Prefill => false,
+            Part::Decode => true,
+        }
+    }
 }
 
 /// The worker.
@@ -155,8 +193,12 @@ pub struct Worker {
     pub rated: Option<Rated>,
     /// What it was given last, where it does not tell what it holds.
     pub recent: Recent,
+    /// Whether its cache is what it is thought to be.
+    pub drift: IndexDrift,
+    /// What it was sent and did not tell of.
+    pub unconfirmed: Unconfirmed,
     trust: Trust,
-    legs: BTreeMap<Work, Leg>,
+    legs: Table<Work, Leg>,
     /// Legs before their first token, in the order they were sent.
     before: VecDeque<Work>,
     /// Since when the first of them is computed.
@@ -183,8 +225,10 @@ impl Worker {
             verdict: Verdict::default(),
             rated: None,
             recent: Recent::default(),
+            drift: IndexDrift::default(),
+            unconfirmed: Unconfirmed::default(),
             trust: Trust::default(),
-            legs: BTreeMap::new(),
+            legs: Table::default(),
             before: VecDeque::new(),
             head_since: Time::ZERO,
             sums: Reservation::default(),
@@ -198,6 +242,12 @@ impl Worker {
 
     /// Gives it a leg.
     pub fn add(&mut self, now: Time, work: Work, leg: Leg) {
+        if leg.is_in_batch() {
+            self.sums.blocks += leg.reservation.blocks;
+            self.join(leg.reservation.context);
+            self.legs.insert(work, leg);
+            return;
+        }
         if self.before.is_empty() {
             // Since it ran dry its steps were of decodes alone.
             let gap = millis(now.since(self.dry_since).as_micros() as u64);
@@ -220,6 +270,9 @@ impl Worker {
         let plain = self.slowness() * self.profile.step(self.batch);
         let leg = self.legs.get_mut(&work).filter(|leg| !leg.has_first_token)?;
         leg.has_first_token = true;
+        if leg.part == Part::Decode {
+            return self.legs.get(&work);
+        }
         let chunks = leg.reservation.tokens as f64 / budget;
         let took = |since: Time| millis(now.since(since).as_micros() as u64);
         let head = is_head.then(|| took(self.head_since));
@@ -232,12 +285,13 @@ impl Worker {
             let alone = if is_alone { took / plain } else { 0.0 };
             self.steps.add(took, chunks.max(alone));
         }
-        let leg = self.legs.get_mut(&work)?;
+        let leg = self.legs.get(&work)?;
+        let (context, decodes) = (leg.reservation.context, leg.is_in_batch());
         self.sums.prefill -= leg.reservation.prefill;
         self.sums.tokens -= leg.reservation.tokens;
-        self.sums.context += leg.reservation.context;
-        self.batch.decodes += 1;
-        self.batch.context = self.sums.context;
+        if decodes {
+            self.join(context);
+        }
         self.leave_line(now, work);
         self.legs.get(&work)
     }
@@ -246,11 +300,12 @@ impl Worker {
     pub fn take(&mut self, now: Time, work: Work) -> Option<Leg> {
         let leg = self.legs.remove(&work)?;
         self.sums.blocks -= leg.reservation.blocks;
-        if leg.has_first_token {
+        if leg.is_in_batch() {
             self.sums.context -= leg.reservation.context;
             self.batch.decodes -= 1;
             self.batch.context = self.sums.context;
-        } else {
+        }
+        if leg.is_in_line() {
             self.sums.prefill -= leg.reservation.prefill;
             self.sums.tokens -= leg.reservation.tokens;
             self.leave_line(now, work);
@@ -265,7 +320,7 @@ impl Worker {
 
     /// Its legs, in the order of their names.
     pub fn legs(&self) -> impl Iterator<Item = (Work, &Leg)> {
-        self.legs.iter().map(|(work, leg)| (*work, leg))
+        self.legs.sorted().into_iter()
     }
 
     /// How many legs it has.
@@ -416,17 +471,18 @@ impl Worker {
     pub fn is_balanced(&self) -> bool {
         let mut sums = Reservation::default();
         let mut decodes = 0;
-        for leg in self.legs.values() {
+        for (_, leg) in self.legs.each() {
             sums.blocks += leg.reservation.blocks;
-            if leg.has_first_token {
+            if leg.is_in_batch() {
                 sums.context += leg.reservation.context;
                 decodes += 1;
-            } else {
+            }
+            if leg.is_in_line() {
                 sums.prefill += leg.reservation.prefill;
                 sums.tokens += leg.reservation.tokens;
             }
         }
-        let waiting = self.legs.values().filter(|leg| !leg.has_first_token).count();
+        let waiting = self.legs.each().filter(|(_, leg)| leg.is_in_line()).count();
         sums == self.sums
             && self.batch == Batch { decodes, context: sums.context }
             && waiting == self.before.len()
@@ -436,6 +492,12 @@ impl Worker {
     pub fn largest(&self) -> u64 {
         let line = self.before.iter().filter_map(|work| self.legs.get(work));
         line.map(|leg| leg.reservation.prefill).max().unwrap_or(0)
+    }
+
+    fn join(&mut self, context: u64) {
+        self.sums.context += context;
+        self.batch.decodes += 1;
+        self.batch.context = self.sums.context;
     }
 
     fn leave_line(&mut self, now: Time, work: Work) {

@@ -45,7 +45,8 @@ impl Queue {
         let moving = |tier: &Tier| -> u64 { tier.moving.iter().map(|(_, work)| cost(work)).sum() };
         let mine = moving(&self.tiers[at]);
         let before = (0..at).map(|higher| {
-            let part = self.shares(&[higher, at], higher) / self.shares(&[higher, at], at);
+            let sums = self.sums([higher, at].into_iter());
+            let part = self.part(higher, sums) / self.part(at, sums);
             let tier = &self.tiers[higher];
             tier.all.min((mine as f64 * part) as u64).max(moving(tier))
         });
@@ -54,7 +55,7 @@ impl Queue {
 
     /// All that wait.
     pub fn works(&self) -> Vec<Work> {
-        self.waiting.keys().copied().collect()
+        self.waiting.sorted().into_iter().map(|(work, _)| work).collect()
     }
 
     fn down_to(&self, tier: TierId) -> impl Iterator<Item = &Tier> {
