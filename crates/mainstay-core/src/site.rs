@@ -9,14 +9,15 @@ mod admission;
 mod adopt;
 pub mod calibration;
 mod grants;
+mod index_drift;
 mod legs;
 mod limit;
 mod orders;
 mod pool;
 pub mod prefixes;
-mod queue;
 mod ramp;
 pub mod schedule;
+pub mod signal;
 mod slowness;
 mod streams;
 mod trust;
@@ -185,7 +186,7 @@ const FIRST_EPOCH: u32 = 1;
 
 /// The machine. What it holds is bounded: attempts by the streams of live workers and by
 /// `admission::QUEUE_MAX` for each pool, all else by what policy lists.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Site {
     config: SiteConfig,
     epoch: u32,
@@ -223,24 +224,20 @@ struct Attempt {
     arrived: Time,
     /// Workers that lost it before its first token.
     failed: u8,
-    /// The last of them.
-    lost_by: Option<WorkerId>,
     state: State,
 }
 
 /// Where an attempt is.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// It waits, at most so long.
-    Queued { expires: Time },
+    /// It waits.
+    Queued,
     /// A worker has it.
     Running {
         leg: Leg,
         /// Work without first token at the worker when it came, itself included.
         ahead: CostUnits,
         has_first_token: bool,
-        /// As it was when it waited: it may have to again.
-        expires: Time,
     },
 }
 
@@ -262,7 +259,8 @@ impl Site {
 
     fn with(config: SiteConfig, granter: Granter<GatewayId>, seed: u64) -> Site {
         let positions = 0..config.pools.len();
-        let pools = positions.map(|at| Pool::new(&config, at, granter.clone())).collect();
+        let pool = |at| Pool::new(&config, at, granter.clone(), seed);
+        let pools = positions.map(pool).collect();
         Site {
             config,
             epoch: granter.epoch(),
@@ -294,17 +292,17 @@ impl Site {
         self.pass_deadlines(now, actions);
         match event {
             Event::Report { from, report } => self.report(now, from, &report, actions),
-            Event::Prefix { work, prefix } => self.coming = Some((work, prefix)),
+            Event::Prefix { work, prefix } => self.coming = Some((work, prefix.bounded())),
             Event::Open(open) => self.open(now, open, actions),
             Event::Cancel(work) => self.cancel(now, work, actions),
             Event::FirstToken { work, after } => self.first_token(now, work, after, actions),
-            Event::Cached { work, tokens } => self.cached(work, tokens),
+            Event::Cached { work, tokens } => self.cached(now, work, tokens),
             Event::Ended { work, cost } => self.ended(now, work, cost, actions),
             Event::Lost(work) => self.lost(now, work, 0, actions),
             Event::Moving { work, relayed } => self.lost(now, work, relayed, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
             Event::Emptied(worker) => {
-                self.pools.iter_mut().for_each(|pool| pool.prefixes.emptied(worker));
+                self.pools.iter_mut().for_each(|pool| pool.scheduler.emptied(worker));
             }
             Event::Orders(set) => self.hear_orders(now, set, actions),
             Event::Leave => self.depart(now, actions),
@@ -315,13 +313,21 @@ impl Site {
 
     /// When to call again, and what for.
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
-        let expiry = self.pools.iter().filter_map(|pool| pool.queue.deadline()).min();
-        let is_dropping = !self.removes(Mutant::NoDeadlineDrop);
-        let expiry = expiry.filter(|_| is_dropping).map(|at| (at, "an attempt waits too long"));
+        let waits = self.pools.iter().filter_map(|pool| pool.scheduler.deadline()).min();
         let grace = self.grace.map(|at| (at, "the grace of a drain ends"));
         let look = Some((self.look, "capacity, ramp and promise are looked at"));
         let order = self.orders.deadline().map(|at| (at, "the end of an order"));
-        [expiry, grace, order, look].into_iter().flatten().min()
+        [waits, grace, order, look].into_iter().flatten().min()
+    }
+
+    /// What is wrong, if anything is: see `Scheduler::check`, and each attempt is where its pool's
+    /// scheduler has it.
+    pub fn check(&self, now: Time) -> Result<(), &'static str> {
+        let held: usize = self.pools.iter().map(|pool| pool.scheduler.attempts()).sum();
+        if held != self.attempts.len() {
+            return Err("K2: a site's attempts are not those of its schedulers");
+        }
+        self.pools.iter().try_for_each(|pool| pool.scheduler.check(now))
     }
 
     /// What it decides by.
@@ -352,8 +358,8 @@ impl Site {
             streams: pool.workers.streams(),
             ahead: pool.workers.ahead(),
             ahead_bound: pool.workers.ahead_bound(pool.largest),
-            queued: pool.queue.len(),
-            queued_cost: pool.queue.cost(),
+            queued: pool.scheduler.queued(),
+            queued_cost: pool.scheduler.queued_cost(),
             queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
                 + pool.largest,
             wanted: pool.wanted.count(),
@@ -391,13 +397,14 @@ impl Site {
             }
         }
         for position in 0..self.pools.len() {
-            if self.pools[position].queue.expired(now).is_some() {
+            if self.pools[position].scheduler.deadline().is_some_and(|(at, _)| at <= now) {
                 self.pump(now, position, actions);
             }
         }
     }
 
     fn look_at(&mut self, now: Time, position: usize, actions: &mut Vec<Action>) {
+        self.count_waits(now, position);
         let (is_frozen, cap, offer) = (self.is_frozen, self.cap, self.offer);
         let pool = &mut self.pools[position];
         let target = pool.config.target;

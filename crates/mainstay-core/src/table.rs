@@ -77,6 +77,11 @@ impl<K: Copy + Ord + Hash, V> Table<K, V> {
         self.slots[slot as usize].take().map(|(_, value)| value)
     }
 
+    /// All of them, for questions that do not depend on an order.
+    pub fn each(&self) -> impl Iterator<Item = (K, &V)> {
+        self.slots.iter().flatten().map(|(key, value)| (*key, value))
+    }
+
     /// All of them, in the order of their keys.
     pub fn sorted(&self) -> Vec<(K, &V)> {
         let there = self.slots.iter().flatten();

@@ -40,7 +40,7 @@ pub const POLICIES: [(&str, Policy); 15] = [
     ("mooncake_refuse", Policy::OnArrival(Baseline::Mooncake { refuse: Some(0.6) })),
     ("cost", Policy::OnArrival(Baseline::Cost { refuse: Some(0.95) })),
     ("late_lane", Policy::Late),
-    ("site", Policy::Late),
+    ("site", Policy::Site),
     ("late", Policy::Late),
 ];
 
@@ -52,7 +52,6 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
     let tier = TierSettings { patience, ..TierSettings::default() };
     Some(Setup {
         settings: Settings { policy, tiers: vec![tier], ..Settings::default() },
-        is_site: name == "site",
         workers,
         profile: PROFILES[0].clone(),
         speed: 1.0,

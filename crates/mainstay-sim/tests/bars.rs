@@ -5,7 +5,7 @@
 
 use mainstay_core::mutant::{Mutant, Mutants};
 use mainstay_core::rng::Rng;
-use mainstay_core::site::schedule::settings::TierSettings;
+use mainstay_core::site::schedule::settings::{Policy, TierSettings};
 use mainstay_core::time::Duration;
 use mainstay_sim::service::Profile;
 use mainstay_sim::study::{POLICIES, Setup, Summary, Weight, play, setup};
@@ -53,15 +53,18 @@ fn it_carries_what_no_policy_on_arrival_carries() {
                 let changed = Setup { speed, seed, bad_max, ..setup(policy, 16).unwrap() };
                 play(&trace, &changed).unwrap().bad(Weight::Requests)
             };
-            let on_arrival = POLICIES.iter().filter(|(name, _)| !name.starts_with("late"));
-            for (policy, _) in on_arrival {
+            let is_on_arrival = |policy: &Policy| matches!(policy, Policy::OnArrival(_));
+            for (policy, _) in POLICIES.iter().filter(|(_, policy)| is_on_arrival(policy)) {
                 assert!(
                     bad(policy, others) > 0.05,
                     "{policy} carries {name} {others} times as fast"
                 );
             }
-            let ours = bad("late", others * times);
-            assert!(ours <= 0.05, "{name}, seed {seed}: {ours} bad at {}", others * times);
+            for policy in ["late", "site"] {
+                let ours = bad(policy, others * times);
+                let at = others * times;
+                assert!(ours <= 0.05, "{policy}, {name}, seed {seed}: {ours} bad at {at}");
+            }
             let turns = others * times / 4.5;
             assert!(bad("rr", turns) > 0.05, "rr carries {name} {turns} times as fast");
         }

@@ -55,4 +55,26 @@ pub enum ScheduleFact {
         /// The number of that life.
         incarnation: u16,
     },
+    /// What a worker is thought to have cached is not what it has, or it tells nothing of it any
+    /// more; or that is over.
+    IndexDrift {
+        /// Which.
+        worker: WorkerId,
+        /// What is seen, in a few words.
+        why: &'static str,
+    },
+    /// An attempt whose prompt and answer were to be computed by two workers is taken back from
+    /// both.
+    PairAborted {
+        /// Which.
+        work: Work,
+        /// Who had its prompt,
+        prefill: WorkerId,
+        /// and who was to answer.
+        decode: WorkerId,
+        /// How far it was, in a word.
+        at: &'static str,
+        /// Why, in a few words.
+        why: &'static str,
+    },
 }

@@ -48,6 +48,15 @@ pub enum SiteFact {
         /// How long it had waited.
         waited: Duration,
     },
+    /// Not all that wait can be in time, and this attempt is among those that get what is left over.
+    GivesWay {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Its first token would have to come within this time.
+        after: Duration,
+    },
     /// An attempt whose worker was lost goes to another.
     MovedInside {
         /// Which.

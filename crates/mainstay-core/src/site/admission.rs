@@ -13,7 +13,9 @@ use crate::fact::SiteFact;
 use crate::message::{Ack, Offer, Open, Reason, Refuse};
 use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
-use crate::site::queue::Waiting;
+use crate::site::prefixes::Prefix;
+use crate::site::schedule::Attempt as Wanted;
+use crate::site::schedule::inside::Taken;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -36,7 +38,7 @@ impl Site {
     pub(super) fn open(&mut self, now: Time, open: Open, actions: &mut Vec<Action>) {
         if let Some(attempt) = self.attempts.get(&open.work) {
             // The same message twice: the same answer twice.
-            let queued = matches!(attempt.state, State::Queued { .. });
+            let queued = matches!(attempt.state, State::Queued);
             let ttft = self.pools[attempt.pool].service();
             return acknowledge(open.work, queued, ttft, actions);
         }
@@ -45,35 +47,28 @@ impl Site {
             Ok(taken) => taken,
             Err(reason) => return self.refuse(now, &open, reason, actions),
         };
+        let in_line = self.in_line(now, position, &open);
         let pool = &mut self.pools[position];
-        let on_offer = pool.on_offer(now, self.cap);
-        pool.admitted(now, (open.tier, open.cost), on_offer);
+        pool.admitted(now, (open.tier, open.cost), self.cap);
         let service = pool.service().min(limit.mul_f64(SERVICE_MAX));
         let expires = now + limit - service;
-        let waiting = waiting(&open, expires);
-        let attempt = Attempt {
-            open,
-            pool: position,
-            arrived: now,
-            failed: 0,
-            lost_by: None,
-            state: State::Queued { expires },
-        };
+        let (limits, arrived) = ((now + limit, expires), now);
+        let attempt = Attempt { open, pool: position, arrived, failed: 0, state: State::Queued };
         self.attempts.insert(open.work, attempt);
-        if let Some((_, prefix)) = self.coming.take_if(|(work, _)| *work == open.work) {
-            self.pools[position].prefixes.ask(open.work, prefix);
+        let prefix = self.coming.take_if(|(work, _)| *work == open.work);
+        let prefix = prefix.map_or_else(Prefix::default, |(_, prefix)| prefix);
+        let mut did = Vec::new();
+        let (asked, taken) = asked(&open, prefix, (arrived, limits));
+        let taken = Taken { in_line, ..taken };
+        let scheduler = &mut self.pools[position].scheduler;
+        scheduler.take_in(now, asked, taken, &mut did);
+        if !open.credited && self.config.credit.mutants.removes(Mutant::PanicOpensAdmission) {
+            scheduler.force(now, open.work, &mut did);
         }
-        if !open.credited && self.removes(Mutant::PanicOpensAdmission) {
-            let anyone = self.pools[position].workers.pick_anyway();
-            if let Some(worker) = anyone {
-                self.dispatch(now, (open.work, worker), actions);
-            }
-        } else {
-            self.pools[position].queue.push(waiting);
-            self.pump(now, position, actions);
-        }
+        self.carry_out(now, did, actions);
+        self.pump(now, position, actions);
         let state = self.attempts.get(&open.work).map(|attempt| attempt.state);
-        let queued = matches!(state, Some(State::Queued { .. }));
+        let queued = matches!(state, Some(State::Queued));
         if state.is_some() {
             acknowledge(open.work, queued, ttft, actions);
         }
@@ -86,6 +81,7 @@ impl Site {
         let removes_deadlines = self.removes(Mutant::NoDeadlineDrop);
         let removes_room = self.removes(Mutant::PanicOpensAdmission);
         let patience = self.patience(open.tier);
+        let in_line = self.in_line(now, position, open);
         let (offer, cap) = (self.offer, self.cap);
         let pool = &mut self.pools[position];
         if open.labels & !pool.config.labels != 0 {
@@ -97,7 +93,7 @@ impl Site {
         if pool.workers.is_empty() {
             return Err(Reason::NoWorker);
         }
-        if pool.queue.len() >= QUEUE_MAX {
+        if pool.scheduler.queued() >= QUEUE_MAX {
             return Err(Reason::Overloaded);
         }
         let patience = match (open.moving, open.elsewhere) {
@@ -107,7 +103,7 @@ impl Site {
         };
         let limit = (patience + pool.longer(open.cost)).min(open.left);
         let service = pool.service();
-        let wait = pool.wait(now, open, limit);
+        let wait = pool.wait(now, open, in_line);
         let ttft = wait + service;
         if removes_deadlines {
             return Ok((position, ttft, limit));
@@ -120,19 +116,21 @@ impl Site {
             return Err(Reason::Overloaded);
         }
         if !open.credited && !open.moving && !removes_room {
-            let offer = (pool.on_offer(now, cap), pool.config.median);
+            let on_offer = pool.on_offer(now, cap);
             // A little may wait for the next workers that are through, so that none is idle
             // meanwhile: that is no queue.
-            let little = offer.0.over(HANDED_OVER).max(open.cost);
-            let is_next = pool.queue.cost() + open.cost <= little;
-            let has_worker = is_next || pool.workers.free().is_some();
-            let is_free = has_worker && pool.room.may(now, open.cost, offer);
-            let is_first = is_next || !pool.queue.has_at_or_above(open.tier);
-            let is_ahead = pool.queue.cost_below(open.tier) >= open.cost;
+            let little = on_offer.over(HANDED_OVER).max(open.cost);
+            let queue = &pool.scheduler;
+            let is_next = queue.queued_cost() + open.cost <= little;
+            let has_worker = is_next || queue.has_room_now(now);
+            let before = queue.cost_at_or_above(open.tier);
+            let is_ahead = queue.queued_cost() - before >= open.cost;
+            let is_first = is_next || !queue.has_at_or_above(open.tier);
+            let is_free = has_worker && pool.has_room(now, open.cost, cap);
             let may = is_first && (is_free || is_ahead);
             // Of few requests of a tier bursts exceed its credit while lower ones have theirs.
-            let gives_way = pool.gives_way(open.tier, offer.0);
-            if !may && pool.queue.cost_at_or_above(open.tier) >= gives_way {
+            let gives_way = pool.gives_way(open.tier, on_offer);
+            if !may && before >= gives_way {
                 return Err(Reason::Overloaded);
             }
         }
@@ -171,6 +169,11 @@ impl Site {
         self.pump(now, position, actions);
     }
 
+    /// Its place in line, by what its tier and its length are given.
+    fn in_line(&self, now: Time, position: usize, open: &Open) -> Time {
+        now + self.patience(open.tier) + self.pools[position].longer(open.cost)
+    }
+
     fn patience(&self, tier: TierId) -> Duration {
         let all = &self.config.patience;
         all.get(usize::from(tier.0)).or(all.last()).copied().unwrap_or(PATIENCE)
@@ -180,10 +183,30 @@ impl Site {
 /// Where the configuration names none.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The queue's view of an attempt.
-pub(super) fn waiting(open: &Open, expires: Time) -> Waiting {
-    let Open { work, tier, tenant, cost, moving, .. } = *open;
-    Waiting { work, tier, tenant, cost, expires, moving }
+/// The scheduler's view of an attempt that came then, whose first token may come until a moment and
+/// which is to be given out before another.
+fn asked(open: &Open, prefix: Prefix, (arrived, limits): (Time, (Time, Time))) -> (Wanted, Taken) {
+    let wanted = Wanted {
+        work: open.work,
+        tier: open.tier,
+        tenant: open.tenant,
+        prompt: open.prompt,
+        keys: prefix.keys,
+        limit: open.output,
+        expires: open.left,
+        elsewhere: open.elsewhere,
+    };
+    let taken = Taken {
+        cost: open.cost,
+        token: prefix.token,
+        block: prefix.block,
+        times: (arrived, limits.0),
+        in_line: limits.0,
+        latest: limits.1,
+        is_moving: open.moving,
+        lost_by: None,
+    };
+    (wanted, taken)
 }
 
 fn acknowledge(work: Work, queued: bool, ttft: Duration, actions: &mut Vec<Action>) {

@@ -4,12 +4,13 @@
 //! another, under a budget of its own. So is one that is lost after it, if whoever relays the
 //! answer can go on with it at another worker; else the gateway resumes it, here or elsewhere.
 
-use super::admission::waiting;
 use super::pool::Pool;
-use super::workers::{Asked, Calibration};
+use super::schedule::Action as Placed;
+use super::schedule::inside::Taken;
+use super::workers::{Calibration, Leg};
 use super::{Action, Attempt, Site, State, WorkerState};
 use crate::cost::CostUnits;
-use crate::fact::SiteFact;
+use crate::fact::{ScheduleFact, SiteFact};
 use crate::message::{Offer, Open, Reason};
 use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
@@ -61,52 +62,58 @@ impl Legs {
 impl Site {
     /// Drops what has waited too long and gives out what there is room for.
     pub(super) fn pump(&mut self, now: Time, position: usize, actions: &mut Vec<Action>) {
-        let is_dropping = !self.removes(Mutant::NoDeadlineDrop);
-        while let Some(work) = self.pools[position].queue.expired(now).filter(|_| is_dropping) {
-            let Some(attempt) = self.attempts.get(&work).copied() else { break };
-            self.leave(now, work, actions);
-            let waited = now.since(attempt.arrived);
-            let is_late = waited >= attempt.open.left;
-            let reason = if is_late { Reason::TooLate } else { Reason::Overloaded };
-            self.say_no(now, &attempt.open, reason, actions);
-            let tier = attempt.open.tier;
-            actions.push(Action::Fact(SiteFact::Shed { work, tier, waited }));
-        }
-        while let Some(anyone) = self.pools[position].workers.free() {
-            let Some(work) = self.pools[position].queue.pop() else { break };
-            let worker = self.choose(work).unwrap_or(anyone);
-            self.dispatch(now, (work, worker), actions);
-        }
-        let pool = &mut self.pools[position];
-        let is_waiting = !pool.queue.is_empty();
-        pool.workers.measure(now, is_waiting);
+        let mut did = Vec::new();
+        let scheduler = &mut self.pools[position].scheduler;
+        scheduler.pass(now, &mut did);
+        scheduler.give_out(now, &mut did);
+        self.carry_out(now, did, actions);
+        self.pools[position].measure(now);
     }
 
-    /// The worker with room that is to have it.
-    fn choose(&mut self, work: Work) -> Option<WorkerId> {
-        let attempt = self.attempts.get(&work)?;
-        let pool = &mut self.pools[attempt.pool];
-        let Open { prompt, cost, .. } = attempt.open;
-        let hits = pool.prefixes.hits(work);
-        pool.workers.pick(&Asked { cost, prompt, hits, lost_by: attempt.lost_by })
+    /// What a scheduler wants done.
+    pub(super) fn carry_out(&mut self, now: Time, did: Vec<Placed>, actions: &mut Vec<Action>) {
+        for each in did {
+            match each {
+                Placed::StartLeg { work, worker, .. } => {
+                    self.dispatched(now, (work, worker), actions);
+                }
+                Placed::Refuse { work, .. } | Placed::HandBack { work, .. } => {
+                    self.shed(now, work, actions);
+                }
+                Placed::Fact(ScheduleFact::Late { work, tier, after }) => {
+                    actions.push(Action::Fact(SiteFact::GivesWay { work, tier, after }));
+                }
+                // Who leaves is told of here, and workers are the site's.
+                Placed::Fact(_) | Placed::AbortLeg { .. } => {}
+            }
+        }
     }
 
-    pub(super) fn dispatch(
+    /// The scheduler let it go: its first token would be late.
+    fn shed(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        let Some(attempt) = self.attempts.remove(&work) else { return };
+        self.pools[attempt.pool].room.give_back(attempt.open.cost);
+        let waited = now.since(attempt.arrived);
+        let is_late = waited >= attempt.open.left;
+        let reason = if is_late { Reason::TooLate } else { Reason::Overloaded };
+        self.say_no(now, &attempt.open, reason, actions);
+        let tier = attempt.open.tier;
+        actions.push(Action::Fact(SiteFact::Shed { work, tier, waited }));
+    }
+
+    fn dispatched(
         &mut self,
         now: Time,
         (work, worker): (Work, WorkerId),
         actions: &mut Vec<Action>,
     ) {
         let Some(attempt) = self.attempts.get_mut(&work) else { return };
-        let State::Queued { expires } = attempt.state else { return };
         let pool = &mut self.pools[attempt.pool];
         pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
-        let Open { prompt, cost, .. } = attempt.open;
-        let hits = pool.prefixes.hits(work);
-        let leg = Asked { cost, prompt, hits, lost_by: None }.leg(worker, now);
+        pool.signal.given(attempt.open.tier, now.since(attempt.arrived));
+        let leg = Leg { worker, since: now, cost: pool.scheduler.leg_cost(work) };
         let ahead = pool.workers.give(leg);
-        pool.prefixes.given(work, worker);
-        attempt.state = State::Running { leg, ahead, has_first_token: false, expires };
+        attempt.state = State::Running { leg, ahead, has_first_token: false };
         if attempt.failed == 0 {
             self.legs.first();
         }
@@ -131,6 +138,8 @@ impl Site {
         let (position, arrived) = (attempt.pool, attempt.arrived);
         let pool = &mut self.pools[position];
         pool.workers.first_token(leg, (ahead, after));
+        pool.tell_strength(now, Some(leg.worker));
+        pool.scheduler.begun(now, work);
         pool.promise.first_token(now.since(arrived) > pool.config.promise);
         self.pump(now, position, actions);
     }
@@ -145,30 +154,26 @@ impl Site {
         let Some(attempt) = self.attempts.remove(&work) else { return };
         let Attempt { open, pool: position, state, .. } = attempt;
         let pool = &mut self.pools[position];
-        pool.prefixes.forget(work);
-        match state {
-            State::Queued { expires } => pool.queue.remove(&waiting(&open, expires)),
-            State::Running { leg, has_first_token, .. } => {
-                pool.workers.take(now, leg, has_first_token);
-                pool.room.give_back(open.cost - cost);
-                pool.queue.correct(open.tier, open.tenant, open.cost, cost);
-            }
+        if let State::Running { leg, has_first_token, .. } = state {
+            pool.workers.take(now, leg, has_first_token);
+            pool.room.give_back(open.cost - cost);
+            pool.scheduler.settled(work, cost);
         }
+        pool.scheduler.leave(now, work);
         self.pump(now, position, actions);
     }
 
     /// Its worker says how many tokens of its prompt were cached.
-    pub(super) fn cached(&mut self, work: Work, tokens: u32) {
-        let Some(attempt) = self.attempts.get(&work) else { return };
-        if let State::Running { leg, .. } = attempt.state {
-            self.pools[attempt.pool].prefixes.told(work, leg.worker, tokens);
+    pub(super) fn cached(&mut self, now: Time, work: Work, tokens: u32) {
+        if let Some(attempt) = self.attempts.get(&work) {
+            self.pools[attempt.pool].scheduler.told(now, work, tokens);
         }
     }
 
     /// A worker lost it, or refused it. With tokens relayed it goes on at another.
     pub(super) fn lost(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get(&work).copied() else { return };
-        let State::Running { leg, has_first_token, expires, .. } = attempt.state else {
+        let State::Running { leg, has_first_token, .. } = attempt.state else {
             return;
         };
         let worker = leg.worker;
@@ -180,23 +185,30 @@ impl Site {
         pool.workers.take(now, leg, has_first_token);
         if !has_first_token {
             pool.workers.lost(worker);
+            pool.tell_strength(now, Some(worker));
         }
+        let before = pool.scheduler.leave(now, work);
         let failed = attempt.failed + 1;
         let is_free = !has_first_token || relayed > 0;
         let may_move = is_free && failed <= FAILED_MAX && pool.workers.has_able();
-        if may_move && self.offer != Offer::Closed && self.legs.take(now) {
-            let lost_by = Some(worker);
+        let may_move = may_move && self.offer != Offer::Closed && self.legs.take(now);
+        if let Some((asked, taken)) = before.filter(|_| may_move) {
             let moved = match relayed {
-                0 => Attempt { failed, lost_by, state: State::Queued { expires }, ..attempt },
-                _ => Attempt { lost_by, ..begun(now, failed, &attempt) },
+                0 => Attempt { failed, state: State::Queued, ..attempt },
+                _ => begun(now, failed, &attempt),
             };
-            let State::Queued { expires } = moved.state else { return };
+            let taken = Taken { lost_by: Some(worker), ..taken };
+            let taken = match relayed {
+                0 => taken,
+                _ => Taken { times: (now, now + GAP), latest: now + GAP, is_moving: true, ..taken },
+            };
             self.attempts.insert(work, moved);
-            self.pools[attempt.pool].queue.push(waiting(&moved.open, expires));
+            let mut did = Vec::new();
+            self.pools[attempt.pool].scheduler.take_in(now, asked, taken, &mut did);
+            self.carry_out(now, did, actions);
             actions.push(Action::Fact(SiteFact::MovedInside { work, worker }));
         } else {
             self.attempts.remove(&work);
-            self.pools[attempt.pool].prefixes.forget(work);
             let no_worker = !is_free || !self.pools[attempt.pool].workers.has_able();
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
             self.hand_back(now, &attempt, reason, actions);
@@ -218,7 +230,7 @@ impl Site {
                 let Some(position) = found else { return };
                 let calibration = Calibration { capacity, streams, cold };
                 let is_new = self.pools[position].workers.up(id, calibration);
-                self.pools[position].prefixes.begin(id, streams);
+                self.pools[position].tell_strength(now, Some(id));
                 if is_new && cold && !self.is_first && self.pools[position].workers.are_cold() {
                     self.restart_ramp(now, position, "its workers' caches are empty", actions);
                 }
@@ -234,12 +246,13 @@ impl Site {
             if !self.pools[position].workers.down(id) {
                 continue;
             }
-            self.pools[position].prefixes.end(id);
+            self.pools[position].scheduler.stop(now, id);
             for work in self.at_worker(id) {
                 self.lost(now, work, 0, actions);
             }
+            self.pools[position].scheduler.gone(now, id);
             if self.pools[position].workers.is_empty() {
-                for work in self.pools[position].queue.works() {
+                for work in self.pools[position].scheduler.waiting_works() {
                     let Some(attempt) = self.attempts.get(&work).copied() else { continue };
                     self.leave(now, work, actions);
                     self.hand_back(now, &attempt, Reason::NoWorker, actions);
@@ -281,21 +294,20 @@ impl Site {
     ) -> Option<usize> {
         let Attempt { open, pool: position, state, .. } = self.attempts.remove(&work)?;
         let pool = &mut self.pools[position];
-        pool.prefixes.forget(work);
         match state {
-            State::Queued { expires } => {
-                pool.queue.remove(&waiting(&open, expires));
-                pool.room.give_back(open.cost);
-            }
+            State::Queued => pool.room.give_back(open.cost),
             State::Running { leg, has_first_token, .. } => {
                 // Once the prompt was worked through, what a pool is short of is spent.
                 let before = if has_first_token { CostUnits::ZERO } else { open.cost };
                 pool.workers.take(now, leg, has_first_token);
                 pool.room.give_back(before);
-                pool.queue.correct(open.tier, open.tenant, before, CostUnits::ZERO);
+                if !has_first_token {
+                    pool.scheduler.settled(work, CostUnits::ZERO);
+                }
                 actions.push(Action::Abort { work, worker: leg.worker });
             }
         }
+        pool.scheduler.leave(now, work);
         Some(position)
     }
 
@@ -326,6 +338,5 @@ impl Site {
 /// An answer that goes on at another worker: before all that has not begun, and timed from here.
 fn begun(now: Time, failed: u8, attempt: &Attempt) -> Attempt {
     let open = Open { moving: true, ..attempt.open };
-    let state = State::Queued { expires: now + GAP };
-    Attempt { open, arrived: now, failed, state, ..*attempt }
+    Attempt { open, arrived: now, failed, state: State::Queued, ..*attempt }
 }

@@ -6,14 +6,14 @@ use crate::config::{Pool as PoolConfig, SiteConfig};
 use crate::cost::{CostRate, CostUnits};
 use crate::lease::Granter;
 use crate::message::{Offer, Open, PerTier, TIERS_MAX};
-use crate::mutant::Mutant;
-use crate::names::{GatewayId, TierId};
+use crate::names::{GatewayId, TierId, WorkerId};
 use crate::rng::Rng;
 use crate::share::thousandths;
 use crate::site::grants::{Grants, Supply};
-use crate::site::prefixes::Prefixes;
-use crate::site::queue::{Queue, time_for};
 use crate::site::ramp::{Ramp, Step};
+use crate::site::schedule::Scheduler;
+use crate::site::schedule::settings::{Policy, Settings, TierSettings};
+use crate::site::signal::Signal;
 use crate::site::wanted::{Seen, Wanted};
 use crate::site::workers::Workers;
 use crate::time::{Duration, Time};
@@ -40,6 +40,10 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Those times are spread by so much either way, so that what was refused together does not come
 /// back together.
 const AGAIN_SPREAD: f64 = 0.2;
+/// Whoever may wait so long has everybody of its tier before it.
+const LONGEST: Duration = Duration::from_secs(86_400);
+/// Each tier weighs this much more than the one below it.
+const WEIGHT: f64 = 4.0;
 /// Lower tiers give way for so much of what they are let in. Enough for what overdrew its credit;
 /// with two seconds, after a crash at nine tenths of capacity, they were shed for longer.
 const GIVES_WAY: Duration = Duration::from_millis(200);
@@ -55,18 +59,16 @@ const USED_STEP: f64 = 0.1;
 const TOLD: u64 = 10;
 
 /// One pool.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Pool {
     /// What policy says of it.
     pub config: PoolConfig,
     /// Credit.
     pub grants: Grants,
-    /// What waits.
-    pub queue: Queue,
+    /// What waits, and who gets it.
+    pub scheduler: Scheduler,
     /// What works.
     pub workers: Workers,
-    /// What they hold of prompts.
-    pub prefixes: Prefixes,
     /// What is on offer.
     pub ramp: Ramp,
     /// Room for work without credit.
@@ -75,6 +77,8 @@ pub struct Pool {
     pub promise: Promise,
     /// How many workers would be the right number.
     pub wanted: Wanted,
+    /// How long work waits, and how much more could be carried.
+    pub signal: Signal,
     /// The largest request taken in so far.
     pub largest: CostUnits,
     let_in: LetIn,
@@ -86,19 +90,26 @@ pub struct Pool {
 
 impl Pool {
     /// The pool at this position.
-    pub fn new(config: &SiteConfig, position: usize, granter: Granter<GatewayId>) -> Pool {
+    pub fn new(
+        config: &SiteConfig,
+        position: usize,
+        granter: Granter<GatewayId>,
+        seed: u64,
+    ) -> Pool {
         let floors: Vec<u16> = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
-        let is_strict = config.credit.mutants.removes(Mutant::NoFloors);
+        let mutants = config.credit.mutants;
+        let (policy, tiers) = (Policy::Site, tiers(&floors));
+        let settings = Settings { policy, tiers, seed, mutants, ..Settings::default() };
         Pool {
             config: config.pools[position],
             grants: Grants::new(config, position, granter),
-            queue: Queue::new(&floors, is_strict),
+            scheduler: Scheduler::new(settings),
             workers: Workers::default(),
-            prefixes: Prefixes::default(),
             ramp: Ramp::whole(),
             room: Room::default(),
             promise: Promise::default(),
             wanted: Wanted::default(),
+            signal: Signal::default(),
             largest: config.pools[position].median,
             let_in: LetIn::default(),
             floors,
@@ -111,7 +122,7 @@ impl Pool {
     pub fn adopt(&mut self, config: &SiteConfig, position: usize) {
         self.config = config.pools[position];
         self.floors = config.tiers.iter().map(|tier| thousandths(tier.floor)).collect();
-        self.queue.weigh(&self.floors);
+        self.scheduler.weigh(tiers(&self.floors));
         self.grants.adopt(config, position);
     }
 
@@ -120,9 +131,10 @@ impl Pool {
         Supply {
             capacity: self.workers.carries(now).percent(u32::from(cap.min(100))),
             ramp: self.ramp.percent(),
-            queued: self.queue.cost(),
+            queued: self.scheduler.queued_cost(),
             offer,
-            ttft: self.service() + time_for(self.queue.cost(), self.workers.carries(now)),
+            ttft: self.service()
+                + time_for(self.scheduler.queued_cost(), self.workers.carries(now)),
             slow: self.workers.slowness(),
         }
     }
@@ -132,14 +144,11 @@ impl Pool {
         self.workers.service().unwrap_or(FIRST_TOKEN_GUESS)
     }
 
-    /// How long it would wait for a worker, whose first token may take so long.
-    pub fn wait(&self, now: Time, open: &Open, limit: Duration) -> Duration {
-        let expires = now + limit - self.service().min(limit);
-        let ahead = match open.moving {
-            true => self.queue.ahead_of_moving(open.tier),
-            false => self.queue.ahead_of((open.tier, open.tenant), expires),
-        };
-        if ahead == CostUnits::ZERO && self.workers.free().is_some() {
+    /// How long it would wait for a worker, in its place in line.
+    pub fn wait(&self, now: Time, open: &Open, in_line: Time) -> Duration {
+        let in_line = (!open.moving).then_some(in_line);
+        let ahead = self.scheduler.ahead(now, (open.tier, open.tenant), in_line);
+        if ahead == CostUnits::ZERO && self.scheduler.has_room_now(now) {
             return Duration::ZERO;
         }
         time_for(ahead + open.cost, self.workers.carries(now))
@@ -154,7 +163,9 @@ impl Pool {
     /// When a refused attempt may come back: when what is before it will be gone.
     pub fn again(&self, now: Time, open: &Open, rng: &mut Rng) -> Duration {
         let rate = self.workers.carries(now).percent(u32::from(self.ramp.percent()));
-        let drain = time_for(self.queue.ahead(open.tier) + open.cost, rate).min(AGAIN.1);
+        let of = (open.tier, open.tenant);
+        let before = self.scheduler.ahead(now, of, Some(now + LONGEST));
+        let drain = time_for(before + open.cost, rate).min(AGAIN.1);
         let (low, high) = (drain.mul_f64(1.0 - AGAIN_SPREAD), drain.mul_f64(1.0 + AGAIN_SPREAD));
         rng.between(low, high).clamp(AGAIN.0, AGAIN.1)
     }
@@ -171,20 +182,37 @@ impl Pool {
     }
 
     /// Work was taken in.
-    pub fn admitted(&mut self, now: Time, (tier, cost): (TierId, CostUnits), on_offer: CostRate) {
+    pub fn admitted(&mut self, now: Time, (tier, cost): (TierId, CostUnits), cap: u8) {
         self.largest = self.largest.max(cost);
         self.let_in.now[usize::from(tier.0).min(TIERS_MAX - 1)] += cost;
-        self.room.take(now, cost, (on_offer, self.config.median));
+        let offer = (self.reads(cap), self.config.median);
+        self.room.take(now, cost, offer);
+    }
+
+    /// Whether work without credit has room. Streams are not counted in it: who needs one has to
+    /// find it free. Few answers are a rate of few, which a burst would exceed though most streams
+    /// are free.
+    pub fn has_room(&mut self, now: Time, cost: CostUnits, cap: u8) -> bool {
+        let offer = (self.reads(cap), self.config.median);
+        self.room.may(now, cost, offer)
+    }
+
+    /// What workers would read of prompts, of what an order and the ramp leave.
+    fn reads(&self, cap: u8) -> CostRate {
+        let capacity = self.workers.reads().percent(u32::from(cap.min(100)));
+        capacity.percent(u32::from(self.ramp.percent()))
     }
 
     /// A second has passed: the ramp's step, if it takes one.
     pub fn second(&mut self, now: Time, on_offer: CostRate, is_frozen: bool) -> Option<Step> {
         self.grants.tidy(now);
         self.workers.second();
+        self.tell_strength(now, None);
         let admitted = self.let_in.second().as_f64();
         self.used += USED_STEP * (admitted - self.used);
         let is_late = self.promise.second();
         self.wanted.second(now, self.seen());
+        self.signal.leaves(on_offer.less(CostRate((self.used * 1000.0) as u64)));
         if is_frozen || self.workers.is_empty() {
             return None;
         }
@@ -200,7 +228,30 @@ impl Pool {
         Seen {
             workers: self.workers.count(),
             used: (work as u64).max(open / streams),
+            late: self.signal.long(),
             returning: self.ramp.percent() < 100,
+        }
+    }
+
+    /// The scheduler learns what some worker carries now; `None` is each of them.
+    pub fn tell_strength(&mut self, now: Time, worker: Option<WorkerId>) {
+        let ids = match worker {
+            Some(id) => alloc::vec![id],
+            None => self.workers.ids().collect::<Vec<_>>(),
+        };
+        for id in ids {
+            if let Some(strength) = self.workers.strength(id) {
+                self.scheduler.strength(now, id, strength);
+            }
+        }
+    }
+
+    /// What of the pool was given out was given out; what that says of its workers.
+    pub fn measure(&mut self, now: Time) {
+        let is_waiting = self.scheduler.queued() > 0;
+        let has_room = |id| self.scheduler.is_free(now, id);
+        if self.workers.measure(now, is_waiting, has_room) {
+            self.tell_strength(now, None);
         }
     }
 
@@ -220,12 +271,42 @@ impl Pool {
     }
 }
 
+/// What each tier gets of the pool, the highest first. What a site has let in has no patience: it
+/// can begin in time or is dropped.
+fn tiers(floors: &[u16]) -> Vec<TierSettings> {
+    let mut weight = 1.0;
+    let mut tiers: Vec<TierSettings> = Vec::new();
+    for floor in floors.iter().rev().take(TIERS_MAX) {
+        let floor = f64::from(*floor) / 1000.0;
+        let patience = Duration::ZERO;
+        tiers.push(TierSettings { floor, weight, patience, ..TierSettings::default() });
+        weight *= WEIGHT;
+    }
+    tiers.reverse();
+    tiers
+}
+
+/// How long `work` takes at `rate`; a day if nothing moves.
+pub fn time_for(work: CostUnits, rate: CostRate) -> Duration {
+    /// Long enough to be too late for everybody, and no overflow.
+    const NEVER: u64 = 86_400_000_000;
+    let micros = u128::from(work.0) * 1_000_000 / u128::from(rate.0.max(1));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(NEVER).min(NEVER))
+}
+
 /// Room for work that has no credit: what is on offer less what was taken in, as a bucket.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Room {
     /// Thousandths of a cost unit.
     level: i64,
     at: Time,
+}
+
+impl Default for Room {
+    /// Nothing was taken in yet, so all that it may hold is there.
+    fn default() -> Room {
+        Room { level: i64::MAX, at: Time::ZERO }
+    }
 }
 
 impl Room {

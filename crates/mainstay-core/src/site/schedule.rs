@@ -7,14 +7,19 @@
 //! ledger of what each worker was sent, and from a view of which prefixes it holds. Reports of
 //! workers only correct the ledger: without them it goes on.
 //!
-//! No process drives it yet: sites use the simpler queue of `pool`, and the simulator's studies of
-//! traces play this one. One struct, events in, actions out, as everywhere in core. The formulas of
-//! other routers stand beside ours, see `baseline`, and are played in the same simulator.
+//! Each pool of a site has one, see `inside`. Studies of traces play that, and this alone, which is
+//! given what a site has to learn. One struct, events in, actions out, as everywhere in core. The
+//! formulas of other routers stand beside ours, see `baseline`, and are played in the same
+//! simulator.
 
 pub mod baseline;
+mod by_id;
+pub mod check;
 pub mod cost;
+pub mod inside;
 pub mod kv_index;
 pub mod pace;
+pub mod pair;
 pub mod profile;
 pub mod settings;
 pub mod worker;
@@ -22,10 +27,14 @@ pub mod worker;
 mod admission;
 mod dispatch;
 mod forecast;
+mod learn;
 mod legs;
 mod queue;
+mod recent;
+mod routed;
 mod survey;
 mod timers;
+mod unconfirmed;
 
 #[cfg(test)]
 mod tests;
@@ -35,16 +44,20 @@ use crate::mutant::Mutant;
 use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use by_id::ById;
 use cost::Asked;
+use inside::Taken;
 use kv_index::{Held, KvIndex, Matches};
+use learn::Learner;
 use pace::{Lengths, Pace};
-use profile::{Profile, micros};
+use profile::Profile;
 use queue::Queue;
+use routed::Routed;
 use settings::Settings;
-use timers::{Timer, Timers};
+use timers::{Lapse, Timer, Timers, Wait};
 use worker::{Load, Order, Verdict, Worker};
 
 /// What the scheduler hears.
@@ -219,6 +232,8 @@ struct Life {
     arrived: Time,
     /// When its first token is promised.
     deadline: Time,
+    /// What a site says of it.
+    taken: Option<Taken>,
     expires: Time,
     place: Place,
     /// Tokens that its client had when its leg began,
@@ -230,6 +245,8 @@ struct Life {
     barred: Vec<WorkerId>,
     /// Until when it may be held for a better worker; set once.
     held: Option<Time>,
+    /// While it waits: for when its first token can no longer be in time.
+    start_wait: Option<Wait>,
     /// Milliseconds that its wait in the queue was expected to take, uncorrected.
     expected_wait: f64,
     /// Its prefill where most of it is cached.
@@ -250,13 +267,15 @@ enum Place {
 pub struct Scheduler {
     settings: Settings,
     lives: Table<Work, Life>,
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: ById<Worker>,
     index: KvIndex,
     queue: Queue,
+    /// For baselines that have a view of their own.
+    routed: Routed,
     timers: Timers,
     /// When each worker has room; those without a time wait for an event.
     rooms: BTreeSet<(Time, WorkerId)>,
-    room_of: BTreeMap<WorkerId, Time>,
+    room_of: ById<Time>,
     /// When workers with room were looked for last.
     looked: Time,
     /// When those that wait were looked through last.
@@ -272,8 +291,13 @@ pub struct Scheduler {
     /// How fast all workers are, and when that was summed up.
     rate: (Time, f64),
     step_max: f64,
-    /// Kept for its memory.
+    /// What prompts took, where nobody gave a profile, and what that came to.
+    learner: Learner,
+    profile: Option<Profile>,
+    /// What was found last, of whose prompt, and when in the index's time: nothing is looked for
+    /// twice.
     matches: Matches,
+    matched: Option<(Work, u64)>,
 }
 
 impl Scheduler {
@@ -281,22 +305,26 @@ impl Scheduler {
     pub fn new(settings: Settings) -> Scheduler {
         Scheduler {
             queue: Queue::new(&settings),
+            routed: Routed::default(),
             waits: alloc::vec![Pace::default(); settings.tiers.len()],
             step_max: settings.step_max(),
             settings,
             lives: Table::default(),
-            workers: BTreeMap::new(),
+            workers: ById::default(),
             index: KvIndex::default(),
             timers: Timers::default(),
             rooms: BTreeSet::new(),
-            room_of: BTreeMap::new(),
+            room_of: ById::default(),
             looked: Time::ZERO,
             triaged: Time::ZERO,
             lengths: Lengths::default(),
             turn: 0,
             has_dried: false,
             rate: (Time::ZERO, 0.0),
+            learner: Learner::default(),
+            profile: None,
             matches: Matches::default(),
+            matched: None,
         }
     }
 
@@ -305,7 +333,12 @@ impl Scheduler {
         self.pass_deadlines(now, actions);
         match event {
             Event::Arrived(attempt) => self.arrived(now, attempt, actions),
-            Event::FirstToken { work, cached } => self.first_token(now, work, cached),
+            Event::FirstToken { work, cached } => {
+                if let Some(cached) = cached {
+                    self.drifted(now, work, cached, actions);
+                }
+                self.first_token(now, work, cached);
+            }
             Event::Progress { work, tokens } => {
                 self.progress(work, tokens);
                 return;
@@ -317,7 +350,8 @@ impl Scheduler {
                 return;
             }
             Event::Kv { worker, incarnation, stored, removed } => {
-                self.hear_kv((worker, incarnation), &stored, &removed);
+                let told = self.hear_kv(now, (worker, incarnation), &stored, &removed);
+                actions.extend(told);
                 return;
             }
             Event::WorkerSeen { worker, profile } => {
@@ -352,7 +386,7 @@ impl Scheduler {
 
     /// The workers.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.workers.iter().map(|(id, worker)| (*id, worker))
+        self.workers.iter()
     }
 
     /// Bytes of the view of caches, and prefixes held in it.
@@ -366,15 +400,20 @@ impl Scheduler {
         }
     }
 
-    fn hear_kv(&mut self, of: (WorkerId, u16), stored: &[u64], removed: &[u64]) {
-        let Some(worker) = self.workers.get(&of.0) else { return };
-        if worker.incarnation != of.1 {
-            return;
-        }
+    fn hear_kv(
+        &mut self,
+        now: Time,
+        (id, incarnation): (WorkerId, u16),
+        stored: &[u64],
+        removed: &[u64],
+    ) -> Option<Action> {
+        let worker = self.workers.get_mut(&id).filter(|it| it.incarnation == incarnation)?;
         let slot = worker.slot;
+        let told = legs::drifts(id, worker.drift.heard(now));
         // What was evicted to make room goes first: a key may be both.
         removed.iter().for_each(|key| self.index.remove(slot, *key, Held::Stored));
         stored.iter().for_each(|key| self.index.store(slot, *key, Held::Stored));
+        told
     }
 
     /// A worker's room may have changed.
@@ -399,34 +438,6 @@ impl Scheduler {
         self.room_of.get(&id).is_some_and(|at| *at <= now)
     }
 
-    /// What is wrong, if anything is: the invariants of the design that can be seen from outside
-    /// time (K1, K2, K3, K5). Asked after every event, in tests and in the simulator.
-    pub fn check(&self, now: Time) -> Result<(), &'static str> {
-        let is_late = self.settings.policy == settings::Policy::Late;
-        for (id, worker) in &self.workers {
-            if !worker.is_balanced() {
-                return Err("K3: a worker's counters are not the sum of its legs");
-            }
-            let bound = worker.credit(self.settings.round_trip) + worker.largest();
-            if is_late && worker.outstanding(now) > bound + micros(1.0) {
-                return Err("K1: a worker holds more than its credit and one request");
-            }
-            for (work, leg) in worker.legs() {
-                if leg.incarnation != worker.incarnation {
-                    return Err("K5: a leg is of another life of its worker");
-                }
-                if self.lives.get(&work).is_none_or(|life| life.place != Place::At(*id)) {
-                    return Err("K2: a leg's attempt is not where its leg is");
-                }
-            }
-        }
-        let legs: usize = self.workers.values().map(|worker| worker.in_flight() as usize).sum();
-        if legs + self.queue.len() != self.lives.len() || !self.queue.is_sound() {
-            return Err("K2: an attempt is not in exactly one place");
-        }
-        Ok(())
-    }
-
     /// A wait is over.
     fn passed(&mut self, now: Time, timer: Timer, actions: &mut Vec<Action>) {
         match timer {
@@ -434,11 +445,24 @@ impl Scheduler {
             Timer::LatestStart(work) => self.became_late(now, work, actions),
             Timer::HoldEnds(work) => self.queue.release(work),
             Timer::FirstToken(work, leg) => self.silent(now, work, leg, actions),
-            Timer::Lapse(lapse) => {
-                for key in lapse.keys.iter() {
-                    self.index.remove(lapse.slot, *key, Held::Promised);
-                }
+            Timer::Lapse(lapse) => self.lapse(lapse),
+        }
+    }
+
+    /// A worker should have told of what it was sent. If it tells of nothing at all, what it was
+    /// sent still counts: silence does not empty a cache.
+    fn lapse(&mut self, lapse: Lapse) {
+        let Lapse { slot, keys } = lapse;
+        let index = &mut self.index;
+        let id = index.worker(slot);
+        let worker = id.and_then(|id| self.workers.get_mut(&id));
+        match worker.filter(|worker| worker.slot == slot && !worker.drift.tells()) {
+            Some(worker) => {
+                let most = worker.profile.blocks as usize;
+                let over = |key| index.remove(slot, key, Held::Promised);
+                worker.unconfirmed.keep(&keys, most, over);
             }
+            None => keys.iter().for_each(|key| index.remove(slot, *key, Held::Promised)),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Seen {
     pub workers: u16,
     /// Hundredths of what they carry, or of their streams, in use: the larger.
     pub used: u64,
+    /// Those that wait for longer than half of their promise, and wait still.
+    pub late: u32,
     /// Nothing is known of them yet: they came back a short while ago.
     pub returning: bool,
 }
@@ -48,7 +50,8 @@ impl Wanted {
     pub fn second(&mut self, now: Time, seen: Seen) {
         self.slots[self.next] = core::mem::take(&mut self.now);
         self.next = (self.next + 1) % JUDGED;
-        let (all, long) = self.slots.iter().fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
+        let start = (seen.late, seen.late);
+        let (all, long) = self.slots.iter().fold(start, |sum, s| (sum.0 + s.0, sum.1 + s.1));
         let workers = u64::from(seen.workers);
         let left = workers.saturating_sub(1);
         let eases = left > 0 && seen.used * workers < EASE * left && !seen.returning;
@@ -83,7 +86,7 @@ mod tests {
     }
 
     fn seen(used: u64) -> Seen {
-        Seen { workers: 10, used, returning: false }
+        Seen { workers: 10, used, late: 0, returning: false }
     }
 
     #[test]
@@ -120,7 +123,7 @@ mod tests {
             wanted.given(BASE, BASE);
             let returning = second < 1000;
             let workers = if second < 1000 { 10 } else { 0 };
-            wanted.second(at(second), Seen { workers, used: 0, returning });
+            wanted.second(at(second), Seen { workers, used: 0, late: 0, returning });
             assert_eq!(wanted.count(), 10);
         }
     }
@@ -133,8 +136,8 @@ mod tests {
                 let waited = Duration::from_millis(rng.below(1500));
                 (0..rng.below(5)).for_each(|_| wanted.given(waited, BASE));
                 let workers = 1 + rng.below(4) as u16;
-                let seen =
-                    Seen { workers, used: rng.below(seed + 1), returning: rng.below(900) == 0 };
+                let (used, late) = (rng.below(seed + 1), rng.below(3) as u32);
+                let seen = Seen { workers, used, late, returning: rng.below(900) == 0 };
                 wanted.second(at(second), seen);
                 assert!(wanted.count().abs_diff(workers) <= 1, "seed {seed}: {wanted:?}");
                 assert!(workers > 1 || wanted.count() >= 1, "seed {seed}: the last one is kept");

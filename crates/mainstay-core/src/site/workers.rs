@@ -1,24 +1,14 @@
-//! The workers of one pool: what each has in hand, what it can carry, and who gets the next work.
-//!
-//! Late binding: a worker is given only what keeps it busy; the rest waits in the queue, where it
-//! can still be overtaken, dropped or sent elsewhere. Running work never exceeds the streams of
-//! live workers.
+//! The workers of one pool: what each has in hand, and what it can carry by calibration and by
+//! measure. Who gets the next work is for the scheduler to say.
 
 use crate::cost::{CostRate, CostUnits};
 use crate::names::WorkerId;
 use crate::site::limit::{Limit, Sample, TOLERANCE, Usual};
-use crate::site::prefixes::Hits;
+use crate::site::schedule::inside::Strength;
+use crate::site::schedule::worker::IN_HAND;
 use crate::site::streams::Streams;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
-
-/// Work without its first token that keeps a worker busy: a little more than it does while one
-/// first token is under way. A slow worker needs no more: it does less, for longer.
-const IN_HAND: Duration = Duration::from_millis(350);
-
-/// An answer under way delays a first token there like so many tokens of a prompt. On traces it is
-/// the same with none and with 128; some are needed where prompts tell nothing apart.
-const ANSWER: f64 = 32.0;
 
 /// A worker that lost so many legs in a row before their first token does no work: its model may
 /// not be loadable. One bad request is moved to another worker after its first loss, so it alone
@@ -36,8 +26,6 @@ struct Worker {
     running: u32,
     /// Work in hand whose first token has not come.
     ahead: CostUnits,
-    /// The same in tokens of prompts, cached ones left out.
-    undone: u64,
     limit: Limit,
     /// Legs lost since its last first token.
     lost: u8,
@@ -63,37 +51,8 @@ pub struct Leg {
     pub worker: WorkerId,
     /// Since when.
     pub since: Time,
-    /// What the attempt costs.
+    /// What the worker has to compute of it.
     pub cost: CostUnits,
-    /// Tokens of its prompt that the worker had to compute.
-    pub undone: u32,
-}
-
-/// What has to be computed for an attempt before its first token.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// What all of it costs,
-    pub cost: CostUnits,
-    /// the tokens of its prompt,
-    pub prompt: u32,
-    /// and what is known of them.
-    pub hits: Hits<'a>,
-    /// Who lost it already.
-    pub lost_by: Option<WorkerId>,
-}
-
-impl Asked<'_> {
-    /// A try of it at this worker.
-    pub fn leg(&self, worker: WorkerId, since: Time) -> Leg {
-        let held = self.hits.of(worker);
-        let cost = self.cost - self.hits.saves(held);
-        Leg { worker, since, cost: cost.max(CostUnits(1)), undone: self.undone(held) }
-    }
-
-    /// Tokens to compute where so many are held: the last of a prompt at least.
-    fn undone(&self, held: u32) -> u32 {
-        self.prompt.saturating_sub(held).max(1)
-    }
 }
 
 /// The live workers of a pool.
@@ -120,30 +79,6 @@ impl Worker {
     fn is_useless(&self) -> bool {
         self.lost >= USELESS
     }
-
-    fn has_room(&self) -> bool {
-        self.has_room_for(CostUnits::ZERO)
-    }
-
-    /// Whether it has room for work of which this much is done already: with it, it has no more in
-    /// hand than others would have with all of it.
-    fn has_room_for(&self, saved: CostUnits) -> bool {
-        let most = if self.is_useless() { 1 } else { self.streams };
-        let busy = self.capacity.over(IN_HAND).max(CostUnits(1));
-        self.running < most && self.ahead < busy + saved
-    }
-
-    /// How long what it has in hand takes, for comparison; idle ones by what they carry.
-    fn load(&self) -> f64 {
-        (self.ahead.as_f64() + f64::from(self.running) * 0.001 + 0.001) / self.carries.max(0.001)
-    }
-
-    /// How long it takes for the first token of one more that has so much to compute, for
-    /// comparison: what is before it is computed first, and steps are longer for each answer there.
-    fn until_token(&self, undone: u32) -> f64 {
-        let tokens = self.undone as f64 + f64::from(undone);
-        (tokens + f64::from(self.running) * ANSWER) / self.carries.max(0.001)
-    }
 }
 
 impl Workers {
@@ -161,7 +96,6 @@ impl Workers {
             cold,
             running: 0,
             ahead: CostUnits::ZERO,
-            undone: 0,
             limit: Limit::new(),
             lost: 0,
             carries: 0.0,
@@ -205,39 +139,17 @@ impl Workers {
         }
     }
 
-    /// Somebody who has room.
-    pub fn free(&self) -> Option<WorkerId> {
-        self.all.iter().find(|(_, worker)| worker.has_room()).map(|(id, _)| *id)
+    /// What the scheduler is to take a worker for.
+    pub fn strength(&self, id: WorkerId) -> Option<Strength> {
+        let worker = &self.all[self.place(id).ok()?].1;
+        let streams = if worker.is_useless() { worker.streams.min(1) } else { worker.streams };
+        let slowness = worker.capacity.as_f64() / worker.carries.max(f64::MIN_POSITIVE);
+        Some(Strength { capacity: worker.capacity, slowness, streams })
     }
 
-    /// Who gets this: of those with room, another than who lost it, if there is one. Where it is
-    /// known what some hold of its prompt, the one with the least to compute for it; where not, the
-    /// one that is through with its own first. The two are never compared.
-    pub fn pick(&self, asked: &Asked) -> Option<WorkerId> {
-        let price = |id: WorkerId, worker: &Worker| match asked.hits.are_none() {
-            true => worker.load(),
-            false => worker.until_token(asked.undone(asked.hits.of(id))),
-        };
-        let all = |id, worker: &Worker| {
-            worker.has_room_for(asked.hits.saves(asked.hits.of(id)).min(asked.cost))
-        };
-        let others = |id, worker: &Worker| Some(id) != asked.lost_by && all(id, worker);
-        self.least(others, price).or_else(|| self.least(all, price))
-    }
-
-    /// Whoever is through with its own first, whether it has room or not.
-    pub fn pick_anyway(&self) -> Option<WorkerId> {
-        self.least(|_, _| true, |_, worker| worker.load())
-    }
-
-    fn least(
-        &self,
-        may: impl Fn(WorkerId, &Worker) -> bool,
-        price: impl Fn(WorkerId, &Worker) -> f64,
-    ) -> Option<WorkerId> {
-        let able = self.all.iter().filter(|(id, worker)| may(*id, worker));
-        let prices = able.map(|(id, worker)| (*id, price(*id, worker)));
-        prices.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id)
+    /// All of them.
+    pub fn ids(&self) -> impl Iterator<Item = WorkerId> {
+        self.all.iter().map(|(id, _)| *id)
     }
 
     /// A leg begins; what its worker has in hand with it.
@@ -246,7 +158,6 @@ impl Workers {
         let Some(worker) = self.get_mut(leg.worker) else { return leg.cost };
         worker.running += 1;
         worker.ahead += leg.cost;
-        worker.undone += u64::from(leg.undone);
         worker.ahead
     }
 
@@ -256,7 +167,6 @@ impl Workers {
         let worker = &mut self.all[place].1;
         let cost = leg.cost;
         worker.ahead -= cost;
-        worker.undone = worker.undone.saturating_sub(u64::from(leg.undone));
         worker.lost = 0;
         let (ahead, measured) = seen;
         let sample = Sample { measured, ahead, cost, capacity: worker.capacity };
@@ -271,21 +181,27 @@ impl Workers {
         worker.running = worker.running.saturating_sub(1);
         if !has_first_token {
             worker.ahead -= leg.cost;
-            worker.undone = worker.undone.saturating_sub(u64::from(leg.undone));
         }
     }
 
-    /// Whether each worker has all it may have, while more waits or nothing does.
-    pub fn measure(&mut self, now: Time, is_waiting: bool) {
+    /// Whether each worker has all it may have, while more waits or nothing does. True if that
+    /// changed what some carry.
+    pub fn measure(
+        &mut self,
+        now: Time,
+        is_waiting: bool,
+        has_room: impl Fn(WorkerId) -> bool,
+    ) -> bool {
         let mut is_changed = false;
-        for (_, worker) in &mut self.all {
+        for (id, worker) in &mut self.all {
             // A worker out of streams is not busy with first tokens.
-            let is_full = is_waiting && !worker.has_room() && worker.running < worker.streams;
+            let is_full = is_waiting && worker.running < worker.streams && !has_room(*id);
             is_changed |= worker.limit.full(now, is_full, worker.capacity);
         }
         if is_changed {
             self.add_up();
         }
+        is_changed
     }
 
     /// A second has passed.
@@ -299,8 +215,13 @@ impl Workers {
     /// What they can carry now: the smaller of what was measured and what calibration says, and not
     /// more than their streams let through.
     pub fn carries(&self, now: Time) -> CostRate {
-        let rate = CostRate((self.sums.carries * 1000.0) as u64).min(self.calibrated());
+        let rate = self.reads();
         self.open.carry(now, self.streams()).map_or(rate, |open| rate.min(open))
+    }
+
+    /// The same, were there streams for all.
+    pub fn reads(&self) -> CostRate {
+        CostRate((self.sums.carries * 1000.0) as u64).min(self.calibrated())
     }
 
     /// What one of them carries, by calibration: the mean.

@@ -3,8 +3,11 @@
 mod adopts;
 mod bench;
 mod carries;
+mod learns;
+mod loses;
 mod prefers;
 #[cfg(feature = "mutants")]
 mod removed;
+mod signals;
 mod small;
 mod tells;

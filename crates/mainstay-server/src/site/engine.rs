@@ -7,6 +7,7 @@
 pub mod events;
 mod exposition;
 mod llama_cpp;
+pub mod residency;
 mod sglang;
 mod vllm;
 

@@ -23,28 +23,34 @@ pub struct Prefixes(RandomState);
 impl Prefixes {
     /// What the prompt of this call begins with, which has so many tokens of this price.
     pub fn of(&self, call: &Call, (tokens, token): (u32, CostUnits)) -> Prefix {
-        let parts = || PARTS.iter().filter_map(|part| call.value(part));
-        let length: usize = parts().map(str::len).sum();
-        let mut keys = Vec::with_capacity(length / BLOCK);
-        let (mut hasher, mut room) = (self.0.build_hasher(), BLOCK);
-        for part in parts() {
-            let mut rest = part.as_bytes();
-            while rest.len() >= room {
-                let (block, after) = rest.split_at(room);
-                hasher.write(block);
-                let key = hasher.finish();
-                keys.push(key);
-                hasher = self.0.build_hasher();
-                hasher.write_u64(key);
-                (rest, room) = (after, BLOCK);
-            }
-            hasher.write(rest);
-            room -= rest.len();
-        }
+        let parts = PARTS.map(|part| call.value(part).unwrap_or_default());
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let keys = keys(&self.0, &parts, length);
         let block = u64::from(tokens) * BLOCK as u64 / length.max(1) as u64;
         let block = u32::try_from(block).unwrap_or(u32::MAX);
         Prefix { keys: Arc::from(keys), block, token }
     }
+}
+
+/// A key for each whole block of `length` bytes of text: each byte is hashed once.
+fn keys(fresh: &impl BuildHasher, parts: &[&str], length: usize) -> Vec<u64> {
+    let mut keys = Vec::with_capacity(length / BLOCK);
+    let (mut hasher, mut room) = (fresh.build_hasher(), BLOCK);
+    for part in parts {
+        let mut rest = part.as_bytes();
+        while rest.len() >= room {
+            let (block, after) = rest.split_at(room);
+            hasher.write(block);
+            let key = hasher.finish();
+            keys.push(key);
+            hasher = fresh.build_hasher();
+            hasher.write_u64(key);
+            (rest, room) = (after, BLOCK);
+        }
+        hasher.write(rest);
+        room -= rest.len();
+    }
+    keys
 }
 
 #[cfg(test)]
@@ -53,6 +59,51 @@ mod tests {
     use crate::dialect::event::Endpoint;
     use bytes::Bytes;
     use serde_json::{Value, json};
+    use std::cell::Cell;
+    use std::hash::DefaultHasher;
+    use std::rc::Rc;
+
+    /// Counts the bytes that are hashed.
+    #[derive(Default)]
+    struct Counting(Rc<Cell<usize>>);
+
+    struct Counter(DefaultHasher, Rc<Cell<usize>>);
+
+    impl BuildHasher for Counting {
+        type Hasher = Counter;
+
+        fn build_hasher(&self) -> Counter {
+            Counter(DefaultHasher::new(), self.0.clone())
+        }
+    }
+
+    impl Hasher for Counter {
+        fn write(&mut self, bytes: &[u8]) {
+            self.1.set(self.1.get() + bytes.len());
+            self.0.write(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            self.0.finish()
+        }
+    }
+
+    /// llm-d/llm-d-router#1109, #2024.
+    #[test]
+    fn a_prompt_of_220_kilobytes_is_hashed_once_where_it_lies() {
+        let said = "a b c ".repeat(220_000 / 6);
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": said}]});
+        let body = Bytes::from(body.to_string());
+        let call = Call::parse(Endpoint::Chat, body.clone()).expect("a call");
+        let messages = call.value("messages").expect("there are some");
+        let lies = body.as_ptr() as usize..body.as_ptr() as usize + body.len();
+        assert!(lies.contains(&(messages.as_ptr() as usize)), "nothing is copied");
+        let counting = Counting::default();
+        let keys = super::keys(&counting, &[messages], messages.len());
+        assert_eq!(keys.len(), messages.len() / BLOCK);
+        // Of each block after the first, the key of the one before.
+        assert_eq!(counting.0.get(), messages.len() + 8 * keys.len());
+    }
 
     fn call(body: &Value) -> Call {
         Call::parse(Endpoint::Chat, Bytes::from(body.to_string())).expect("a call")

@@ -2,9 +2,15 @@
 
 use super::Node;
 use super::worker::Stands;
+use mainstay_core::names::TierId;
 use mainstay_core::site::schedule::worker::Verdict;
 use serde_json::{Value, json};
 use std::fmt::Write;
+
+/// Names of what is told to whoever buys machines.
+const DELAY: &str = "mainstay_queue_delay_seconds";
+const HEADROOM: &str = "mainstay_headroom_cost_units_per_second";
+const WANTED: &str = "mainstay_workers_wanted";
 
 /// The workers that are servers of their own. One that left and is empty is not among them.
 pub fn page(node: &Node) -> Value {
@@ -58,7 +64,45 @@ pub fn exposition(node: &Node) -> String {
     family("mainstay_worker_kv_use", "Share of its KV cache in use, 0 to 1.", &|stands| {
         stands.report.fullest().kv_use
     });
-    out
+    out + &signals(node)
+}
+
+/// What whoever buys machines goes by, of each model. A tier for which nothing waited of late has
+/// no wait.
+fn signals(node: &Node) -> String {
+    let now = node.controller.clock().now();
+    let (mut delays, mut headrooms, mut wanted) = (String::new(), String::new(), String::new());
+    node.controller.read(|site| {
+        for (pool, model) in site.config().pools.iter().zip(&node.models) {
+            let (name, target) = (&model.name, pool.target);
+            let Some(signal) = site.signal(target) else { continue };
+            // Writing to a string cannot fail.
+            for (at, tier) in (0..).zip(&node.tiers) {
+                let Some((p50, p95)) = signal.delays(TierId(at)) else { continue };
+                for (quantile, delay) in [("0.5", p50), ("0.95", p95)] {
+                    let delay = delay.as_secs_f64();
+                    let _ = writeln!(
+                        delays,
+                        "{DELAY}{{model={name:?},tier={tier:?},quantile=\"{quantile}\"}} {delay}"
+                    );
+                }
+            }
+            let headroom = signal.headroom().as_f64();
+            let _ = writeln!(headrooms, "{HEADROOM}{{model={name:?}}} {headroom}");
+            let count = site.standing(now, target).map(|standing| standing.wanted);
+            // None is known before the first second.
+            if let Some(count) = count.filter(|count| *count > 0) {
+                let _ = writeln!(wanted, "{WANTED}{{model={name:?},role=\"both\"}} {count}");
+            }
+        }
+    });
+    let family = |name: &str, help: &str, lines: &str| match lines {
+        "" => String::new(),
+        lines => format!("# HELP {name} {help}\n# TYPE {name} gauge\n{lines}"),
+    };
+    family(DELAY, "How long work waits for a worker.", &delays)
+        + &family(HEADROOM, "What could be let in beyond what is, in cost units.", &headrooms)
+        + &family(WANTED, "How many workers would be the right number.", &wanted)
 }
 
 fn word(verdict: Verdict) -> &'static str {

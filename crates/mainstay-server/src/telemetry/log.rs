@@ -179,6 +179,11 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
             let waited_ms = waited.as_millis() as u64;
             tracing::debug!(fact = "shed", request, waited_ms, "waited too long");
         }
+        SiteFact::GivesWay { work, after, .. } => {
+            let request = format_request(work.attempt.request);
+            let after_ms = after.as_millis() as u64;
+            tracing::debug!(fact = "gives_way", request, after_ms, "gets what is left over");
+        }
         SiteFact::MovedInside { work, worker } => {
             let request = format_request(work.attempt.request);
             tracing::info!(fact = "moved_inside", request, worker = worker.0, "lost by a worker");

@@ -7,8 +7,9 @@ use crate::service::{Asked, Engine, Noise, Profile, Told};
 use crate::workload::{BLOCK, Chained};
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use mainstay_core::rng::{Rng, mix};
+use mainstay_core::site::schedule::check::Watch;
 use mainstay_core::site::schedule::profile::Profile as Coefficients;
-use mainstay_core::site::schedule::settings::Settings;
+use mainstay_core::site::schedule::settings::{Policy, Settings};
 use mainstay_core::site::schedule::{Action, Attempt, End, Event, Scheduler};
 use mainstay_core::time::{Duration, Time};
 use std::sync::Arc;
@@ -27,8 +28,6 @@ const LIMIT: u32 = 4096;
 pub struct Setup {
     /// What the scheduler decides by.
     pub settings: Settings,
-    /// Whether the machine of a whole site is in its place.
-    pub is_site: bool,
     /// What it runs on.
     pub workers: u16,
     /// What workers are, by their formula.
@@ -63,37 +62,49 @@ enum Moment {
 
 /// What stands between clients and workers.
 enum Between {
-    Scheduler(Box<Scheduler>),
+    Scheduler(Box<Scheduler>, Option<Box<Watch>>),
     WholeSite(Box<WholeSite>),
 }
 
 impl Between {
     fn new(setup: &Setup) -> Between {
-        if setup.is_site {
+        if setup.settings.policy == Policy::Site {
             return Between::WholeSite(Box::new(WholeSite::new(setup.seed, BLOCK)));
         }
         let settings = Settings { seed: setup.seed, ..setup.settings.clone() };
-        Between::Scheduler(Box::new(Scheduler::new(settings)))
+        let watch = setup.is_checked.then(|| Box::new(Watch::new(settings.clone())));
+        Between::Scheduler(Box::new(Scheduler::new(settings)), watch)
     }
 
-    fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+    /// What follows; and what is wrong with it, if that is watched.
+    fn handle(
+        &mut self,
+        now: Time,
+        event: Event,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
         match self {
-            Between::Scheduler(scheduler) => scheduler.handle(now, event, actions),
+            Between::Scheduler(scheduler, None) => scheduler.handle(now, event, actions),
+            Between::Scheduler(scheduler, Some(watch)) => {
+                scheduler.handle(now, event.clone(), actions);
+                return watch.check((now, event), actions, scheduler);
+            }
             Between::WholeSite(site) => site.handle(now, event, actions),
         }
+        Ok(())
     }
 
     fn deadline(&self) -> Option<(Time, &'static str)> {
         match self {
-            Between::Scheduler(scheduler) => scheduler.deadline(),
+            Between::Scheduler(scheduler, _) => scheduler.deadline(),
             Between::WholeSite(site) => site.deadline(),
         }
     }
 
     fn check(&self, now: Time) -> Result<(), &'static str> {
         match self {
-            Between::Scheduler(scheduler) => scheduler.check(now),
-            Between::WholeSite(_) => Ok(()),
+            Between::Scheduler(scheduler, _) => scheduler.check(now),
+            Between::WholeSite(site) => site.check(now),
         }
     }
 }
@@ -114,6 +125,8 @@ struct Play<'a> {
     happened: Vec<(usize, Told)>,
     tally: Tally,
     left: usize,
+    /// What was found to be wrong.
+    broken: Option<&'static str>,
 }
 
 /// Plays it; what became of each request.
@@ -127,7 +140,7 @@ pub fn play(trace: &[Chained], setup: &Setup) -> Result<Tally, String> {
     {
         play.moment(now, moment);
         if setup.is_checked {
-            let found = play.between.check(now);
+            let found = play.broken.map_or_else(|| play.between.check(now), Err);
             found.map_err(|what| format!("{what}, at {} µs", now.as_micros()))?;
         }
         if setup.bad_max.is_some_and(|(weight, most)| play.tally.bad(weight) > most) {
@@ -188,6 +201,7 @@ impl<'a> Play<'a> {
             happened: Vec::new(),
             tally: Tally::new(trace, &setup.settings.tiers, &truth),
             left: trace.len(),
+            broken: None,
         };
         for worker in 0..setup.workers {
             let profile = coefficients(&setup.profile);
@@ -249,7 +263,8 @@ impl<'a> Play<'a> {
 
     fn tell(&mut self, now: Time, event: Event) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.between.handle(now, event, &mut actions);
+        let found = self.between.handle(now, event, &mut actions);
+        self.broken = self.broken.or(found.err());
         for action in actions.drain(..) {
             self.act(now, action);
         }

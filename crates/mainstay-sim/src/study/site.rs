@@ -92,6 +92,11 @@ impl WholeSite {
     }
 
     /// As the scheduler's.
+    pub fn check(&self, now: Time) -> Result<(), &'static str> {
+        self.site.check(now)
+    }
+
+    /// As the scheduler's.
     pub fn deadline(&self) -> Option<(Time, &'static str)> {
         self.site.deadline()
     }

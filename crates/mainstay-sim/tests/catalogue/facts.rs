@@ -20,6 +20,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("Fact::ContinuationOff", "only the text of a provider's reply shows it: gateway_facts"),
     ("Fact::Drill", "people give it to a running gateway: gateway_drill"),
     ("CreditFact::Slow", "no outage makes a site slow that has room beside it: tests/slow"),
+    ("SiteFact::GivesWay", "their workers tell nothing that times are learned from: site/learns"),
     ("PolicyFact::NothingToRun", "disks are whole when a process boots: policy/tests"),
 ];
 

@@ -9,6 +9,7 @@ use super::timers::Timer;
 use super::worker::Verdict;
 use super::{Action, Asked, Attempt, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
+use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
 use crate::site::schedule::profile::{duration, millis};
 use crate::time::{Duration, Time};
@@ -42,6 +43,7 @@ impl Scheduler {
             return;
         }
         let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        self.matched = None;
         let reference = self.workers.values().find(|worker| usable(worker.verdict));
         let Some(reference) = reference.map(|worker| worker.profile) else {
             return self.give_back(work, Why::NoWorker, Duration::ZERO, actions);
@@ -54,6 +56,7 @@ impl Scheduler {
             asked: Asked { prompt: attempt.prompt, output },
             arrived: now,
             deadline: now + promise,
+            taken: None,
             expires: now + attempt.expires,
             place: Place::Queued,
             relayed: 0,
@@ -61,6 +64,7 @@ impl Scheduler {
             failed: 0,
             barred: Vec::new(),
             held: None,
+            start_wait: None,
             expected_wait: 0.0,
             least_prefill: Duration::ZERO,
             charged: 0,
@@ -68,7 +72,7 @@ impl Scheduler {
         };
         match self.settings.policy {
             Policy::OnArrival(baseline) => self.on_arrival(now, life, baseline, actions),
-            Policy::Late => self.admit(now, life, actions),
+            Policy::Late | Policy::Site => self.admit(now, life, actions),
         }
     }
 
@@ -78,7 +82,7 @@ impl Scheduler {
         let (patience, deadline) = (tier.patience, life.deadline);
         let survey = self.survey(now, &life);
         life.least_prefill = survey.prefill;
-        let one = self.waiting(&life, survey.matched);
+        let one = self.waiting(&life, &survey);
         let foreseen = self.foresee(now, survey, &one);
         let at = |ttft: f64| now + duration(ttft);
         if at(foreseen.ttft_50) > deadline {
@@ -92,37 +96,71 @@ impl Scheduler {
             }
         }
         life.expected_wait = foreseen.wait;
-        self.watch_start(now, &life);
+        self.watch_start(now, &mut life);
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
         self.queue.put(one);
+        self.triage_at_times(now, tier_id, actions);
+    }
+
+    /// One more waits in a tier.
+    pub(super) fn triage_at_times(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
         if now.since(self.triaged) >= TRIAGE_EVERY {
             self.triaged = now;
-            self.triage(now, tier_id, actions);
+            self.triage(now, tier, actions);
         }
     }
 
     /// How an attempt stands in the queue.
-    pub(super) fn waiting(&self, life: &Life, matched: u32) -> Waiting {
+    pub(super) fn waiting(&self, life: &Life, survey: &Survey) -> Waiting {
         let attempt = &life.attempt;
-        let (uncached, cached) = life.asked.uncached(matched);
-        let cost = self.reference().work((uncached, cached), life.asked.prompt, life.asked.output);
-        let promise = life.deadline.since(life.arrived);
+        let cost = match life.taken {
+            Some(taken) => taken.without(survey.believed).0,
+            None => {
+                let tokens = life.asked.uncached(survey.matched);
+                self.reference().work(tokens, life.asked.prompt, life.asked.output)
+            }
+        };
+        let is_moving = life.taken.is_some_and(|taken| taken.is_moving);
         Waiting {
             work: attempt.work,
             tier: attempt.tier,
             tenant: attempt.tenant,
             arrived: life.arrived,
-            key: life.arrived + promise.mul_f64(1.0 / (1.0 + self.settings.aging)),
+            key: self.key(life.arrived, life.taken.map_or(life.deadline, |taken| taken.in_line)),
             cost: cost.max(1),
-            lane: if life.relayed > 0 { Lane::Moving } else { Lane::Normal },
+            lane: if life.relayed > 0 || is_moving { Lane::Moving } else { Lane::Normal },
         }
     }
 
+    /// The aged deadline of one that came then.
+    pub(super) fn key(&self, arrived: Time, deadline: Time) -> Time {
+        arrived + deadline.since(arrived).mul_f64(1.0 / (1.0 + self.settings.aging))
+    }
+
     /// A timer for when its first token can no longer be in time.
-    pub(super) fn watch_start(&mut self, now: Time, life: &Life) {
-        let start = life.deadline - life.least_prefill;
-        self.timers.set(start.max(now), Timer::LatestStart(life.attempt.work));
+    pub(super) fn watch_start(&mut self, now: Time, life: &mut Life) {
+        self.unwatch_start(life);
+        if !self.settings.mutants.removes(Mutant::NoDeadlineDrop) {
+            let start = self.latest_start(life);
+            let timer = Timer::LatestStart(life.attempt.work);
+            life.start_wait = Some(self.timers.set(start.max(now), timer));
+        }
+    }
+
+    /// It waits no more, or has another latest start.
+    pub(super) fn unwatch_start(&mut self, life: &mut Life) {
+        if let Some(wait) = life.start_wait.take() {
+            self.timers.take_back(wait);
+        }
+    }
+
+    /// From then on its first token would be late.
+    fn latest_start(&self, life: &Life) -> Time {
+        match life.taken.filter(|_| !self.is_known()) {
+            Some(taken) => taken.latest,
+            None => life.deadline - life.least_prefill,
+        }
     }
 
     /// The latest start of a queued attempt may have passed: it goes to the late lane, or, with no
@@ -131,19 +169,22 @@ impl Scheduler {
         let Some(one) = self.queue.get(work).copied() else { return };
         let Some(mut life) = self.lives.remove(&work) else { return };
         life.least_prefill = self.survey(now, &life).prefill;
-        let start = life.deadline - life.least_prefill;
+        let start = self.latest_start(&life);
         let (deadline, elsewhere) = (life.deadline, life.attempt.elsewhere);
-        self.lives.insert(work, life);
-        if start > now + LOOK_AGAIN {
-            // Its prefix came to be held somewhere.
-            self.timers.set(start, Timer::LatestStart(work));
-            return;
-        }
         let patience = self.settings.tiers[usize::from(one.tier.0)].patience;
-        if start + patience <= now + LOOK_AGAIN || elsewhere {
+        let is_late = start <= now + LOOK_AGAIN;
+        let is_over = is_late && (start + patience <= now + LOOK_AGAIN || elsewhere);
+        // Where it is not late, its prefix came to be held somewhere.
+        let again = if is_late { start + patience } else { start };
+        let timer = Timer::LatestStart(work);
+        life.start_wait = (!is_over).then(|| self.timers.set(again, timer));
+        self.lives.insert(work, life);
+        if is_over {
             return self.turn_away(now, &one, actions);
         }
-        self.timers.set(start + patience, Timer::LatestStart(work));
+        if !is_late {
+            return;
+        }
         if matches!(one.lane, Lane::Normal | Lane::Yielding) {
             self.set_back(&one, (Lane::Late, deadline.since(now)), actions);
         }
@@ -169,8 +210,13 @@ impl Scheduler {
     /// A queued attempt leaves unserved.
     pub(super) fn turn_away(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) {
         self.queue.take(one.work);
-        let Some(life) = self.lives.remove(&one.work) else { return };
-        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(now, one.tier);
+        let Some(mut life) = self.lives.remove(&one.work) else { return };
+        self.unwatch_start(&mut life);
+        let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
+        if !self.workers.values().any(|worker| usable(worker.verdict)) {
+            return self.give_back(one.work, Why::NoWorker, Duration::ZERO, actions);
+        }
+        let wait = self.queue.before(one.tier, one.key) as f64 / self.rate(now, one.tier);
         if life.attempt.elsewhere {
             return self.give_back(one.work, Why::Overload, duration(wait), actions);
         }
@@ -183,7 +229,7 @@ impl Scheduler {
     /// Those who stay keep part of their time to spare: it is what lets them wait for a worker that
     /// holds their prefix. Without it a full queue is served at its deadlines, by whoever is free.
     pub(super) fn triage(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
-        let rate = self.rate(now, tier) * 1000.0;
+        let rate = self.rate(now, tier);
         let mut ahead = 0u64;
         let mut kept: BTreeSet<(u64, Work)> = BTreeSet::new();
         let mut back: Vec<Work> = Vec::new();
@@ -221,14 +267,14 @@ impl Scheduler {
     }
 
     fn foresee(&mut self, now: Time, survey: Survey, one: &Waiting) -> Foreseen {
-        let wait = millis(self.queue.before(one.tier, one.key)) / self.rate(now, one.tier);
+        let wait = self.queue.before(one.tier, one.key) as f64 / self.rate(now, one.tier);
         let pace = self.waits[usize::from(one.tier.0)];
         let (likely, quantiles) = (wait * pace.slowness(), pace.quantiles(0));
         let ttft_10 = likely * quantiles.q10 + survey.ttft_10;
         Foreseen { wait, ttft_10, ttft_50: likely + survey.ttft }
     }
 
-    /// Milliseconds of a reference worker that a tier gets in a millisecond.
+    /// What a tier gets done in a millisecond, in the units of what waits.
     fn rate(&mut self, now: Time, tier: TierId) -> f64 {
         (self.rate_of_all(now) * self.queue.share(tier)).max(f64::MIN_POSITIVE)
     }

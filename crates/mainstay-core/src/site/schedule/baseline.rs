@@ -13,8 +13,9 @@ pub enum Baseline {
     RoundRobin,
     /// Least in flight.
     Least,
-    /// SGLang's and SMG's router: longest match while loads are alike, else least in flight; a
-    /// miss goes to the smallest tree, or by load.
+    /// SGLang's and SMG's router: longest match while loads are alike, else least in flight. A miss
+    /// goes to the smallest tree of those that the router keeps itself, as it was published first;
+    /// or by load, with the caches that workers really have.
     CacheAware {
         /// Whether a miss goes to the smallest tree.
         smallest_tree: bool,
@@ -101,6 +102,11 @@ impl Seen {
 }
 
 impl Baseline {
+    /// Whether it goes by a tree of its own, of what it sent, instead of by what workers have.
+    pub const fn has_own_tree(self) -> bool {
+        matches!(self, Baseline::CacheAware { smallest_tree: true })
+    }
+
     /// The position of the worker it takes, and whether it takes the request at all.
     pub fn choose(&self, seen: &[Seen], (turn, prompt): (u64, u32), promise: f64) -> (usize, bool) {
         let prompt = f64::from(prompt.max(1));

@@ -42,7 +42,7 @@ impl Asked {
     /// On a worker that holds so many tokens of its prompt.
     pub fn on(&self, worker: &Worker, now: Time, hit: u32, externality: f64) -> Cost {
         let (profile, batch) = (&worker.profile, worker.batch());
-        let slowness = worker.pace.slowness();
+        let slowness = worker.slowness();
         let (uncached, hit) = self.uncached(hit);
         let step = profile.step(batch);
         let is_idle = worker.in_flight() == 0;
@@ -60,13 +60,19 @@ impl Asked {
 
     /// `E`: by how much it delays the streams that run there, summed over their tokens.
     fn delays(&self, worker: &Worker, (batch, step): (Batch, f64), pre: (u32, f64)) -> f64 {
-        let (profile, slowness) = (&worker.profile, worker.pace.slowness());
+        let (profile, slowness) = (&worker.profile, worker.slowness());
         let decodes = f64::from(batch.decodes);
-        let output = f64::from(self.output);
         let chunks = f64::from(profile.chunks(pre.0, batch));
         let prefill = decodes * (pre.1 - chunks * slowness * step).max(0.0);
+        prefill + self.crowds(worker)
+    }
+
+    /// The part of it that its answer makes, wherever its prompt was computed.
+    pub fn crowds(&self, worker: &Worker) -> f64 {
+        let (profile, slowness) = (&worker.profile, worker.pace.slowness());
+        let decodes = f64::from(worker.batch().decodes);
+        let output = f64::from(self.output);
         let context = f64::from(self.prompt) + output / 2.0;
-        let decode = decodes * output * slowness * (profile.token + profile.context * context);
-        prefill + decode
+        decodes * output * slowness * (profile.token + profile.context * context)
     }
 }

@@ -8,8 +8,10 @@ use super::baseline::{Baseline, Seen};
 use super::cost::Cost;
 use super::queue::{Lane, Waiting};
 use super::timers::{Lapse, Timer};
-use super::worker::{Forecast, Leg, Reservation, Verdict};
+use super::worker::{Forecast, Leg, Part, Reservation, Verdict};
 use super::{Action, Life, Place, Scheduler};
+use crate::cost::CostUnits;
+use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
 use crate::rng::mix;
 use crate::site::schedule::kv_index::Held;
@@ -36,8 +38,9 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(2);
 struct Candidate {
     id: WorkerId,
     cost: Cost,
-    /// Tokens that match, believed or not.
+    /// Tokens that match, and that are believed to.
     matched: u32,
+    believed: u32,
     has_room: bool,
     /// Fewer legs first, then by seed.
     tie: (u32, u64),
@@ -66,7 +69,8 @@ impl Scheduler {
             let is_spare = self.is_spare(&one);
             match self.place(now, &one, actions) {
                 Placed::Sent | Placed::Held => {}
-                Placed::Parked if is_spare => break,
+                // Nobody has anything to spare; unless it is this one whom a worker lost before.
+                Placed::Parked if is_spare && !self.is_barred(one.work) => break,
                 Placed::Parked => parked.extend(self.queue.take(one.work)),
             }
         }
@@ -83,7 +87,11 @@ impl Scheduler {
         }
     }
 
-    fn has_any_room(&self, now: Time) -> bool {
+    fn is_barred(&self, work: Work) -> bool {
+        self.lives.get(&work).is_some_and(|life| !life.barred.is_empty())
+    }
+
+    pub(super) fn has_any_room(&self, now: Time) -> bool {
         self.rooms.first().is_some_and(|(at, _)| *at <= now)
     }
 
@@ -112,12 +120,26 @@ impl Scheduler {
         let is_dry =
             |id: &WorkerId| self.workers.get(id).is_some_and(|worker| worker.undone_tokens() == 0);
         let mut dry = free.filter(|(_, id)| is_dry(id)).take(PARKED_MAX).count();
-        for one in self.queue.all_held().into_iter().take(PARKED_MAX) {
+        for one in self.queue.first_held(PARKED_MAX) {
             if dry == 0 {
                 return;
             }
             self.queue.release(one.work);
             dry -= usize::from(matches!(self.place(now, &one, actions), Placed::Sent));
+        }
+    }
+
+    /// Whether what cannot be in time is set back.
+    fn drops(&self) -> bool {
+        self.is_known() && !self.settings.mutants.removes(Mutant::NoDeadlineDrop)
+    }
+
+    /// Sends it to whoever is through with it first, with room or without.
+    pub(super) fn send_anyway(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        let all = self.candidates(now, work);
+        let least = cheapest(&all, Duration::MAX, |_| true);
+        if let (Some(to), Some(one)) = (least, self.queue.take(work)) {
+            self.send(now, &one, to, actions);
         }
     }
 
@@ -134,7 +156,7 @@ impl Scheduler {
         let best = cheapest(&candidates, tpot, |_| true);
         let free = cheapest(&candidates, tpot, |each| each.has_room);
         let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let may_hold = best.id != free.id && one.lane.is_in_line();
+        let may_hold = best.id != free.id && one.lane.is_in_line() && self.is_known();
         let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
         if let Some(until) = until {
             // Looked at again, it may be held on until the same time.
@@ -148,7 +170,7 @@ impl Scheduler {
             return Placed::Held;
         }
         let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
-        if one.lane == Lane::Normal && !is_in_time {
+        if one.lane == Lane::Normal && !is_in_time && self.drops() {
             // Work that would be late anyway makes others late.
             self.overdue(now, one, actions);
             return Placed::Sent;
@@ -165,8 +187,10 @@ impl Scheduler {
         let (uncached, _) = life.asked.uncached(best.cost.hit);
         let late = best.cost.ttft * worker.pace.quantiles(uncached).q90;
         let is_in_time = now + duration(late) <= life.deadline;
-        // Only for work that is saved: to even out loads, whoever is next will do.
-        let is_worth = best.cost.prefill <= WORTH * free.cost.prefill;
+        // Only for work that is saved: to even out loads, whoever is next will do. One that is
+        // short of streams has room when an answer ends, and nobody knows when that is.
+        let is_worth = best.cost.prefill <= WORTH * free.cost.prefill
+            && worker.in_flight() < worker.profile.sequences;
         let latest = life.deadline - duration(best.cost.prefill);
         let until = latest.min(life.held.unwrap_or(now + self.settings.hold_max));
         (is_in_time && is_worth && until > now + HOLD_LEAST).then_some(until)
@@ -174,12 +198,19 @@ impl Scheduler {
 
     fn send(&mut self, now: Time, one: &Waiting, to: Candidate, actions: &mut Vec<Action>) {
         let Some(life) = self.lives.get_mut(&one.work) else { return };
+        if let Some(wait) = life.start_wait.take() {
+            self.timers.take_back(wait);
+        }
         life.held = None;
+        let taken = life.taken;
         let (arrived, expected) = (life.arrived, core::mem::take(&mut life.expected_wait));
         let (uncached, cached) = life.asked.uncached(to.cost.hit);
         let (asked, is_first) = (life.asked, life.failed == 0 && life.relayed == 0);
         let Some(worker) = self.workers.get(&to.id) else { return };
-        let cost = worker.profile.work((uncached, cached), asked.prompt, asked.output);
+        let cost = match taken {
+            Some(_) => one.cost,
+            None => worker.profile.work((uncached, cached), asked.prompt, asked.output),
+        };
         if let Some(life) = self.lives.get_mut(&one.work) {
             life.charged = cost;
         }
@@ -198,7 +229,7 @@ impl Scheduler {
         let (uncached, _) = life.asked.uncached(to.cost.hit);
         let block = self.settings.block;
         let reservation = Reservation {
-            prefill: micros(to.cost.prefill).max(1),
+            prefill: worker.reserves(to.cost.prefill),
             tokens: u64::from(uncached),
             blocks: (life.asked.prompt + most).div_ceil(block),
             context: u64::from(life.asked.prompt + life.asked.output / 2),
@@ -208,17 +239,33 @@ impl Scheduler {
             queue: to.cost.queue,
             matched: to.matched,
             hit: to.cost.hit,
-            slowness: worker.pace.slowness(),
+            slowness: worker.slowness(),
         };
         let quantiles = worker.pace.quantiles(uncached);
         let incarnation = worker.incarnation;
-        let leg = Leg { incarnation, reservation, started: now, forecast, has_first_token: false };
+        let overdue = now + duration(to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1);
+        let cost = life.taken.map_or(CostUnits::ZERO, |taken| taken.without(to.believed));
+        let leg = Leg {
+            part: Part::Whole,
+            incarnation,
+            reservation,
+            started: now,
+            forecast,
+            overdue,
+            has_first_token: false,
+            seen: None,
+            cost,
+        };
         worker.add(now, work, leg);
         life.place = Place::At(to.id);
-        let overdue = to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1;
-        self.timers.set(now + duration(overdue), Timer::FirstToken(work, now));
-        for key in life.attempt.keys.iter() {
-            self.index.store(worker.slot, *key, Held::Promised);
+        if life.taken.is_some() {
+            // It does not tell what it holds; and who relays watches for silence.
+            worker.recent.given(&life.attempt.keys, (&mut self.index, worker.slot));
+        } else {
+            self.timers.set(overdue, Timer::FirstToken(work, now));
+            for key in life.attempt.keys.iter() {
+                self.index.store(worker.slot, *key, Held::Promised);
+            }
         }
         let relayed = life.relayed;
         self.refresh(now, to.id);
@@ -230,14 +277,20 @@ impl Scheduler {
         let (Some(life), Some(worker)) = (self.lives.get(&work), self.workers.get(&id)) else {
             return;
         };
+        if life.taken.is_some() {
+            return;
+        }
         let lapse = Lapse { slot: worker.slot, keys: life.attempt.keys.clone() };
         self.timers.set(now + CONFIRMED_AFTER, Timer::Lapse(lapse));
     }
 
     /// All workers that may have it, with what it would cost there.
     fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
+        let Some(keys) = self.lives.get(&work).map(|life| life.attempt.keys.clone()) else {
+            return Vec::new();
+        };
+        self.look_up(work, &keys);
         let Some(life) = self.lives.get(&work) else { return Vec::new() };
-        self.index.matches(&life.attempt.keys, &mut self.matches);
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
         let seed = mix(self.settings.seed, work.attempt.request.0);
@@ -245,6 +298,10 @@ impl Scheduler {
         let waiting = self.queue.get(work);
         let is_spare = waiting.is_some_and(|one| self.is_spare(one));
         let key = waiting.map_or(Time::ZERO, |one| one.key);
+        // Without a profile it is not known how far streams are delayed.
+        let is_known = self.is_known();
+        let weight = if is_known { self.settings.externality_weight } else { 0.0 };
+        let lost_by = life.taken.and_then(|taken| taken.lost_by);
         let mut found = Vec::new();
         for id in self.chosen(now, &self.matches, seed) {
             let Some(worker) = self.workers.get(&id) else { continue };
@@ -252,22 +309,30 @@ impl Scheduler {
             if !is_usable || life.barred.contains(&id) {
                 continue;
             }
-            let matched = self.matched(&self.matches, worker);
-            let hit = worker.believed(matched);
-            let mut cost = life.asked.on(worker, now, hit, self.settings.externality_weight);
+            let matched = self.matched(&self.matches, (worker, life.block(&self.settings)));
+            let believed = worker.believed(matched);
+            let hit = life.hit(worker, believed);
+            let mut cost = life.asked.on(worker, now, hit, weight);
             let held = millis(self.queue.held_before(id, key));
             cost.queue += held;
             cost.ttft += held;
             cost.total += held;
+            let saved = if worker.is_known() { 0.0 } else { life.saves(worker, hit) };
+            let has_room = self.has_room(now, id) || saved > 0.0 && worker.has_more_room(saved);
             found.push(Candidate {
                 id,
                 cost,
                 matched,
-                has_room: self.has_room(now, id)
+                believed,
+                has_room: has_room
                     && worker.fits(blocks)
                     && (!is_spare || worker.undone_tokens() == 0),
-                tie: (worker.in_flight(), mix(seed, u64::from(id.0))),
+                tie: (worker.in_flight(), if is_known { mix(seed, u64::from(id.0)) } else { 0 }),
             });
+        }
+        // Another than who lost it, if one has room.
+        if found.iter().any(|each| each.has_room && Some(each.id) != lost_by) {
+            found.retain(|each| Some(each.id) != lost_by);
         }
         found
     }
@@ -283,18 +348,28 @@ impl Scheduler {
         let work = life.attempt.work;
         let asked = life.asked;
         let mut matches = core::mem::take(&mut self.matches);
+        self.matched = None;
         self.index.matches(&life.attempt.keys, &mut matches);
         let usable = |verdict: Verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
         let all: Vec<WorkerId> = self
             .workers
             .iter()
             .filter(|(id, worker)| usable(worker.verdict) && !life.barred.contains(id))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect();
         let seen = all.iter().filter_map(|id| {
             let worker = self.workers.get(id)?;
-            let matched = self.matched(&matches, worker).min(asked.prompt);
-            Some(Seen::of(worker, now, &asked, (matched, self.index.held(worker.slot))))
+            let (matched, tree) = match baseline.has_own_tree() {
+                true => {
+                    let (keys, tree) = self.routed.of(*id, &life.attempt.keys);
+                    (keys.saturating_mul(self.settings.block), tree)
+                }
+                false => {
+                    let matched = self.matched(&matches, (worker, self.settings.block));
+                    (matched, self.index.held(worker.slot))
+                }
+            };
+            Some(Seen::of(worker, now, &asked, (matched.min(asked.prompt), tree)))
         });
         let seen: Vec<Seen> = seen.collect();
         if seen.is_empty() {
@@ -310,11 +385,15 @@ impl Scheduler {
             return;
         }
         let id = all[at];
+        if baseline.has_own_tree() {
+            self.routed.sent(now, id, &life.attempt.keys);
+        }
         let Some(worker) = self.workers.get(&id) else { return };
-        let matched = self.matched(&matches, worker);
+        let matched = self.matched(&matches, (worker, self.settings.block));
         self.matches = matches;
-        let cost = asked.on(worker, now, worker.believed(matched), 0.0);
-        let to = Candidate { id, cost, matched, has_room: true, tie: (0, 0) };
+        let believed = worker.believed(matched);
+        let cost = asked.on(worker, now, believed, 0.0);
+        let to = Candidate { id, cost, matched, believed, has_room: true, tie: (0, 0) };
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
         self.start(now, work, to, actions);

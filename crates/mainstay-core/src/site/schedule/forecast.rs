@@ -44,7 +44,16 @@ impl Backlog {
 
     /// Work that goes before this key.
     pub fn before(&self, key: Time) -> u64 {
-        let (mut at, mut sum) = (self.bucket(key), 0);
+        self.first(self.bucket(key))
+    }
+
+    /// The same with all that has about this key: what waits already came first.
+    pub fn up_to(&self, key: Time) -> u64 {
+        self.first(self.bucket(key) + 1)
+    }
+
+    fn first(&self, buckets: usize) -> u64 {
+        let (mut at, mut sum) = (buckets, 0);
         while at > 0 {
             sum += self.sums[at];
             at &= at - 1;

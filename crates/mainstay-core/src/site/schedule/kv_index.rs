@@ -140,6 +140,7 @@ pub struct KvIndex {
     alive: Bits,
     /// Prefixes of each slot.
     held: Vec<u32>,
+    changes: u64,
 }
 
 impl Default for KvIndex {
@@ -152,6 +153,7 @@ impl Default for KvIndex {
             workers: Vec::new(),
             alive: Bits::new(),
             held: Vec::new(),
+            changes: 0,
         }
     }
 }
@@ -159,6 +161,7 @@ impl Default for KvIndex {
 impl KvIndex {
     /// A worker begins a life, which holds nothing.
     pub fn begin(&mut self, worker: WorkerId) -> Slot {
+        self.changes += 1;
         let over = |slot: &usize| self.workers[*slot].is_none() && self.held[*slot] == 0;
         let slot = (0..self.workers.len()).find(over).unwrap_or_else(|| {
             self.workers.push(None);
@@ -172,6 +175,7 @@ impl KvIndex {
 
     /// A life is over: nothing of it counts any more.
     pub fn end(&mut self, slot: Slot) {
+        self.changes += 1;
         self.workers[usize::from(slot.0)] = None;
         clear(&mut self.alive, usize::from(slot.0));
     }
@@ -183,6 +187,7 @@ impl KvIndex {
 
     /// A life holds this prefix.
     pub fn store(&mut self, slot: Slot, key: u64, how: Held) {
+        self.changes += 1;
         let key = proper(key);
         if (self.used + 1) * 10 > self.places.len() * 7 {
             self.grow();
@@ -210,6 +215,7 @@ impl KvIndex {
 
     /// A life holds it no more; or, if it was only promised, not after all.
     pub fn remove(&mut self, slot: Slot, key: u64, how: Held) {
+        self.changes += 1;
         let Some(place) = self.find(proper(key)) else { return };
         let holders = &mut self.places[place].holders;
         if holders[0] == WIDE {
@@ -236,23 +242,33 @@ impl KvIndex {
     /// How many leading keys each live worker holds.
     pub fn matches(&self, keys: &[u64], found: &mut Matches) {
         found.levels.clear();
-        let mut alive = Slots::Many(self.alive.clone());
+        let mut stay: Option<Slots> = None;
         let mut walked = 0;
         for key in keys {
             let Some(place) = self.find(proper(*key)) else { break };
-            let stay = self.among(&alive, self.places[place].holders);
-            if walked > 0 && stay != alive {
-                found.levels.push((walked, alive));
+            let holders = self.places[place].holders;
+            let left = match &stay {
+                None => self.among_many(&self.alive, holders),
+                Some(Slots::Many(bits)) => self.among_many(bits, holders),
+                Some(Slots::Few(few)) => self.among_few(few, holders),
+            };
+            if let Some(before) = stay.filter(|before| *before != left) {
+                found.levels.push((walked, before));
             }
-            alive = stay;
-            if alive.is_empty() {
+            if left.is_empty() {
                 return;
             }
+            stay = Some(left);
             walked += 1;
         }
-        if walked > 0 {
-            found.levels.push((walked, alive));
+        if let Some(stay) = stay {
+            found.levels.push((walked, stay));
         }
+    }
+
+    /// Grows with each change.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The worker of a slot, if its life is not over.
@@ -260,34 +276,27 @@ impl KvIndex {
         self.workers[usize::from(slot.0)]
     }
 
-    /// Those of some slots that are among these holders.
-    fn among(&self, slots: &Slots, holders: [u16; HOLDERS]) -> Slots {
-        let keep = |of: &[u16; HOLDERS], is: &dyn Fn(usize) -> bool| {
-            let mut few = [NONE; HOLDERS];
-            let held = of.iter().filter(|held| **held != NONE).map(|held| held & !PROMISED);
-            few.iter_mut().zip(held.filter(|slot| is(usize::from(*slot)))).for_each(
-                |(to, slot)| {
-                    *to = slot;
-                },
-            );
-            Slots::Few(few)
-        };
+    /// Those of many slots that are among these holders.
+    fn among_many(&self, slots: &Bits, holders: [u16; HOLDERS]) -> Slots {
         if holders[0] != WIDE {
-            return keep(&holders, &|slot| slots.has(slot));
+            return keep(&holders, |slot| has(slots, slot));
         }
         let wide = &self.wide[position(holders)];
-        match slots {
-            Slots::Few(few) => {
-                keep(few, &|slot| has(&wide.stored, slot) || has(&wide.promised, slot))
-            }
-            Slots::Many(bits) => {
-                let of = |bits: &Bits, word: usize| bits.get(word).copied().unwrap_or(0);
-                let both = |(word, bits): (usize, &u64)| {
-                    bits & (of(&wide.stored, word) | of(&wide.promised, word))
-                };
-                Slots::Many(bits.iter().enumerate().map(both).collect())
-            }
+        let of = |bits: &Bits, word: usize| bits.get(word).copied().unwrap_or(0);
+        let both = |(word, bits): (usize, &u64)| {
+            bits & (of(&wide.stored, word) | of(&wide.promised, word))
+        };
+        Slots::Many(slots.iter().enumerate().map(both).collect())
+    }
+
+    /// Those of few slots that are among these holders.
+    fn among_few(&self, slots: &[u16; HOLDERS], holders: [u16; HOLDERS]) -> Slots {
+        if holders[0] != WIDE {
+            let held = |slot| slots.iter().any(|each| *each != NONE && usize::from(*each) == slot);
+            return keep(&holders, held);
         }
+        let wide = &self.wide[position(holders)];
+        keep(slots, |slot| has(&wide.stored, slot) || has(&wide.promised, slot))
     }
 
     /// Bytes it takes, and prefixes held, over all lives.
@@ -401,6 +410,18 @@ impl KvIndex {
     fn after(&self, place: usize) -> usize {
         if place + 1 == self.places.len() { 0 } else { place + 1 }
     }
+}
+
+/// Those of few slots of which that is so.
+fn keep(slots: &[u16; HOLDERS], is: impl Fn(usize) -> bool) -> Slots {
+    let (mut few, mut count) = ([NONE; HOLDERS], 0);
+    for slot in slots.iter().filter(|slot| **slot != NONE).map(|slot| slot & !PROMISED) {
+        if is(usize::from(slot)) {
+            few[count] = slot;
+            count += 1;
+        }
+    }
+    Slots::Few(few)
 }
 
 /// Two of all keys mean something else here.

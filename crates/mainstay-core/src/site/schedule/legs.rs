@@ -1,45 +1,83 @@
 //! What becomes of legs: first tokens, ends, losses, and workers that come and go.
 
-use super::profile::{Profile, millis};
+use super::cost::Asked;
+use super::profile::Profile;
 use super::queue::Lane;
 use super::worker::{Order, Verdict, Worker};
 use super::{Action, End, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
+use crate::site::index_drift::Change;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
 /// Legs of one attempt that may fail.
 const FAILED_MAX: u8 = 2;
 
+/// What is to be told of a worker's cache.
+pub(super) fn drifts(worker: WorkerId, change: Option<Change>) -> Option<Action> {
+    let fact = ScheduleFact::IndexDrift { worker, why: change?.word() };
+    Some(Action::Fact(fact))
+}
+
 impl Scheduler {
     pub(super) fn first_token(&mut self, now: Time, work: Work, cached: Option<u32>) {
-        let Some(Life { place: Place::At(id), asked, relayed, failed, .. }) = self.lives.get(&work)
-        else {
+        let Some(Life { place: Place::At(id), relayed, .. }) = self.lives.get(&work) else {
             return;
         };
-        let (id, asked, relayed) = (*id, *asked, *relayed);
-        let is_plain = relayed == 0 && *failed == 0;
+        let (id, relayed) = (*id, *relayed);
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let batch = worker.batch();
-        let Some(leg) = worker.first_token(now, work) else { return };
-        let (forecast, started) = (leg.forecast, leg.started);
-        if let Some(cached) = cached {
-            worker.measured(forecast.matched.min(asked.prompt), cached);
-            if is_plain {
-                // What it should have taken, with what in fact was cached.
-                let profile = worker.profile;
-                let (uncached, hit) = asked.uncached(cached);
-                let prefill = forecast.slowness * profile.prefill(uncached, hit, batch);
-                let seen = millis(now.since(started).as_micros() as u64);
-                worker.pace.observe(uncached, forecast.queue + prefill, seen);
-            }
+        if worker.first_token(now, work).is_none() {
+            return;
         }
         self.has_dried |= worker.undone_tokens() == 0;
+        if let Some(cached) = cached {
+            self.cached(now, work, cached);
+        }
         self.progress(work, relayed + 1);
         self.lapse_later(now, work, id);
         self.refresh(now, id);
+    }
+
+    /// What its first token tells of whether its worker's cache is what it is thought to be.
+    pub(super) fn drifted(&mut self, now: Time, work: Work, cached: u32, to: &mut Vec<Action>) {
+        let Some(Life { place: Place::At(id), asked, .. }) = self.lives.get(&work) else { return };
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some(leg) = worker.leg(work).filter(|leg| !leg.has_first_token) else { return };
+        let matched = leg.forecast.matched.min(asked.prompt);
+        to.extend(drifts(*id, worker.drift.measured(now, matched, cached)));
+        if asked.prompt.saturating_sub(cached) >= 2 * self.settings.block {
+            to.extend(drifts(*id, worker.drift.computed(now)));
+        }
+    }
+
+    /// So many tokens of its prompt were cached: what its worker holds, and what it in fact took.
+    pub(super) fn cached(&mut self, now: Time, work: Work, cached: u32) {
+        let Some(life) = self.lives.get(&work) else { return };
+        let Place::At(id) = life.place else { return };
+        let prompt = life.attempt.prompt + life.relayed;
+        let is_moved = life.taken.is_some_and(|taken| taken.is_moving || taken.lost_by.is_some());
+        let is_plain = life.relayed == 0 && life.failed == 0 && !is_moved;
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(leg) = worker.leg(work) else { return };
+        let (forecast, seen) = (leg.forecast, leg.seen);
+        worker.measured(forecast.matched.min(prompt), cached);
+        let Some(seen) = seen.filter(|_| is_plain) else { return };
+        // What it should have taken, with what in fact was cached.
+        let asked = Asked { prompt, output: 0 };
+        let (uncached, hit) = asked.uncached(cached);
+        if worker.is_known() {
+            let prefill = worker.profile.prefill(uncached, hit, seen.batch);
+            let expected = forecast.queue + forecast.slowness * prefill;
+            worker.pace.observe(uncached, expected, seen.ttft);
+        }
+        if worker.rated.is_some()
+            && let Some(took) = seen.head
+            && let Some(profile) = self.learner.observe(uncached, took)
+        {
+            self.learned(now, profile);
+        }
     }
 
     pub(super) fn progress(&mut self, work: Work, tokens: u32) {
@@ -72,7 +110,7 @@ impl Scheduler {
     }
 
     /// Takes a leg from its worker, wherever the attempt goes then.
-    fn drop_leg(&mut self, now: Time, work: Work, id: WorkerId) {
+    pub(super) fn drop_leg(&mut self, now: Time, work: Work, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id)
             && let Some(leg) = worker.take(now, work)
             && !leg.has_first_token
@@ -109,9 +147,9 @@ impl Scheduler {
         let Some(mut life) = self.lives.remove(&work) else { return };
         let survey = self.survey(now, &life);
         life.least_prefill = survey.prefill;
-        let one = self.waiting(&life, survey.matched);
+        let one = self.waiting(&life, &survey);
         if one.lane == Lane::Normal {
-            self.watch_start(now, &life);
+            self.watch_start(now, &mut life);
         }
         self.lives.insert(work, life);
         self.queue.put(one);
@@ -146,7 +184,9 @@ impl Scheduler {
                 self.drop_leg(now, work, id);
             }
         }
-        self.lives.remove(&work);
+        if let Some(mut life) = self.lives.remove(&work) {
+            self.unwatch_start(&mut life);
+        }
     }
 
     pub(super) fn expired(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
@@ -171,6 +211,7 @@ impl Scheduler {
                 self.lose_legs(now, id, actions);
             }
             self.index.end(old);
+            self.routed.begins(id);
             let fact = ScheduleFact::Incarnation { worker: id, incarnation };
             actions.push(Action::Fact(fact));
         }

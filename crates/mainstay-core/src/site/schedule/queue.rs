@@ -11,10 +11,13 @@
 //! lane holds what can no longer keep its promise but is still wanted, first come first served: a
 //! tenth of its tier's work, and what is left over after those.
 
+mod ahead;
+
 use super::forecast::Backlog;
 use super::settings::{Settings, TierSettings};
 use crate::mutant::{Mutant, Mutants};
 use crate::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
+use crate::table::Table;
 use crate::time::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -22,6 +25,10 @@ use alloc::vec::Vec;
 /// Least quantum, in microseconds of work for each tier: rounds are counted, not walked, so that a
 /// small one costs nothing.
 const QUANTUM: u64 = 50_000;
+
+/// Tenants without waiting work whose debt to others is remembered, for each tier. Beyond it the
+/// smallest debt is forgiven.
+const DEBTS_MAX: usize = 1024;
 
 /// The first of all names.
 const FIRST: Work =
@@ -69,18 +76,13 @@ impl Lane {
     }
 }
 
-/// One is held for a worker, where it takes so many microseconds of prefill.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    worker: WorkerId,
-    prefill: u64,
-}
-
 #[derive(Clone, Debug)]
 struct Tenant {
     /// Work served.
     counter: u64,
     waiting: BTreeSet<(Time, Work)>,
+    /// Their work.
+    cost: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +91,9 @@ struct Tier {
     floor: f64,
     weight: f64,
     late_share: f64,
-    deficit: u64,
+    window: f64,
+    /// Below nothing where answers that went on were served beyond it.
+    deficit: i64,
     moving: BTreeSet<(Time, Work)>,
     /// All of the normal lane, those that are held too.
     due: BTreeSet<(Time, Work)>,
@@ -101,10 +105,15 @@ struct Tier {
     /// Backlogged tenants by counter, and by the key of their first.
     by_counter: BTreeSet<(u64, u32)>,
     by_key: BTreeSet<(Time, u32)>,
+    /// Tenants without any, whose counter is above the line.
+    debts: BTreeSet<(u64, u32)>,
     /// The lowest counter there was: where a tenant comes in that had nothing waiting.
     line: u64,
     largest: u64,
-    /// Work that waits, the late lane left out: in all, and by its key.
+    /// How many wait, and their work.
+    count: usize,
+    all: u64,
+    /// Of it, that of those in line: in all, and by its key.
     backlog: u64,
     keys: Backlog,
 }
@@ -116,20 +125,25 @@ pub struct Queue {
     tiers: Vec<Tier>,
     /// The tier whose turn it is.
     turn: usize,
-    waiting: BTreeMap<Work, Waiting>,
+    waiting: Table<Work, Waiting>,
+    /// Kept for its memory.
+    heads: Vec<(usize, Waiting)>,
     /// Those held for a worker, and by worker. They are nobody's next.
-    held: BTreeMap<Work, Hold>,
-    held_for: BTreeSet<(WorkerId, Time, Work)>,
+    held: Table<Work, WorkerId>,
+    held_by_key: BTreeSet<(Time, Work)>,
+    /// With microseconds of prefill there.
+    held_for: BTreeMap<(WorkerId, Time, Work), u64>,
 }
 
 impl Queue {
     /// An empty one.
     pub fn new(settings: &Settings) -> Queue {
-        let late_share = settings.late_share;
+        let (late_share, window) = (settings.late_share, settings.window);
         let tier = |settings: &TierSettings| Tier {
             floor: settings.floor,
             weight: settings.weight,
             late_share,
+            window,
             deficit: 0,
             moving: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -139,8 +153,11 @@ impl Queue {
             tenants: BTreeMap::new(),
             by_counter: BTreeSet::new(),
             by_key: BTreeSet::new(),
+            debts: BTreeSet::new(),
             line: 0,
             largest: 1,
+            count: 0,
+            all: 0,
             backlog: 0,
             keys: Backlog::default(),
         };
@@ -148,9 +165,11 @@ impl Queue {
             mutants: settings.mutants,
             tiers: settings.tiers.iter().map(tier).collect(),
             turn: 0,
-            waiting: BTreeMap::new(),
-            held: BTreeMap::new(),
-            held_for: BTreeSet::new(),
+            waiting: Table::default(),
+            heads: Vec::new(),
+            held: Table::default(),
+            held_by_key: BTreeSet::new(),
+            held_for: BTreeMap::new(),
         }
     }
 
@@ -174,6 +193,13 @@ impl Queue {
         self.tiers[usize::from(tier.0)].keys.before(key)
     }
 
+    /// Floors and weights of the same tiers are others from now on.
+    pub fn weigh(&mut self, tiers: &[TierSettings]) {
+        for (tier, settings) in self.tiers.iter_mut().zip(tiers) {
+            (tier.floor, tier.weight) = (settings.floor, settings.weight);
+        }
+    }
+
     /// Those of a tier that are to be in time, held ones too, in the order of their keys.
     pub fn in_line(&self, tier: TierId) -> impl Iterator<Item = &Waiting> {
         let line = self.tiers[usize::from(tier.0)].due.iter();
@@ -190,6 +216,8 @@ impl Queue {
         self.waiting.insert(one.work, one);
         let tier = &mut self.tiers[usize::from(one.tier.0)];
         tier.largest = tier.largest.max(one.cost);
+        tier.count += 1;
+        tier.all += one.cost;
         tier.line_up(&one);
         if one.lane == Lane::Normal {
             tier.due.insert((one.key, one.work));
@@ -204,10 +232,13 @@ impl Queue {
     pub fn take(&mut self, work: Work) -> Option<Waiting> {
         let one = self.waiting.remove(&work)?;
         let tier = &mut self.tiers[usize::from(one.tier.0)];
+        tier.count -= 1;
+        tier.all -= one.cost;
         tier.due.remove(&(one.key, work));
         match self.held.remove(&work) {
-            Some(Hold { worker, .. }) => {
+            Some(worker) => {
                 self.held_for.remove(&(worker, one.key, work));
+                self.held_by_key.remove(&(one.key, work));
             }
             None => tier.step_out(&one),
         }
@@ -221,39 +252,51 @@ impl Queue {
     /// One waits for this worker alone, until it is released.
     pub fn hold(&mut self, work: Work, (worker, prefill): (WorkerId, u64)) {
         let Some(one) = self.waiting.get(&work) else { return };
-        if self.held.insert(work, Hold { worker, prefill }).is_none() {
-            self.tiers[usize::from(one.tier.0)].step_out(one);
+        match self.held.get(&work) {
+            Some(before) => {
+                self.held_for.remove(&(*before, one.key, work));
+            }
+            None => self.tiers[usize::from(one.tier.0)].step_out(one),
         }
-        self.held_for.insert((worker, one.key, work));
+        self.held.insert(work, worker);
+        self.held_by_key.insert((one.key, work));
+        self.held_for.insert((worker, one.key, work), prefill);
     }
 
     /// It waits for whomever again.
     pub fn release(&mut self, work: Work) {
-        let (Some(hold), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
+        let (Some(worker), Some(one)) = (self.held.remove(&work), self.waiting.get(&work)) else {
             return;
         };
-        self.held_for.remove(&(hold.worker, one.key, work));
+        self.held_for.remove(&(worker, one.key, work));
+        self.held_by_key.remove(&(one.key, work));
         self.tiers[usize::from(one.tier.0)].line_up(one);
+    }
+
+    /// Whether it waits for one worker alone.
+    pub fn is_held(&self, work: Work) -> bool {
+        self.held.get(&work).is_some()
     }
 
     /// Who waits for this worker, in the order of their keys.
     pub fn held_for(&self, worker: WorkerId) -> Vec<Work> {
-        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..);
-        theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| *work).collect()
+        let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..).map(|(of, _)| *of);
+        theirs.take_while(|(of, ..)| *of == worker).map(|(_, _, work)| work).collect()
     }
 
     /// Prefill that is held for this worker and goes before this key, in microseconds.
     pub fn held_before(&self, worker: WorkerId, key: Time) -> u64 {
+        if self.held_for.is_empty() {
+            return 0;
+        }
         let theirs = self.held_for.range((worker, Time::ZERO, FIRST)..(worker, key, FIRST));
-        theirs.filter_map(|(.., work)| self.held.get(work)).map(|hold| hold.prefill).sum()
+        theirs.map(|(_, prefill)| *prefill).sum()
     }
 
-    /// All that are held, in the order of their keys.
-    pub fn all_held(&self) -> Vec<Waiting> {
-        let mut all: Vec<Waiting> =
-            self.held.keys().filter_map(|work| self.waiting.get(work)).copied().collect();
-        all.sort_unstable_by_key(|one| (one.key, one.work));
-        all
+    /// The first of those that are held, in the order of their keys.
+    pub fn first_held(&self, count: usize) -> Vec<Waiting> {
+        let first = self.held_by_key.iter().take(count);
+        first.filter_map(|(_, work)| self.waiting.get(work)).copied().collect()
     }
 
     /// Whether somebody waits for a worker that is about to have room.
@@ -268,41 +311,57 @@ impl Queue {
 
     /// Who is next.
     pub fn next(&mut self) -> Option<Waiting> {
-        let backlogged: Vec<usize> =
-            (0..self.tiers.len()).filter(|at| !self.tiers[*at].is_empty()).collect();
-        if backlogged.is_empty() {
+        let mut heads = core::mem::take(&mut self.heads);
+        heads.clear();
+        for (at, tier) in self.tiers.iter().enumerate().filter(|(_, tier)| !tier.is_empty()) {
+            let one = tier.head(self.mutants).and_then(|work| self.waiting.get(&work));
+            heads.extend(one.map(|one| (at, *one)));
+        }
+        let next = self.among(&heads);
+        self.heads = heads;
+        next
+    }
+
+    /// Who is next of these, the first of each backlogged tier.
+    fn among(&mut self, heads: &[(usize, Waiting)]) -> Option<Waiting> {
+        if heads.is_empty() {
             // All else is for those who gave way, and for those who are late.
             let yielding = self.tiers.iter().find_map(|tier| tier.yielding.first());
             let late = || self.tiers.iter().find_map(|tier| tier.late.first());
             return self.waiting.get(&yielding.or_else(late)?.1).copied();
         }
-        let heads: Vec<(usize, Work)> = backlogged
-            .iter()
-            .filter_map(|at| Some((*at, self.tiers[*at].head(self.mutants)?)))
-            .collect();
-        let cost = |work: &Work| self.waiting.get(work).map_or(0, |one| one.cost);
-        let quanta = self.quanta(&backlogged);
+        if self.mutants.removes(Mutant::NoFloors) {
+            return heads.first().map(|(_, one)| *one);
+        }
+        let sums = self.sums(heads.iter().map(|(at, _)| *at));
         // Rounds until the first tier may serve its head.
-        let rounds = heads.iter().map(|(at, work)| {
-            cost(work).saturating_sub(self.tiers[*at].deficit).div_ceil(quanta[*at])
+        let rounds = heads.iter().map(|(at, one)| {
+            let owed = (one.cost as i64 - self.tiers[*at].deficit).max(0) as u64;
+            owed.div_ceil(self.quantum(*at, sums))
         });
         let rounds = rounds.min().unwrap_or(0);
-        for at in &backlogged {
-            self.tiers[*at].deficit += rounds * quanta[*at];
+        for (at, _) in heads.iter().filter(|_| rounds > 0) {
+            let more = rounds * self.quantum(*at, sums);
+            self.tiers[*at].deficit += more as i64;
         }
         let count = self.tiers.len();
         let able = |at: &usize| {
-            heads.iter().any(|(of, work)| of == at && self.tiers[*of].deficit >= cost(work))
+            heads.iter().any(|(of, one)| of == at && self.tiers[*of].deficit >= one.cost as i64)
         };
         self.turn = (0..count).map(|step| (self.turn + step) % count).find(able)?;
-        let (_, work) = heads.iter().find(|(at, _)| *at == self.turn)?;
-        self.waiting.get(work).copied()
+        let (_, next) = heads.iter().find(|(at, _)| *at == self.turn)?;
+        // An answer that goes on does not wait for a lower tier: its own pays later.
+        let goes_on = self.tiers[..self.turn].iter().find_map(|tier| tier.moving.first());
+        goes_on.map_or(Some(*next), |(_, work)| self.waiting.get(work).copied())
     }
 
     /// One that was taken out is served, at this cost.
     pub fn served(&mut self, one: &Waiting, cost: u64) {
         let tier = &mut self.tiers[usize::from(one.tier.0)];
-        tier.deficit = tier.deficit.saturating_sub(cost);
+        tier.deficit -= cost as i64;
+        if one.lane != Lane::Moving {
+            tier.deficit = tier.deficit.max(0);
+        }
         match one.lane {
             Lane::Yielding => {}
             Lane::Late => tier.late_credit -= cost as f64,
@@ -313,7 +372,7 @@ impl Queue {
             }
         }
         tier.charge(one.tenant, cost as i64);
-        if tier.deficit == 0 {
+        if tier.deficit <= 0 {
             self.turn = (self.turn + 1) % self.tiers.len();
         }
     }
@@ -327,12 +386,19 @@ impl Queue {
     pub fn share(&self, tier: TierId) -> f64 {
         let at = usize::from(tier.0);
         let all = (0..self.tiers.len()).filter(|each| *each == at || !self.tiers[*each].is_empty());
-        self.shares(&all.collect::<Vec<_>>(), at)
+        self.part(at, self.sums(all))
     }
 
-    fn shares(&self, backlogged: &[usize], at: usize) -> f64 {
-        let sum = |of: fn(&Tier) -> f64| backlogged.iter().map(|at| of(&self.tiers[*at])).sum();
-        let (floors, weights): (f64, f64) = (sum(|tier| tier.floor), sum(|tier| tier.weight));
+    /// Floors and weights of some tiers.
+    fn sums(&self, all: impl Iterator<Item = usize>) -> (f64, f64) {
+        let add = |(floors, weights): (f64, f64), at: usize| {
+            (floors + self.tiers[at].floor, weights + self.tiers[at].weight)
+        };
+        all.fold((0.0, 0.0), add)
+    }
+
+    /// A tier's part where backlogged ones come to so much.
+    fn part(&self, at: usize, (floors, weights): (f64, f64)) -> f64 {
         let tier = &self.tiers[at];
         if self.mutants.removes(Mutant::TierFloorsIgnored) {
             return tier.weight / weights.max(f64::MIN_POSITIVE);
@@ -340,12 +406,14 @@ impl Queue {
         tier.floor + (1.0 - floors).max(0.0) * tier.weight / weights.max(f64::MIN_POSITIVE)
     }
 
-    fn quanta(&self, backlogged: &[usize]) -> Vec<u64> {
-        let quantum = |at: usize| {
-            let share = self.shares(backlogged, at);
-            ((share * QUANTUM as f64) as u64).max(1)
-        };
-        (0..self.tiers.len()).map(quantum).collect()
+    fn quantum(&self, at: usize, sums: (f64, f64)) -> u64 {
+        ((self.part(at, sums) * QUANTUM as f64) as u64).max(1)
+    }
+
+    /// Tenants of whom something is remembered.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.tenants.len()).sum()
     }
 
     /// Whether sums and orders agree with what waits.
@@ -356,11 +424,13 @@ impl Queue {
         };
         let all: usize = self.tiers.iter().map(count).sum();
         let backlog = |at: usize| {
-            let mine = self.waiting.values().filter(|one| usize::from(one.tier.0) == at);
+            let mine = self.waiting.each().map(|(_, one)| one);
+            let mine = mine.filter(|one| usize::from(one.tier.0) == at);
             mine.filter(|one| one.lane.is_in_line()).map(|one| one.cost).sum::<u64>()
         };
         all + self.held.len() == self.waiting.len()
             && self.held.len() == self.held_for.len()
+            && self.held.len() == self.held_by_key.len()
             && (0..self.tiers.len()).all(|at| backlog(at) == self.tiers[at].backlog)
     }
 }
@@ -382,11 +452,12 @@ impl Tier {
         }
         // The earliest key of a tenant that is not ahead of the others by more than a request.
         let (lowest, _) = self.by_counter.first()?;
+        let most = lowest + (self.window * self.largest as f64) as u64;
         let within = |tenant: &u32| {
             if mutants.removes(Mutant::TenantsUncounted) {
                 return true;
             }
-            self.tenants.get(tenant).is_some_and(|each| each.counter <= lowest + self.largest)
+            self.tenants.get(tenant).is_some_and(|each| each.counter <= most)
         };
         let (_, tenant) = self.by_key.iter().find(|(_, tenant)| within(tenant))?;
         self.tenants.get(tenant)?.waiting.first().map(|(_, work)| *work)
@@ -428,26 +499,34 @@ impl Tier {
     fn put(&mut self, one: &Waiting) {
         let line = self.by_counter.first().map_or(self.line, |(counter, _)| *counter);
         self.line = line;
-        let fresh = || Tenant { counter: line, waiting: BTreeSet::new() };
+        let fresh = || Tenant { counter: line, waiting: BTreeSet::new(), cost: 0 };
         let tenant = self.tenants.entry(one.tenant).or_insert_with(fresh);
         let before = tenant.waiting.first().map(|(key, _)| *key);
         if before.is_none() {
+            self.debts.remove(&(tenant.counter, one.tenant));
             tenant.counter = tenant.counter.max(line);
             self.by_counter.insert((tenant.counter, one.tenant));
         }
         tenant.waiting.insert((one.key, one.work));
+        tenant.cost += one.cost;
         self.rank(one.tenant, before);
     }
 
     fn take(&mut self, one: &Waiting) {
         let Some(tenant) = self.tenants.get_mut(&one.tenant) else { return };
         let before = tenant.waiting.first().map(|(key, _)| *key);
-        tenant.waiting.remove(&(one.key, one.work));
-        if tenant.waiting.is_empty() {
-            self.by_counter.remove(&(tenant.counter, one.tenant));
-            self.line = self.line.max(tenant.counter.min(self.lowest()));
+        if tenant.waiting.remove(&(one.key, one.work)) {
+            tenant.cost -= one.cost;
+        }
+        let (counter, is_empty) = (tenant.counter, tenant.waiting.is_empty());
+        if is_empty {
+            self.by_counter.remove(&(counter, one.tenant));
+            self.line = self.line.max(counter.min(self.lowest()));
         }
         self.rank(one.tenant, before);
+        if is_empty {
+            self.rest(one.tenant);
+        }
     }
 
     fn lowest(&self) -> u64 {
@@ -466,14 +545,30 @@ impl Tier {
     }
 
     fn charge(&mut self, tenant: u32, cost: i64) {
-        let Some(each) = self.tenants.get_mut(&tenant) else { return };
+        // Who is not remembered stands at the line: only a debt is worth remembering.
+        let line = self.line;
+        let fresh = || Tenant { counter: line, waiting: BTreeSet::new(), cost: 0 };
+        let each = self.tenants.entry(tenant).or_insert_with(fresh);
         let was = each.counter;
         each.counter = each.counter.saturating_add_signed(cost);
         if self.by_counter.remove(&(was, tenant)) {
             self.by_counter.insert((each.counter, tenant));
-        } else if each.counter <= self.line {
-            // Nothing waits, and its counter would be lifted to the line anyway.
-            self.tenants.remove(&tenant);
+        } else {
+            self.debts.remove(&(was, tenant));
+            self.rest(tenant);
+        }
+    }
+
+    /// A tenant has nothing that waits: what it was served beyond others is kept, for so many.
+    fn rest(&mut self, tenant: u32) {
+        let Some(each) = self.tenants.get(&tenant) else { return };
+        self.debts.insert((each.counter, tenant));
+        while let Some(&(counter, least)) = self.debts.first() {
+            if counter > self.line && self.debts.len() <= DEBTS_MAX {
+                return;
+            }
+            self.debts.pop_first();
+            self.tenants.remove(&least);
         }
     }
 }

@@ -10,6 +10,9 @@ use alloc::vec::Vec;
 pub enum Policy {
     /// Late binding: our queue, worker credit, engine queues near empty.
     Late,
+    /// The same inside a site, which lets in, gives back and says what workers carry. What it is
+    /// not told of profiles and caches it learns.
+    Site,
     /// On arrival, without a queue of ours: what others do, to compare with.
     OnArrival(Baseline),
 }
@@ -56,6 +59,9 @@ pub struct Settings {
     /// 0 is earliest deadline first; the more, the closer to first come, first served. A quarter
     /// costs little and lets nobody starve behind shorter prompts.
     pub aging: f64,
+    /// A tenant goes by its deadlines while it was served at most so many times the largest request
+    /// of its tier beyond the one that was served least.
+    pub window: f64,
     /// Part of a promise that is kept to spare when not all can be in time.
     pub slack: f64,
     /// Weight of the delay that a prefill gives to running streams.
@@ -83,6 +89,7 @@ impl Default for Settings {
             policy: Policy::Late,
             block: 512,
             aging: 0.25,
+            window: 0.25,
             slack: 0.1,
             externality_weight: 0.05,
             late_share: 0.1,

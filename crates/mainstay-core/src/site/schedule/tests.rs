@@ -1,5 +1,6 @@
 //! The scheduler by events and what follows from them.
 
+mod pairs;
 mod queue;
 mod regressions;
 
@@ -33,12 +34,14 @@ fn attempt(number: u64, prompt: u32) -> Attempt {
 
 struct Site {
     scheduler: Scheduler,
+    watch: check::Watch,
     actions: Vec<Action>,
 }
 
 impl Site {
     fn new(settings: Settings, workers: u16) -> Site {
-        let mut site = Site { scheduler: Scheduler::new(settings), actions: Vec::new() };
+        let watch = check::Watch::new(settings.clone());
+        let mut site = Site { scheduler: Scheduler::new(settings), watch, actions: Vec::new() };
         for worker in 0..workers {
             site.tell(0, Event::WorkerSeen { worker: WorkerId(worker), profile: H100 });
         }
@@ -47,8 +50,9 @@ impl Site {
 
     /// What follows.
     fn tell(&mut self, millis: u64, event: Event) -> Vec<Action> {
-        self.scheduler.handle(at(millis), event, &mut self.actions);
+        self.scheduler.handle(at(millis), event.clone(), &mut self.actions);
         self.scheduler.check(at(millis)).unwrap();
+        self.watch.check((at(millis), event), &self.actions, &self.scheduler).unwrap();
         core::mem::take(&mut self.actions)
     }
 }

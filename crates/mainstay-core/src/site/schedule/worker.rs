@@ -7,10 +7,15 @@
 use super::kv_index::Slot;
 use super::pace::{Pace, Steps};
 use super::profile::{Batch, Profile, micros, millis};
+use super::recent::Recent;
+use super::unconfirmed::Unconfirmed;
+use crate::cost::CostUnits;
 use crate::names::Work;
+use crate::site::index_drift::IndexDrift;
 use crate::site::trust::Trust;
+use crate::table::Table;
 use crate::time::{Duration, Time};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 
 /// Until its first token comes, a leg counts with at least this part of its prefill: the model may
 /// be wrong, and an engine that is late must not be sent more.
@@ -20,6 +25,24 @@ const LEAST_LEFT: u64 = 10;
 const BLOCKS_USED: u64 = 98;
 /// A report says nothing any more after this time.
 const REPORT_AGE: Duration = Duration::from_secs(5);
+
+/// Undone work that keeps a worker busy of which only is known what it carries: a little more than
+/// it does while one first token is under way. A slow one needs no more: it does less, for longer.
+pub const IN_HAND: Duration = Duration::from_millis(350);
+
+/// A step that takes up to so many times as long as one of decodes alone was not full of prefill.
+const SHORT: f64 = 2.0;
+
+/// What a site says of a worker whose profile nobody gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rated {
+    /// Thousandths of a cost unit that it should carry in a millisecond.
+    pub capacity: f64,
+    /// How many times as long as by what it should carry it takes.
+    pub slowness: f64,
+    /// Its profile was learned since, and counts tokens. Until then it counts cost units.
+    pub is_learned: bool,
+}
 
 /// What operators want of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,9 +109,23 @@ pub struct Forecast {
     pub slowness: f64,
 }
 
+/// How much of an attempt a leg does, see `pair`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its prompt; what was computed stays until another worker has fetched it.
+    Prefill,
+    /// Its answer, from a prompt that another worker computes.
+    Decode,
+}
+
 /// One try of an attempt on one worker.
 #[derive(Debug)]
 pub struct Leg {
+    /// How much of it.
+    pub part: Part,
     /// The life of the worker it was planned for.
     pub incarnation: u16,
     /// What it takes.
@@ -97,8 +134,44 @@ pub struct Leg {
     pub started: Time,
     /// What was thought then.
     pub forecast: Forecast,
-    /// Whether its first token came.
+    /// When its first token is awaited no longer.
+    pub overdue: Time,
+    /// Whether its first token came; of a prompt's leg, whether the prompt is computed.
     pub has_first_token: bool,
+    /// How it came.
+    pub seen: Option<Seen>,
+    /// What it costs a site.
+    pub cost: CostUnits,
+}
+
+/// How a first token came.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Milliseconds since the leg was sent,
+    pub ttft: f64,
+    /// and since it was first in line, where it was.
+    pub head: Option<f64>,
+    /// What decoded beside it.
+    pub batch: Batch,
+}
+
+impl Leg {
+    /// Whether it has prefill to do.
+    fn is_in_line(&self) -> bool {
+        match self.part {
+            Part::Whole | Part::Prefill => !self.has_first_token,
+            Part::Decode => false,
+        }
+    }
+
+    /// Whether it counts in the batch. An answer to come does: its place is taken.
+    fn is_in_batch(&self) -> bool {
+        match self.part {
+            Part::Whole => self.has_first_token,
+            Part::Prefill => false,
+            Part::Decode => true,
+        }
+    }
 }
 
 /// The worker.
@@ -116,8 +189,16 @@ pub struct Worker {
     pub order: Order,
     /// What is believed.
     pub verdict: Verdict,
+    /// What a site says of it.
+    pub rated: Option<Rated>,
+    /// What it was given last, where it does not tell what it holds.
+    pub recent: Recent,
+    /// Whether its cache is what it is thought to be.
+    pub drift: IndexDrift,
+    /// What it was sent and did not tell of.
+    pub unconfirmed: Unconfirmed,
     trust: Trust,
-    legs: BTreeMap<Work, Leg>,
+    legs: Table<Work, Leg>,
     /// Legs before their first token, in the order they were sent.
     before: VecDeque<Work>,
     /// Since when the first of them is computed.
@@ -142,8 +223,12 @@ impl Worker {
             pace: Pace::default(),
             order: Order::default(),
             verdict: Verdict::default(),
+            rated: None,
+            recent: Recent::default(),
+            drift: IndexDrift::default(),
+            unconfirmed: Unconfirmed::default(),
             trust: Trust::default(),
-            legs: BTreeMap::new(),
+            legs: Table::default(),
             before: VecDeque::new(),
             head_since: Time::ZERO,
             sums: Reservation::default(),
@@ -157,10 +242,16 @@ impl Worker {
 
     /// Gives it a leg.
     pub fn add(&mut self, now: Time, work: Work, leg: Leg) {
+        if leg.is_in_batch() {
+            self.sums.blocks += leg.reservation.blocks;
+            self.join(leg.reservation.context);
+            self.legs.insert(work, leg);
+            return;
+        }
         if self.before.is_empty() {
             // Since it ran dry its steps were of decodes alone.
             let gap = millis(now.since(self.dry_since).as_micros() as u64);
-            let step = self.pace.slowness() * self.profile.step(self.batch);
+            let step = self.slowness() * self.profile.step(self.batch);
             self.steps.add(gap, gap / step.max(1.0));
             self.head_since = now;
         }
@@ -176,19 +267,31 @@ impl Worker {
     pub fn first_token(&mut self, now: Time, work: Work) -> Option<&Leg> {
         let is_head = self.before.front() == Some(&work);
         let budget = f64::from(self.profile.budget(self.batch));
+        let plain = self.slowness() * self.profile.step(self.batch);
         let leg = self.legs.get_mut(&work).filter(|leg| !leg.has_first_token)?;
         leg.has_first_token = true;
-        let chunks = leg.reservation.tokens as f64 / budget;
-        if is_head {
-            let took = millis(now.since(self.head_since).as_micros() as u64);
-            self.steps.add(took, chunks);
+        if leg.part == Part::Decode {
+            return self.legs.get(&work);
         }
-        let leg = self.legs.get_mut(&work)?;
+        let chunks = leg.reservation.tokens as f64 / budget;
+        let took = |since: Time| millis(now.since(since).as_micros() as u64);
+        let head = is_head.then(|| took(self.head_since));
+        leg.seen = Some(Seen { ttft: took(leg.started), head, batch: self.batch });
+        if let Some(took) = head {
+            // A short prompt that nobody shares a step with takes one all the same. Of a worker
+            // whose chunk is only guessed all prompts may be short.
+            let is_short = self.rated.is_some() && took < SHORT * plain;
+            let is_alone = is_short && self.before.len() == 1;
+            let alone = if is_alone { took / plain } else { 0.0 };
+            self.steps.add(took, chunks.max(alone));
+        }
+        let leg = self.legs.get(&work)?;
+        let (context, decodes) = (leg.reservation.context, leg.is_in_batch());
         self.sums.prefill -= leg.reservation.prefill;
         self.sums.tokens -= leg.reservation.tokens;
-        self.sums.context += leg.reservation.context;
-        self.batch.decodes += 1;
-        self.batch.context = self.sums.context;
+        if decodes {
+            self.join(context);
+        }
         self.leave_line(now, work);
         self.legs.get(&work)
     }
@@ -197,11 +300,12 @@ impl Worker {
     pub fn take(&mut self, now: Time, work: Work) -> Option<Leg> {
         let leg = self.legs.remove(&work)?;
         self.sums.blocks -= leg.reservation.blocks;
-        if leg.has_first_token {
+        if leg.is_in_batch() {
             self.sums.context -= leg.reservation.context;
             self.batch.decodes -= 1;
             self.batch.context = self.sums.context;
-        } else {
+        }
+        if leg.is_in_line() {
             self.sums.prefill -= leg.reservation.prefill;
             self.sums.tokens -= leg.reservation.tokens;
             self.leave_line(now, work);
@@ -216,7 +320,7 @@ impl Worker {
 
     /// Its legs, in the order of their names.
     pub fn legs(&self) -> impl Iterator<Item = (Work, &Leg)> {
-        self.legs.iter().map(|(work, leg)| (*work, leg))
+        self.legs.sorted().into_iter()
     }
 
     /// How many legs it has.
@@ -244,13 +348,51 @@ impl Worker {
         self.sums.prefill - self.run_down(now)
     }
 
+    /// Whether it is known what tokens take there.
+    pub fn is_known(&self) -> bool {
+        self.rated.is_none_or(|rated| rated.is_learned)
+    }
+
+    /// How many times as long as by its profile it takes.
+    pub fn slowness(&self) -> f64 {
+        match self.rated {
+            Some(Rated { slowness, is_learned: false, .. }) => slowness,
+            Some(_) | None => self.pace.slowness(),
+        }
+    }
+
+    /// What it gets done of what the queue counts in, in a millisecond.
+    pub fn rate(&self) -> f64 {
+        match self.rated {
+            Some(Rated { capacity, slowness, .. }) => capacity / slowness,
+            None => 1000.0 / self.slowness(),
+        }
+    }
+
+    /// What reservations are multiplied by: those in cost units are of a worker as it should be.
+    fn stretch(&self) -> f64 {
+        if self.is_known() { 1.0 } else { self.slowness() }
+    }
+
+    /// What a leg with so many milliseconds of prefill reserves, in microseconds.
+    pub fn reserves(&self, prefill: f64) -> u64 {
+        micros(prefill / self.stretch()).max(1)
+    }
+
+    /// Whether it has room for a leg of which so many milliseconds are done already: with it, it
+    /// has no more in hand than others would have with all of it.
+    pub fn has_more_room(&self, saved: f64) -> bool {
+        let credit = IN_HAND.as_micros() as u64 + micros(saved / self.stretch());
+        self.in_flight() < self.profile.sequences && self.sums.prefill < credit
+    }
+
     /// Undone prefill by what its own report adds to ours, in milliseconds.
     pub fn foreign(&self, now: Time) -> f64 {
         let Some((at, load, ours)) = self.report else { return 0.0 };
         let age = now.since(at);
         let Some(prefill) = load.prefill.filter(|_| age < REPORT_AGE) else { return 0.0 };
         let fresh = 1.0 - age.as_micros() as f64 / REPORT_AGE.as_micros() as f64;
-        prefill.saturating_sub(ours) as f64 * self.profile.token * self.pace.slowness() * fresh
+        prefill.saturating_sub(ours) as f64 * self.profile.token * self.slowness() * fresh
     }
 
     /// The engine tells of its load as it was at this time.
@@ -270,13 +412,16 @@ impl Worker {
     /// Worker credit: undone prefill it may hold, in microseconds. A chunk that is computed while
     /// the next request is on its way, and the step under way.
     pub fn credit(&self, round_trip: Duration) -> u64 {
+        if self.rated.is_some() {
+            return IN_HAND.as_micros() as u64;
+        }
         let chunk = self.profile.step_with(
             Batch::default(),
             f64::from(self.profile.budget(self.batch)),
             0.0,
         );
         let present = self.profile.step(self.batch);
-        micros(self.pace.slowness() * (chunk + present)) + round_trip.as_micros() as u64
+        micros(self.slowness() * (chunk + present)) + round_trip.as_micros() as u64
     }
 
     /// When it has room for one more leg, were nothing to happen until then. `None`: not before
@@ -292,7 +437,7 @@ impl Worker {
         if !may_take || self.order != Order::Active || is_full {
             return None;
         }
-        if self.steps.mean() > step_max && !self.before.is_empty() {
+        if self.is_known() && self.steps.mean() > step_max && !self.before.is_empty() {
             return None;
         }
         let credit = self.credit(round_trip);
@@ -301,7 +446,7 @@ impl Worker {
         }
         // The time run down must exceed what is too much.
         let too_much = self.sums.prefill - credit + 1;
-        (too_much <= self.most_run_down())
+        (self.is_known() && too_much <= self.most_run_down())
             .then(|| self.head_since + Duration::from_micros(too_much))
             .map(|at| at.max(now))
     }
@@ -326,17 +471,18 @@ impl Worker {
     pub fn is_balanced(&self) -> bool {
         let mut sums = Reservation::default();
         let mut decodes = 0;
-        for leg in self.legs.values() {
+        for (_, leg) in self.legs.each() {
             sums.blocks += leg.reservation.blocks;
-            if leg.has_first_token {
+            if leg.is_in_batch() {
                 sums.context += leg.reservation.context;
                 decodes += 1;
-            } else {
+            }
+            if leg.is_in_line() {
                 sums.prefill += leg.reservation.prefill;
                 sums.tokens += leg.reservation.tokens;
             }
         }
-        let waiting = self.legs.values().filter(|leg| !leg.has_first_token).count();
+        let waiting = self.legs.each().filter(|(_, leg)| leg.is_in_line()).count();
         sums == self.sums
             && self.batch == Batch { decodes, context: sums.context }
             && waiting == self.before.len()
@@ -346,6 +492,12 @@ impl Worker {
     pub fn largest(&self) -> u64 {
         let line = self.before.iter().filter_map(|work| self.legs.get(work));
         line.map(|leg| leg.reservation.prefill).max().unwrap_or(0)
+    }
+
+    fn join(&mut self, context: u64) {
+        self.sums.context += context;
+        self.batch.decodes += 1;
+        self.batch.context = self.sums.context;
     }
 
     fn leave_line(&mut self, now: Time, work: Work) {
@@ -360,6 +512,9 @@ impl Worker {
     }
 
     fn run_down(&self, now: Time) -> u64 {
+        if !self.is_known() {
+            return 0;
+        }
         let since = now.since(self.head_since).as_micros() as u64;
         since.min(self.most_run_down())
     }
@@ -372,5 +527,5 @@ impl Worker {
 
 /// What a worker's undone work comes to, in milliseconds.
 pub fn wait(worker: &Worker, now: Time) -> f64 {
-    millis(worker.outstanding(now)) + worker.foreign(now)
+    millis(worker.outstanding(now)) * worker.stretch() + worker.foreign(now)
 }

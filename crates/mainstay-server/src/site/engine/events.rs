@@ -35,8 +35,10 @@ pub enum Change {
         block_tokens: u32,
         /// What they lie in, e.g. `GPU`; none in older releases, which knew nothing else.
         medium: Option<String>,
-        /// Which of a hybrid cache's groups holds them.
+        /// Which of a hybrid cache's groups holds them,
         group: Option<u32>,
+        /// and the tokens that it looks back on, if it does not look back on all.
+        sliding: Option<u32>,
     },
     /// Blocks are gone.
     Removed {
@@ -44,13 +46,15 @@ pub enum Change {
         blocks: Vec<u64>,
         /// What they lay in.
         medium: Option<String>,
+        /// Which group held them; none if all.
+        group: Option<u32>,
     },
     /// All are gone.
     Cleared,
 }
 
 /// The places of an event's fields in the form that is a list, behind its name.
-const STORED: [&str; 9] = [
+const STORED: [&str; 11] = [
     "block_hashes",
     "parent_block_hash",
     "token_ids",
@@ -60,6 +64,8 @@ const STORED: [&str; 9] = [
     "lora_name",
     "extra_keys",
     "group_idx",
+    "kv_cache_spec_kind",
+    "kv_cache_spec_sliding_window",
 ];
 const REMOVED: [&str; 3] = ["block_hashes", "medium", "group_idx"];
 /// The same of a batch.
@@ -100,6 +106,7 @@ fn change(event: &Value) -> Option<Change> {
                 block_tokens: fields.get("block_size").and_then(small)?,
                 medium: text(&fields),
                 group: fields.get("group_idx").and_then(small),
+                sliding: fields.get("kv_cache_spec_sliding_window").and_then(small),
             })
         }
         "BlockRemoved" => {
@@ -107,6 +114,7 @@ fn change(event: &Value) -> Option<Change> {
             Some(Change::Removed {
                 blocks: hashes(fields.get("block_hashes")?)?,
                 medium: text(&fields),
+                group: fields.get("group_idx").and_then(small),
             })
         }
         "AllBlocksCleared" => Some(Change::Cleared),
@@ -261,6 +269,7 @@ mod tests {
             block_tokens: 2,
             medium: Some("GPU".into()),
             group: None,
+            sliding: None,
         }
     }
 
@@ -312,7 +321,7 @@ mod tests {
         let event = list(&["BlockRemoved".into(), list(&[bytes_32, (-1).into(), 5.into()])]);
         let read = Batch::read(&bytes(&list(&[0.0.into(), list(&[event])]))).unwrap();
         let blocks = vec![0x1819_1a1b_1c1d_1e1f, u64::MAX, 5];
-        assert_eq!(read.changes, [Change::Removed { blocks, medium: None }]);
+        assert_eq!(read.changes, [Change::Removed { blocks, medium: None, group: None }]);
     }
 
     #[test]

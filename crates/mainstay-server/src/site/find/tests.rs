@@ -1,5 +1,7 @@
 //! Workers that are played: servers that answer what engines answer, and places that name them.
 
+mod silent;
+
 use super::*;
 use crate::attempt::Item;
 use crate::setup::{Kubernetes, Secret};
@@ -18,6 +20,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Often, so that tests take no longer than they must.
 const OFTEN: Duration = Duration::from_millis(50);
+/// The status of an answer that never comes.
+const NEVER: u16 = 0;
 
 /// What a played server answers, by path.
 type Pages = Arc<Mutex<HashMap<&'static str, (u16, String)>>>;
@@ -60,6 +64,9 @@ async fn answer(stream: &mut TcpStream, pages: &Pages, log: &Mutex<Vec<String>>)
     let path = if goes_on { format!("{path}, again") } else { path };
     let page = pages.lock().unwrap().get(path.as_str()).cloned();
     let (status, body) = page.unwrap_or((404, String::new()));
+    if status == NEVER {
+        std::future::pending::<()>().await;
+    }
     let is_stream = body.starts_with("data:");
     let length = match is_stream {
         true => String::new(),
@@ -148,6 +155,8 @@ async fn a_worker_is_used_once_it_answers_and_no_more_when_it_refuses() {
     let of = format!("{{model=\"m\",address=\"{}\"}}", url(at));
     assert!(lines.contains(&format!("mainstay_worker_up{of} 1\n")), "{lines}");
     assert!(!lines.contains("kv_use"), "what it does not say has no line: {lines}");
+    assert!(lines.contains("mainstay_headroom_cost_units_per_second{model=\"m\"} "), "{lines}");
+    assert!(!lines.contains("mainstay_queue_delay_seconds"), "nothing was asked for: {lines}");
     assert!(asked.lock().unwrap().iter().all(|head| head.contains("Bearer k-1")));
     playing.abort();
     until(&node, &[(url(at), Verdict::Down)]).await;

@@ -106,3 +106,43 @@ fn nobody_starves_behind_shorter_ones() {
         }
     }
 }
+
+#[test]
+fn moving_work_waits_for_no_lower_tier_and_its_own_pays_later() {
+    let tier = |weight| TierSettings { floor: 0.5, weight, ..TierSettings::default() };
+    let tiers = alloc::vec![tier(1.0), tier(1.0)];
+    let mut queue = Queue::new(&Settings { tiers, ..Settings::default() });
+    for number in 0..40 {
+        let lane = if number < 10 { Lane::Moving } else { Lane::Normal };
+        queue.put(Waiting { lane, ..waiting(number, (0, 1), LARGEST) });
+        queue.put(waiting(100 + number, (1, 1), LARGEST));
+    }
+    assert_eq!(queue.ahead_of_moving(TierId(0)), 10 * LARGEST);
+    let order: Vec<u64> = (0..18).map(|_| serve(&mut queue).work.attempt.request.0).collect();
+    let lower = |order: &[u64]| order.iter().filter(|number| **number >= 100).count();
+    assert!(order.iter().position(|number| *number == 9) < Some(12), "{order:?}");
+    assert!(lower(&order[12..]) >= 5, "what others are owed: {order:?}");
+}
+
+#[test]
+fn what_goes_after_it_is_not_before_it() {
+    let mut queue = Queue::new(&Settings::default());
+    (0..10).for_each(|number| queue.put(waiting(number * 1000, (0, number as u32), 100)));
+    let ahead = |seconds: u64| queue.ahead((TierId(0), 3), at(seconds * 1000 + 500));
+    assert_eq!((ahead(20), ahead(4), ahead(0)), (1000, 500, 100));
+    // Of one with much to do others wait for no more than they have.
+    (0..50).for_each(|number| queue.put(waiting(number, (0, 99), 100)));
+    let before = |tenant| queue.ahead((TierId(0), tenant), at(30_000));
+    assert!(before(50) <= 1000 + 125 && before(99) == 6000, "{} {}", before(50), before(99));
+    assert_eq!(queue.cost(), 6000);
+}
+
+#[test]
+fn debts_of_absent_tenants_are_bounded() {
+    let mut queue = Queue::new(&Settings::default());
+    for number in 0..20_000u64 {
+        queue.put(waiting(number, (0, number as u32), 1 + number % 977));
+        serve(&mut queue);
+    }
+    assert!(queue.remembered() <= 1025, "{}", queue.remembered());
+}

@@ -172,3 +172,106 @@ fn one_worker_that_tells_no_load_gets_its_part() {
     let silent = by_worker(&legs).get(&2).copied().unwrap_or(0);
     assert!((20..=40).contains(&silent), "{silent} of 90");
 }
+
+/// NVIDIA/TensorRT-LLM#14882.
+#[test]
+fn events_that_fall_silent_are_told_within_five_minutes_and_hits_go_on_by_what_was_sent() {
+    let mut site = Site::new(Settings::default(), 2);
+    let (mut drifted, mut hits) = (None, 0);
+    for number in 0..400u64 {
+        // Twenty conversations in turn, each longer by two blocks a turn; a second between any two.
+        let (now, talk, turn) = (1 + number * 1000, number % 20, number / 20);
+        let mut one = attempt(number, 2048 + turn as u32 * 1024);
+        one.keys = (0..4 + 2 * turn).map(|block| 1 + talk * 1000 + block).collect();
+        let keys = one.keys.clone();
+        let told = site.tell(now, Event::Arrived(one));
+        let (work, worker) = started(&told)[0];
+        let to = site.scheduler.workers.get(&worker).expect("it is there");
+        let forecast = to.leg(work).expect("sent").forecast;
+        hits += u64::from(number >= 200 && forecast.hit >= 2048 + 1024 * (turn as u32 - 1));
+        let cached = Some(forecast.matched);
+        let mut told = site.tell(now + 150, Event::FirstToken { work, cached });
+        if number < 100 {
+            let stored = keys.to_vec();
+            let event = Event::Kv { worker, incarnation: 1, stored, removed: Vec::new() };
+            told.extend(site.tell(now + 160, event));
+        }
+        let end = End::Done { output: 20 };
+        told.extend(site.tell(now + 500, Event::LegEnded { work, end }));
+        let is_drift = |action: &Action| {
+            let why = "events of its cache do not come";
+            matches!(action, Action::Fact(ScheduleFact::IndexDrift { why: is, .. }) if *is == why)
+        };
+        if told.iter().any(is_drift) {
+            drifted.get_or_insert(number - 100);
+        }
+    }
+    assert!(drifted.is_some_and(|seconds| seconds <= 300), "{drifted:?}");
+    assert!(hits >= 190, "{hits} of 200 found the turn before");
+    let (_, held) = site.scheduler.index_size();
+    assert!(held <= 2 * 2600, "what no event ends is bounded by what fits there: {held}");
+}
+
+/// sgl-project/sglang#14305, #14532: a miss goes to the smallest tree of the router's own, that of
+/// a worker which has begun late, while the others idle behind large ones.
+#[test]
+fn a_miss_goes_by_load_and_by_the_smallest_tree_all_would_go_to_one() {
+    let most = |policy: Policy| {
+        let mut site = Site::new(Settings { policy, ..Settings::default() }, 3);
+        let mut begun = Vec::new();
+        // Three long conversations; a fourth worker comes later.
+        for number in 0..9u64 {
+            let mut one = attempt(number % 3, 60_000);
+            one.work = work(number);
+            for leg in started(&site.tell(1 + 4_000 * number, Event::Arrived(one))) {
+                let (work, cached) = (leg.0, Some(0));
+                site.tell(3_500 + 4_000 * number, Event::FirstToken { work, cached });
+                let end = End::Done { output: 20 };
+                site.tell(3_600 + 4_000 * number, Event::LegEnded { work, end });
+            }
+        }
+        site.tell(40_000, Event::WorkerSeen { worker: WorkerId(3), profile: H100 });
+        for number in 100..116 {
+            begun.extend(started(&site.tell(40_001, Event::Arrived(attempt(number, 2_000)))));
+        }
+        let by_worker = by_worker(&begun);
+        by_worker.values().copied().max().unwrap_or(0)
+    };
+    let own_tree = Policy::OnArrival(Baseline::CacheAware { smallest_tree: true });
+    let by_load = Policy::OnArrival(Baseline::CacheAware { smallest_tree: false });
+    assert_eq!(most(own_tree), 16, "all to the one that has least in its tree");
+    assert_eq!(most(by_load), 4);
+    assert!(most(Policy::Late) <= 4);
+}
+
+/// With one worker left, an attempt that it lost must not keep it from all others.
+#[test]
+fn whom_the_last_worker_has_lost_does_not_stand_in_the_way_of_others() {
+    let mut site = Site::new(Settings::default(), 1);
+    for number in 0..60 {
+        site.tell(1 + number, Event::Arrived(attempt(number, 12_000)));
+    }
+    // Nothing answers; each is given up when its first token is overdue, and another is tried.
+    let mut sent = 0;
+    for second in 1..40 {
+        sent += started(&site.tell(second * 1000, Event::Tick)).len();
+    }
+    assert!(sent >= 7, "{sent}");
+}
+
+/// llm-d/llm-d-router#1735, for those who wait already: that nobody is left is not overload.
+#[test]
+fn who_waits_when_the_last_worker_goes_is_told_that_none_is_there() {
+    let settings = Settings { tiers: impatient().tiers, ..Settings::default() };
+    let mut site = Site::new(settings, 1);
+    for number in 0..6 {
+        site.tell(1 + number, Event::Arrived(attempt(number, 12_000)));
+    }
+    site.tell(10, Event::Verdict { worker: WorkerId(0), verdict: Verdict::Down });
+    let mut told = Vec::new();
+    for second in 1..30 {
+        told.extend(site.tell(second * 1000, Event::Tick));
+    }
+    let none = |action: &Action| matches!(action, Action::HandBack { why: Why::NoWorker, .. });
+    assert_eq!(told.iter().filter(|action| none(action)).count(), 6, "{told:?}");
+}

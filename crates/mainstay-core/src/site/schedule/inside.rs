@@ -1,0 +1,339 @@
+//! The scheduler inside a site, which has let in what comes here: it says what an attempt costs,
+//! until when it may begin and what workers carry, and it alone takes leave of attempts.
+//!
+//! Nobody gave profiles or tells of caches. Until what prompts take was learned, a worker is judged
+//! by its work in cost units: it gets what keeps it busy, the one that is through first comes
+//! first, and nothing is held or set back by a forecast. What is held in caches is what each
+//! worker was given last.
+
+use super::cost::Asked;
+use super::profile::Profile;
+use super::settings::TierSettings;
+use super::worker::{Rated, Worker};
+use super::{Action, Attempt, Life, Place, Scheduler, Settings};
+use crate::cost::{CostRate, CostUnits};
+use crate::names::{TierId, Work, WorkerId};
+use crate::time::{Duration, Time};
+use alloc::vec::Vec;
+
+/// What a site says of an attempt that it has let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Its work,
+    pub cost: CostUnits,
+    /// and of that what one token of its prompt is.
+    pub token: CostUnits,
+    /// Tokens for which its prompt has one key.
+    pub block: u32,
+    /// When it came, and until when its first token may come.
+    pub times: (Time, Time),
+    /// Until when it might where nobody is in a hurry: its place in line. Who waits for a shorter
+    /// time than others do does not go before them for it.
+    pub in_line: Time,
+    /// While it is not known what prompts take: until when it has to be given out.
+    pub latest: Time,
+    /// Whether it goes on with an answer begun elsewhere.
+    pub is_moving: bool,
+    /// Who lost it last.
+    pub lost_by: Option<WorkerId>,
+}
+
+impl Taken {
+    /// What is left of its work where so many tokens of its prompt are cached.
+    pub(super) fn without(&self, cached: u32) -> CostUnits {
+        (self.cost - self.saved(cached)).max(CostUnits(1))
+    }
+
+    fn saved(&self, cached: u32) -> CostUnits {
+        CostUnits(self.token.0.saturating_mul(cached.into()))
+    }
+}
+
+/// What a site says of a worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Strength {
+    /// What it should carry,
+    pub capacity: CostRate,
+    /// how many times as long as that it takes,
+    pub slowness: f64,
+    /// and the answers it may have open.
+    pub streams: u32,
+}
+
+impl Life {
+    /// Tokens for which its prompt has one key.
+    pub(super) fn block(&self, settings: &Settings) -> u32 {
+        self.taken.map_or(settings.block, |taken| taken.block)
+    }
+
+    /// So many cached tokens in what its work is counted in at this worker.
+    pub(super) fn hit(&self, worker: &Worker, believed: u32) -> u32 {
+        match self.taken {
+            Some(taken) if !worker.is_known() => narrow(taken.saved(believed).0),
+            Some(_) | None => believed,
+        }
+    }
+
+    /// Milliseconds that such a hit saves there.
+    pub(super) fn saves(&self, worker: &Worker, hit: u32) -> f64 {
+        let (uncached, _) = self.asked.uncached(hit);
+        let all = self.asked.prompt.max(1);
+        f64::from(all - uncached) * worker.profile.token * worker.slowness()
+    }
+
+    fn counted(&mut self, is_known: bool, output: u32) {
+        let Some(taken) = self.taken else { return };
+        self.asked = match is_known {
+            true => Asked { prompt: self.attempt.prompt, output },
+            false => Asked { prompt: narrow(taken.cost.0), output: 0 },
+        };
+    }
+}
+
+impl Scheduler {
+    /// Whether it is known what prompts take.
+    pub(super) fn is_known(&self) -> bool {
+        self.settings.policy != super::settings::Policy::Site || self.profile.is_some()
+    }
+
+    /// A site has let it in: it waits.
+    pub fn take_in(
+        &mut self,
+        now: Time,
+        mut attempt: Attempt,
+        taken: Taken,
+        actions: &mut Vec<Action>,
+    ) {
+        let (work, tier) = (attempt.work, self.tier(attempt.tier));
+        attempt.tier = tier;
+        let mut life = Life {
+            asked: Asked { prompt: 0, output: 0 },
+            arrived: taken.times.0,
+            deadline: taken.times.1,
+            taken: Some(taken),
+            expires: taken.times.1,
+            place: Place::Queued,
+            relayed: 0,
+            reached: 0,
+            failed: 0,
+            barred: Vec::new(),
+            held: None,
+            start_wait: None,
+            expected_wait: 0.0,
+            least_prefill: Duration::ZERO,
+            charged: 0,
+            attempt,
+        };
+        let (output, _) = self.lengths.expected(life.attempt.limit);
+        life.counted(self.is_known(), output);
+        let survey = self.survey(now, &life);
+        life.least_prefill = survey.prefill;
+        let one = self.waiting(&life, &survey);
+        self.watch_start(now, &mut life);
+        self.lives.insert(work, life);
+        self.queue.put(one);
+        if self.is_known() {
+            self.triage_at_times(now, tier, actions);
+        }
+    }
+
+    /// It is not here any more, wherever it was.
+    pub fn leave(&mut self, now: Time, work: Work) -> Option<(Attempt, Taken)> {
+        let life = self.lives.get(&work)?;
+        match life.place {
+            Place::Queued => {
+                self.queue.take(work);
+            }
+            Place::At(id) => self.drop_leg(now, work, id),
+        }
+        let mut life = self.lives.remove(&work)?;
+        self.unwatch_start(&mut life);
+        let Life { attempt, taken, .. } = life;
+        Some((attempt, taken?))
+    }
+
+    /// What one that was given out cost in the end.
+    pub fn settled(&mut self, work: Work, cost: CostUnits) {
+        if let Some(life) = self.lives.get(&work) {
+            let of = (life.attempt.tier, life.attempt.tenant);
+            self.queue.settle(of, cost.0 as i64 - life.charged as i64);
+        }
+    }
+
+    /// It is given out whether somebody has room or not.
+    pub fn force(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
+        self.send_anyway(now, work, actions);
+    }
+
+    /// Its first token came.
+    pub fn begun(&mut self, now: Time, work: Work) {
+        self.first_token(now, work, None);
+    }
+
+    /// Its worker says how many tokens of its prompt were cached.
+    pub fn told(&mut self, now: Time, work: Work, cached: u32) {
+        self.cached(now, work, cached);
+    }
+
+    /// Time has passed: who waited too long is turned away.
+    pub fn pass(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.pass_deadlines(now, actions);
+    }
+
+    /// Workers with room get what waits.
+    pub fn give_out(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.dispatch(now, actions);
+    }
+
+    /// What a worker that has it computes of it, in cost units.
+    pub fn leg_cost(&self, work: Work) -> CostUnits {
+        let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else {
+            return CostUnits::ZERO;
+        };
+        let leg = self.workers.get(id).and_then(|worker| worker.leg(work));
+        leg.map_or(CostUnits::ZERO, |leg| leg.cost)
+    }
+
+    /// A worker is there, or stronger or weaker than before.
+    pub fn strength(&mut self, now: Time, id: WorkerId, strength: Strength) {
+        let Strength { capacity, slowness, streams } = strength;
+        // Thousandths of a unit in a millisecond: a cost rate is thousandths in a second.
+        let capacity = (capacity.0.max(1) as f64) / 1000.0;
+        let learned = self.profile;
+        if self.workers.get(&id).is_none() {
+            let slot = self.index.begin(id);
+            self.workers.insert(id, Worker::new(Profile::default(), (1, slot)));
+            self.has_dried = true;
+        }
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let is_learned = learned.is_some();
+        worker.rated = Some(Rated { capacity, slowness: slowness.max(0.01), is_learned });
+        worker.profile = Profile {
+            sequences: streams,
+            ..learned.unwrap_or(Profile {
+                token: 1.0 / capacity,
+                chunk: u32::MAX,
+                blocks: u32::MAX,
+                ..Profile::default()
+            })
+        };
+        worker.recent.streams(streams);
+        self.rate = (now, 0.0);
+        self.refresh(now, id);
+    }
+
+    /// A worker gets nothing any more. The site takes from it what it has.
+    pub fn stop(&mut self, now: Time, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.verdict = super::worker::Verdict::Down;
+        }
+        self.rate = (now, 0.0);
+        self.refresh(now, id);
+    }
+
+    /// A worker is gone, and its caches with it.
+    pub fn gone(&mut self, now: Time, id: WorkerId) {
+        if let Some(worker) = self.workers.remove(&id) {
+            self.index.end(worker.slot);
+        }
+        self.refresh(now, id);
+    }
+
+    /// A worker goes on, with empty caches.
+    pub fn emptied(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        self.index.end(worker.slot);
+        worker.slot = self.index.begin(id);
+        worker.recent = super::recent::Recent::default();
+        worker.recent.streams(worker.profile.sequences);
+    }
+
+    /// Floors and weights of the same tiers are others from now on.
+    pub fn weigh(&mut self, tiers: Vec<TierSettings>) {
+        self.queue.weigh(&tiers);
+        self.settings.tiers = tiers;
+    }
+
+    /// Whether somebody has room.
+    pub fn has_room_now(&self, now: Time) -> bool {
+        self.has_any_room(now)
+    }
+
+    /// Whether this worker has.
+    pub fn is_free(&self, now: Time, id: WorkerId) -> bool {
+        self.has_room(now, id)
+    }
+
+    /// Answers that a worker has open.
+    pub fn open_at(&self, id: WorkerId) -> u32 {
+        self.workers.get(&id).map_or(0, Worker::in_flight)
+    }
+
+    /// Work that waits.
+    pub fn queued_cost(&self) -> CostUnits {
+        CostUnits(self.queue.cost())
+    }
+
+    /// Work that waits in this tier and in higher ones,
+    pub fn cost_at_or_above(&self, tier: TierId) -> CostUnits {
+        CostUnits(self.queue.cost_at_or_above(self.tier(tier)))
+    }
+
+    /// and whether any does.
+    pub fn has_at_or_above(&self, tier: TierId) -> bool {
+        self.queue.has_at_or_above(self.tier(tier))
+    }
+
+    /// Work that goes before one more of this tier with this place in line; before one that goes on
+    /// with an answer, if it has none.
+    pub fn ahead(&self, now: Time, of: (TierId, u32), in_line: Option<Time>) -> CostUnits {
+        let tier = self.tier(of.0);
+        CostUnits(match in_line {
+            Some(in_line) => self.queue.ahead((tier, of.1), self.key(now, in_line)),
+            None => self.queue.ahead_of_moving(tier),
+        })
+    }
+
+    /// A gateway may know tiers that this site does not: they are its lowest.
+    fn tier(&self, tier: TierId) -> TierId {
+        TierId(tier.0.min(self.settings.tiers.len().saturating_sub(1) as u8))
+    }
+
+    /// All that wait.
+    pub fn waiting_works(&self) -> Vec<Work> {
+        self.queue.works()
+    }
+
+    /// What prompts take was learned: from now on work is counted in their tokens.
+    pub(super) fn learned(&mut self, now: Time, profile: Profile) {
+        let is_first = self.profile.replace(profile).is_none();
+        let ids: Vec<WorkerId> = self.workers.keys().collect();
+        for id in ids {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            worker.profile = Profile { sequences: worker.profile.sequences, ..profile };
+            if let Some(rated) = &mut worker.rated {
+                rated.is_learned = true;
+            }
+            self.refresh(now, id);
+        }
+        if !is_first {
+            return;
+        }
+        let all: Vec<Work> = self.lives.sorted().into_iter().map(|(work, _)| work).collect();
+        for work in all {
+            let Some(mut life) = self.lives.remove(&work) else { continue };
+            let (output, _) = self.lengths.expected(life.attempt.limit);
+            life.counted(true, output);
+            if life.place == Place::Queued {
+                life.least_prefill = self.survey(now, &life).prefill;
+                self.watch_start(now, &mut life);
+            }
+            self.lives.insert(work, life);
+        }
+    }
+}
+
+/// As many as fit: what is more is not looked at so closely.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

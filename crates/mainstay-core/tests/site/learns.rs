@@ -1,0 +1,66 @@
+//! What a site learns of its workers' times, and what it does then.
+
+use crate::bench::{TARGET, config, open};
+use crate::tells::{facts, tell, worker};
+use mainstay_core::cost::{CostRate, CostUnits};
+use mainstay_core::fact::SiteFact;
+use mainstay_core::message::Open;
+use mainstay_core::names::TierId;
+use mainstay_core::site::{Action, Event, Site, WorkerState};
+use mainstay_core::time::Duration;
+
+/// A worker that reads 20,000 tokens a second, and as many thousandths of cost units.
+fn one_worker() -> Site {
+    let mut site = Site::first(config(6), 1);
+    let capacity = CostRate::whole(20);
+    let state = WorkerState::Up { target: TARGET, capacity, streams: 256, cold: false };
+    tell(&mut site, 1, worker(0, state));
+    site
+}
+
+/// A prompt of so many tokens that costs nothing beyond them.
+fn prompt(number: u64, tokens: u32) -> Open {
+    let cost = CostUnits(tokens.into());
+    Open { tier: TierId(1), tenant: 0, cost, prompt: tokens, ..open(number) }
+}
+
+/// Prompts of many lengths, one after another, each of which tells what was cached of it.
+fn teach(site: &mut Site, count: u64) -> u64 {
+    let mut millis = 10;
+    for number in 0..count {
+        let open = prompt(number, 100 + 37 * (number as u32 % 50));
+        tell(site, millis, Event::Open(open));
+        let took = 10 + u64::from(open.prompt) / 20;
+        millis += took;
+        let after = Duration::from_millis(took);
+        tell(site, millis, Event::FirstToken { work: open.work, after });
+        tell(site, millis, Event::Cached { work: open.work, tokens: 0 });
+        tell(site, millis, Event::Ended { work: open.work, cost: open.cost });
+        millis += 5;
+    }
+    millis
+}
+
+/// Six long prompts at once, which could just be in time, and then many short ones that go first.
+fn crowd(site: &mut Site, millis: u64) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for number in 0..70 {
+        let (at, tokens) = if number < 6 { (0, 30_000) } else { (number * 50, 1000) };
+        actions.extend(tell(site, millis + at, Event::Open(prompt(1000 + number, tokens))));
+    }
+    actions
+}
+
+#[test]
+fn a_site_that_learned_what_prompts_take_lets_long_ones_give_way() {
+    let gives_way = |actions: &[Action]| {
+        facts(actions).iter().filter(|fact| matches!(fact, SiteFact::GivesWay { .. })).count()
+    };
+    let mut knows = one_worker();
+    let millis = teach(&mut knows, 60);
+    let did = crowd(&mut knows, millis);
+    assert!(gives_way(&did) > 0);
+    // One to whom nobody tells of caches knows what is done in a second, and nothing of prompts.
+    let mut site = one_worker();
+    assert_eq!(gives_way(&crowd(&mut site, 10)), 0);
+}
