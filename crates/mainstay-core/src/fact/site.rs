@@ -48,7 +48,7 @@ pub enum SiteFact {
         /// How long it had waited.
         waited: Duration,
     },
-    /// Not all that wait can be in time, and this attempt is among those that get what is left over.
+    /// Not all that wait can be in time, and this attempt is among those that get what is left.
     GivesWay {
         /// Which.
         work: Work,

@@ -264,11 +264,6 @@ impl Scheduler {
         self.has_room(now, id)
     }
 
-    /// Answers that a worker has open.
-    pub fn open_at(&self, id: WorkerId) -> u32 {
-        self.workers.get(&id).map_or(0, Worker::in_flight)
-    }
-
     /// Work that waits.
     pub fn queued_cost(&self) -> CostUnits {
         CostUnits(self.queue.cost())
@@ -289,7 +284,11 @@ impl Scheduler {
     pub fn ahead(&self, now: Time, of: (TierId, u32), in_line: Option<Time>) -> CostUnits {
         let tier = self.tier(of.0);
         CostUnits(match in_line {
-            Some(in_line) => self.queue.ahead((tier, of.1), self.key(now, in_line)),
+            Some(in_line) => {
+                // By tenants only where work is in time: cost units alone promise too much.
+                let tenant = self.is_known().then_some(of.1);
+                self.queue.ahead((tier, tenant), self.key(now, in_line))
+            }
             None => self.queue.ahead_of_moving(tier),
         })
     }
@@ -319,6 +318,7 @@ impl Scheduler {
         if !is_first {
             return;
         }
+        self.queue.set_window(Settings::default().window);
         let all: Vec<Work> = self.lives.sorted().into_iter().map(|(work, _)| work).collect();
         for work in all {
             let Some(mut life) = self.lives.remove(&work) else { continue };

@@ -193,6 +193,11 @@ impl Queue {
         self.tiers[usize::from(tier.0)].keys.before(key)
     }
 
+    /// How far tenants may run ahead of each other, see `Settings::window`.
+    pub fn set_window(&mut self, window: f64) {
+        self.tiers.iter_mut().for_each(|tier| tier.window = window);
+    }
+
     /// Floors and weights of the same tiers are others from now on.
     pub fn weigh(&mut self, tiers: &[TierSettings]) {
         for (tier, settings) in self.tiers.iter_mut().zip(tiers) {

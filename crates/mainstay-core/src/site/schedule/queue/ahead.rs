@@ -28,12 +28,13 @@ impl Queue {
 
     /// Work that is served before one more of this tier and tenant with this key, at most: what
     /// goes before it there, and what other tiers get meanwhile by their shares.
-    pub fn ahead(&self, (tier, tenant): (TierId, u32), key: Time) -> u64 {
+    pub fn ahead(&self, (tier, tenant): (TierId, Option<u32>), key: Time) -> u64 {
         if self.mutants.removes(Mutant::NoFloors) {
             return self.cost_at_or_above(tier);
         }
         let own = &self.tiers[usize::from(tier.0)];
-        let before = own.keys.up_to(key).min(own.before_tenant(tenant)) as f64;
+        let by_tenant = tenant.map_or(u64::MAX, |tenant| own.before_tenant(tenant));
+        let before = own.keys.up_to(key).min(by_tenant) as f64;
         ((before / self.share(tier)) as u64).min(self.cost())
     }
 

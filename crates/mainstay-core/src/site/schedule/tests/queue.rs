@@ -128,11 +128,11 @@ fn moving_work_waits_for_no_lower_tier_and_its_own_pays_later() {
 fn what_goes_after_it_is_not_before_it() {
     let mut queue = Queue::new(&Settings::default());
     (0..10).for_each(|number| queue.put(waiting(number * 1000, (0, number as u32), 100)));
-    let ahead = |seconds: u64| queue.ahead((TierId(0), 3), at(seconds * 1000 + 500));
+    let ahead = |seconds: u64| queue.ahead((TierId(0), Some(3)), at(seconds * 1000 + 500));
     assert_eq!((ahead(20), ahead(4), ahead(0)), (1000, 500, 100));
     // Of one with much to do others wait for no more than they have.
     (0..50).for_each(|number| queue.put(waiting(number, (0, 99), 100)));
-    let before = |tenant| queue.ahead((TierId(0), tenant), at(30_000));
+    let before = |tenant| queue.ahead((TierId(0), Some(tenant)), at(30_000));
     assert!(before(50) <= 1000 + 125 && before(99) == 6000, "{} {}", before(50), before(99));
     assert_eq!(queue.cost(), 6000);
 }
