@@ -114,7 +114,7 @@ impl Site {
         let base = self.pools[position].config.promise;
         let (mut waiting, mut long) = ([Waits::NONE; TIERS_MAX], 0);
         for (_, attempt) in self.attempts.each() {
-            if attempt.pool == position && matches!(attempt.state, State::Queued { .. }) {
+            if attempt.pool == position && matches!(attempt.state, State::Queued) {
                 let waited = now.since(attempt.arrived);
                 waiting[usize::from(attempt.open.tier.0).min(TIERS_MAX - 1)].add(waited);
                 long += u32::from(waited * 2 > base);

@@ -282,9 +282,9 @@ fn a_device_is_the_processor_or_a_card_that_this_build_computes_on() {
     let lines = on("tpu").expect_err("there is no such device");
     assert!(lines.contains("\"cpu\", \"cuda\" or \"cuda:1\""), "{lines}");
     for device in ["cuda", "cuda:1"] {
-        match on(device) {
-            Ok(_) => assert!(cfg!(feature = "cuda")),
-            Err(lines) => assert!(lines.contains("--features cuda"), "{lines}"),
+        match (on(device), cfg!(feature = "cuda")) {
+            (Ok(_), has_cards) => assert!(has_cards, "no build without cards takes {device}"),
+            (Err(lines), _) => assert!(lines.contains("--features cuda"), "{lines}"),
         }
     }
 }
