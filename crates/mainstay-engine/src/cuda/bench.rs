@@ -72,7 +72,7 @@ pub fn model(
     CardModel::load(Card::open(0, false)?, None, &shape, room)
 }
 
-/// Runs a step of sequences that share the cache's pages evenly; logits after each one's last token.
+/// Runs a step of sequences that share the cache's pages; logits after each one's last token.
 pub fn step(model: &mut CardModel, steps: &[Step]) -> Vec<f32> {
     let (slots, tables) = laid_out(steps, SEQUENCES);
     let tables: Vec<&[Page]> = tables.iter().map(Vec::as_slice).collect();

@@ -267,16 +267,12 @@ fn a_gguf_file_must_be_there_and_gives_the_model_its_name() {
 
 #[test]
 fn a_device_is_the_processor_or_a_card_that_this_build_computes_on() {
-    let base = tempfile::tempdir().expect("a directory");
-    std::fs::write(base.path().join("tiny.gguf"), "GGUF").unwrap();
+    let base =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../mainstay-engine/tests/fixtures/qwen3");
     let on = |device: &str| {
-        let engine = format!("engine = {{ model = \"tiny.gguf\", device = \"{device}\" }}");
-        with(
-            &format!("[[site]]\nname = \"a\"\n{engine}"),
-            &Environment::default(),
-            &[],
-            base.path(),
-        )
+        let engine = format!("engine = {{ model = \"model.gguf\", device = \"{device}\" }}");
+        let text = format!("[[site]]\nname = \"a\"\n{engine}");
+        with(&text, &Environment::default(), &[], &base)
     };
     assert!(on("cpu").is_ok());
     let lines = on("tpu").expect_err("there is no such device");
