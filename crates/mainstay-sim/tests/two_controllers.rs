@@ -15,8 +15,9 @@ const RESTART: (u64, u64) = (100, 105);
 /// The site with two controllers.
 const SITE: usize = 0;
 /// What is let in is compared with what is carried over so many seconds: what one is short of, the
-/// next may make up.
-const SPAN: usize = 5;
+/// next may make up, and a burst of half a second's room is ordinary at any time.
+const SPAN: usize = 10;
+const SEEDS: u64 = 3;
 
 /// More is asked for than the sites carry.
 fn scenario() -> Scenario {
@@ -66,18 +67,24 @@ fn most(played: &Played) -> f64 {
     all.max_by(f64::total_cmp).expect("some seconds")
 }
 
+/// That a new controller grants nothing at first is shown elsewhere (`fleet.rs`, `model_lease.rs`): here
+/// a site's own admission would hold without it. Not without the rule that nothing is let in whose time
+/// would pass in the queue.
 #[test]
 fn two_controllers_of_which_one_restarts_let_in_no_more_than_is_carried() {
-    let played = play_with(&scenario(), 1, PolicyKind::Mainstay, Mutants::NONE);
-    let kept = most(&played);
-    assert_eq!(played.run.violations, []);
-    let mutants = Mutants::without(Mutant::NoSilenceAfterTakeover);
-    let broken = play_with(&scenario(), 1, PolicyKind::Mainstay, mutants);
-    println!("let in by carried: {kept:.4}; without silence {:.4}", most(&broken));
-    let admitted: f64 = played.timeline.seconds[75..100]
-        .iter()
-        .flat_map(|second| &second.sites[SITE].admitted_cu)
-        .sum();
-    assert!(admitted > 0.0, "the other one serves");
-    assert!(kept <= 1.01 && most(&broken) > 1.01, "{kept}, {}", most(&broken));
+    for seed in 1..=SEEDS {
+        let played = play_with(&scenario(), seed, PolicyKind::Mainstay, Mutants::NONE);
+        let kept = most(&played);
+        assert_eq!(played.run.violations, []);
+        println!("seed {seed}: let in by carried {kept:.4}");
+        let admitted: f64 = played.timeline.seconds[75..100]
+            .iter()
+            .flat_map(|second| &second.sites[SITE].admitted_cu)
+            .sum();
+        assert!(admitted > 0.0, "the other one serves");
+        assert!(kept <= 1.01, "seed {seed}: {kept}");
+    }
+    let mutants = Mutants::without(Mutant::NoDeadlineDrop);
+    let broken = most(&play_with(&scenario(), 1, PolicyKind::Mainstay, mutants));
+    assert!(broken > 1.01, "without the rule: {broken}");
 }
