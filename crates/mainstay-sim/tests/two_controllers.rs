@@ -67,9 +67,9 @@ fn most(played: &Played) -> f64 {
     all.max_by(f64::total_cmp).expect("some seconds")
 }
 
-/// That a new controller grants nothing at first is shown elsewhere (`fleet.rs`, `model_lease.rs`): here
-/// a site's own admission would hold without it. Not without the rule that nothing is let in whose time
-/// would pass in the queue.
+/// That a new controller grants nothing at first is shown elsewhere (`fleet.rs`, `model_lease.rs`):
+/// here a site's own admission would hold without it. Not without the rule that nothing is let in
+/// whose time would pass in the queue.
 #[test]
 fn two_controllers_of_which_one_restarts_let_in_no_more_than_is_carried() {
     for seed in 1..=SEEDS {
