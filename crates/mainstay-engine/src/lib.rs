@@ -4,7 +4,7 @@
 //! its running requests. Its owner, one thread, hands requests in with [`Engine::submit`], calls
 //! [`Engine::step`] while there is work, and passes on what each step reports.
 //!
-//! Left out for now, on purpose: a GPU.
+//! It computes on the processor, or with the feature `cuda` on an NVIDIA card.
 
 pub mod bandwidth;
 pub mod builtin;

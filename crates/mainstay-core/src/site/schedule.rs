@@ -255,6 +255,31 @@ struct Life {
     charged: u64,
 }
 
+impl Life {
+    /// One that begins to wait. Times: when it arrived, its deadline, and its end.
+    fn queued(attempt: Attempt, asked: Asked, times: (Time, Time, Time)) -> Life {
+        let (arrived, deadline, expires) = times;
+        Life {
+            asked,
+            arrived,
+            deadline,
+            taken: None,
+            expires,
+            place: Place::Queued,
+            relayed: 0,
+            reached: 0,
+            failed: 0,
+            barred: Vec::new(),
+            held: None,
+            start_wait: None,
+            expected_wait: 0.0,
+            least_prefill: Duration::ZERO,
+            charged: 0,
+            attempt,
+        }
+    }
+}
+
 /// Where an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {

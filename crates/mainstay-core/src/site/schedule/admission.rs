@@ -7,7 +7,7 @@ use super::settings::Policy;
 use super::survey::Survey;
 use super::timers::Timer;
 use super::worker::Verdict;
-use super::{Action, Asked, Attempt, Life, Place, Scheduler, Why};
+use super::{Action, Asked, Attempt, Life, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
@@ -52,24 +52,9 @@ impl Scheduler {
         let unloaded = duration(reference.unloaded(attempt.prompt));
         let promise = tier.ttft_base + unloaded.mul_f64(tier.ttft_factor);
         let (output, _) = self.lengths.expected(attempt.limit);
-        let life = Life {
-            asked: Asked { prompt: attempt.prompt, output },
-            arrived: now,
-            deadline: now + promise,
-            taken: None,
-            expires: now + attempt.expires,
-            place: Place::Queued,
-            relayed: 0,
-            reached: 0,
-            failed: 0,
-            barred: Vec::new(),
-            held: None,
-            start_wait: None,
-            expected_wait: 0.0,
-            least_prefill: Duration::ZERO,
-            charged: 0,
-            attempt,
-        };
+        let asked = Asked { prompt: attempt.prompt, output };
+        let times = (now, now + promise, now + attempt.expires);
+        let life = Life::queued(attempt, asked, times);
         match self.settings.policy {
             Policy::OnArrival(baseline) => self.on_arrival(now, life, baseline, actions),
             Policy::Late | Policy::Site => self.admit(now, life, actions),

@@ -13,7 +13,7 @@ use super::worker::{Rated, Worker};
 use super::{Action, Attempt, Life, Place, Scheduler, Settings};
 use crate::cost::{CostRate, CostUnits};
 use crate::names::{TierId, Work, WorkerId};
-use crate::time::{Duration, Time};
+use crate::time::Time;
 use alloc::vec::Vec;
 
 /// What a site says of an attempt that it has let in.
@@ -106,24 +106,10 @@ impl Scheduler {
     ) {
         let (work, tier) = (attempt.work, self.tier(attempt.tier));
         attempt.tier = tier;
-        let mut life = Life {
-            asked: Asked { prompt: 0, output: 0 },
-            arrived: taken.times.0,
-            deadline: taken.times.1,
-            taken: Some(taken),
-            expires: taken.times.1,
-            place: Place::Queued,
-            relayed: 0,
-            reached: 0,
-            failed: 0,
-            barred: Vec::new(),
-            held: None,
-            start_wait: None,
-            expected_wait: 0.0,
-            least_prefill: Duration::ZERO,
-            charged: 0,
-            attempt,
-        };
+        let (arrived, expires) = taken.times;
+        let asked = Asked { prompt: 0, output: 0 };
+        let mut life = Life::queued(attempt, asked, (arrived, expires, expires));
+        life.taken = Some(taken);
         let (output, _) = self.lengths.expected(life.attempt.limit);
         life.counted(self.is_known(), output);
         let survey = self.survey(now, &life);
