@@ -178,9 +178,12 @@ fn measure(workers: u16, load: f64, waiting: u64) {
 }
 
 fn main() {
-    for (workers, load, waiting) in
-        [(64, 0.7, 0), (64, 0.95, 0), (64, 1.0, 100_000), (1250, 0.7, 0), (1250, 0.95, 0)]
-    {
-        measure(workers, load, waiting);
+    let all = [(64, 0.7, 0), (64, 0.95, 0), (64, 1.0, 100_000), (1250, 0.7, 0), (1250, 0.95, 0)];
+    // With a number, that row alone.
+    let row = std::env::args().nth(1).and_then(|number| number.parse::<usize>().ok());
+    for (at, (workers, load, waiting)) in all.into_iter().enumerate() {
+        if row.is_none_or(|row| row == at) {
+            measure(workers, load, waiting);
+        }
     }
 }

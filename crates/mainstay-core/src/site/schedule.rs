@@ -49,6 +49,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use by_id::ById;
 use cost::Asked;
+use dispatch::Offers;
 use inside::Taken;
 use kv_index::{Held, KvIndex, Matches};
 use learn::Learner;
@@ -323,6 +324,10 @@ pub struct Scheduler {
     /// twice.
     matches: Matches,
     matched: Option<(Work, u64)>,
+    /// What workers could do for the attempt that was looked at last,
+    offers: Option<Offers>,
+    /// and changes of workers so far.
+    changes: u64,
 }
 
 impl Scheduler {
@@ -350,6 +355,8 @@ impl Scheduler {
             profile: None,
             matches: Matches::default(),
             matched: None,
+            offers: None,
+            changes: 0,
         }
     }
 
@@ -420,6 +427,7 @@ impl Scheduler {
     }
 
     fn load(&mut self, now: Time, worker: WorkerId, (age, load): (Duration, Load)) {
+        self.changes += 1;
         if let Some(each) = self.workers.get_mut(&worker) {
             each.hear(now - age, load);
         }
@@ -443,6 +451,7 @@ impl Scheduler {
 
     /// A worker's room may have changed.
     fn refresh(&mut self, now: Time, id: WorkerId) {
+        self.changes += 1;
         let before = self.room_of.remove(&id);
         if let Some(before) = before {
             self.rooms.remove(&(before, id));

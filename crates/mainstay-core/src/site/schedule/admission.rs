@@ -13,7 +13,7 @@ use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
 use crate::site::schedule::profile::{duration, millis};
 use crate::time::{Duration, Time};
-use alloc::collections::BTreeSet;
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
 /// Shortest and longest time after which a refused attempt may come again.
@@ -81,9 +81,12 @@ impl Scheduler {
             }
         }
         life.expected_wait = foreseen.wait;
-        self.watch_start(now, &mut life);
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
+        if self.send_at_once(now, &one, actions) {
+            return;
+        }
+        self.watch_start(now, work);
         self.queue.put(one);
         self.triage_at_times(now, tier_id, actions);
     }
@@ -112,10 +115,22 @@ impl Scheduler {
             tier: attempt.tier,
             tenant: attempt.tenant,
             arrived: life.arrived,
-            key: self.key(life.arrived, life.taken.map_or(life.deadline, |taken| taken.in_line)),
+            key: self.place_in_line(life),
             cost: cost.max(1),
+            latest: self.latest(life),
             lane: if life.relayed > 0 || is_moving { Lane::Moving } else { Lane::Normal },
         }
+    }
+
+    /// By then it should begin: those in line keep part of their time to spare.
+    pub(super) fn latest(&self, life: &Life) -> Time {
+        let spare = life.deadline.since(life.arrived).mul_f64(self.settings.slack);
+        life.deadline - (life.least_prefill + spare)
+    }
+
+    /// Its key.
+    pub(super) fn place_in_line(&self, life: &Life) -> Time {
+        self.key(life.arrived, life.taken.map_or(life.deadline, |taken| taken.in_line))
     }
 
     /// The aged deadline of one that came then.
@@ -124,16 +139,19 @@ impl Scheduler {
     }
 
     /// A timer for when its first token can no longer be in time.
-    pub(super) fn watch_start(&mut self, now: Time, life: &mut Life) {
-        self.unwatch_start(life);
-        if !self.settings.mutants.removes(Mutant::NoDeadlineDrop) {
-            let start = self.latest_start(life);
-            let timer = Timer::LatestStart(life.attempt.work);
-            life.start_wait = Some(self.timers.set(start.max(now), timer));
+    pub(super) fn watch_start(&mut self, now: Time, work: Work) {
+        if self.settings.mutants.removes(Mutant::NoDeadlineDrop) {
+            return;
+        }
+        let Some(start) = self.lives.get(&work).map(|life| self.latest_start(life)) else { return };
+        let wait = self.timers.set(start.max(now), Timer::LatestStart(work));
+        let before = self.lives.get_mut(&work).and_then(|life| life.start_wait.replace(wait));
+        if let Some(before) = before {
+            self.timers.take_back(before);
         }
     }
 
-    /// It waits no more, or has another latest start.
+    /// It waits no more.
     pub(super) fn unwatch_start(&mut self, life: &mut Life) {
         if let Some(wait) = life.start_wait.take() {
             self.timers.take_back(wait);
@@ -163,6 +181,7 @@ impl Scheduler {
         let again = if is_late { start + patience } else { start };
         let timer = Timer::LatestStart(work);
         life.start_wait = (!is_over).then(|| self.timers.set(again, timer));
+        self.queue.set_latest(work, self.latest(&life));
         self.lives.insert(work, life);
         if is_over {
             return self.turn_away(now, &one, actions);
@@ -216,17 +235,14 @@ impl Scheduler {
     pub(super) fn triage(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
         let rate = self.rate(now, tier);
         let mut ahead = 0u64;
-        let mut kept: BTreeSet<(u64, Work)> = BTreeSet::new();
+        let mut kept: BinaryHeap<(u64, Work)> = BinaryHeap::new();
         let mut back: Vec<Work> = Vec::new();
-        for one in self.queue.in_line(tier) {
-            let work = one.work;
-            let Some(life) = self.lives.get(&work) else { continue };
-            let spare = life.deadline.since(life.arrived).mul_f64(self.settings.slack);
+        for (work, one) in self.queue.in_line(tier) {
             let start = now + Duration::from_micros((ahead as f64 / rate * 1000.0) as u64);
             ahead += one.cost;
-            kept.insert((one.cost, work));
-            if start + life.least_prefill + spare > life.deadline
-                && let Some((cost, longest)) = kept.pop_last()
+            kept.push((one.cost, work));
+            if start > one.latest
+                && let Some((cost, longest)) = kept.pop()
             {
                 ahead -= cost;
                 back.push(longest);

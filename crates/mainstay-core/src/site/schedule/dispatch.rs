@@ -7,6 +7,7 @@
 use super::baseline::{Baseline, Seen};
 use super::cost::Cost;
 use super::queue::{Lane, Waiting};
+use super::survey::look_up;
 use super::timers::{Lapse, Timer};
 use super::worker::{Forecast, Leg, Part, Reservation, Verdict};
 use super::{Action, Life, Place, Scheduler};
@@ -35,15 +36,40 @@ const CONFIRMED_AFTER: Duration = Duration::from_secs(2);
 
 /// One worker that could take it.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    id: WorkerId,
-    cost: Cost,
+pub(super) struct Candidate {
+    pub(super) id: WorkerId,
+    pub(super) cost: Cost,
+    /// Of that, milliseconds of those that are held for it.
+    pub(super) held: f64,
     /// Tokens that match, and that are believed to.
     matched: u32,
-    believed: u32,
+    pub(super) believed: u32,
+    /// Whether it may be given anything, and this,
+    may: bool,
+    /// and at once.
     has_room: bool,
     /// Fewer legs first, then by seed.
     tie: (u32, u64),
+}
+
+/// What workers could do for an attempt at one moment, as long as nothing changes.
+#[derive(Debug)]
+pub(super) struct Offers {
+    of: Work,
+    at: Time,
+    changes: (u64, u64),
+    all: Vec<Candidate>,
+}
+
+/// What is best for one.
+enum Choice {
+    Send(Candidate),
+    /// It is worth to wait for this one until then.
+    Wait(Time, Candidate),
+    /// With whoever has room it would be late.
+    TooLate,
+    /// No worker with room may have it.
+    Nobody,
 }
 
 /// What is done with the next.
@@ -58,11 +84,7 @@ enum Placed {
 impl Scheduler {
     /// Gives workers with room what waits, until one of both runs out.
     pub(super) fn dispatch(&mut self, now: Time, actions: &mut Vec<Action>) {
-        // Those that have room since the last look, or came to have it at that very moment.
-        let woken = (self.looked.min(now), WorkerId(0))..=(now, WorkerId(u16::MAX));
-        let woken: Vec<WorkerId> = self.rooms.range(woken).map(|(_, id)| *id).collect();
-        self.looked = now;
-        woken.into_iter().for_each(|id| self.serve_held(now, id, actions));
+        self.serve_woken(now, actions);
         let mut parked: Vec<Waiting> = Vec::new();
         while parked.len() < PARKED_MAX && self.has_any_room(now) {
             let Some(one) = self.queue.next() else { break };
@@ -76,6 +98,18 @@ impl Scheduler {
         }
         parked.into_iter().for_each(|one| self.queue.put(one));
         self.feed_dry(now, actions);
+    }
+
+    /// Those held for workers that have room since the last look, or came to have it at that very
+    /// moment.
+    fn serve_woken(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let woken = (self.looked.min(now), WorkerId(0))..=(now, WorkerId(u16::MAX));
+        let woken: Vec<WorkerId> = match self.queue.has_held() {
+            true => self.rooms.range(woken).map(|(_, id)| *id).collect(),
+            false => Vec::new(),
+        };
+        self.looked = now;
+        woken.into_iter().for_each(|id| self.serve_held(now, id, actions));
     }
 
     /// Whether it gets only what nobody else wants.
@@ -137,7 +171,7 @@ impl Scheduler {
     /// Sends it to whoever is through with it first, with room or without.
     pub(super) fn send_anyway(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
         let all = self.candidates(now, work);
-        let least = cheapest(&all, Duration::MAX, |_| true);
+        let least = cheapest(&all, Duration::MAX, |each| each.may);
         if let (Some(to), Some(one)) = (least, self.queue.take(work)) {
             self.send(now, &one, to, actions);
         }
@@ -150,38 +184,70 @@ impl Scheduler {
     }
 
     fn place(&mut self, now: Time, one: &Waiting, actions: &mut Vec<Action>) -> Placed {
-        let candidates = self.candidates(now, one.work);
-        let Some(life) = self.lives.get(&one.work) else { return Placed::Sent };
-        let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
-        let best = cheapest(&candidates, tpot, |_| true);
-        let free = cheapest(&candidates, tpot, |each| each.has_room);
-        let (Some(best), Some(free)) = (best, free) else { return Placed::Parked };
-        let may_hold = best.id != free.id && one.lane.is_in_line() && self.is_known();
-        let until = may_hold.then(|| self.hold(now, life, (&best, &free))).flatten();
-        if let Some(until) = until {
-            // Looked at again, it may be held on until the same time.
-            if life.held != Some(until) {
-                self.timers.set(until, Timer::HoldEnds(one.work));
+        match self.choose(now, one) {
+            Choice::Nobody => return Placed::Parked,
+            Choice::Wait(until, best) => {
+                self.hold(one.work, until, &best);
+                return Placed::Held;
             }
-            if let Some(life) = self.lives.get_mut(&one.work) {
-                life.held = Some(until);
-            }
-            self.queue.hold(one.work, (best.id, micros(best.cost.prefill)));
-            return Placed::Held;
-        }
-        let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
-        if one.lane == Lane::Normal && !is_in_time && self.drops() {
             // Work that would be late anyway makes others late.
-            self.overdue(now, one, actions);
-            return Placed::Sent;
+            Choice::TooLate => self.overdue(now, one, actions),
+            Choice::Send(to) => {
+                self.queue.take(one.work);
+                self.send(now, one, to, actions);
+            }
         }
-        self.queue.take(one.work);
-        self.send(now, one, free, actions);
         Placed::Sent
     }
 
+    /// One that came while nobody else wants a worker that has room goes there, without having
+    /// waited. Whether it went.
+    pub(super) fn send_at_once(
+        &mut self,
+        now: Time,
+        one: &Waiting,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        self.serve_woken(now, actions);
+        if self.queue.has_next() || !self.has_any_room(now) {
+            return false;
+        }
+        let Choice::Send(to) = self.choose(now, one) else { return false };
+        self.send(now, one, to, actions);
+        true
+    }
+
+    fn choose(&mut self, now: Time, one: &Waiting) -> Choice {
+        let candidates = self.candidates(now, one.work);
+        let Some(life) = self.lives.get(&one.work) else { return Choice::Nobody };
+        let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
+        let best = cheapest(&candidates, tpot, |each| each.may);
+        let free = cheapest(&candidates, tpot, |each| each.has_room);
+        let (Some(best), Some(free)) = (best, free) else { return Choice::Nobody };
+        let may_wait = best.id != free.id && one.lane.is_in_line() && self.is_known();
+        let until = may_wait.then(|| self.wait_until(now, life, (&best, &free))).flatten();
+        if let Some(until) = until {
+            return Choice::Wait(until, best);
+        }
+        let is_in_time = now + duration(free.cost.ttft) + self.settings.round_trip <= life.deadline;
+        if one.lane == Lane::Normal && !is_in_time && self.drops() {
+            return Choice::TooLate;
+        }
+        Choice::Send(free)
+    }
+
+    fn hold(&mut self, work: Work, until: Time, best: &Candidate) {
+        let Some(life) = self.lives.get_mut(&work) else { return };
+        // Looked at again, it may be held on until the same time.
+        if life.held.replace(until) != Some(until) {
+            self.timers.set(until, Timer::HoldEnds(work));
+        }
+        self.changes += 1;
+        self.queue.hold(work, (best.id, micros(best.cost.prefill)));
+    }
+
     /// Until when it is worth to wait for the best worker, rather than to take one that is free.
-    fn hold(&self, now: Time, life: &Life, of: (&Candidate, &Candidate)) -> Option<Time> {
+    fn wait_until(&self, now: Time, life: &Life, of: (&Candidate, &Candidate)) -> Option<Time> {
         let (best, free) = of;
         let worker = self.workers.get(&best.id)?;
         let (uncached, _) = life.asked.uncached(best.cost.hit);
@@ -286,29 +352,50 @@ impl Scheduler {
 
     /// All workers that may have it, with what it would cost there.
     fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
-        let Some(keys) = self.lives.get(&work).map(|life| life.attempt.keys.clone()) else {
-            return Vec::new();
-        };
-        self.look_up(work, &keys);
+        let waiting = self.queue.get(work).copied();
+        // Some get what is unused: a worker that ran out of prefill, not one about to.
+        let is_spare = waiting.is_some_and(|one| self.is_spare(&one));
+        if let Some(offers) = self.offers.take()
+            && (offers.of, offers.at, offers.changes) == (work, now, self.changes())
+            && !is_spare
+        {
+            return offers.all;
+        }
         let Some(life) = self.lives.get(&work) else { return Vec::new() };
+        let key = waiting.map_or(Time::ZERO, |one| one.key);
+        look_up(&self.index, (work, &life.attempt.keys), (&mut self.matches, &mut self.matched));
+        self.offered(now, life, (key, is_spare))
+    }
+
+    /// Kept for a look at the same attempt at the same moment.
+    pub(super) fn keep_offers(&mut self, now: Time, work: Work, all: Vec<Candidate>) {
+        self.offers = Some(Offers { of: work, at: now, changes: self.changes(), all });
+    }
+
+    fn changes(&self) -> (u64, u64) {
+        (self.changes, self.index.changes())
+    }
+
+    /// What an attempt would cost at each worker that is looked at, if it waits under this key and
+    /// gets what others leave or not. What is cached of its prompt was looked up.
+    pub(super) fn offered(
+        &self,
+        now: Time,
+        life: &Life,
+        (key, is_spare): (Time, bool),
+    ) -> Vec<Candidate> {
         let (_, most) = self.lengths.expected(life.attempt.limit);
         let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
-        let seed = mix(self.settings.seed, work.attempt.request.0);
-        // Some get what is unused: a worker that ran out of prefill, not one about to.
-        let waiting = self.queue.get(work);
-        let is_spare = waiting.is_some_and(|one| self.is_spare(one));
-        let key = waiting.map_or(Time::ZERO, |one| one.key);
+        let seed = mix(self.settings.seed, life.attempt.work.attempt.request.0);
         // Without a profile it is not known how far streams are delayed.
         let is_known = self.is_known();
         let weight = if is_known { self.settings.externality_weight } else { 0.0 };
         let lost_by = life.taken.and_then(|taken| taken.lost_by);
-        let mut found = Vec::new();
-        for id in self.chosen(now, &self.matches, seed) {
+        let chosen = self.chosen(now, &self.matches, seed);
+        let mut found = Vec::with_capacity(chosen.len());
+        for id in chosen {
             let Some(worker) = self.workers.get(&id) else { continue };
             let is_usable = matches!(worker.verdict, Verdict::Up | Verdict::Probation);
-            if !is_usable || life.barred.contains(&id) {
-                continue;
-            }
             let matched = self.matched(&self.matches, (worker, life.block(&self.settings)));
             let believed = worker.believed(matched);
             let hit = life.hit(worker, believed);
@@ -317,17 +404,20 @@ impl Scheduler {
             cost.queue += held;
             cost.ttft += held;
             cost.total += held;
+            let may = is_usable && !life.barred.contains(&id);
             let saved = if worker.is_known() { 0.0 } else { life.saves(worker, hit) };
             let has_room = self.has_room(now, id) || saved > 0.0 && worker.has_more_room(saved);
+            let is_fit = worker.fits(blocks) && (!is_spare || worker.undone_tokens() == 0);
+            let tie = if is_known { mix(seed, u64::from(id.0)) } else { 0 };
             found.push(Candidate {
                 id,
                 cost,
+                held,
                 matched,
                 believed,
-                has_room: has_room
-                    && worker.fits(blocks)
-                    && (!is_spare || worker.undone_tokens() == 0),
-                tie: (worker.in_flight(), if is_known { mix(seed, u64::from(id.0)) } else { 0 }),
+                may,
+                has_room: may && has_room && is_fit,
+                tie: (worker.in_flight(), tie),
             });
         }
         // Another than who lost it, if one has room.
@@ -393,7 +483,9 @@ impl Scheduler {
         self.matches = matches;
         let believed = worker.believed(matched);
         let cost = asked.on(worker, now, believed, 0.0);
-        let to = Candidate { id, cost, matched, believed, has_room: true, tie: (0, 0) };
+        let (may, tie) = (true, (0, 0));
+        let held = 0.0;
+        let to = Candidate { id, cost, held, matched, believed, may, has_room: may, tie };
         self.timers.set(life.expires, Timer::Expires(work));
         self.lives.insert(work, life);
         self.start(now, work, to, actions);

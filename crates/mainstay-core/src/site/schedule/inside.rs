@@ -115,8 +115,8 @@ impl Scheduler {
         let survey = self.survey(now, &life);
         life.least_prefill = survey.prefill;
         let one = self.waiting(&life, &survey);
-        self.watch_start(now, &mut life);
         self.lives.insert(work, life);
+        self.watch_start(now, work);
         self.queue.put(one);
         if self.is_known() {
             self.triage_at_times(now, tier, actions);
@@ -310,11 +310,15 @@ impl Scheduler {
             let Some(mut life) = self.lives.remove(&work) else { continue };
             let (output, _) = self.lengths.expected(life.attempt.limit);
             life.counted(true, output);
-            if life.place == Place::Queued {
+            let is_queued = life.place == Place::Queued;
+            if is_queued {
                 life.least_prefill = self.survey(now, &life).prefill;
-                self.watch_start(now, &mut life);
+                self.queue.set_latest(work, self.latest(&life));
             }
             self.lives.insert(work, life);
+            if is_queued {
+                self.watch_start(now, work);
+            }
         }
     }
 }

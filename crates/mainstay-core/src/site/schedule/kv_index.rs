@@ -9,7 +9,6 @@
 //! holders are marked, and lapse unless an event confirms them.
 
 use crate::names::WorkerId;
-use crate::rng::mix;
 use alloc::vec::Vec;
 
 /// Holders in an entry itself.
@@ -20,8 +19,6 @@ const NONE: u16 = u16::MAX;
 const PROMISED: u16 = 1 << 15;
 /// In the first holder: the others are the position of a set of bits.
 const WIDE: u16 = u16::MAX - 1;
-/// An entry without holders that others were placed behind.
-const GONE: u64 = u64::MAX;
 /// A free place.
 const FREE: u64 = 0;
 /// Places of the first table.
@@ -129,7 +126,7 @@ impl Matches {
 #[derive(Clone, Debug)]
 pub struct KvIndex {
     places: Vec<Entry>,
-    /// Entries in use, those that are gone included.
+    /// Entries in use.
     used: usize,
     wide: Vec<Wide>,
     /// Sets of bits to use again.
@@ -192,7 +189,11 @@ impl KvIndex {
         if (self.used + 1) * 10 > self.places.len() * 7 {
             self.grow();
         }
-        let place = self.find(key).unwrap_or_else(|| self.claim(key));
+        let place = self.place_of(key);
+        if self.places[place].key == FREE {
+            self.used += 1;
+            self.places[place].key = key;
+        }
         let mut holders = self.places[place].holders;
         if holders[0] == WIDE {
             self.store_wide(position(holders), slot, how);
@@ -235,7 +236,7 @@ impl KvIndex {
         holders[at] = NONE;
         self.held[usize::from(slot.0)] -= 1;
         if holders.iter().all(|held| *held == NONE) {
-            self.places[place].key = GONE;
+            self.close_gap(place);
         }
     }
 
@@ -336,32 +337,51 @@ impl KvIndex {
     }
 
     fn find(&self, key: u64) -> Option<usize> {
-        let mut place = self.home(key);
-        loop {
-            match self.places[place].key {
-                FREE => return None,
-                known if known == key => return Some(place),
-                _ => place = self.after(place),
-            }
-        }
+        Some(self.place_of(key)).filter(|place| self.places[*place].key != FREE)
     }
 
-    /// A place for a key that has none.
-    fn claim(&mut self, key: u64) -> usize {
+    /// Where a key is, or would come.
+    fn place_of(&self, key: u64) -> usize {
         let mut place = self.home(key);
-        while !matches!(self.places[place].key, FREE | GONE) {
+        while self.places[place].key != FREE && self.places[place].key != key {
             place = self.after(place);
         }
-        self.used += usize::from(self.places[place].key == FREE);
-        self.places[place] = Entry { key, ..EMPTY };
         place
     }
 
-    /// Makes room, leaves out what is gone, and sweeps the holders whose life is over.
+    /// Frees a place; what was pushed on by what stood there moves back.
+    fn close_gap(&mut self, mut gap: usize) {
+        self.used -= 1;
+        let mut place = gap;
+        loop {
+            self.places[gap] = EMPTY;
+            loop {
+                place = self.after(place);
+                let key = self.places[place].key;
+                if key == FREE {
+                    return;
+                }
+                // It may move if its home is not behind the gap, going round.
+                let from = self.distance(self.home(key), place);
+                if from >= self.distance(gap, place) {
+                    break;
+                }
+            }
+            self.places[gap] = self.places[place];
+            gap = place;
+        }
+    }
+
+    /// Places from one to another, going round.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.places.len() - from }
+    }
+
+    /// Makes room, and sweeps the holders whose life is over.
     fn grow(&mut self) {
         let before = core::mem::take(&mut self.places);
         let mut left: Vec<Entry> = Vec::with_capacity(self.used);
-        for mut entry in before.into_iter().filter(|entry| !matches!(entry.key, FREE | GONE)) {
+        for mut entry in before.into_iter().filter(|entry| entry.key != FREE) {
             self.sweep(&mut entry);
             if entry.holders.iter().any(|held| *held != NONE) {
                 left.push(entry);
@@ -370,10 +390,10 @@ impl KvIndex {
         // By half, so that it is never filled by less than 47 %: 34 bytes an entry.
         let least = (left.len() * 10 / 7 + 1).max(PLACES);
         self.places = alloc::vec![EMPTY; least + least / 2];
-        self.used = 0;
+        self.used = left.len();
         for entry in left {
-            let place = self.claim(entry.key);
-            self.places[place].holders = entry.holders;
+            let place = self.place_of(entry.key);
+            self.places[place] = entry;
         }
     }
 
@@ -403,8 +423,10 @@ impl KvIndex {
         }
     }
 
+    /// Keys are hashes already; those of tests are numbers in turn, which this spreads.
     fn home(&self, key: u64) -> usize {
-        ((u128::from(mix(key, 0)) * self.places.len() as u128) >> 64) as usize
+        let spread = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((u128::from(spread) * self.places.len() as u128) >> 64) as usize
     }
 
     fn after(&self, place: usize) -> usize {
@@ -424,9 +446,9 @@ fn keep(slots: &[u16; HOLDERS], is: impl Fn(usize) -> bool) -> Slots {
     Slots::Few(few)
 }
 
-/// Two of all keys mean something else here.
+/// One of all keys means something else here.
 fn proper(key: u64) -> u64 {
-    if matches!(key, FREE | GONE) { 1 } else { key }
+    if key == FREE { 1 } else { key }
 }
 
 fn is_of(held: u16, slot: Slot) -> bool {

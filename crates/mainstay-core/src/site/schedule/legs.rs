@@ -148,10 +148,10 @@ impl Scheduler {
         let survey = self.survey(now, &life);
         life.least_prefill = survey.prefill;
         let one = self.waiting(&life, &survey);
-        if one.lane == Lane::Normal {
-            self.watch_start(now, &mut life);
-        }
         self.lives.insert(work, life);
+        if one.lane == Lane::Normal {
+            self.watch_start(now, work);
+        }
         self.queue.put(one);
     }
 

@@ -49,6 +49,8 @@ pub struct Waiting {
     pub key: Time,
     /// Its predicted work, in microseconds of a worker.
     pub cost: u64,
+    /// By then it should begin, to be in time with some time to spare.
+    pub latest: Time,
     /// Where it waits.
     pub lane: Lane,
 }
@@ -76,6 +78,13 @@ impl Lane {
     }
 }
 
+/// One that is to be in time, as in `Waiting`: those who go through all of them look up nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    pub cost: u64,
+    pub latest: Time,
+}
+
 #[derive(Clone, Debug)]
 struct Tenant {
     /// Work served.
@@ -96,7 +105,7 @@ struct Tier {
     deficit: i64,
     moving: BTreeSet<(Time, Work)>,
     /// All of the normal lane, those that are held too.
-    due: BTreeSet<(Time, Work)>,
+    due: BTreeMap<(Time, Work), Due>,
     yielding: BTreeSet<(Time, Work)>,
     late: BTreeSet<(Time, Work)>,
     /// Work that the late lane may be served, by what others were.
@@ -146,7 +155,7 @@ impl Queue {
             window,
             deficit: 0,
             moving: BTreeSet::new(),
-            due: BTreeSet::new(),
+            due: BTreeMap::new(),
             yielding: BTreeSet::new(),
             late: BTreeSet::new(),
             late_credit: 0.0,
@@ -206,9 +215,17 @@ impl Queue {
     }
 
     /// Those of a tier that are to be in time, held ones too, in the order of their keys.
-    pub fn in_line(&self, tier: TierId) -> impl Iterator<Item = &Waiting> {
+    pub fn in_line(&self, tier: TierId) -> impl Iterator<Item = (Work, Due)> {
         let line = self.tiers[usize::from(tier.0)].due.iter();
-        line.filter_map(|(_, work)| self.waiting.get(work))
+        line.map(|((_, work), due)| (*work, *due))
+    }
+
+    /// One that waits should begin by then.
+    pub fn set_latest(&mut self, work: Work, latest: Time) {
+        let Some(one) = self.waiting.get_mut(&work) else { return };
+        one.latest = latest;
+        let due = self.tiers[usize::from(one.tier.0)].due.get_mut(&(one.key, work));
+        due.into_iter().for_each(|due| due.latest = latest);
     }
 
     /// Time has passed.
@@ -225,7 +242,8 @@ impl Queue {
         tier.all += one.cost;
         tier.line_up(&one);
         if one.lane == Lane::Normal {
-            tier.due.insert((one.key, one.work));
+            let Waiting { cost, latest, .. } = one;
+            tier.due.insert((one.key, one.work), Due { cost, latest });
         }
         if one.lane.is_in_line() {
             tier.backlog += one.cost;
@@ -302,6 +320,11 @@ impl Queue {
     pub fn first_held(&self, count: usize) -> Vec<Waiting> {
         let first = self.held_by_key.iter().take(count);
         first.filter_map(|(_, work)| self.waiting.get(work)).copied().collect()
+    }
+
+    /// Whether somebody waits for whomever.
+    pub fn has_next(&self) -> bool {
+        self.waiting.len() > self.held.len()
     }
 
     /// Whether somebody waits for a worker that is about to have room.

@@ -1,7 +1,7 @@
 //! What the workers could do for an attempt, before it is one's turn: how much of it is cached
 //! somewhere, the shortest prefill, the earliest first token, and how fast all of them work.
 
-use super::kv_index::Matches;
+use super::kv_index::{KvIndex, Matches};
 use super::profile::{Profile, duration};
 use super::worker::{Order, Verdict, Worker};
 use super::{Life, Scheduler};
@@ -13,6 +13,19 @@ use alloc::vec::Vec;
 const PREFILL_MAX: f64 = 1e9;
 /// How fast all workers are is summed up so often: paces change by little with each leg.
 const RATE_EVERY: Duration = Duration::from_millis(100);
+
+/// Who holds the beginning of a prompt. Nothing is looked for twice.
+pub(super) fn look_up(
+    index: &KvIndex,
+    (work, keys): (Work, &[u64]),
+    (matches, matched): (&mut Matches, &mut Option<(Work, u64)>),
+) {
+    let when = Some((work, index.changes()));
+    if *matched != when {
+        index.matches(keys, matches);
+        *matched = when;
+    }
+}
 
 /// What there is for one attempt.
 #[derive(Clone, Copy, Debug)]
@@ -31,31 +44,29 @@ pub struct Survey {
 
 impl Scheduler {
     pub(super) fn survey(&mut self, now: Time, life: &Life) -> Survey {
-        self.look_up(life.attempt.work, &life.attempt.keys);
-        let matches = &self.matches;
-        let block = life.block(&self.settings);
-        let matched = matches.longest().saturating_mul(block);
-        let (mut prefill, mut ttft, mut ttft_10) = (PREFILL_MAX, f64::MAX, f64::MAX);
-        let mut most = 0;
-        for id in self.chosen(now, matches, life.attempt.work.attempt.request.0) {
-            let Some(worker) = self.workers.get(&id) else { continue };
-            let believed = worker.believed(matches.of(worker.slot).saturating_mul(block));
-            most = most.max(believed);
-            let cost = life.asked.on(worker, now, life.hit(worker, believed), 0.0);
-            prefill = prefill.min(cost.prefill);
-            ttft = ttft.min(cost.ttft);
-            ttft_10 = ttft_10.min(cost.ttft * worker.pace.quantiles(0).q10);
+        let (work, keys) = (life.attempt.work, &life.attempt.keys);
+        look_up(&self.index, (work, keys), (&mut self.matches, &mut self.matched));
+        let longest = self.matches.longest().saturating_mul(life.block(&self.settings));
+        let all = self.offered(now, life, (self.place_in_line(life), false));
+        let mut survey = Survey {
+            matched: longest,
+            believed: 0,
+            prefill: duration(PREFILL_MAX),
+            ttft: f64::MAX,
+            ttft_10: f64::MAX,
+        };
+        let mut prefill = PREFILL_MAX;
+        for each in &all {
+            let Some(worker) = self.workers.get(&each.id) else { continue };
+            let ttft = each.cost.ttft - each.held;
+            survey.believed = survey.believed.max(each.believed);
+            prefill = prefill.min(each.cost.prefill);
+            survey.ttft = survey.ttft.min(ttft);
+            survey.ttft_10 = survey.ttft_10.min(ttft * worker.pace.quantiles(0).q10);
         }
-        Survey { matched, believed: most, prefill: duration(prefill), ttft, ttft_10 }
-    }
-
-    /// Who holds the beginning of a prompt.
-    pub(super) fn look_up(&mut self, work: Work, keys: &[u64]) {
-        let when = Some((work, self.index.changes()));
-        if self.matched != when {
-            self.index.matches(keys, &mut self.matches);
-            self.matched = when;
-        }
+        survey.prefill = duration(prefill);
+        self.keep_offers(now, work, all);
+        survey
     }
 
     /// Few of many: those with the longest prefixes, those with room, one by chance.

@@ -7,7 +7,16 @@ fn waiting(number: u64, (tier, tenant): (u8, u32), cost: u64) -> Waiting {
     let arrived = at(number);
     let key = arrived + Duration::from_micros(500_000 + cost);
     let work = work(number);
-    Waiting { work, tier: TierId(tier), tenant, arrived, key, cost, lane: Lane::Normal }
+    Waiting {
+        work,
+        tier: TierId(tier),
+        tenant,
+        arrived,
+        key,
+        cost,
+        latest: key,
+        lane: Lane::Normal,
+    }
 }
 
 fn serve(queue: &mut Queue) -> Waiting {
