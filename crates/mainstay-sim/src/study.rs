@@ -59,6 +59,7 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
         report_age: Some(Duration::from_millis(50)),
         tiers: vec![1.0],
         tenants: Vec::new(),
+        set_apart: None,
         is_checked: false,
         bad_max: None,
     })

@@ -176,9 +176,10 @@ fn flood(tenants: u64, many: u32, within: f64) -> Flood {
 }
 
 /// Others' good part, and their 99th percentile of the time to the first token.
-fn others(flood: &Flood, (speed, mutants): (f64, Mutants)) -> (f64, f64) {
+fn others(flood: &Flood, speed: f64, change: impl FnOnce(&mut Setup)) -> (f64, f64) {
     let mut setup = Setup { speed, ..setup("late", 16).expect("a policy") };
-    (setup.tenants, setup.settings.mutants) = (flood.owners.clone(), mutants);
+    setup.tenants = flood.owners.clone();
+    change(&mut setup);
     let tally = play(&flood.trace, &setup).expect("it holds");
     let is_other = |at: usize| flood.owners[at] != 0;
     let ttft = tally.ttft(is_other);
@@ -188,19 +189,29 @@ fn others(flood: &Flood, (speed, mutants): (f64, Mutants)) -> (f64, f64) {
 #[test]
 fn a_tenant_that_asks_a_hundred_times_as_often_does_not_spoil_what_others_get() {
     // While there is room for all.
-    let quiet = others(&flood(400, 1, 0.0), (2.0, Mutants::NONE));
-    let loud = others(&flood(400, 100, 3000.0), (2.0, Mutants::NONE));
+    let quiet = others(&flood(400, 1, 0.0), 2.0, |_| {});
+    let loud = others(&flood(400, 100, 3000.0), 2.0, |_| {});
     println!("with room: good and p99 {quiet:.3?} alone, {loud:.3?} beside it");
     assert!(loud.1 <= 1.05 * quiet.1 && loud.0 >= quiet.0 - 0.002);
     // When it fills the site, and with it every step of a worker.
     let flooded = flood(200, 100, 60.0);
-    let counted = others(&flooded, (5.0, Mutants::NONE));
-    let uncounted = others(&flooded, (5.0, Mutants::without(Mutant::TenantsUncounted)));
-    let alone = others(&flood(200, 1, 0.0), (5.0, Mutants::NONE));
+    let counted = others(&flooded, 5.0, |_| {});
+    let uncounted = others(&flooded, 5.0, |setup| {
+        setup.settings.mutants = Mutants::without(Mutant::TenantsUncounted);
+    });
+    // Were it always last: no order of a queue takes back a step that is under way.
+    let last = others(&flooded, 5.0, |setup| {
+        let tier = |weight: f64| TierSettings { weight, ..TierSettings::default() };
+        setup.settings.tiers = vec![tier(1e9), tier(1.0)];
+        (setup.tiers, setup.set_apart) = (vec![1.0, 0.0], Some(0));
+    });
+    let alone = others(&flood(200, 1, 0.0), 5.0, |_| {});
     println!(
-        "full: {alone:.3?} alone, {counted:.3?} beside it, with tenants uncounted {uncounted:.3?}"
+        "full: {alone:.3?} alone, {counted:.3?} beside it, {last:.3?} with it always last, with \
+         tenants uncounted {uncounted:.3?}"
     );
     assert!(counted.0 >= 0.99 && uncounted.0 < 0.985);
+    assert!(counted.1 <= last.1 && last.1 < uncounted.1);
 }
 
 /// FAST '25: a 70B model on 16 workers of eight A800, mean seconds to the first token: 3.07 by the

@@ -42,6 +42,8 @@ pub struct Setup {
     pub tiers: Vec<f64>,
     /// Whose each request is; all are one tenant's where this says nothing.
     pub tenants: Vec<u32>,
+    /// This tenant's requests are of the last tier, whatever chance says.
+    pub set_apart: Option<u32>,
     /// Whether invariants are checked after every event.
     pub is_checked: bool,
     /// Ends the run when more than this part of all cannot be good any more.
@@ -186,7 +188,11 @@ impl<'a> Play<'a> {
             calendar.put(when + WAY, Moment::Arrives(at));
         }
         let keys = trace.iter().map(|one| one.chain.iter().map(|key| mix(*key, 1)).collect());
-        let tiers = trace.iter().map(|_| tier(&mut rng, &setup.tiers)).collect();
+        let mut tiers: Vec<TierId> = trace.iter().map(|_| tier(&mut rng, &setup.tiers)).collect();
+        let last = TierId(setup.settings.tiers.len().saturating_sub(1) as u8);
+        for (tier, tenant) in tiers.iter_mut().zip(&setup.tenants) {
+            *tier = if setup.set_apart == Some(*tenant) { last } else { *tier };
+        }
         let mut play = Play {
             setup,
             trace,
