@@ -78,6 +78,11 @@ defaults
 """
 
 
+def program():
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return str(target / "release" / "mainstay")
+
+
 def start(command, log):
     with open(log, "w") as out:
         return subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
@@ -202,8 +207,7 @@ tier = "pro"
 hash = "{digest}"
 """
         )
-        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-        command = [str(target / "release" / "mainstay"), "serve", "--config", str(path)]
+        command = [program(), "serve", "--config", str(path)]
         self.processes[name] = start(command, self.folder / f"{path.stem}.log")
 
     def stop(self):
