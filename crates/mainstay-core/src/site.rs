@@ -11,19 +11,15 @@ pub mod calibration;
 mod grants;
 mod index_drift;
 mod legs;
-mod limit;
 mod orders;
 mod pool;
 pub mod prefixes;
 mod ramp;
 pub mod schedule;
 pub mod signal;
-mod slowness;
-mod streams;
 mod trust;
 pub mod verdict;
 mod wanted;
-mod workers;
 
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
@@ -41,7 +37,6 @@ use alloc::vec::Vec;
 use legs::Legs;
 use pool::Pool;
 use prefixes::Prefix;
-use workers::Leg;
 
 /// What the controller hears.
 #[derive(Clone, Debug)]
@@ -233,12 +228,7 @@ enum State {
     /// It waits.
     Queued,
     /// A worker has it.
-    Running {
-        leg: Leg,
-        /// Work without first token at the worker when it came, itself included.
-        ahead: CostUnits,
-        has_first_token: bool,
-    },
+    Running { worker: WorkerId, since: Time, has_first_token: bool },
 }
 
 impl Site {
@@ -349,18 +339,19 @@ impl Site {
     pub fn standing(&self, now: Time, target: TargetId) -> Option<Standing> {
         let pool = self.pools.iter().find(|pool| pool.config.target == target)?;
         let supply = pool.supply(now, self.cap, self.offer);
+        let workers = pool.scheduler.strength();
         let longest = self.config.patience.iter().max().copied().unwrap_or_default();
         Some(Standing {
             capacity: supply.capacity,
             ramp: supply.ramp,
             granted: pool.grants.used(now, &self.config.credit),
-            running: pool.workers.running(),
-            streams: pool.workers.streams(),
-            ahead: pool.workers.ahead(),
-            ahead_bound: pool.workers.ahead_bound(pool.largest),
+            running: workers.running(),
+            streams: workers.streams(),
+            ahead: workers.in_hand(),
+            ahead_bound: workers.in_hand_bound(pool.largest),
             queued: pool.scheduler.queued(),
             queued_cost: pool.scheduler.queued_cost(),
-            queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
+            queued_bound: workers.calibrated().over(longest + pool.longer(pool.largest))
                 + pool.largest,
             wanted: pool.wanted.count(),
         })

@@ -90,7 +90,7 @@ impl Site {
         if offer != Offer::Open {
             return Err(Reason::Draining);
         }
-        if pool.workers.is_empty() {
+        if pool.workers().is_empty() {
             return Err(Reason::NoWorker);
         }
         if pool.scheduler.queued() >= QUEUE_MAX {

@@ -7,7 +7,7 @@
 use super::pool::Pool;
 use super::schedule::Action as Placed;
 use super::schedule::inside::Taken;
-use super::workers::{Calibration, Leg};
+use super::schedule::rated::Calibration;
 use super::{Action, Attempt, Site, State, WorkerState};
 use crate::cost::CostUnits;
 use crate::fact::{ScheduleFact, SiteFact};
@@ -67,7 +67,7 @@ impl Site {
         scheduler.pass(now, &mut did);
         scheduler.give_out(now, &mut did);
         self.carry_out(now, did, actions);
-        self.pools[position].measure(now);
+        self.pools[position].scheduler.measure(now);
     }
 
     /// What a scheduler wants done.
@@ -111,9 +111,7 @@ impl Site {
         let pool = &mut self.pools[attempt.pool];
         pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
         pool.signal.given(attempt.open.tier, now.since(attempt.arrived));
-        let leg = Leg { worker, since: now, cost: pool.scheduler.leg_cost(work) };
-        let ahead = pool.workers.give(leg);
-        attempt.state = State::Running { leg, ahead, has_first_token: false };
+        attempt.state = State::Running { worker, since: now, has_first_token: false };
         if attempt.failed == 0 {
             self.legs.first();
         }
@@ -128,18 +126,13 @@ impl Site {
         actions: &mut Vec<Action>,
     ) {
         let Some(attempt) = self.attempts.get_mut(&work) else { return };
-        let State::Running { leg, ahead, has_first_token, .. } = &mut attempt.state else {
-            return;
-        };
-        if core::mem::replace(has_first_token, true) {
-            return;
-        }
-        let (leg, ahead) = (*leg, *ahead);
+        let State::Running { has_first_token, .. } = &mut attempt.state else { return };
+        *has_first_token = true;
         let (position, arrived) = (attempt.pool, attempt.arrived);
         let pool = &mut self.pools[position];
-        pool.workers.first_token(leg, (ahead, after));
-        pool.tell_strength(now, Some(leg.worker));
-        pool.scheduler.begun(now, work);
+        if !pool.scheduler.begun(now, work, after) {
+            return;
+        }
         pool.promise.first_token(now.since(arrived) > pool.config.promise);
         self.pump(now, position, actions);
     }
@@ -154,8 +147,7 @@ impl Site {
         let Some(attempt) = self.attempts.remove(&work) else { return };
         let Attempt { open, pool: position, state, .. } = attempt;
         let pool = &mut self.pools[position];
-        if let State::Running { leg, has_first_token, .. } = state {
-            pool.workers.take(now, leg, has_first_token);
+        if matches!(state, State::Running { .. }) {
             pool.room.give_back(open.cost - cost);
             pool.scheduler.settled(work, cost);
         }
@@ -173,24 +165,21 @@ impl Site {
     /// A worker lost it, or refused it. With tokens relayed it goes on at another.
     pub(super) fn lost(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
         let Some(attempt) = self.attempts.get(&work).copied() else { return };
-        let State::Running { leg, has_first_token, .. } = attempt.state else {
+        let State::Running { worker, since, has_first_token } = attempt.state else {
             return;
         };
-        let worker = leg.worker;
-        if attempt.failed > 0 && leg.since == now {
+        if attempt.failed > 0 && since == now {
             // A worker went and each of its legs is reported besides: this one has moved already.
             return;
         }
         let pool = &mut self.pools[attempt.pool];
-        pool.workers.take(now, leg, has_first_token);
-        if !has_first_token {
-            pool.workers.lost(worker);
-            pool.tell_strength(now, Some(worker));
-        }
         let before = pool.scheduler.leave(now, work);
+        if !has_first_token {
+            pool.scheduler.lost_early(now, worker);
+        }
         let failed = attempt.failed + 1;
         let is_free = !has_first_token || relayed > 0;
-        let may_move = is_free && failed <= FAILED_MAX && pool.workers.has_able();
+        let may_move = is_free && failed <= FAILED_MAX && pool.workers().has_able();
         let may_move = may_move && self.offer != Offer::Closed && self.legs.take(now);
         if let Some((asked, taken)) = before.filter(|_| may_move) {
             let moved = match relayed {
@@ -209,7 +198,7 @@ impl Site {
             actions.push(Action::Fact(SiteFact::MovedInside { work, worker }));
         } else {
             self.attempts.remove(&work);
-            let no_worker = !is_free || !self.pools[attempt.pool].workers.has_able();
+            let no_worker = !is_free || !self.pools[attempt.pool].workers().has_able();
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
             self.hand_back(now, &attempt, reason, actions);
         }
@@ -229,9 +218,9 @@ impl Site {
                 let found = self.pools.iter().position(|pool| pool.config.target == target);
                 let Some(position) = found else { return };
                 let calibration = Calibration { capacity, streams, cold };
-                let is_new = self.pools[position].workers.up(id, calibration);
-                self.pools[position].tell_strength(now, Some(id));
-                if is_new && cold && !self.is_first && self.pools[position].workers.are_cold() {
+                let pool = &mut self.pools[position];
+                let is_new = pool.scheduler.up(now, id, calibration);
+                if is_new && cold && !self.is_first && pool.workers().are_cold() {
                     self.restart_ramp(now, position, "its workers' caches are empty", actions);
                 }
                 self.pump(now, position, actions);
@@ -243,15 +232,14 @@ impl Site {
     fn worker_down(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
         self.is_first = false;
         for position in 0..self.pools.len() {
-            if !self.pools[position].workers.down(id) {
+            if !self.pools[position].scheduler.stop(now, id) {
                 continue;
             }
-            self.pools[position].scheduler.stop(now, id);
             for work in self.at_worker(id) {
                 self.lost(now, work, 0, actions);
             }
             self.pools[position].scheduler.gone(now, id);
-            if self.pools[position].workers.is_empty() {
+            if self.pools[position].workers().is_empty() {
                 for work in self.pools[position].scheduler.waiting_works() {
                     let Some(attempt) = self.attempts.get(&work).copied() else { continue };
                     self.leave(now, work, actions);
@@ -262,7 +250,7 @@ impl Site {
     }
 
     fn at_worker(&self, id: WorkerId) -> Vec<Work> {
-        let here = |state| matches!(state, State::Running { leg, .. } if leg.worker == id);
+        let here = |state| matches!(state, State::Running { worker, .. } if worker == id);
         let all = self.attempts.sorted().into_iter();
         all.filter(|(_, attempt)| here(attempt.state)).map(|(work, _)| work).collect()
     }
@@ -296,15 +284,14 @@ impl Site {
         let pool = &mut self.pools[position];
         match state {
             State::Queued => pool.room.give_back(open.cost),
-            State::Running { leg, has_first_token, .. } => {
+            State::Running { worker, has_first_token, .. } => {
                 // Once the prompt was worked through, what a pool is short of is spent.
                 let before = if has_first_token { CostUnits::ZERO } else { open.cost };
-                pool.workers.take(now, leg, has_first_token);
                 pool.room.give_back(before);
                 if !has_first_token {
                     pool.scheduler.settled(work, CostUnits::ZERO);
                 }
-                actions.push(Action::Abort { work, worker: leg.worker });
+                actions.push(Action::Abort { work, worker });
             }
         }
         pool.scheduler.leave(now, work);

@@ -21,7 +21,9 @@ pub mod kv_index;
 pub mod pace;
 pub mod pair;
 pub mod profile;
+pub mod rated;
 pub mod settings;
+pub mod strength;
 pub mod worker;
 
 mod admission;
@@ -29,9 +31,12 @@ mod dispatch;
 mod forecast;
 mod learn;
 mod legs;
+mod limit;
 mod queue;
 mod recent;
 mod routed;
+mod slowness;
+mod streams;
 mod survey;
 mod timers;
 mod unconfirmed;
@@ -57,6 +62,7 @@ use profile::Profile;
 use queue::Queue;
 use routed::Routed;
 use settings::Settings;
+use strength::Strength;
 use timers::{Lapse, Timer, Timers, Wait};
 use worker::{Load, Order, Verdict, Worker};
 
@@ -293,6 +299,8 @@ pub struct Scheduler {
     settings: Settings,
     lives: Table<Work, Life>,
     workers: ById<Worker>,
+    /// What a site is told of all of them, and measures.
+    strength: Strength,
     index: KvIndex,
     queue: Queue,
     /// For baselines that have a view of their own.
@@ -336,6 +344,7 @@ impl Scheduler {
             settings,
             lives: Table::default(),
             workers: ById::default(),
+            strength: Strength::default(),
             index: KvIndex::default(),
             timers: Timers::default(),
             rooms: BTreeSet::new(),

@@ -26,6 +26,9 @@ impl Scheduler {
         for (id, worker) in self.workers.iter() {
             self.check_worker(now, id, worker)?;
         }
+        if !self.strength.is_balanced(&self.workers) {
+            return Err("K3: what workers have together is not the sum of their legs");
+        }
         let legs: usize = self.workers.values().map(|worker| worker.in_flight() as usize).sum();
         if legs + self.queue.len() != self.lives.len() || !self.queue.is_sound() {
             return Err("K2: an attempt is not in exactly one place");

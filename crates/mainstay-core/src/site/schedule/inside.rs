@@ -9,9 +9,9 @@
 use super::cost::Asked;
 use super::profile::Profile;
 use super::settings::TierSettings;
-use super::worker::{Rated, Worker};
+use super::worker::Worker;
 use super::{Action, Attempt, Life, Place, Scheduler, Settings};
-use crate::cost::{CostRate, CostUnits};
+use crate::cost::CostUnits;
 use crate::names::{TierId, Work, WorkerId};
 use crate::time::Time;
 use alloc::vec::Vec;
@@ -47,17 +47,6 @@ impl Taken {
     fn saved(&self, cached: u32) -> CostUnits {
         CostUnits(self.token.0.saturating_mul(cached.into()))
     }
-}
-
-/// What a site says of a worker.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Strength {
-    /// What it should carry,
-    pub capacity: CostRate,
-    /// how many times as long as that it takes,
-    pub slowness: f64,
-    /// and the answers it may have open.
-    pub streams: u32,
 }
 
 impl Life {
@@ -151,11 +140,6 @@ impl Scheduler {
         self.send_anyway(now, work, actions);
     }
 
-    /// Its first token came.
-    pub fn begun(&mut self, now: Time, work: Work) {
-        self.first_token(now, work, None);
-    }
-
     /// Its worker says how many tokens of its prompt were cached.
     pub fn told(&mut self, now: Time, work: Work, cached: u32) {
         self.cached(now, work, cached);
@@ -169,52 +153,6 @@ impl Scheduler {
     /// Workers with room get what waits.
     pub fn give_out(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.dispatch(now, actions);
-    }
-
-    /// What a worker that has it computes of it, in cost units.
-    pub fn leg_cost(&self, work: Work) -> CostUnits {
-        let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else {
-            return CostUnits::ZERO;
-        };
-        let leg = self.workers.get(id).and_then(|worker| worker.leg(work));
-        leg.map_or(CostUnits::ZERO, |leg| leg.cost)
-    }
-
-    /// A worker is there, or stronger or weaker than before.
-    pub fn strength(&mut self, now: Time, id: WorkerId, strength: Strength) {
-        let Strength { capacity, slowness, streams } = strength;
-        // Thousandths of a unit in a millisecond: a cost rate is thousandths in a second.
-        let capacity = (capacity.0.max(1) as f64) / 1000.0;
-        let learned = self.profile;
-        if self.workers.get(&id).is_none() {
-            let slot = self.index.begin(id);
-            self.workers.insert(id, Worker::new(Profile::default(), (1, slot)));
-            self.has_dried = true;
-        }
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let is_learned = learned.is_some();
-        worker.rated = Some(Rated { capacity, slowness: slowness.max(0.01), is_learned });
-        worker.profile = Profile {
-            sequences: streams,
-            ..learned.unwrap_or(Profile {
-                token: 1.0 / capacity,
-                chunk: u32::MAX,
-                blocks: u32::MAX,
-                ..Profile::default()
-            })
-        };
-        worker.recent.streams(streams);
-        self.rate = (now, 0.0);
-        self.refresh(now, id);
-    }
-
-    /// A worker gets nothing any more. The site takes from it what it has.
-    pub fn stop(&mut self, now: Time, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.verdict = super::worker::Verdict::Down;
-        }
-        self.rate = (now, 0.0);
-        self.refresh(now, id);
     }
 
     /// A worker is gone, and its caches with it.
@@ -243,11 +181,6 @@ impl Scheduler {
     /// Whether somebody has room.
     pub fn has_room_now(&self, now: Time) -> bool {
         self.has_any_room(now)
-    }
-
-    /// Whether this worker has.
-    pub fn is_free(&self, now: Time, id: WorkerId) -> bool {
-        self.has_room(now, id)
     }
 
     /// Work that waits.
@@ -294,12 +227,7 @@ impl Scheduler {
         let is_first = self.profile.replace(profile).is_none();
         let ids: Vec<WorkerId> = self.workers.keys().collect();
         for id in ids {
-            let Some(worker) = self.workers.get_mut(&id) else { continue };
-            worker.profile = Profile { sequences: worker.profile.sequences, ..profile };
-            if let Some(rated) = &mut worker.rated {
-                rated.is_learned = true;
-            }
-            self.refresh(now, id);
+            self.rate_anew(now, id);
         }
         if !is_first {
             return;
