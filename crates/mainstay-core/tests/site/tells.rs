@@ -12,6 +12,7 @@ use mainstay_core::time::Duration;
 pub fn tell(site: &mut Site, millis: u64, event: Event) -> Vec<Action> {
     let mut actions = Vec::new();
     site.handle(at(millis), event, &mut actions);
+    assert_eq!(site.check(at(millis)), Ok(()));
     actions
 }
 

@@ -95,7 +95,8 @@ impl Scheduler {
     /// Whatever is not known, a worker that has nothing to do is given what waits.
     fn check_idle(&self, now: Time) -> Result<(), &'static str> {
         let is_idle = |worker: &Worker| {
-            worker.in_flight() == 0 && is_usable(worker) && worker.order == Order::Active
+            let may_have = worker.order == Order::Active && worker.profile.sequences > 0;
+            worker.in_flight() == 0 && is_usable(worker) && may_have
         };
         if self.queue.is_empty() {
             return Ok(());
