@@ -31,12 +31,12 @@ use crate::mutant::Mutant;
 use crate::names::{GatewayId, SiteId, TargetId, Work, WorkerId};
 use crate::orders::Orders;
 use crate::rng::Rng;
-use crate::table::Table;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 use legs::Legs;
 use pool::Pool;
 use prefixes::Prefix;
+use schedule::inside::Inside;
 
 /// What the controller hears.
 #[derive(Clone, Debug)]
@@ -186,7 +186,6 @@ pub struct Site {
     config: SiteConfig,
     epoch: u32,
     pools: Vec<Pool>,
-    attempts: Table<Work, Attempt>,
     /// What was said of the prompt of an attempt that has not come yet.
     coming: Option<(Work, Prefix)>,
     legs: Legs,
@@ -208,27 +207,6 @@ pub struct Site {
     /// Whether silence after a takeover is still to be told.
     is_untold: bool,
     look: Time,
-}
-
-/// An attempt that was taken in.
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    open: Open,
-    /// Position of its pool.
-    pool: usize,
-    arrived: Time,
-    /// Workers that lost it before its first token.
-    failed: u8,
-    state: State,
-}
-
-/// Where an attempt is.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// It waits.
-    Queued,
-    /// A worker has it.
-    Running { worker: WorkerId, since: Time, has_first_token: bool },
 }
 
 impl Site {
@@ -255,7 +233,6 @@ impl Site {
             config,
             epoch: granter.epoch(),
             pools,
-            attempts: Table::default(),
             coming: None,
             legs: Legs::default(),
             rng: Rng::new(seed),
@@ -310,14 +287,18 @@ impl Site {
         [waits, grace, order, look].into_iter().flatten().min()
     }
 
-    /// What is wrong, if anything is: see `Scheduler::check`, and each attempt is where its pool's
-    /// scheduler has it.
+    /// What is wrong, if anything is: see `Scheduler::check`.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
     pub fn check(&self, now: Time) -> Result<(), &'static str> {
-        let held: usize = self.pools.iter().map(|pool| pool.scheduler.attempts()).sum();
-        if held != self.attempts.len() {
-            return Err("K2: a site's attempts are not those of its schedulers");
-        }
         self.pools.iter().try_for_each(|pool| pool.scheduler.check(now))
+    }
+
+    /// The position of the pool that has an attempt, and how that stands.
+    fn find(&self, work: Work) -> Option<(usize, Inside)> {
+        let mut pools = self.pools.iter().enumerate();
+        pools.find_map(|(at, pool)| Some((at, pool.scheduler.inside(work)?)))
     }
 
     /// What it decides by.

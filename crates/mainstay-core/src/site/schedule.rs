@@ -49,12 +49,13 @@ use crate::mutant::Mutant;
 use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use by_id::ById;
 use cost::Asked;
-use inside::Taken;
+use inside::{Inside, Taken};
 use kv_index::{Held, KvIndex, Matches};
 use learn::Learner;
 use pace::{Lengths, Pace};
@@ -213,6 +214,8 @@ pub enum Action {
         /// When it may come again.
         after: Duration,
     },
+    /// Of a site: it was let in, and its first token would be late.
+    Shed(Box<Inside>),
     /// Tell of a decision.
     Fact(ScheduleFact),
 }
@@ -411,11 +414,6 @@ impl Scheduler {
     /// Attempts that wait.
     pub fn queued(&self) -> usize {
         self.queue.len()
-    }
-
-    /// Attempts in all.
-    pub fn attempts(&self) -> usize {
-        self.lives.len()
     }
 
     /// The workers.

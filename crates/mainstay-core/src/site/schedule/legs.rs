@@ -59,7 +59,7 @@ impl Scheduler {
         let Some(life) = self.lives.get(&work) else { return };
         let Place::At(id) = life.place else { return };
         let prompt = life.attempt.prompt + life.relayed;
-        let is_moved = life.taken.is_some_and(|taken| taken.is_moving || taken.lost_by.is_some());
+        let is_moved = life.taken.is_some_and(|taken| taken.open.moving);
         let is_plain = life.relayed == 0 && life.failed == 0 && !is_moved;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(leg) = worker.leg(work) else { return };

@@ -6,7 +6,7 @@ use super::profile::Profile;
 use super::rated::{Calibration, Rated};
 use super::streams::Streams;
 use super::worker::{IN_HAND, Leg, Verdict, Worker};
-use super::{ById, Place, Scheduler};
+use super::{ById, Life, Place, Scheduler};
 use crate::cost::{CostRate, CostUnits};
 use crate::names::{Work, WorkerId};
 use crate::time::{Duration, Time};
@@ -189,9 +189,8 @@ impl Scheduler {
     /// The first token of an attempt came, so long after it was given out: true if it is the first
     /// time that this is told.
     pub fn begun(&mut self, now: Time, work: Work, measured: Duration) -> bool {
-        let Some(Place::At(id)) = self.lives.get(&work).map(|life| life.place) else {
-            return false;
-        };
+        let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else { return false };
+        let id = *id;
         let Some(worker) = self.workers.get_mut(&id) else { return false };
         let leg = worker.leg(work).filter(|leg| !leg.has_first_token);
         let Some((ahead, cost)) = leg.map(|leg| (leg.ahead, leg.reservation.cost)) else {
@@ -208,7 +207,7 @@ impl Scheduler {
     }
 
     /// A worker lost a leg before its first token.
-    pub fn lost_early(&mut self, now: Time, id: WorkerId) {
+    pub(super) fn lost_early(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id);
         let rated = worker.and_then(|worker| worker.rated.as_mut());
         if rated.is_some_and(Rated::lost) {
