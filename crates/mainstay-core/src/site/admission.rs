@@ -118,10 +118,12 @@ impl Site {
         if !open.credited && !open.moving && !removes_room {
             let on_offer = pool.on_offer(now, cap);
             // A little may wait for the next workers that are through, so that none is idle
-            // meanwhile: that is no queue.
-            let little = on_offer.over(HANDED_OVER).max(open.cost);
+            // meanwhile: that is no queue. Nor is one request for each worker, however few and
+            // large they are.
+            let little = on_offer.over(HANDED_OVER);
             let queue = &pool.scheduler;
-            let is_next = queue.queued_cost() + open.cost <= little;
+            let is_next = queue.queued_cost() + open.cost <= little
+                || queue.queued() < usize::from(pool.workers().count());
             let has_worker = is_next || queue.has_room_now(now);
             let before = queue.cost_at_or_above(open.tier);
             let is_ahead = queue.queued_cost() - before >= open.cost;

@@ -166,12 +166,17 @@ impl Site {
 
     /// A worker lost it, or refused it. With tokens relayed it goes on at another.
     pub(super) fn lost(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
-        let Some((position, inside)) = self.find(work) else { return };
-        let Some(Given { to: worker, since, has_begun }) = inside.given else { return };
-        if inside.failed > 0 && since == now {
+        let Some((_, inside)) = self.find(work) else { return };
+        if inside.failed > 0 && inside.given.is_some_and(|given| given.since == now) {
             // A worker went and each of its legs is reported besides: this one has moved already.
             return;
         }
+        self.lose(now, work, relayed, actions);
+    }
+
+    fn lose(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
+        let Some((position, inside)) = self.find(work) else { return };
+        let Some(Given { to: worker, has_begun, .. }) = inside.given else { return };
         let scheduler = &mut self.pools[position].scheduler;
         scheduler.lose(now, work);
         let has_able = scheduler.strength().has_able();
@@ -222,7 +227,7 @@ impl Site {
                 continue;
             }
             for work in self.pools[position].scheduler.works_at(id) {
-                self.lost(now, work, 0, actions);
+                self.lose(now, work, 0, actions);
             }
             self.pools[position].scheduler.gone(now, id);
             if self.pools[position].workers().is_empty() {

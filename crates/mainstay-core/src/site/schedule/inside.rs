@@ -199,7 +199,8 @@ impl Scheduler {
     }
 
     /// One that was lost waits for another worker. With tokens relayed that is before all that has
-    /// not begun, and for a time that is counted from here.
+    /// not begun, and for a time that is counted from here. Without, it keeps its place; and where
+    /// nobody else could take it, it is not late for what its worker did to it.
     pub fn go_on(
         &mut self,
         now: Time,
@@ -213,6 +214,11 @@ impl Scheduler {
             taken.open.moving = true;
             (life.arrived, life.deadline, life.expires) = (now, taken.until, taken.until);
             (life.relayed, life.reached) = (relayed, relayed);
+        } else if let Some(taken) = life.taken.as_mut().filter(|taken| !taken.open.elsewhere) {
+            let again = (now + gap).min(life.arrived + taken.open.left);
+            taken.until = taken.until.max(again);
+            taken.latest = taken.latest.max(again);
+            (life.deadline, life.expires) = (taken.until, taken.until);
         }
         self.wait(now, life, actions);
     }
