@@ -11,19 +11,15 @@ pub mod calibration;
 mod grants;
 mod index_drift;
 mod legs;
-mod limit;
 mod orders;
 mod pool;
 pub mod prefixes;
 mod ramp;
 pub mod schedule;
 pub mod signal;
-mod slowness;
-mod streams;
 mod trust;
 pub mod verdict;
 mod wanted;
-mod workers;
 
 use crate::config::SiteConfig;
 use crate::cost::{CostRate, CostUnits};
@@ -35,13 +31,12 @@ use crate::mutant::Mutant;
 use crate::names::{GatewayId, SiteId, TargetId, Work, WorkerId};
 use crate::orders::Orders;
 use crate::rng::Rng;
-use crate::table::Table;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 use legs::Legs;
 use pool::Pool;
 use prefixes::Prefix;
-use workers::Leg;
+use schedule::inside::Inside;
 
 /// What the controller hears.
 #[derive(Clone, Debug)]
@@ -191,7 +186,6 @@ pub struct Site {
     config: SiteConfig,
     epoch: u32,
     pools: Vec<Pool>,
-    attempts: Table<Work, Attempt>,
     /// What was said of the prompt of an attempt that has not come yet.
     coming: Option<(Work, Prefix)>,
     legs: Legs,
@@ -213,32 +207,6 @@ pub struct Site {
     /// Whether silence after a takeover is still to be told.
     is_untold: bool,
     look: Time,
-}
-
-/// An attempt that was taken in.
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    open: Open,
-    /// Position of its pool.
-    pool: usize,
-    arrived: Time,
-    /// Workers that lost it before its first token.
-    failed: u8,
-    state: State,
-}
-
-/// Where an attempt is.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// It waits.
-    Queued,
-    /// A worker has it.
-    Running {
-        leg: Leg,
-        /// Work without first token at the worker when it came, itself included.
-        ahead: CostUnits,
-        has_first_token: bool,
-    },
 }
 
 impl Site {
@@ -265,7 +233,6 @@ impl Site {
             config,
             epoch: granter.epoch(),
             pools,
-            attempts: Table::default(),
             coming: None,
             legs: Legs::default(),
             rng: Rng::new(seed),
@@ -320,14 +287,18 @@ impl Site {
         [waits, grace, order, look].into_iter().flatten().min()
     }
 
-    /// What is wrong, if anything is: see `Scheduler::check`, and each attempt is where its pool's
-    /// scheduler has it.
+    /// What is wrong, if anything is: see `Scheduler::check`.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
     pub fn check(&self, now: Time) -> Result<(), &'static str> {
-        let held: usize = self.pools.iter().map(|pool| pool.scheduler.attempts()).sum();
-        if held != self.attempts.len() {
-            return Err("K2: a site's attempts are not those of its schedulers");
-        }
         self.pools.iter().try_for_each(|pool| pool.scheduler.check(now))
+    }
+
+    /// The position of the pool that has an attempt, and how that stands.
+    fn find(&self, work: Work) -> Option<(usize, Inside)> {
+        let mut pools = self.pools.iter().enumerate();
+        pools.find_map(|(at, pool)| Some((at, pool.scheduler.inside(work)?)))
     }
 
     /// What it decides by.
@@ -349,18 +320,19 @@ impl Site {
     pub fn standing(&self, now: Time, target: TargetId) -> Option<Standing> {
         let pool = self.pools.iter().find(|pool| pool.config.target == target)?;
         let supply = pool.supply(now, self.cap, self.offer);
+        let workers = pool.scheduler.strength();
         let longest = self.config.patience.iter().max().copied().unwrap_or_default();
         Some(Standing {
             capacity: supply.capacity,
             ramp: supply.ramp,
             granted: pool.grants.used(now, &self.config.credit),
-            running: pool.workers.running(),
-            streams: pool.workers.streams(),
-            ahead: pool.workers.ahead(),
-            ahead_bound: pool.workers.ahead_bound(pool.largest),
+            running: workers.running(),
+            streams: workers.streams(),
+            ahead: workers.in_hand(),
+            ahead_bound: workers.in_hand_bound(pool.largest),
             queued: pool.scheduler.queued(),
             queued_cost: pool.scheduler.queued_cost(),
-            queued_bound: pool.workers.calibrated().over(longest + pool.longer(pool.largest))
+            queued_bound: workers.calibrated().over(longest + pool.longer(pool.largest))
                 + pool.largest,
             wanted: pool.wanted.count(),
         })

@@ -8,13 +8,12 @@
 //! does. Load is judged by the prediction for the start of the work, never by present load, which
 //! would swing (Mooncake, arXiv 2407.00079).
 
-use super::{Action, Attempt, Site, State};
+use super::{Action, Site};
 use crate::fact::SiteFact;
 use crate::message::{Ack, Offer, Open, Reason, Refuse};
 use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
 use crate::site::prefixes::Prefix;
-use crate::site::schedule::Attempt as Wanted;
 use crate::site::schedule::inside::Taken;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -36,11 +35,10 @@ const MOVES: Duration = Duration::from_secs(2);
 
 impl Site {
     pub(super) fn open(&mut self, now: Time, open: Open, actions: &mut Vec<Action>) {
-        if let Some(attempt) = self.attempts.get(&open.work) {
+        if let Some((position, inside)) = self.find(open.work) {
             // The same message twice: the same answer twice.
-            let queued = matches!(attempt.state, State::Queued);
-            let ttft = self.pools[attempt.pool].service();
-            return acknowledge(open.work, queued, ttft, actions);
+            let ttft = self.pools[position].service();
+            return acknowledge(open.work, inside.given.is_none(), ttft, actions);
         }
         let judged = self.judge(now, &open);
         let (position, ttft, limit) = match judged {
@@ -52,25 +50,27 @@ impl Site {
         pool.admitted(now, (open.tier, open.cost), self.cap);
         let service = pool.service().min(limit.mul_f64(SERVICE_MAX));
         let expires = now + limit - service;
-        let (limits, arrived) = ((now + limit, expires), now);
-        let attempt = Attempt { open, pool: position, arrived, failed: 0, state: State::Queued };
-        self.attempts.insert(open.work, attempt);
         let prefix = self.coming.take_if(|(work, _)| *work == open.work);
         let prefix = prefix.map_or_else(Prefix::default, |(_, prefix)| prefix);
+        let taken = Taken {
+            open,
+            token: prefix.token,
+            block: prefix.block,
+            until: now + limit,
+            in_line,
+            latest: expires,
+            lost_by: None,
+        };
         let mut did = Vec::new();
-        let (asked, taken) = asked(&open, prefix, (arrived, limits));
-        let taken = Taken { in_line, ..taken };
         let scheduler = &mut self.pools[position].scheduler;
-        scheduler.take_in(now, asked, taken, &mut did);
+        scheduler.take_in(now, taken, prefix.keys, &mut did);
         if !open.credited && self.config.credit.mutants.removes(Mutant::PanicOpensAdmission) {
             scheduler.force(now, open.work, &mut did);
         }
-        self.carry_out(now, did, actions);
+        self.carry_out(now, position, did, actions);
         self.pump(now, position, actions);
-        let state = self.attempts.get(&open.work).map(|attempt| attempt.state);
-        let queued = matches!(state, Some(State::Queued));
-        if state.is_some() {
-            acknowledge(open.work, queued, ttft, actions);
+        if let Some(inside) = self.pools[position].scheduler.inside(open.work) {
+            acknowledge(open.work, inside.given.is_none(), ttft, actions);
         }
     }
 
@@ -90,7 +90,7 @@ impl Site {
         if offer != Offer::Open {
             return Err(Reason::Draining);
         }
-        if pool.workers.is_empty() {
+        if pool.workers().is_empty() {
             return Err(Reason::NoWorker);
         }
         if pool.scheduler.queued() >= QUEUE_MAX {
@@ -118,10 +118,12 @@ impl Site {
         if !open.credited && !open.moving && !removes_room {
             let on_offer = pool.on_offer(now, cap);
             // A little may wait for the next workers that are through, so that none is idle
-            // meanwhile: that is no queue.
-            let little = on_offer.over(HANDED_OVER).max(open.cost);
+            // meanwhile: that is no queue. Nor is one request for each worker, however few and
+            // large they are.
+            let little = on_offer.over(HANDED_OVER);
             let queue = &pool.scheduler;
-            let is_next = queue.queued_cost() + open.cost <= little;
+            let is_next = queue.queued_cost() + open.cost <= little
+                || queue.queued() < usize::from(pool.workers().count());
             let has_worker = is_next || queue.has_room_now(now);
             let before = queue.cost_at_or_above(open.tier);
             let is_ahead = queue.queued_cost() - before >= open.cost;
@@ -139,7 +141,8 @@ impl Site {
 
     fn refuse(&mut self, now: Time, open: &Open, reason: Reason, actions: &mut Vec<Action>) {
         let (work, tier) = (open.work, open.tier);
-        self.say_no(now, open, reason, actions);
+        let position = self.pools.iter().position(|pool| pool.config.target == open.target);
+        self.say_no(now, (position, open), reason, actions);
         actions.push(Action::Fact(SiteFact::Refused { work, tier, reason }));
     }
 
@@ -147,11 +150,11 @@ impl Site {
     pub(super) fn say_no(
         &mut self,
         now: Time,
-        open: &Open,
+        (position, open): (Option<usize>, &Open),
         reason: Reason,
         actions: &mut Vec<Action>,
     ) {
-        let pool = self.pools.iter().find(|pool| pool.config.target == open.target);
+        let pool = position.and_then(|position| self.pools.get(position));
         let again = pool.map(|pool| pool.again(now, open, &mut self.rng));
         let cut = open.credited && matches!(reason, Reason::Overloaded | Reason::TooLate);
         let refuse = Refuse {
@@ -165,7 +168,7 @@ impl Site {
 
     /// It is not wanted any more. Unknown ones have ended already.
     pub(super) fn cancel(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
-        let Some(position) = self.leave(now, work, actions) else { return };
+        let Some((position, _)) = self.leave(now, work, actions) else { return };
         self.pump(now, position, actions);
     }
 
@@ -182,32 +185,6 @@ impl Site {
 
 /// Where the configuration names none.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The scheduler's view of an attempt that came then, whose first token may come until a moment and
-/// which is to be given out before another.
-fn asked(open: &Open, prefix: Prefix, (arrived, limits): (Time, (Time, Time))) -> (Wanted, Taken) {
-    let wanted = Wanted {
-        work: open.work,
-        tier: open.tier,
-        tenant: open.tenant,
-        prompt: open.prompt,
-        keys: prefix.keys,
-        limit: open.output,
-        expires: open.left,
-        elsewhere: open.elsewhere,
-    };
-    let taken = Taken {
-        cost: open.cost,
-        token: prefix.token,
-        block: prefix.block,
-        times: (arrived, limits.0),
-        in_line: limits.0,
-        latest: limits.1,
-        is_moving: open.moving,
-        lost_by: None,
-    };
-    (wanted, taken)
-}
 
 fn acknowledge(work: Work, queued: bool, ttft: Duration, actions: &mut Vec<Action>) {
     actions.push(Action::Ack { to: work.from, ack: Ack { attempt: work.attempt, queued, ttft } });

@@ -36,11 +36,6 @@ impl Site {
         for (position, pool) in self.pools.iter_mut().enumerate() {
             pool.adopt(&self.config, position);
         }
-        for work in self.attempts.sorted().into_iter().map(|(work, _)| work).collect::<Vec<_>>() {
-            if let Some(attempt) = self.attempts.get_mut(&work) {
-                attempt.open.target = self.pools[attempt.pool].config.target;
-            }
-        }
         self.orders.renumber(sites);
         self.obey(now, actions);
         for position in 0..self.pools.len() {

@@ -3,7 +3,7 @@
 //!
 //! A guess in a file is wrong on every other machine, and too low a one is never found out: the
 //! site grants by it, so that more is never tried. What was measured is corrected downwards while
-//! it serves (`site/limit`).
+//! it serves (`schedule/limit`).
 
 use crate::cost::{CostRate, Price};
 use crate::time::Duration;

@@ -6,9 +6,9 @@
 
 use super::pool::Pool;
 use super::schedule::Action as Placed;
-use super::schedule::inside::Taken;
-use super::workers::{Calibration, Leg};
-use super::{Action, Attempt, Site, State, WorkerState};
+use super::schedule::inside::{Given, Inside};
+use super::schedule::rated::Calibration;
+use super::{Action, Site, WorkerState};
 use crate::cost::CostUnits;
 use crate::fact::{ScheduleFact, SiteFact};
 use crate::message::{Offer, Open, Reason};
@@ -66,55 +66,59 @@ impl Site {
         let scheduler = &mut self.pools[position].scheduler;
         scheduler.pass(now, &mut did);
         scheduler.give_out(now, &mut did);
-        self.carry_out(now, did, actions);
-        self.pools[position].measure(now);
+        self.carry_out(now, position, did, actions);
+        self.pools[position].scheduler.measure(now);
     }
 
     /// What a scheduler wants done.
-    pub(super) fn carry_out(&mut self, now: Time, did: Vec<Placed>, actions: &mut Vec<Action>) {
+    pub(super) fn carry_out(
+        &mut self,
+        now: Time,
+        position: usize,
+        did: Vec<Placed>,
+        actions: &mut Vec<Action>,
+    ) {
         for each in did {
             match each {
                 Placed::StartLeg { work, worker, .. } => {
-                    self.dispatched(now, (work, worker), actions);
+                    self.dispatched(now, position, (work, worker), actions);
                 }
-                Placed::Refuse { work, .. } | Placed::HandBack { work, .. } => {
-                    self.shed(now, work, actions);
-                }
+                Placed::Shed(inside) => self.shed(now, position, &inside, actions),
                 Placed::Fact(ScheduleFact::Late { work, tier, after }) => {
                     actions.push(Action::Fact(SiteFact::GivesWay { work, tier, after }));
                 }
-                // Who leaves is told of here, and workers are the site's.
+                // Who comes and leaves is the site's to say.
+                Placed::Refuse { .. } | Placed::HandBack { .. } => {}
                 Placed::Fact(_) | Placed::AbortLeg { .. } => {}
             }
         }
     }
 
     /// The scheduler let it go: its first token would be late.
-    fn shed(&mut self, now: Time, work: Work, actions: &mut Vec<Action>) {
-        let Some(attempt) = self.attempts.remove(&work) else { return };
-        self.pools[attempt.pool].room.give_back(attempt.open.cost);
-        let waited = now.since(attempt.arrived);
-        let is_late = waited >= attempt.open.left;
-        let reason = if is_late { Reason::TooLate } else { Reason::Overloaded };
-        self.say_no(now, &attempt.open, reason, actions);
-        let tier = attempt.open.tier;
+    fn shed(&mut self, now: Time, position: usize, shed: &Inside, actions: &mut Vec<Action>) {
+        let open = &shed.open;
+        self.pools[position].room.give_back(open.cost);
+        let waited = now.since(shed.arrived);
+        let reason = if waited >= open.left { Reason::TooLate } else { Reason::Overloaded };
+        self.say_no(now, (Some(position), open), reason, actions);
+        let (work, tier) = (open.work, open.tier);
         actions.push(Action::Fact(SiteFact::Shed { work, tier, waited }));
     }
 
     fn dispatched(
         &mut self,
         now: Time,
+        position: usize,
         (work, worker): (Work, WorkerId),
         actions: &mut Vec<Action>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(&work) else { return };
-        let pool = &mut self.pools[attempt.pool];
-        pool.wanted.given(now.since(attempt.arrived), pool.config.promise);
-        pool.signal.given(attempt.open.tier, now.since(attempt.arrived));
-        let leg = Leg { worker, since: now, cost: pool.scheduler.leg_cost(work) };
-        let ahead = pool.workers.give(leg);
-        attempt.state = State::Running { leg, ahead, has_first_token: false };
-        if attempt.failed == 0 {
+        let pool = &mut self.pools[position];
+        let Some(Inside { open, arrived, failed, .. }) = pool.scheduler.inside(work) else {
+            return;
+        };
+        pool.wanted.given(now.since(arrived), pool.config.promise);
+        pool.signal.given(open.tier, now.since(arrived));
+        if failed == 0 {
             self.legs.first();
         }
         actions.push(Action::Dispatch { work, worker });
@@ -127,19 +131,11 @@ impl Site {
         after: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let Some(attempt) = self.attempts.get_mut(&work) else { return };
-        let State::Running { leg, ahead, has_first_token, .. } = &mut attempt.state else {
-            return;
-        };
-        if core::mem::replace(has_first_token, true) {
+        let Some((position, Inside { arrived, .. })) = self.find(work) else { return };
+        let pool = &mut self.pools[position];
+        if !pool.scheduler.begun(now, work, after) {
             return;
         }
-        let (leg, ahead) = (*leg, *ahead);
-        let (position, arrived) = (attempt.pool, attempt.arrived);
-        let pool = &mut self.pools[position];
-        pool.workers.first_token(leg, (ahead, after));
-        pool.tell_strength(now, Some(leg.worker));
-        pool.scheduler.begun(now, work);
         pool.promise.first_token(now.since(arrived) > pool.config.promise);
         self.pump(now, position, actions);
     }
@@ -151,11 +147,9 @@ impl Site {
         cost: CostUnits,
         actions: &mut Vec<Action>,
     ) {
-        let Some(attempt) = self.attempts.remove(&work) else { return };
-        let Attempt { open, pool: position, state, .. } = attempt;
+        let Some((position, Inside { open, given, .. })) = self.find(work) else { return };
         let pool = &mut self.pools[position];
-        if let State::Running { leg, has_first_token, .. } = state {
-            pool.workers.take(now, leg, has_first_token);
+        if given.is_some() {
             pool.room.give_back(open.cost - cost);
             pool.scheduler.settled(work, cost);
         }
@@ -165,55 +159,41 @@ impl Site {
 
     /// Its worker says how many tokens of its prompt were cached.
     pub(super) fn cached(&mut self, now: Time, work: Work, tokens: u32) {
-        if let Some(attempt) = self.attempts.get(&work) {
-            self.pools[attempt.pool].scheduler.told(now, work, tokens);
+        if let Some((position, _)) = self.find(work) {
+            self.pools[position].scheduler.told(now, work, tokens);
         }
     }
 
     /// A worker lost it, or refused it. With tokens relayed it goes on at another.
     pub(super) fn lost(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
-        let Some(attempt) = self.attempts.get(&work).copied() else { return };
-        let State::Running { leg, has_first_token, .. } = attempt.state else {
-            return;
-        };
-        let worker = leg.worker;
-        if attempt.failed > 0 && leg.since == now {
+        let Some((_, inside)) = self.find(work) else { return };
+        if inside.failed > 0 && inside.given.is_some_and(|given| given.since == now) {
             // A worker went and each of its legs is reported besides: this one has moved already.
             return;
         }
-        let pool = &mut self.pools[attempt.pool];
-        pool.workers.take(now, leg, has_first_token);
-        if !has_first_token {
-            pool.workers.lost(worker);
-            pool.tell_strength(now, Some(worker));
-        }
-        let before = pool.scheduler.leave(now, work);
-        let failed = attempt.failed + 1;
-        let is_free = !has_first_token || relayed > 0;
-        let may_move = is_free && failed <= FAILED_MAX && pool.workers.has_able();
-        let may_move = may_move && self.offer != Offer::Closed && self.legs.take(now);
-        if let Some((asked, taken)) = before.filter(|_| may_move) {
-            let moved = match relayed {
-                0 => Attempt { failed, state: State::Queued, ..attempt },
-                _ => begun(now, failed, &attempt),
-            };
-            let taken = Taken { lost_by: Some(worker), ..taken };
-            let taken = match relayed {
-                0 => taken,
-                _ => Taken { times: (now, now + GAP), latest: now + GAP, is_moving: true, ..taken },
-            };
-            self.attempts.insert(work, moved);
+        self.lose(now, work, relayed, actions);
+    }
+
+    fn lose(&mut self, now: Time, work: Work, relayed: u32, actions: &mut Vec<Action>) {
+        let Some((position, inside)) = self.find(work) else { return };
+        let Some(Given { to: worker, has_begun, .. }) = inside.given else { return };
+        let scheduler = &mut self.pools[position].scheduler;
+        scheduler.lose(now, work);
+        let has_able = scheduler.strength().has_able();
+        let is_free = !has_begun || relayed > 0;
+        let may_move = is_free && inside.failed < FAILED_MAX && has_able;
+        if may_move && self.offer != Offer::Closed && self.legs.take(now) {
             let mut did = Vec::new();
-            self.pools[attempt.pool].scheduler.take_in(now, asked, taken, &mut did);
-            self.carry_out(now, did, actions);
+            scheduler.go_on(now, work, (relayed, GAP), &mut did);
+            self.carry_out(now, position, did, actions);
             actions.push(Action::Fact(SiteFact::MovedInside { work, worker }));
         } else {
-            self.attempts.remove(&work);
-            let no_worker = !is_free || !self.pools[attempt.pool].workers.has_able();
+            scheduler.leave(now, work);
+            let no_worker = !is_free || !has_able;
             let reason = if no_worker { Reason::NoWorker } else { Reason::Overloaded };
-            self.hand_back(now, &attempt, reason, actions);
+            self.hand_back(now, (position, &inside.open), reason, actions);
         }
-        self.pump(now, attempt.pool, actions);
+        self.pump(now, position, actions);
     }
 
     /// A worker is there, changed, or gone.
@@ -229,9 +209,9 @@ impl Site {
                 let found = self.pools.iter().position(|pool| pool.config.target == target);
                 let Some(position) = found else { return };
                 let calibration = Calibration { capacity, streams, cold };
-                let is_new = self.pools[position].workers.up(id, calibration);
-                self.pools[position].tell_strength(now, Some(id));
-                if is_new && cold && !self.is_first && self.pools[position].workers.are_cold() {
+                let pool = &mut self.pools[position];
+                let is_new = pool.scheduler.up(now, id, calibration);
+                if is_new && cold && !self.is_first && pool.workers().are_cold() {
                     self.restart_ramp(now, position, "its workers' caches are empty", actions);
                 }
                 self.pump(now, position, actions);
@@ -243,28 +223,21 @@ impl Site {
     fn worker_down(&mut self, now: Time, id: WorkerId, actions: &mut Vec<Action>) {
         self.is_first = false;
         for position in 0..self.pools.len() {
-            if !self.pools[position].workers.down(id) {
+            if !self.pools[position].scheduler.stop(now, id) {
                 continue;
             }
-            self.pools[position].scheduler.stop(now, id);
-            for work in self.at_worker(id) {
-                self.lost(now, work, 0, actions);
+            for work in self.pools[position].scheduler.works_at(id) {
+                self.lose(now, work, 0, actions);
             }
             self.pools[position].scheduler.gone(now, id);
-            if self.pools[position].workers.is_empty() {
+            if self.pools[position].workers().is_empty() {
                 for work in self.pools[position].scheduler.waiting_works() {
-                    let Some(attempt) = self.attempts.get(&work).copied() else { continue };
-                    self.leave(now, work, actions);
-                    self.hand_back(now, &attempt, Reason::NoWorker, actions);
+                    if let Some((position, open)) = self.leave(now, work, actions) {
+                        self.hand_back(now, (position, &open), Reason::NoWorker, actions);
+                    }
                 }
             }
         }
-    }
-
-    fn at_worker(&self, id: WorkerId) -> Vec<Work> {
-        let here = |state| matches!(state, State::Running { leg, .. } if leg.worker == id);
-        let all = self.attempts.sorted().into_iter();
-        all.filter(|(_, attempt)| here(attempt.state)).map(|(work, _)| work).collect()
     }
 
     pub(super) fn restart_ramp(
@@ -285,58 +258,50 @@ impl Site {
     }
 
     /// An attempt leaves before its end: what it holds is free again, and a worker that has it is
-    /// told. The position of its pool, if it was here.
+    /// told. The position of its pool and what was asked for, if it was here.
     pub(super) fn leave(
         &mut self,
         now: Time,
         work: Work,
         actions: &mut Vec<Action>,
-    ) -> Option<usize> {
-        let Attempt { open, pool: position, state, .. } = self.attempts.remove(&work)?;
+    ) -> Option<(usize, Open)> {
+        let (position, Inside { open, given, .. }) = self.find(work)?;
         let pool = &mut self.pools[position];
-        match state {
-            State::Queued => pool.room.give_back(open.cost),
-            State::Running { leg, has_first_token, .. } => {
-                // Once the prompt was worked through, what a pool is short of is spent.
-                let before = if has_first_token { CostUnits::ZERO } else { open.cost };
-                pool.workers.take(now, leg, has_first_token);
-                pool.room.give_back(before);
-                if !has_first_token {
-                    pool.scheduler.settled(work, CostUnits::ZERO);
-                }
-                actions.push(Action::Abort { work, worker: leg.worker });
+        let has_begun = given.is_some_and(|given| given.has_begun);
+        // Once the prompt was worked through, what a pool is short of is spent.
+        if !has_begun {
+            pool.room.give_back(open.cost);
+        }
+        if let Some(given) = given {
+            if !has_begun {
+                pool.scheduler.settled(work, CostUnits::ZERO);
             }
+            actions.push(Action::Abort { work, worker: given.to });
         }
         pool.scheduler.leave(now, work);
-        Some(position)
+        Some((position, open))
     }
 
     /// Tells the gateway that an attempt taken in is not here any more.
-    pub(super) fn hand_back(
+    fn hand_back(
         &mut self,
         now: Time,
-        attempt: &Attempt,
+        (position, open): (usize, &Open),
         reason: Reason,
         actions: &mut Vec<Action>,
     ) {
-        self.say_no(now, &attempt.open, reason, actions);
-        let (work, tier) = (attempt.open.work, attempt.open.tier);
+        self.say_no(now, (Some(position), open), reason, actions);
+        let (work, tier) = (open.work, open.tier);
         actions.push(Action::Fact(SiteFact::HandedBack { work, tier, reason }));
     }
 
     /// Everything goes back, running or not.
     pub(super) fn hand_back_all(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let all = self.attempts.sorted().into_iter();
-        let all: Vec<Attempt> = all.map(|(_, attempt)| *attempt).collect();
-        for attempt in all {
-            self.leave(now, attempt.open.work, actions);
-            self.hand_back(now, &attempt, Reason::Draining, actions);
+        let all: Vec<Work> = self.pools.iter().flat_map(|pool| pool.scheduler.works()).collect();
+        for work in all {
+            if let Some((position, open)) = self.leave(now, work, actions) {
+                self.hand_back(now, (position, &open), Reason::Draining, actions);
+            }
         }
     }
-}
-
-/// An answer that goes on at another worker: before all that has not begun, and timed from here.
-fn begun(now: Time, failed: u8, attempt: &Attempt) -> Attempt {
-    let open = Open { moving: true, ..attempt.open };
-    Attempt { open, arrived: now, failed, state: State::Queued, ..*attempt }
 }

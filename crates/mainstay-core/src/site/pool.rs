@@ -6,16 +6,16 @@ use crate::config::{Pool as PoolConfig, SiteConfig};
 use crate::cost::{CostRate, CostUnits};
 use crate::lease::Granter;
 use crate::message::{Offer, Open, PerTier, TIERS_MAX};
-use crate::names::{GatewayId, TierId, WorkerId};
+use crate::names::{GatewayId, TierId};
 use crate::rng::Rng;
 use crate::share::thousandths;
 use crate::site::grants::{Grants, Supply};
 use crate::site::ramp::{Ramp, Step};
 use crate::site::schedule::Scheduler;
 use crate::site::schedule::settings::{Policy, Settings, TierSettings};
+use crate::site::schedule::strength::Strength;
 use crate::site::signal::Signal;
 use crate::site::wanted::{Seen, Wanted};
-use crate::site::workers::Workers;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -65,10 +65,8 @@ pub struct Pool {
     pub config: PoolConfig,
     /// Credit.
     pub grants: Grants,
-    /// What waits, and who gets it.
+    /// What waits, what works, and who gets what.
     pub scheduler: Scheduler,
-    /// What works.
-    pub workers: Workers,
     /// What is on offer.
     pub ramp: Ramp,
     /// Room for work without credit.
@@ -106,7 +104,6 @@ impl Pool {
             config: config.pools[position],
             grants: Grants::new(config, position, granter),
             scheduler: Scheduler::new(settings),
-            workers: Workers::default(),
             ramp: Ramp::whole(),
             room: Room::default(),
             promise: Promise::default(),
@@ -131,19 +128,24 @@ impl Pool {
     /// What there is to grant, of which an operator's order leaves `cap` hundredths.
     pub fn supply(&self, now: Time, cap: u8, offer: Offer) -> Supply {
         Supply {
-            capacity: self.workers.carries(now).percent(u32::from(cap.min(100))),
+            capacity: self.workers().carries(now).percent(u32::from(cap.min(100))),
             ramp: self.ramp.percent(),
             queued: self.scheduler.queued_cost(),
             offer,
             ttft: self.service()
-                + time_for(self.scheduler.queued_cost(), self.workers.carries(now)),
-            slow: self.workers.slowness(),
+                + time_for(self.scheduler.queued_cost(), self.workers().carries(now)),
+            slow: self.workers().slowness(),
         }
+    }
+
+    /// What its workers carry.
+    pub fn workers(&self) -> &Strength {
+        self.scheduler.strength()
     }
 
     /// A first token without a queue.
     pub fn service(&self) -> Duration {
-        self.workers.service().unwrap_or(FIRST_TOKEN_GUESS)
+        self.workers().service().unwrap_or(FIRST_TOKEN_GUESS)
     }
 
     /// How long it would wait for a worker, in its place in line.
@@ -153,18 +155,18 @@ impl Pool {
         if ahead == CostUnits::ZERO && self.scheduler.has_room_now(now) {
             return Duration::ZERO;
         }
-        time_for(ahead + open.cost, self.workers.carries(now))
+        time_for(ahead + open.cost, self.workers().carries(now))
     }
 
     /// How much longer a first token may take than that of a median request: times of tiers are
     /// made for those, and a long prompt would be refused for its length by every site.
     pub fn longer(&self, cost: CostUnits) -> Duration {
-        time_for(cost - self.config.median, self.workers.one()).min(LONGER_MAX) * LONGER
+        time_for(cost - self.config.median, self.workers().one()).min(LONGER_MAX) * LONGER
     }
 
     /// When a refused attempt may come back: when what is before it will be gone.
     pub fn again(&self, now: Time, open: &Open, rng: &mut Rng) -> Duration {
-        let rate = self.workers.carries(now).percent(u32::from(self.ramp.percent()));
+        let rate = self.workers().carries(now).percent(u32::from(self.ramp.percent()));
         let of = (open.tier, open.tenant);
         let before = self.scheduler.ahead(now, of, Some(now + LONGEST));
         let drain = time_for(before + open.cost, rate).min(AGAIN.1);
@@ -187,7 +189,7 @@ impl Pool {
     pub fn admitted(&mut self, now: Time, (tier, cost): (TierId, CostUnits), cap: u8) {
         self.largest = self.largest.max(cost);
         self.let_in.now[usize::from(tier.0).min(TIERS_MAX - 1)] += cost;
-        let offer = (self.reads(cap), self.config.median);
+        let offer = (self.reads(cap), self.at_once());
         self.room.take(now, cost, offer);
     }
 
@@ -195,65 +197,48 @@ impl Pool {
     /// find it free. Few answers are a rate of few, which a burst would exceed though most streams
     /// are free.
     pub fn has_room(&mut self, now: Time, cost: CostUnits, cap: u8) -> bool {
-        let offer = (self.reads(cap), self.config.median);
+        let offer = (self.reads(cap), self.at_once());
         self.room.may(now, cost, offer)
+    }
+
+    /// What workers may have in hand is there at once, however much of a second's work that is:
+    /// few large requests come in bursts.
+    fn at_once(&self) -> CostUnits {
+        self.config.median.max(self.workers().in_hand_bound(self.largest))
     }
 
     /// What workers would read of prompts, of what an order and the ramp leave.
     fn reads(&self, cap: u8) -> CostRate {
-        let capacity = self.workers.reads().percent(u32::from(cap.min(100)));
+        let capacity = self.workers().reads().percent(u32::from(cap.min(100)));
         capacity.percent(u32::from(self.ramp.percent()))
     }
 
     /// A second has passed: the ramp's step, if it takes one.
     pub fn second(&mut self, now: Time, on_offer: CostRate, is_frozen: bool) -> Option<Step> {
         self.grants.tidy(now);
-        self.workers.second();
-        self.tell_strength(now, None);
+        self.scheduler.second();
         let admitted = self.let_in.second().as_f64();
         self.used += USED_STEP * (admitted - self.used);
         let is_late = self.promise.second();
         self.wanted.second(now, self.seen());
         self.signal.leaves(on_offer.less(CostRate((self.used * 1000.0) as u64)));
-        if is_frozen || self.workers.is_empty() {
+        if is_frozen || self.workers().is_empty() {
             return None;
         }
         let used = self.used / on_offer.as_f64().max(0.001) * 100.0;
-        self.ramp.second(now, used as u64, is_late || self.workers.are_slow())
+        self.ramp.second(now, used as u64, is_late || self.workers().are_slow())
     }
 
     /// What this second shows of whether its workers are the right number.
     fn seen(&self) -> Seen {
-        let work = self.used / self.workers.calibrated().as_f64().max(0.001) * 100.0;
-        let open = u64::from(self.workers.running()) * 100;
-        let streams = u64::from(self.workers.streams()).max(1);
+        let work = self.used / self.workers().calibrated().as_f64().max(0.001) * 100.0;
+        let open = u64::from(self.workers().running()) * 100;
+        let streams = u64::from(self.workers().streams()).max(1);
         Seen {
-            workers: self.workers.count(),
+            workers: self.workers().count(),
             used: (work as u64).max(open / streams),
             late: self.signal.long(),
             returning: self.ramp.percent() < 100,
-        }
-    }
-
-    /// The scheduler learns what some worker carries now; `None` is each of them.
-    pub fn tell_strength(&mut self, now: Time, worker: Option<WorkerId>) {
-        let ids = match worker {
-            Some(id) => alloc::vec![id],
-            None => self.workers.ids().collect::<Vec<_>>(),
-        };
-        for id in ids {
-            if let Some(strength) = self.workers.strength(id) {
-                self.scheduler.strength(now, id, strength);
-            }
-        }
-    }
-
-    /// What of the pool was given out was given out; what that says of its workers.
-    pub fn measure(&mut self, now: Time) {
-        let is_waiting = self.scheduler.queued() > 0;
-        let has_room = |id| self.scheduler.is_free(now, id);
-        if self.workers.measure(now, is_waiting, has_room) {
-            self.tell_strength(now, None);
         }
     }
 

@@ -21,7 +21,9 @@ pub mod kv_index;
 pub mod pace;
 pub mod pair;
 pub mod profile;
+pub mod rated;
 pub mod settings;
+pub mod strength;
 pub mod worker;
 
 mod admission;
@@ -29,9 +31,12 @@ mod dispatch;
 mod forecast;
 mod learn;
 mod legs;
+mod limit;
 mod queue;
 mod recent;
 mod routed;
+mod slowness;
+mod streams;
 mod survey;
 mod timers;
 mod unconfirmed;
@@ -44,13 +49,14 @@ use crate::mutant::Mutant;
 use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use by_id::ById;
 use cost::Asked;
 use dispatch::Offers;
-use inside::Taken;
+use inside::{Inside, Taken};
 use kv_index::{Held, KvIndex, Matches};
 use learn::Learner;
 use pace::{Lengths, Pace};
@@ -58,6 +64,7 @@ use profile::Profile;
 use queue::Queue;
 use routed::Routed;
 use settings::Settings;
+use strength::Strength;
 use timers::{Lapse, Timer, Timers, Wait};
 use worker::{Load, Order, Verdict, Worker};
 
@@ -208,6 +215,8 @@ pub enum Action {
         /// When it may come again.
         after: Duration,
     },
+    /// Of a site: it was let in, and its first token would be late.
+    Shed(Box<Inside>),
     /// Tell of a decision.
     Fact(ScheduleFact),
 }
@@ -294,6 +303,8 @@ pub struct Scheduler {
     settings: Settings,
     lives: Table<Work, Life>,
     workers: ById<Worker>,
+    /// What a site is told of all of them, and measures.
+    strength: Strength,
     index: KvIndex,
     queue: Queue,
     /// For baselines that have a view of their own.
@@ -341,6 +352,7 @@ impl Scheduler {
             settings,
             lives: Table::default(),
             workers: ById::default(),
+            strength: Strength::default(),
             index: KvIndex::default(),
             timers: Timers::default(),
             rooms: BTreeSet::new(),
@@ -409,11 +421,6 @@ impl Scheduler {
     /// Attempts that wait.
     pub fn queued(&self) -> usize {
         self.queue.len()
-    }
-
-    /// Attempts in all.
-    pub fn attempts(&self) -> usize {
-        self.lives.len()
     }
 
     /// The workers.

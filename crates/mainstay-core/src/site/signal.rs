@@ -5,7 +5,7 @@
 //! says nothing of it (ai-dynamo/dynamo#10528). Who still waits counts with what it has waited so
 //! far: else a pool that gives out nothing at all would look like one where nobody waits.
 
-use super::{Site, State};
+use super::Site;
 use crate::cost::CostRate;
 use crate::message::{PerTier, TIERS_MAX};
 use crate::names::{TargetId, TierId};
@@ -113,12 +113,10 @@ impl Site {
     pub(super) fn count_waits(&mut self, now: Time, position: usize) {
         let base = self.pools[position].config.promise;
         let (mut waiting, mut long) = ([Waits::NONE; TIERS_MAX], 0);
-        for (_, attempt) in self.attempts.each() {
-            if attempt.pool == position && matches!(attempt.state, State::Queued) {
-                let waited = now.since(attempt.arrived);
-                waiting[usize::from(attempt.open.tier.0).min(TIERS_MAX - 1)].add(waited);
-                long += u32::from(waited * 2 > base);
-            }
+        for (tier, since) in self.pools[position].scheduler.waits() {
+            let waited = now.since(since);
+            waiting[usize::from(tier.0).min(TIERS_MAX - 1)].add(waited);
+            long += u32::from(waited * 2 > base);
         }
         self.pools[position].signal.second(&waiting, long);
     }

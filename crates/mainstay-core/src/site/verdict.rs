@@ -197,7 +197,7 @@ impl Standing {
 
     /// What it is taken to carry where nobody said: twice the most that it was seen to do, so that
     /// what it can do is found out within seconds of need; `token` is what one token costs. That it
-    /// can do less is found out by its first tokens (`site/limit`).
+    /// can do less is found out by its first tokens (`schedule/limit`).
     pub fn carries(&self, token: CostUnits) -> CostRate {
         let guess = CostRate(token.0 * u64::from(GUESS));
         guess.max(CostRate(self.carried.best.0 * 2))

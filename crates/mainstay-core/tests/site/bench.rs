@@ -288,6 +288,7 @@ impl Bench {
             Next::Tick => {
                 self.plan(self.now + Duration::from_millis(50), Next::Tick);
                 self.event(Event::Tick);
+                assert_eq!(self.site.check(self.now), Ok(()));
             }
         }
     }

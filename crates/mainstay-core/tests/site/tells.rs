@@ -12,6 +12,7 @@ use mainstay_core::time::Duration;
 pub fn tell(site: &mut Site, millis: u64, event: Event) -> Vec<Action> {
     let mut actions = Vec::new();
     site.handle(at(millis), event, &mut actions);
+    assert_eq!(site.check(at(millis)), Ok(()));
     actions
 }
 
@@ -231,6 +232,30 @@ fn an_attempt_goes_to_another_worker_twice_and_then_back_to_its_gateway() {
     let (tier, reason) = (TierId(0), Reason::Overloaded);
     assert_eq!(facts(&lost), [&SiteFact::HandedBack { work, tier, reason }]);
     assert_eq!(site.standing(at(40), TARGET).map(|s| (s.running, s.queued)), Some((0, 0)));
+}
+
+#[test]
+fn who_waited_for_a_worker_that_died_is_not_late_for_that() {
+    let mut site = one_worker(10);
+    tell(&mut site, 5, worker(1, up(10, 10, false)));
+    let alone = Open { elsewhere: false, ..open(1) };
+    assert_eq!(dispatched(&tell(&mut site, 10, Event::Open(alone))), [1]);
+    // Longer than it may wait for its first token.
+    let lost = tell(&mut site, 6_000, Event::Lost(alone.work));
+    assert_eq!((dispatched(&lost), refusals(&lost)), (vec![1], vec![]));
+    // Where others may have room they are asked instead.
+    let other = Open { elsewhere: true, ..open(2) };
+    assert_eq!(dispatched(&tell(&mut site, 6_010, Event::Open(other))), [2]);
+    assert_eq!(refusals(&tell(&mut site, 12_000, Event::Lost(other.work))).len(), 1);
+}
+
+#[test]
+fn who_moves_to_a_worker_that_goes_at_that_moment_does_not_stay_there() {
+    let mut site = one_worker(10);
+    let work = open(1).work;
+    tell(&mut site, 10, Event::Open(open(1)));
+    assert_eq!(dispatched(&tell(&mut site, 20, Event::Lost(work))), [1], "nobody else is there");
+    assert_eq!(refusals(&tell(&mut site, 20, worker(0, WorkerState::Down))), [Reason::NoWorker]);
 }
 
 #[test]

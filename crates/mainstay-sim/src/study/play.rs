@@ -294,7 +294,8 @@ impl<'a> Play<'a> {
             }
             Action::HandBack { work, .. } => self.end(id(work), Fate::HandedBack),
             Action::Refuse { work, .. } => self.end(id(work), Fate::Refused),
-            Action::Fact(_) => {}
+            // Of a site alone, which tells it otherwise.
+            Action::Shed(_) | Action::Fact(_) => {}
         }
     }
 

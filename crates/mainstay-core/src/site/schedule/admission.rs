@@ -13,6 +13,7 @@ use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
 use crate::site::schedule::profile::{duration, millis};
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 
@@ -109,7 +110,7 @@ impl Scheduler {
                 self.reference().work(tokens, life.asked.prompt, life.asked.output)
             }
         };
-        let is_moving = life.taken.is_some_and(|taken| taken.is_moving);
+        let is_moving = life.taken.is_some_and(|taken| taken.open.moving);
         Waiting {
             work: attempt.work,
             tier: attempt.tier,
@@ -216,6 +217,9 @@ impl Scheduler {
         self.queue.take(one.work);
         let Some(mut life) = self.lives.remove(&one.work) else { return };
         self.unwatch_start(&mut life);
+        if let Some(inside) = life.inside(None) {
+            return actions.push(Action::Shed(Box::new(inside)));
+        }
         let usable = |verdict| matches!(verdict, Verdict::Up | Verdict::Probation);
         if !self.workers.values().any(|worker| usable(worker.verdict)) {
             return self.give_back(one.work, Why::NoWorker, Duration::ZERO, actions);

@@ -57,6 +57,12 @@ impl<T> ById<T> {
         self.range(WorkerId(0)..)
     }
 
+    /// See `iter`.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut T)> {
+        let all = self.places.iter_mut().enumerate();
+        all.filter_map(|(at, one)| Some((WorkerId(at as u16), one.as_mut()?)))
+    }
+
     /// Those from a number on.
     pub fn range(&self, from: RangeFrom<WorkerId>) -> impl Iterator<Item = (WorkerId, &T)> {
         let from = usize::from(from.start.0).min(self.places.len());

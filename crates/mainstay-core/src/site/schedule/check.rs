@@ -26,6 +26,9 @@ impl Scheduler {
         for (id, worker) in self.workers.iter() {
             self.check_worker(now, id, worker)?;
         }
+        if !self.strength.is_balanced(&self.workers) {
+            return Err("K3: what workers have together is not the sum of their legs");
+        }
         let legs: usize = self.workers.values().map(|worker| worker.in_flight() as usize).sum();
         if legs + self.queue.len() != self.lives.len() || !self.queue.is_sound() {
             return Err("K2: an attempt is not in exactly one place");
@@ -92,7 +95,8 @@ impl Scheduler {
     /// Whatever is not known, a worker that has nothing to do is given what waits.
     fn check_idle(&self, now: Time) -> Result<(), &'static str> {
         let is_idle = |worker: &Worker| {
-            worker.in_flight() == 0 && is_usable(worker) && worker.order == Order::Active
+            let may_have = worker.order == Order::Active && worker.profile.sequences > 0;
+            worker.in_flight() == 0 && is_usable(worker) && may_have
         };
         if self.queue.is_empty() {
             return Ok(());

@@ -299,6 +299,7 @@ impl Scheduler {
             tokens: u64::from(uncached),
             blocks: (life.asked.prompt + most).div_ceil(block),
             context: u64::from(life.asked.prompt + life.asked.output / 2),
+            cost: life.taken.map_or(CostUnits::ZERO, |taken| taken.without(to.believed)),
         };
         let forecast = Forecast {
             ttft: to.cost.ttft,
@@ -310,7 +311,9 @@ impl Scheduler {
         let quantiles = worker.pace.quantiles(uncached);
         let incarnation = worker.incarnation;
         let overdue = now + duration(to.cost.ttft * quantiles.q90 * OVERDUE.0 + OVERDUE.1);
-        let cost = life.taken.map_or(CostUnits::ZERO, |taken| taken.without(to.believed));
+        if life.taken.is_some() {
+            self.strength.give(now, reservation.cost);
+        }
         let leg = Leg {
             part: Part::Whole,
             incarnation,
@@ -320,7 +323,7 @@ impl Scheduler {
             overdue,
             has_first_token: false,
             seen: None,
-            cost,
+            ahead: CostUnits::ZERO,
         };
         worker.add(now, work, leg);
         life.place = Place::At(to.id);

@@ -9,31 +9,31 @@
 use super::cost::Asked;
 use super::profile::Profile;
 use super::settings::TierSettings;
-use super::worker::{Rated, Worker};
+use super::worker::Worker;
 use super::{Action, Attempt, Life, Place, Scheduler, Settings};
-use crate::cost::{CostRate, CostUnits};
+use crate::cost::CostUnits;
+use crate::message::Open;
 use crate::names::{TierId, Work, WorkerId};
-use crate::time::Time;
+use crate::time::{Duration, Time};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What a site says of an attempt that it has let in.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// Its work,
-    pub cost: CostUnits,
-    /// and of that what one token of its prompt is.
+    /// As it was asked for.
+    pub open: Open,
+    /// Of its work, what one token of its prompt is.
     pub token: CostUnits,
     /// Tokens for which its prompt has one key.
     pub block: u32,
-    /// When it came, and until when its first token may come.
-    pub times: (Time, Time),
+    /// Until when its first token may come.
+    pub until: Time,
     /// Until when it might where nobody is in a hurry: its place in line. Who waits for a shorter
     /// time than others do does not go before them for it.
     pub in_line: Time,
     /// While it is not known what prompts take: until when it has to be given out.
     pub latest: Time,
-    /// Whether it goes on with an answer begun elsewhere.
-    pub is_moving: bool,
     /// Who lost it last.
     pub lost_by: Option<WorkerId>,
 }
@@ -41,7 +41,7 @@ pub struct Taken {
 impl Taken {
     /// What is left of its work where so many tokens of its prompt are cached.
     pub(super) fn without(&self, cached: u32) -> CostUnits {
-        (self.cost - self.saved(cached)).max(CostUnits(1))
+        (self.open.cost - self.saved(cached)).max(CostUnits(1))
     }
 
     fn saved(&self, cached: u32) -> CostUnits {
@@ -49,15 +49,28 @@ impl Taken {
     }
 }
 
-/// What a site says of a worker.
+/// How an attempt of a site stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Strength {
-    /// What it should carry,
-    pub capacity: CostRate,
-    /// how many times as long as that it takes,
-    pub slowness: f64,
-    /// and the answers it may have open.
-    pub streams: u32,
+pub struct Inside {
+    /// As it was asked for.
+    pub open: Open,
+    /// When it came, or went on.
+    pub arrived: Time,
+    /// Workers that lost it.
+    pub failed: u8,
+    /// Who has it; nobody while it waits.
+    pub given: Option<Given>,
+}
+
+/// Who has an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Given {
+    /// Which worker.
+    pub to: WorkerId,
+    /// Since when.
+    pub since: Time,
+    /// Whether its first token came.
+    pub has_begun: bool,
 }
 
 impl Life {
@@ -84,9 +97,15 @@ impl Life {
     fn counted(&mut self, is_known: bool, output: u32) {
         let Some(taken) = self.taken else { return };
         self.asked = match is_known {
-            true => Asked { prompt: self.attempt.prompt, output },
-            false => Asked { prompt: narrow(taken.cost.0), output: 0 },
+            true => Asked { prompt: self.attempt.prompt + self.relayed, output },
+            false => Asked { prompt: narrow(taken.open.cost.0), output: 0 },
         };
+    }
+
+    /// How it stands, where a site let it in.
+    pub(super) fn inside(&self, given: Option<Given>) -> Option<Inside> {
+        let open = self.taken?.open;
+        Some(Inside { open, arrived: self.arrived, failed: self.failed, given })
     }
 }
 
@@ -96,20 +115,33 @@ impl Scheduler {
         self.settings.policy != super::settings::Policy::Site || self.profile.is_some()
     }
 
-    /// A site has let it in: it waits.
+    /// A site has let it in: it waits. Its prompt begins with what has these keys.
     pub fn take_in(
         &mut self,
         now: Time,
-        mut attempt: Attempt,
         taken: Taken,
+        keys: Arc<[u64]>,
         actions: &mut Vec<Action>,
     ) {
-        let (work, tier) = (attempt.work, self.tier(attempt.tier));
-        attempt.tier = tier;
-        let (arrived, expires) = taken.times;
+        let open = taken.open;
+        let attempt = Attempt {
+            work: open.work,
+            tier: self.tier(open.tier),
+            tenant: open.tenant,
+            prompt: open.prompt,
+            keys,
+            limit: open.output,
+            expires: open.left,
+            elsewhere: open.elsewhere,
+        };
         let asked = Asked { prompt: 0, output: 0 };
-        let mut life = Life::queued(attempt, asked, (arrived, expires, expires));
+        let mut life = Life::queued(attempt, asked, (now, taken.until, taken.until));
         life.taken = Some(taken);
+        self.wait(now, life, actions);
+    }
+
+    fn wait(&mut self, now: Time, mut life: Life, actions: &mut Vec<Action>) {
+        let (work, tier) = (life.attempt.work, life.attempt.tier);
         let (output, _) = self.lengths.expected(life.attempt.limit);
         life.counted(self.is_known(), output);
         let survey = self.survey(now, &life);
@@ -123,19 +155,72 @@ impl Scheduler {
         }
     }
 
-    /// It is not here any more, wherever it was.
-    pub fn leave(&mut self, now: Time, work: Work) -> Option<(Attempt, Taken)> {
+    /// How it stands, if it is here.
+    pub fn inside(&self, work: Work) -> Option<Inside> {
         let life = self.lives.get(&work)?;
-        match life.place {
-            Place::Queued => {
+        let given = match life.place {
+            Place::Queued => None,
+            Place::At(to) => self
+                .workers
+                .get(&to)
+                .and_then(|worker| worker.leg(work))
+                .map(|leg| Given { to, since: leg.started, has_begun: leg.has_first_token }),
+        };
+        life.inside(given)
+    }
+
+    /// It is not here any more, wherever it was.
+    pub fn leave(&mut self, now: Time, work: Work) -> Option<Inside> {
+        let before = self.inside(work)?;
+        match before.given {
+            None => {
                 self.queue.take(work);
             }
-            Place::At(id) => self.drop_leg(now, work, id),
+            Some(given) => self.drop_leg(now, work, given.to),
         }
         let mut life = self.lives.remove(&work)?;
         self.unwatch_start(&mut life);
-        let Life { attempt, taken, .. } = life;
-        Some((attempt, taken?))
+        Some(before)
+    }
+
+    /// Its worker lost it. It is nowhere until it goes on or leaves.
+    pub fn lose(&mut self, now: Time, work: Work) {
+        let Some(given) = self.inside(work).and_then(|inside| inside.given) else { return };
+        self.drop_leg(now, work, given.to);
+        if !given.has_begun {
+            self.lost_early(now, given.to);
+        }
+        let Some(life) = self.lives.get_mut(&work) else { return };
+        life.place = Place::Queued;
+        life.failed += 1;
+        if let Some(taken) = &mut life.taken {
+            taken.lost_by = Some(given.to);
+        }
+    }
+
+    /// One that was lost waits for another worker. With tokens relayed that is before all that has
+    /// not begun, and for a time that is counted from here. Without, it keeps its place; and where
+    /// nobody else could take it, it is not late for what its worker did to it.
+    pub fn go_on(
+        &mut self,
+        now: Time,
+        work: Work,
+        (relayed, gap): (u32, Duration),
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(mut life) = self.lives.remove(&work) else { return };
+        if let Some(taken) = life.taken.as_mut().filter(|_| relayed > 0) {
+            (taken.until, taken.latest) = (now + gap, now + gap);
+            taken.open.moving = true;
+            (life.arrived, life.deadline, life.expires) = (now, taken.until, taken.until);
+            (life.relayed, life.reached) = (relayed, relayed);
+        } else if let Some(taken) = life.taken.as_mut().filter(|taken| !taken.open.elsewhere) {
+            let again = (now + gap).min(life.arrived + taken.open.left);
+            taken.until = taken.until.max(again);
+            taken.latest = taken.latest.max(again);
+            (life.deadline, life.expires) = (taken.until, taken.until);
+        }
+        self.wait(now, life, actions);
     }
 
     /// What one that was given out cost in the end.
@@ -151,11 +236,6 @@ impl Scheduler {
         self.send_anyway(now, work, actions);
     }
 
-    /// Its first token came.
-    pub fn begun(&mut self, now: Time, work: Work) {
-        self.first_token(now, work, None);
-    }
-
     /// Its worker says how many tokens of its prompt were cached.
     pub fn told(&mut self, now: Time, work: Work, cached: u32) {
         self.cached(now, work, cached);
@@ -169,52 +249,6 @@ impl Scheduler {
     /// Workers with room get what waits.
     pub fn give_out(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.dispatch(now, actions);
-    }
-
-    /// What a worker that has it computes of it, in cost units.
-    pub fn leg_cost(&self, work: Work) -> CostUnits {
-        let Some(Life { place: Place::At(id), .. }) = self.lives.get(&work) else {
-            return CostUnits::ZERO;
-        };
-        let leg = self.workers.get(id).and_then(|worker| worker.leg(work));
-        leg.map_or(CostUnits::ZERO, |leg| leg.cost)
-    }
-
-    /// A worker is there, or stronger or weaker than before.
-    pub fn strength(&mut self, now: Time, id: WorkerId, strength: Strength) {
-        let Strength { capacity, slowness, streams } = strength;
-        // Thousandths of a unit in a millisecond: a cost rate is thousandths in a second.
-        let capacity = (capacity.0.max(1) as f64) / 1000.0;
-        let learned = self.profile;
-        if self.workers.get(&id).is_none() {
-            let slot = self.index.begin(id);
-            self.workers.insert(id, Worker::new(Profile::default(), (1, slot)));
-            self.has_dried = true;
-        }
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        let is_learned = learned.is_some();
-        worker.rated = Some(Rated { capacity, slowness: slowness.max(0.01), is_learned });
-        worker.profile = Profile {
-            sequences: streams,
-            ..learned.unwrap_or(Profile {
-                token: 1.0 / capacity,
-                chunk: u32::MAX,
-                blocks: u32::MAX,
-                ..Profile::default()
-            })
-        };
-        worker.recent.streams(streams);
-        self.rate = (now, 0.0);
-        self.refresh(now, id);
-    }
-
-    /// A worker gets nothing any more. The site takes from it what it has.
-    pub fn stop(&mut self, now: Time, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.verdict = super::worker::Verdict::Down;
-        }
-        self.rate = (now, 0.0);
-        self.refresh(now, id);
     }
 
     /// A worker is gone, and its caches with it.
@@ -243,11 +277,6 @@ impl Scheduler {
     /// Whether somebody has room.
     pub fn has_room_now(&self, now: Time) -> bool {
         self.has_any_room(now)
-    }
-
-    /// Whether this worker has.
-    pub fn is_free(&self, now: Time, id: WorkerId) -> bool {
-        self.has_room(now, id)
     }
 
     /// Work that waits.
@@ -284,6 +313,23 @@ impl Scheduler {
         TierId(tier.0.min(self.settings.tiers.len().saturating_sub(1) as u8))
     }
 
+    /// What a worker has.
+    pub fn works_at(&self, id: WorkerId) -> Vec<Work> {
+        let legs = self.workers.get(&id).map(Worker::legs);
+        legs.into_iter().flatten().map(|(work, _)| work).collect()
+    }
+
+    /// All that is here.
+    pub fn works(&self) -> Vec<Work> {
+        self.lives.sorted().into_iter().map(|(work, _)| work).collect()
+    }
+
+    /// Since when each waits that does, and in which tier, in no order.
+    pub fn waits(&self) -> impl Iterator<Item = (TierId, Time)> {
+        let waiting = self.lives.each().filter(|(_, life)| life.place == Place::Queued);
+        waiting.filter_map(|(_, life)| Some((life.taken?.open.tier, life.arrived)))
+    }
+
     /// All that wait.
     pub fn waiting_works(&self) -> Vec<Work> {
         self.queue.works()
@@ -294,12 +340,7 @@ impl Scheduler {
         let is_first = self.profile.replace(profile).is_none();
         let ids: Vec<WorkerId> = self.workers.keys().collect();
         for id in ids {
-            let Some(worker) = self.workers.get_mut(&id) else { continue };
-            worker.profile = Profile { sequences: worker.profile.sequences, ..profile };
-            if let Some(rated) = &mut worker.rated {
-                rated.is_learned = true;
-            }
-            self.refresh(now, id);
+            self.rate_anew(now, id);
         }
         if !is_first {
             return;

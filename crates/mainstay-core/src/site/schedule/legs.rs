@@ -28,8 +28,10 @@ impl Scheduler {
         };
         let (id, relayed) = (*id, *relayed);
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.first_token(now, work).is_none() {
-            return;
+        let is_rated = worker.rated.is_some();
+        let Some(leg) = worker.first_token(now, work) else { return };
+        if is_rated {
+            self.strength.begin(leg.reservation.cost);
         }
         self.has_dried |= worker.undone_tokens() == 0;
         if let Some(cached) = cached {
@@ -57,7 +59,7 @@ impl Scheduler {
         let Some(life) = self.lives.get(&work) else { return };
         let Place::At(id) = life.place else { return };
         let prompt = life.attempt.prompt + life.relayed;
-        let is_moved = life.taken.is_some_and(|taken| taken.is_moving || taken.lost_by.is_some());
+        let is_moved = life.taken.is_some_and(|taken| taken.open.moving);
         let is_plain = life.relayed == 0 && life.failed == 0 && !is_moved;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(leg) = worker.leg(work) else { return };
@@ -113,10 +115,14 @@ impl Scheduler {
     pub(super) fn drop_leg(&mut self, now: Time, work: Work, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id)
             && let Some(leg) = worker.take(now, work)
-            && !leg.has_first_token
         {
-            self.has_dried |= worker.undone_tokens() == 0;
-            self.lapse_later(now, work, id);
+            if worker.rated.is_some() {
+                self.strength.end(now, &leg);
+            }
+            if !leg.has_first_token {
+                self.has_dried |= worker.undone_tokens() == 0;
+                self.lapse_later(now, work, id);
+            }
         }
         self.refresh(now, id);
     }

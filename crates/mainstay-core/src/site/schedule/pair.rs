@@ -295,6 +295,7 @@ impl Pair {
             tokens: u64::from(uncached),
             blocks: asked.prompt.div_ceil(terms.block),
             context: 0,
+            ..Reservation::default()
         };
         let forecast = Forecast {
             ttft: pair.forecast,
@@ -517,7 +518,7 @@ impl Pair {
             overdue: self.until,
             has_first_token: false,
             seen: None,
-            cost: CostUnits::ZERO,
+            ahead: CostUnits::ZERO,
         };
         if let Some(worker) = crew.get_mut(&worker) {
             worker.add(now, work, leg);

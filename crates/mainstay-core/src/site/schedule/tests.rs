@@ -194,7 +194,8 @@ fn invariants_hold_under_any_events() {
                 match action {
                     Action::StartLeg { work, .. } => legs.push((work, false)),
                     Action::AbortLeg { work, .. } => legs.retain(|leg| leg.0 != work),
-                    Action::HandBack { .. } | Action::Refuse { .. } | Action::Fact(_) => {}
+                    Action::HandBack { .. } | Action::Refuse { .. } => {}
+                    Action::Shed(_) | Action::Fact(_) => {}
                 }
             }
         }

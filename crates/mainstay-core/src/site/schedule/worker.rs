@@ -7,6 +7,7 @@
 use super::kv_index::Slot;
 use super::pace::{Pace, Steps};
 use super::profile::{Batch, Profile, micros, millis};
+use super::rated::Rated;
 use super::recent::Recent;
 use super::unconfirmed::Unconfirmed;
 use crate::cost::CostUnits;
@@ -32,17 +33,6 @@ pub const IN_HAND: Duration = Duration::from_millis(350);
 
 /// A step that takes up to so many times as long as one of decodes alone was not full of prefill.
 const SHORT: f64 = 2.0;
-
-/// What a site says of a worker whose profile nobody gave.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rated {
-    /// Thousandths of a cost unit that it should carry in a millisecond.
-    pub capacity: f64,
-    /// How many times as long as by what it should carry it takes.
-    pub slowness: f64,
-    /// Its profile was learned since, and counts tokens. Until then it counts cost units.
-    pub is_learned: bool,
-}
 
 /// What operators want of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,8 +80,10 @@ pub struct Reservation {
     pub tokens: u64,
     /// blocks of KV until it ends,
     pub blocks: u32,
-    /// and tokens of context while it decodes.
+    /// tokens of context while it decodes,
     pub context: u64,
+    /// and of a site, what the worker has to compute of it before its first token.
+    pub cost: CostUnits,
 }
 
 /// What was thought when a leg was sent.
@@ -140,8 +132,8 @@ pub struct Leg {
     pub has_first_token: bool,
     /// How it came.
     pub seen: Option<Seen>,
-    /// What it costs a site.
-    pub cost: CostUnits,
+    /// Of a site, what its worker had before first tokens when it came, itself included.
+    pub ahead: CostUnits,
 }
 
 /// How a first token came.
@@ -241,7 +233,7 @@ impl Worker {
     }
 
     /// Gives it a leg.
-    pub fn add(&mut self, now: Time, work: Work, leg: Leg) {
+    pub fn add(&mut self, now: Time, work: Work, mut leg: Leg) {
         if leg.is_in_batch() {
             self.sums.blocks += leg.reservation.blocks;
             self.join(leg.reservation.context);
@@ -259,6 +251,8 @@ impl Worker {
         self.sums.prefill += leg.reservation.prefill;
         self.sums.tokens += leg.reservation.tokens;
         self.sums.blocks += leg.reservation.blocks;
+        self.sums.cost += leg.reservation.cost;
+        leg.ahead = self.sums.cost;
         self.peaks.0 = self.peaks.0.max(self.sums.tokens);
         self.legs.insert(work, leg);
     }
@@ -289,6 +283,7 @@ impl Worker {
         let (context, decodes) = (leg.reservation.context, leg.is_in_batch());
         self.sums.prefill -= leg.reservation.prefill;
         self.sums.tokens -= leg.reservation.tokens;
+        self.sums.cost -= leg.reservation.cost;
         if decodes {
             self.join(context);
         }
@@ -308,6 +303,7 @@ impl Worker {
         if leg.is_in_line() {
             self.sums.prefill -= leg.reservation.prefill;
             self.sums.tokens -= leg.reservation.tokens;
+            self.sums.cost -= leg.reservation.cost;
             self.leave_line(now, work);
         }
         Some(leg)
@@ -323,6 +319,11 @@ impl Worker {
         self.legs.sorted().into_iter()
     }
 
+    /// The same for questions that do not depend on an order.
+    pub fn each_leg(&self) -> impl Iterator<Item = (Work, &Leg)> {
+        self.legs.each()
+    }
+
     /// How many legs it has.
     pub fn in_flight(&self) -> u32 {
         self.legs.len() as u32
@@ -336,6 +337,11 @@ impl Worker {
     /// Tokens of legs before their first token.
     pub fn undone_tokens(&self) -> u64 {
         self.sums.tokens
+    }
+
+    /// What it has to compute for a site before first tokens.
+    pub fn in_hand(&self) -> CostUnits {
+        self.sums.cost
     }
 
     /// Blocks reserved.
@@ -356,7 +362,7 @@ impl Worker {
     /// How many times as long as by its profile it takes.
     pub fn slowness(&self) -> f64 {
         match self.rated {
-            Some(Rated { slowness, is_learned: false, .. }) => slowness,
+            Some(rated) if !rated.is_learned => rated.slowness(),
             Some(_) | None => self.pace.slowness(),
         }
     }
@@ -364,9 +370,29 @@ impl Worker {
     /// What it gets done of what the queue counts in, in a millisecond.
     pub fn rate(&self) -> f64 {
         match self.rated {
-            Some(Rated { capacity, slowness, .. }) => capacity / slowness,
+            Some(rated) => rated.capacity() / rated.slowness(),
             None => 1000.0 / self.slowness(),
         }
+    }
+
+    /// Where nobody gave its profile: by what was learned of all, or by what it is said to carry.
+    pub fn rate_by(&mut self, learned: Option<Profile>) {
+        let Some(rated) = &mut self.rated else { return };
+        rated.is_learned = learned.is_some();
+        let sequences = rated.streams();
+        let by_cost = || Profile {
+            token: 1.0 / rated.capacity(),
+            chunk: u32::MAX,
+            blocks: u32::MAX,
+            ..Profile::default()
+        };
+        self.profile = Profile { sequences, ..learned.unwrap_or_else(by_cost) };
+        self.recent.streams(sequences);
+    }
+
+    /// Answers that it is said to have open at once at most.
+    pub fn streams_told(&self) -> u32 {
+        self.rated.map_or(self.profile.sequences, |rated| rated.told.streams)
     }
 
     /// What reservations are multiplied by: those in cost units are of a worker as it should be.
@@ -480,6 +506,7 @@ impl Worker {
             if leg.is_in_line() {
                 sums.prefill += leg.reservation.prefill;
                 sums.tokens += leg.reservation.tokens;
+                sums.cost += leg.reservation.cost;
             }
         }
         let waiting = self.legs.each().filter(|(_, leg)| leg.is_in_line()).count();

@@ -74,6 +74,11 @@ impl Streams {
         self.open
     }
 
+    /// Whether so many are open, given out at moments with this sum (K3).
+    pub fn is(&self, open: u32, since: u128) -> bool {
+        (self.open, self.since) == (open, since)
+    }
+
     fn mean_age(&self, now: Time) -> Duration {
         let mean = self.since.checked_div(u128::from(self.open));
         mean.map_or(Duration::ZERO, |mean| now.since(Time::from_micros(mean as u64)))

@@ -7,8 +7,8 @@
 //! smaller counts. Neither can feed on itself: the residual maps to a share directly instead of
 //! shrinking what it shrank before, and a throughput counts only while work was waiting.
 
+use super::slowness::Slowness;
 use crate::cost::{CostRate, CostUnits};
-use crate::site::slowness::Slowness;
 use crate::time::{Duration, Time};
 
 /// A residual up to this is ordinary noise of batches and of cost estimates.
