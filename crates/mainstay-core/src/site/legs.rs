@@ -5,9 +5,9 @@
 //! answer can go on with it at another worker; else the gateway resumes it, here or elsewhere.
 
 use super::pool::Pool;
-use super::schedule::Action as Placed;
 use super::schedule::inside::{Given, Inside};
 use super::schedule::rated::Calibration;
+use super::schedule::{Action as Placed, FAILED_MAX};
 use super::{Action, Site, WorkerState};
 use crate::cost::CostUnits;
 use crate::fact::{ScheduleFact, SiteFact};
@@ -17,8 +17,6 @@ use crate::names::{Work, WorkerId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
-/// Legs of one attempt that may fail before it is handed back.
-const FAILED_MAX: u8 = 2;
 /// Thousandths of a further leg that each first leg earns: a tenth.
 const EARNED: u64 = 100;
 /// Thousandths of a leg earned each second, so that a quiet site can move its few.

@@ -189,7 +189,7 @@ impl Pool {
     pub fn admitted(&mut self, now: Time, (tier, cost): (TierId, CostUnits), cap: u8) {
         self.largest = self.largest.max(cost);
         self.let_in.now[usize::from(tier.0).min(TIERS_MAX - 1)] += cost;
-        let offer = (self.reads(cap), self.at_once());
+        let offer = (self.reads(cap), self.config.median);
         self.room.take(now, cost, offer);
     }
 
@@ -197,14 +197,8 @@ impl Pool {
     /// find it free. Few answers are a rate of few, which a burst would exceed though most streams
     /// are free.
     pub fn has_room(&mut self, now: Time, cost: CostUnits, cap: u8) -> bool {
-        let offer = (self.reads(cap), self.at_once());
+        let offer = (self.reads(cap), self.config.median);
         self.room.may(now, cost, offer)
-    }
-
-    /// What workers may have in hand is there at once, however much of a second's work that is:
-    /// few large requests come in bursts.
-    fn at_once(&self) -> CostUnits {
-        self.config.median.max(self.workers().in_hand_bound(self.largest))
     }
 
     /// What workers would read of prompts, of what an order and the ramp leave.

@@ -68,6 +68,9 @@ use strength::Strength;
 use timers::{Lapse, Timer, Timers, Wait};
 use worker::{Load, Order, Verdict, Worker};
 
+/// Legs of one attempt that may fail before it goes back.
+pub const FAILED_MAX: u8 = 2;
+
 /// What the scheduler hears.
 #[derive(Clone, Debug)]
 pub enum Event {

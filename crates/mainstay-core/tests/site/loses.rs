@@ -142,13 +142,9 @@ impl Small {
                 let Some(asked) = self.live.get(&work).filter(|asked| asked.leg == leg) else {
                     return;
                 };
-                let (length, worker) = (u64::from(asked.length), asked.worker);
+                let length = u64::from(asked.length);
                 self.hear(Event::FirstToken { work, after: Duration::from_millis(took) });
                 self.plan(self.millis + length * TOKEN, Next::Ends(work, leg));
-                if let Some(clean) = self.clean.get_mut(&worker) {
-                    *clean += 1;
-                    self.up(worker.0);
-                }
             }
             Next::Ends(work, leg) => {
                 if self.live.get(&work).is_none_or(|asked| asked.leg != leg) {
@@ -157,6 +153,10 @@ impl Small {
                 let asked = self.live.remove(&work).expect("it is there");
                 let cost = Price::default().of(20, asked.length.into());
                 self.whole += 1;
+                if let Some(clean) = self.clean.get_mut(&asked.worker) {
+                    *clean += 1;
+                    self.up(asked.worker.0);
+                }
                 self.hear(Event::Ended { work, cost });
                 self.plan(self.millis + 1, Next::Asks(asked.client));
             }
@@ -184,6 +184,9 @@ impl Small {
             self.hear(Event::Moving { work, relayed: relayed as u32 });
         }
         self.hear(Event::Worker { worker: WorkerId(worker), state: WorkerState::Down });
+        // Whoever went there just then gets nothing from it.
+        let there = |asked: &&mut Asked| asked.worker == WorkerId(worker);
+        self.live.values_mut().filter(there).for_each(|asked| asked.leg += 1);
         self.plan(self.millis + BACK, Next::Back(worker));
         self.plan(self.millis + KILL, Next::Kill((worker + 1) % WORKERS));
     }

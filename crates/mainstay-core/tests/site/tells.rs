@@ -4,6 +4,7 @@ use crate::bench::{COST, TARGET, at, config, open, up};
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::fact::SiteFact;
 use mainstay_core::message::{Offer, Open, Order, OrderId, Reason, Report, TIERS_MAX, Verb};
+use mainstay_core::mutant::Mutants;
 use mainstay_core::names::{GatewayId, SiteId, TargetId, TierId, WorkerId};
 use mainstay_core::site::{Action, Event, Site, WorkerState};
 use mainstay_core::time::Duration;
@@ -12,7 +13,10 @@ use mainstay_core::time::Duration;
 pub fn tell(site: &mut Site, millis: u64, event: Event) -> Vec<Action> {
     let mut actions = Vec::new();
     site.handle(at(millis), event, &mut actions);
-    assert_eq!(site.check(at(millis)), Ok(()));
+    // Without one of its rules it does what it must not.
+    if site.config().credit.mutants == Mutants::NONE {
+        assert_eq!(site.check(at(millis)), Ok(()));
+    }
     actions
 }
 

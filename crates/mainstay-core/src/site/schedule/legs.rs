@@ -4,16 +4,13 @@ use super::cost::Asked;
 use super::profile::Profile;
 use super::queue::Lane;
 use super::worker::{Order, Verdict, Worker};
-use super::{Action, End, Life, Place, Scheduler, Why};
+use super::{Action, End, FAILED_MAX, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
 use crate::names::{Work, WorkerId};
 use crate::site::index_drift::Change;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
-
-/// Legs of one attempt that may fail.
-const FAILED_MAX: u8 = 2;
 
 /// What is to be told of a worker's cache.
 pub(super) fn drifts(worker: WorkerId, change: Option<Change>) -> Option<Action> {
