@@ -218,11 +218,8 @@ mod tests {
             for (at, out) in out.iter().enumerate() {
                 let (vector, row) = (at / height, at % height);
                 let row = as_bytes(&rows[row * columns..][..columns]);
-                let plain = super::super::scalar::dot(
-                    Element::F32,
-                    row,
-                    &x[vector * columns..][..columns],
-                );
+                let plain =
+                    super::super::scalar::dot(Element::F32, row, &x[vector * columns..][..columns]);
                 assert_eq!(*out, plain, "{columns} columns");
             }
         }
