@@ -190,7 +190,13 @@ mod tests {
                 let x = numbers(length, 2);
                 let mut fast = [0.0];
                 products(Rows { element, bytes: &row, columns: length }, &x, &mut fast);
-                assert_eq!(fast[0], scalar::dot(element, &row, &x), "{element:?} {length}");
+                let plain = scalar::dot(element, &row, &x);
+                assert_eq!(fast[0], plain, "{element:?} {length}");
+                #[cfg(target_arch = "x86_64")]
+                if let (Some(avx2), 1..) = (avx2::Avx2::detect(), length) {
+                    avx2.multiply(Rows { element, bytes: &row, columns: length }, &x, &mut fast);
+                    assert_eq!(fast[0], plain, "AVX2, {element:?} {length}");
+                }
                 let mut fast = numbers(length, 3);
                 let mut plain = fast.clone();
                 add_scaled(element, &row, 0.3, &mut fast);

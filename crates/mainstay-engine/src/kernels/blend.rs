@@ -253,7 +253,7 @@ mod tests {
             let values: Vec<f32> = (0..keys * stride).map(number).collect();
             let shares: Vec<f32> = (0..7 * keys).map(|at| number(at + 50)).collect();
             let mut sums: Vec<f32> = (0..7 * width).map(|at| number(at + 9)).collect();
-            let mut plain = sums.clone();
+            let (mut plain, mut narrow) = (sums.clone(), sums.clone());
             mix(&values, stride, &shares, &mut sums, keys);
             for (shares, sums) in shares.chunks(keys).zip(plain.chunks_mut(width)) {
                 for (share, row) in shares.iter().zip(values.chunks(stride)) {
@@ -262,6 +262,11 @@ mod tests {
                 }
             }
             assert_eq!(sums, plain);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(avx2) = crate::kernels::avx2::Avx2::detect() {
+                avx2.mix(&ValueRows { values: &values, stride, keys }, &shares, &mut narrow);
+                assert_eq!(narrow, plain, "AVX2");
+            }
         }
     }
 }
