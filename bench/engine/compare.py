@@ -42,6 +42,12 @@ ROWS = [
     ("b-q8", "decode at 2048", "deepdecode 2048 24", None, None),
 ]
 
+# Of our engine alone, on B: what, command, at most, stretch
+LIMITS = [
+    ("first token on a cached 2k prefix / cold", "cached 2048", 0.05, 0.02),
+    ("others' gap p99 while 4k enter / idle", "gap 4096", 3.0, 2.0),
+]
+
 
 class Ours:
     def __init__(self, path, threads, width):
@@ -146,9 +152,29 @@ def main():
             results[name, what] = (pairs, bandwidth, size)
             ratio = statistics.median(a / b for a, b in pairs)
             print(f"  {name} {what}: {ratio:.2f}", flush=True)
+        for what, command, most, stretch in LIMITS if model == "b-q8" else []:
+            figure = statistics.median(ours.measure(command) for _ in range(rounds))
+            verdict = "met" if figure <= most else "MISSED"
+            print(f"  {what}: {figure:.3f} (goal {most}, more {stretch}) {verdict}", flush=True)
         ours.close()
         del theirs
     report(results, rows)
+    if not wanted:
+        starts = [cold_start(threads) for _ in range(rounds)]
+        figure = statistics.median(starts)
+        verdict = "met" if figure <= 100 else "MISSED"
+        print(f"built-in model, process start to first token: {figure:.0f} ms "
+              f"(goal 100, more 30) {verdict}")
+
+
+def cold_start(threads):
+    """Milliseconds from starting a process to the first token of the built-in model."""
+    start = time.monotonic()
+    ours = Ours("builtin", threads, None)
+    ours.measure("cached 4")
+    took = time.monotonic() - start
+    ours.close()
+    return took * 1000
 
 
 def report(results, rows):

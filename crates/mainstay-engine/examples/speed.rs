@@ -6,13 +6,16 @@
 //! deep DEPTH TOKENS       the same, of the tokens behind DEPTH others
 //! decode STREAMS STEPS    tokens a second of all streams together
 //! deepdecode DEPTH STEPS  tokens a second of one stream behind DEPTH tokens
+//! cached DEPTH            time to the first token of a cached prompt, as a share of the cold one's
+//! gap TOKENS              99th percentile of a stream's gaps while so long a prompt enters, in
+//!                         gaps without it
 //! bandwidth               bytes a second that all threads together read from memory
 //! ```
 //!
-//! Each answer is one number on one line. `bench/engine/compare.py` asks for them in turn with
+//! FILE may be `builtin`. Each answer is one number on one line. `bench/engine/compare.py` asks for them in turn with
 //! another engine.
 
-use mainstay_engine::{Engine, Progress, Sampling, Settings, Width, Work, limit_width};
+use mainstay_engine::{Engine, Progress, Sampling, Settings, Width, Work, builtin, limit_width};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -32,7 +35,11 @@ fn main() {
     let settings =
         Settings { threads, prefill_chunk: CHUNK, cache_bytes: 2 << 30, ..Settings::default() };
     let start = Instant::now();
-    let mut engine = Engine::load(Path::new(file), settings).unwrap_or_else(|error| {
+    let engine = match file.as_str() {
+        "builtin" => Engine::from_files(builtin::files(), settings),
+        file => Engine::load(Path::new(file), settings),
+    };
+    let mut engine = engine.unwrap_or_else(|error| {
         eprintln!("{error}");
         std::process::exit(1)
     });
@@ -46,16 +53,21 @@ fn main() {
             Some("deep") => deep(&mut engine, number(1), number(2)),
             Some("decode") => decode(&mut engine, number(1), 4, number(2)),
             Some("deepdecode") => decode(&mut engine, 1, number(1), number(2)),
+            Some("cached") => cached(&mut engine, number(1)),
+            Some("gap") => gap(&mut engine, number(1)),
             Some("bandwidth") => bandwidth(threads),
             _ => continue,
         };
-        println!("{answer:.2}");
+        println!("{answer:.4}");
         let _ = std::io::stdout().flush();
     }
 }
 
 fn work(tokens: usize, salt: usize, max_tokens: usize) -> Work {
-    let token = |at: usize| 300 + ((at + salt * 977) * 7919 % 20_000) as u32;
+    // Of the built-in model's few words, or of the first of a large vocabulary.
+    let is_small = std::env::args().nth(1).is_some_and(|file| file == "builtin");
+    let words = if is_small { 1000 } else { 20_000 };
+    let token = |at: usize| 300 + ((at + salt * 977) * 7919 % words) as u32;
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
     Work { prompt: (0..tokens).map(token).collect(), sampling, max_tokens, ..Work::default() }
 }
@@ -94,6 +106,53 @@ fn decode(engine: &mut Engine, streams: usize, depth: usize, steps: usize) -> f6
     ids.into_iter().for_each(|id| engine.cancel(id));
     rate
 }
+
+/// What the first token of a prompt takes when all of it was computed before, as a share of what it
+/// took then.
+fn cached(engine: &mut Engine, depth: usize) -> f64 {
+    let salt = salt();
+    let [cold, warm] = [(); 2].map(|()| {
+        engine.submit(work(depth, salt, 1)).expect("the cache is large enough");
+        let start = Instant::now();
+        let mut out = Vec::new();
+        while out.is_empty() {
+            engine.step(&mut out);
+        }
+        start.elapsed().as_secs_f64()
+    });
+    warm / cold
+}
+
+/// The 99th percentile of the gaps between a stream's tokens while a prompt of `tokens` enters,
+/// divided by the median of those before.
+fn gap(engine: &mut Engine, tokens: usize) -> f64 {
+    let salt = salt();
+    engine.submit(work(4, salt, 4096)).expect("there is room");
+    let mut out: Vec<Progress> = Vec::new();
+    while out.is_empty() {
+        engine.step(&mut out);
+    }
+    let stream = out[0].id;
+    let timed = |engine: &mut Engine, out: &mut Vec<Progress>| {
+        out.clear();
+        let start = Instant::now();
+        engine.step(out);
+        start.elapsed().as_secs_f64()
+    };
+    let mut idle: Vec<f64> = (0..IDLE_STEPS).map(|_| timed(engine, &mut out)).collect();
+    engine.submit(work(tokens, salt + 1, 1)).expect("there is room");
+    let mut busy = Vec::new();
+    while out.iter().all(|progress| progress.id == stream) {
+        busy.push(timed(engine, &mut out));
+    }
+    engine.cancel(stream);
+    idle.sort_by(f64::total_cmp);
+    busy.sort_by(f64::total_cmp);
+    busy[(busy.len() - 1) * 99 / 100] / idle[idle.len() / 2]
+}
+
+/// Gaps without a prompt beside them.
+const IDLE_STEPS: usize = 32;
 
 /// Another prompt each time, so that nothing is found in a cache.
 fn salt() -> usize {

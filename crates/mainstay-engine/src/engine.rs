@@ -361,7 +361,10 @@ impl Engine {
         self.line.admit(self.settings.batch_max, &mut self.ledger);
         let chunk = match self.line.decoding() {
             0 => self.settings.prefill_chunk,
-            _ => self.pace.chunk(self.settings.step_time).min(self.settings.prefill_chunk),
+            _ => {
+                let time = self.pace.limit(self.settings.step_time);
+                self.pace.chunk(time).min(self.settings.prefill_chunk)
+            }
         };
         let shares = self.line.plan(chunk, &mut self.ledger);
         if shares.is_empty() {

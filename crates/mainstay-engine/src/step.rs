@@ -48,7 +48,18 @@ const NEW: f64 = 0.1;
 /// dear, and a prompt would never end.
 const CHUNK_MIN: usize = 8;
 
+/// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, and
+/// a step's time is only foreseen), unless that is too short for anybody to notice.
+const GAPS: f64 = 2.5;
+const UNNOTICED: Duration = Duration::from_millis(20);
+
 impl Pace {
+    /// The time of a step beside others' answers, `time` at most.
+    pub fn limit(&self, time: Duration) -> Duration {
+        let gaps = Duration::try_from_secs_f64(self.step * GAPS).unwrap_or(time);
+        time.min(gaps.max(UNNOTICED))
+    }
+
     /// Tokens of a step that takes about `time`.
     pub fn chunk(&self, time: Duration) -> usize {
         if self.token <= 0.0 {
@@ -182,5 +193,11 @@ mod tests {
         assert_eq!(pace.chunk(ms(40)), 20);
         assert_eq!(pace.chunk(ms(10)), CHUNK_MIN);
         assert!(pace.chunk(Duration::MAX) > 1 << 40);
+        // No gap of others grows beyond two and a half of its own, or 20 ms.
+        assert_eq!(pace.limit(ms(40)), ms(40));
+        pace.step = 0.010;
+        assert_eq!(pace.limit(ms(40)), ms(25));
+        pace.step = 0.001;
+        assert_eq!((pace.limit(ms(40)), pace.limit(ms(10))), (ms(20), ms(10)));
     }
 }

@@ -6,9 +6,10 @@
 #![allow(unsafe_code)]
 
 use super::Pass;
-use crate::kernels::{self, blend};
+use crate::kernels::blend::{self, Softmax};
 use crate::pool::Shares;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// What the rows of the cache hold, and who looks at them.
 #[derive(Clone, Copy)]
@@ -29,25 +30,34 @@ pub struct Heads {
 /// what a token's bits are.
 const BLOCK: usize = 32;
 
+/// Positions that are summed on their own, so that threads can share a long sequence; sums of spans
+/// are joined in rising order, whoever made them. Part of what a token's bits are, too.
+const SPAN: usize = 16 * BLOCK;
+
 /// Queries for which rows are widened at once: enough that widening costs little, few enough that
 /// their sums stay in the second-level cache.
 const QUERIES: usize = 64;
 
+/// Fewer queries of a key do not make up for widening it.
+const QUERIES_MIN: usize = 4;
+
 /// Pieces of work for each thread, so that a thread that is held up leaves the rest to others.
-const UNITS_PER_THREAD: usize = 2;
+const UNITS_PER_THREAD: usize = 4;
 
 /// Some neighbouring slots of one sequence, one key-value head, some of its queries.
 struct Unit {
     slots: Range<usize>,
     kv_head: usize,
     queries: Range<usize>,
+    /// Spans that the last of the slots sees.
+    spans: usize,
 }
 
-/// What one query has so far.
-#[derive(Clone)]
-struct Softmax {
-    highest: f32,
-    sum: f32,
+/// What the queries of a unit have seen, slot by slot.
+struct Seen {
+    softmax: Vec<Softmax>,
+    /// A vector of values for each query.
+    mixed: Vec<f32>,
 }
 
 impl Pass<'_> {
@@ -57,17 +67,40 @@ impl Pass<'_> {
         let mut out = vec![0.0; self.slots.len() * heads.kv_heads * heads.group * heads.value];
         let units = self.units(heads);
         let places = Shares::new(&mut out);
-        self.pool.run(units.len(), &|unit| {
-            let unit = &units[unit];
-            let mixed = self.mixed(layer, heads, unit, &queries);
+        let see = |unit: &Unit, span| self.seen(layer, heads, (unit, span), &queries);
+        let give = |unit: &Unit, seen: Seen| {
             let width = unit.queries.len() * heads.value;
+            let mixed = seen.normed(heads.value);
             for (slot, mixed) in unit.slots.clone().zip(mixed.chunks_exact(width)) {
                 let head = (slot * heads.kv_heads + unit.kv_head) * heads.group;
                 let first = (head + unit.queries.start) * heads.value;
                 // SAFETY: these heads of this slot are in no other unit.
                 unsafe { places.part(first, width) }.copy_from_slice(mixed);
             }
+        };
+        let spans: usize = units.iter().map(|unit| unit.spans).sum();
+        if units.len() >= self.pool.threads() * UNITS_PER_THREAD || spans == units.len() {
+            self.pool.run(units.len(), &|at| {
+                let unit = &units[at];
+                give(unit, Seen::joined((0..unit.spans).map(|span| see(unit, span)), heads.value));
+            });
+            return out;
+        }
+        let parts: Vec<(usize, usize)> = units
+            .iter()
+            .enumerate()
+            .flat_map(|(at, unit)| (0..unit.spans).map(move |span| (at, span)))
+            .collect();
+        let seen: Vec<OnceLock<Seen>> = parts.iter().map(|_| OnceLock::new()).collect();
+        self.pool.run(parts.len(), &|at| {
+            let (unit, span) = parts[at];
+            let _ = seen[at].set(see(&units[unit], span));
         });
+        let mut seen = seen.into_iter().filter_map(OnceLock::into_inner);
+        for unit in &units {
+            give(unit, Seen::joined(seen.by_ref().take(unit.spans), heads.value));
+        }
+        drop(seen);
         out
     }
 
@@ -82,26 +115,34 @@ impl Pass<'_> {
                 _ => runs.push(index..index + 1),
             }
         }
+        let spans = |run: &Range<usize>| self.slots[run.end - 1].position / SPAN + 1;
         let wanted = match self.pool.threads() {
             1 => 1,
             threads => threads * UNITS_PER_THREAD,
         };
-        let parts = wanted.div_ceil((runs.len() * heads.kv_heads).max(1));
-        let queries = heads.group.div_ceil(parts).max(1);
+        let units = runs.iter().map(spans).sum::<usize>() * heads.kv_heads;
+        let queries = heads.group.div_ceil(wanted.div_ceil(units.max(1))).max(QUERIES_MIN);
         let mut units = Vec::new();
         for slots in runs {
             for kv_head in 0..heads.kv_heads {
                 for first in (0..heads.group).step_by(queries) {
                     let queries = first..(first + queries).min(heads.group);
-                    units.push(Unit { slots: slots.clone(), kv_head, queries });
+                    let spans = spans(&slots);
+                    units.push(Unit { slots: slots.clone(), kv_head, queries, spans });
                 }
             }
         }
         units
     }
 
-    /// The mixed values of a unit, slot by slot, query by query.
-    fn mixed(&self, layer: usize, heads: Heads, unit: &Unit, queries: &[f32]) -> Vec<f32> {
+    /// What a unit's queries see of one span.
+    fn seen(
+        &self,
+        layer: usize,
+        heads: Heads,
+        (unit, span): (&Unit, usize),
+        queries: &[f32],
+    ) -> Seen {
         let each = unit.queries.len();
         let mut own = Vec::with_capacity(unit.slots.len() * each * heads.key);
         for slot in unit.slots.clone() {
@@ -111,11 +152,11 @@ impl Pass<'_> {
         }
         let count = unit.slots.len() * each;
         let mut mixed = vec![0.0; count * heads.value];
-        let mut softmax = vec![Softmax { highest: f32::NEG_INFINITY, sum: 0.0 }; count];
+        let mut softmax = vec![Softmax::NOTHING; count];
         let mut block = Block::new(heads);
         let first = self.slots[unit.slots.start].position;
         let end = self.slots[unit.slots.end - 1].position + 1;
-        for start in (0..end).step_by(BLOCK) {
+        for start in (span * SPAN..end.min((span + 1) * SPAN)).step_by(BLOCK) {
             block.load(self, layer, unit, start..end.min(start + BLOCK));
             if start + BLOCK <= first + 1 {
                 block.add(&own, BLOCK, &mut softmax, &mut mixed);
@@ -131,11 +172,35 @@ impl Pass<'_> {
                 );
             }
         }
-        for (softmax, mixed) in softmax.iter().zip(mixed.chunks_exact_mut(heads.value)) {
+        Seen { softmax, mixed }
+    }
+}
+
+impl Seen {
+    /// What was seen of several spans, in their order; `value` numbers to a query.
+    fn joined(spans: impl Iterator<Item = Seen>, value: usize) -> Seen {
+        let join = |mut all: Seen, span: Seen| {
+            let new = span.softmax.iter().zip(span.mixed.chunks_exact(value));
+            let old = all.softmax.iter_mut().zip(all.mixed.chunks_exact_mut(value));
+            for ((old, mixed), (new, others)) in old.zip(new) {
+                // A slot in the span before has seen nothing of this one.
+                if new.sum > 0.0 {
+                    old.join(mixed, new, others);
+                }
+            }
+            all
+        };
+        let nothing = Seen { softmax: Vec::new(), mixed: Vec::new() };
+        spans.reduce(join).unwrap_or(nothing)
+    }
+
+    /// The mixed values, divided by the sums of their shares.
+    fn normed(mut self, value: usize) -> Vec<f32> {
+        for (softmax, mixed) in self.softmax.iter().zip(self.mixed.chunks_exact_mut(value)) {
             let inverse = 1.0 / softmax.sum;
             mixed.iter_mut().for_each(|mixed| *mixed *= inverse);
         }
-        mixed
+        self.mixed
     }
 }
 
@@ -145,7 +210,6 @@ struct Block {
     keys: Vec<f32>,
     /// Empty where values are the beginnings of keys.
     values: Vec<f32>,
-    scores: Vec<f32>,
     shares: Vec<f32>,
 }
 
@@ -154,8 +218,7 @@ impl Block {
         let is_within_key = heads.value_start == 0;
         let values = if is_within_key { 0 } else { BLOCK * heads.value };
         let keys = vec![0.0; BLOCK * heads.key];
-        let (values, scores, shares) = (vec![0.0; values], Vec::new(), Vec::new());
-        Block { heads, keys, values, scores, shares }
+        Block { heads, keys, values: vec![0.0; values], shares: Vec::new() }
     }
 
     fn load(&mut self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
@@ -181,26 +244,20 @@ impl Block {
             return;
         }
         let Heads { key, value, .. } = self.heads;
-        let count = softmax.len();
-        self.scores.resize(seen * count, 0.0);
-        self.shares.resize(seen * count, 0.0);
-        blend::products_f32(&self.keys[..seen * key], key, queries, &mut self.scores);
-        for (at, softmax) in softmax.iter_mut().enumerate() {
-            let shares = &mut self.shares[at * seen..][..seen];
-            for (share, scores) in shares.iter_mut().zip(self.scores.chunks_exact(count)) {
-                *share = scores[at];
-            }
-            let highest = shares.iter().fold(softmax.highest, |highest, score| highest.max(*score));
-            let kept = blend::exp(softmax.highest - highest);
-            softmax.sum = softmax.sum * kept + blend::weigh(shares, highest);
-            softmax.highest = highest;
+        self.shares.resize(seen * softmax.len(), 0.0);
+        blend::scores(&self.keys[..seen * key], key, queries, &mut self.shares);
+        let shares = self.shares.chunks_exact_mut(seen);
+        for ((softmax, shares), mixed) in
+            softmax.iter_mut().zip(shares).zip(mixed.chunks_exact_mut(value))
+        {
+            let kept = softmax.take(shares);
             if kept != 1.0 {
-                mixed[at * value..][..value].iter_mut().for_each(|mixed| *mixed *= kept);
+                mixed.iter_mut().for_each(|mixed| *mixed *= kept);
             }
         }
         match self.values.is_empty() {
-            true => kernels::blend::mix(&self.keys, key, &self.shares, mixed, seen),
-            false => kernels::blend::mix(&self.values, value, &self.shares, mixed, seen),
+            true => blend::mix(&self.keys, key, &self.shares, mixed, seen),
+            false => blend::mix(&self.values, value, &self.shares, mixed, seen),
         }
     }
 }

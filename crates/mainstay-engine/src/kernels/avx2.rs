@@ -5,6 +5,7 @@
 //! tail, in the same order: the result of one vector never depends on the others.
 #![allow(unsafe_code)]
 
+use super::blend::{Softmax, ValueRows};
 use super::quantised::{self, Quantised};
 use super::{Element, Rows, Width, blend};
 use half::{bf16, f16};
@@ -52,9 +53,20 @@ impl Avx2 {
         unsafe { silu_times(gate, up) }
     }
 
-    pub fn weigh(self, scores: &mut [f32], highest: f32) {
+    pub fn take(self, softmax: &mut Softmax, scores: &mut [f32]) -> f32 {
         // SAFETY: as above.
-        unsafe { weigh(scores, highest) }
+        unsafe { take(softmax, scores) }
+    }
+
+    pub fn join(self, softmax: &mut Softmax, mixed: &mut [f32], other: (&Softmax, &[f32])) {
+        // SAFETY: as above.
+        unsafe { join(softmax, mixed, other) }
+    }
+
+    /// See [`super::blend::mix`], which has checked the sizes.
+    pub(super) fn mix(self, rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
+        // SAFETY: `self` proves the processor's features; sizes were checked.
+        unsafe { mix(rows, shares, sums) }
     }
 
     /// Widens a row of the length of `out`.
@@ -103,8 +115,83 @@ fn silu_times(gate: &mut [f32], up: &[f32]) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh(scores: &mut [f32], highest: f32) {
-    blend::plain_weigh(scores, highest);
+fn take(softmax: &mut Softmax, scores: &mut [f32]) -> f32 {
+    softmax.plain_take(scores)
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn join(softmax: &mut Softmax, mixed: &mut [f32], other: (&Softmax, &[f32])) {
+    softmax.plain_join(mixed, other);
+}
+
+/// Two queries by four registers of columns at a time; what is left over, one by one.
+///
+/// # Safety
+/// AVX2, FMA and F16C are present; sizes are as [`super::blend::mix`] checks them.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn mix(rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
+    let queries = shares.len() / rows.keys;
+    let width = sums.len() / queries;
+    let wide = width / (4 * LANES) * (4 * LANES);
+    for column in (0..wide).step_by(4 * LANES) {
+        let mut query = 0;
+        while query < queries {
+            // SAFETY: the queries are in range, and the columns within the width.
+            unsafe {
+                match query + 2 <= queries {
+                    true => mix_tile::<2>(rows, shares, sums, [query, column, width]),
+                    false => mix_tile::<1>(rows, shares, sums, [query, column, width]),
+                }
+            }
+            query += 2;
+        }
+    }
+    for (shares, sums) in shares.chunks_exact(rows.keys).zip(sums.chunks_exact_mut(width)) {
+        for (share, row) in shares.iter().zip(rows.values.chunks(rows.stride)) {
+            let row = blend::as_bytes(&row[wide..width]);
+            // SAFETY: the row holds as many numbers as are left of the sums.
+            unsafe { add_scaled::<F32>(row, *share, &mut sums[wide..]) };
+        }
+    }
+}
+
+/// # Safety
+/// As for [`mix`]; the queries from `query` on and 32 columns from `column` on are there.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(clippy::needless_range_loop)] // as in `tile`
+unsafe fn mix_tile<const Q: usize>(
+    rows: &ValueRows<'_>,
+    shares: &[f32],
+    sums: &mut [f32],
+    [query, column, width]: [usize; 3],
+) {
+    let mut totals = [[_mm256_setzero_ps(); 4]; Q];
+    for q in 0..Q {
+        for c in 0..4 {
+            let at = (query + q) * width + column + c * LANES;
+            // SAFETY: inside `sums`, by the caller's promise.
+            totals[q][c] = unsafe { _mm256_loadu_ps(sums.as_ptr().add(at)) };
+        }
+    }
+    for key in 0..rows.keys {
+        let at = key * rows.stride + column;
+        for q in 0..Q {
+            let share = _mm256_set1_ps(shares[(query + q) * rows.keys + key]);
+            for c in 0..4 {
+                // SAFETY: inside the key's row, by the caller's promise.
+                let row = unsafe { _mm256_loadu_ps(rows.values.as_ptr().add(at + c * LANES)) };
+                totals[q][c] = _mm256_fmadd_ps(share, row, totals[q][c]);
+            }
+        }
+    }
+    for q in 0..Q {
+        for c in 0..4 {
+            let at = (query + q) * width + column + c * LANES;
+            // SAFETY: as for the loads.
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr().add(at), totals[q][c]) };
+        }
+    }
 }
 
 /// # Safety

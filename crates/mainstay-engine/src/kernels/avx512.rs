@@ -35,7 +35,27 @@ impl Avx512 {
         }
     }
 
-    /// See [`super::mix`], which has checked the sizes.
+    /// The products of rows with vectors, all of `columns` numbers; those of one vector lie
+    /// together in `out`.
+    pub(super) fn scores(self, [rows, x]: [&[f32]; 2], columns: usize, out: &mut [f32]) {
+        // SAFETY: `self` proves the processor's features; rows and vectors are sliced safely.
+        unsafe { scores([rows, x], columns, out) }
+    }
+
+    /// Widens a row of the length of `out`.
+    pub(super) fn widen(self, element: Element, row: &[u8], out: &mut [f32]) {
+        assert_eq!(row.len(), out.len() * element.bytes());
+        // SAFETY: features proven by `self`, lengths checked above.
+        unsafe {
+            match element {
+                Element::F32 => widen::<F32>(row, out),
+                Element::Bf16 => widen::<Bf16>(row, out),
+                Element::F16 => widen::<F16>(row, out),
+            }
+        }
+    }
+
+    /// See [`super::blend::mix`], which has checked the sizes.
     pub(super) fn mix(self, rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
         // SAFETY: `self` proves the processor's features; sizes were checked.
         unsafe { mix(rows, shares, sums) }
@@ -202,6 +222,110 @@ unsafe fn tile<S: Stored, const R: usize, const V: usize>(
     out
 }
 
+/// # Safety
+/// The features of [`Avx512`] are present; the row holds `out.len()` numbers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn widen<S: Stored>(row: &[u8], out: &mut [f32]) {
+    for (at, out) in out.chunks_mut(LANES).enumerate() {
+        let mask: __mmask16 = if out.len() == LANES { !0 } else { (1 << out.len()) - 1 };
+        // SAFETY: the mask asks for the numbers that `out` and the row have, and no more.
+        unsafe {
+            let wide = S::sixteen(row.as_ptr().add(at * LANES * S::BYTES), mask);
+            _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, wide);
+        }
+    }
+}
+
+/// # Safety
+/// The features of [`Avx512`] are present.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn scores([rows, x]: [&[f32]; 2], columns: usize, out: &mut [f32]) {
+    let (height, vectors) = (rows.len() / columns, x.len() / columns);
+    let row = |row: usize| &rows[row * columns..][..columns];
+    let vector = |vector: usize| &x[vector * columns..][..columns];
+    // Four rows stay in the nearest cache while all vectors pass.
+    for first in (0..height).step_by(TILE_ROWS) {
+        let is_whole = first + TILE_ROWS <= height && columns.is_multiple_of(LANES);
+        let mut at = 0;
+        while is_whole && at + TILE_VECTORS <= vectors {
+            let four = [row(first), row(first + 1), row(first + 2), row(first + 3)];
+            let some = [vector(at), vector(at + 1), vector(at + 2), vector(at + 3)];
+            // SAFETY: features by the caller's promise; all have `columns` numbers.
+            let tile = unsafe { square(&four, &some) };
+            for (part, products) in tile.as_chunks::<TILE_ROWS>().0.iter().enumerate() {
+                out[(at + part) * height + first..][..TILE_ROWS].copy_from_slice(products);
+            }
+            at += TILE_VECTORS;
+        }
+        for vector_at in at..vectors {
+            for row_at in first..height.min(first + TILE_ROWS) {
+                let stored = [super::blend::as_bytes(row(row_at))];
+                // SAFETY: as above.
+                let [[product]] = unsafe { tile::<F32, 1, 1>(&stored, &[vector(vector_at)]) };
+                out[vector_at * height + row_at] = product;
+            }
+        }
+    }
+}
+
+/// The products of four rows with four vectors, vector by vector.
+///
+/// # Safety
+/// The features of [`Avx512`] are present; all hold the same count of numbers, a multiple of 16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[allow(clippy::needless_range_loop)] // as in `tile`
+unsafe fn square(rows: &[&[f32]; TILE_ROWS], x: &[&[f32]; TILE_VECTORS]) -> [f32; LANES] {
+    let columns = rows[0].len();
+    let mut sums = [[_mm512_setzero_ps(); TILE_VECTORS]; TILE_ROWS];
+    for at in (0..columns).step_by(LANES) {
+        let mut values = [_mm512_setzero_ps(); TILE_VECTORS];
+        for vector in 0..TILE_VECTORS {
+            // SAFETY: 16 numbers from `at` are there.
+            values[vector] = unsafe { _mm512_loadu_ps(x[vector].as_ptr().add(at)) };
+        }
+        for row in 0..TILE_ROWS {
+            // SAFETY: as above.
+            let stored = unsafe { _mm512_loadu_ps(rows[row].as_ptr().add(at)) };
+            for vector in 0..TILE_VECTORS {
+                sums[row][vector] = _mm512_fmadd_ps(stored, values[vector], sums[row][vector]);
+            }
+        }
+    }
+    totals(&sums)
+}
+
+/// The sums over 16 registers at once, each in the order of [`total`], vector by vector.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[allow(clippy::needless_range_loop)] // as in `tile`
+fn totals(sums: &[[__m512; TILE_VECTORS]; TILE_ROWS]) -> [f32; LANES] {
+    let mut fours = [_mm512_setzero_ps(); TILE_ROWS];
+    for row in 0..TILE_ROWS {
+        let eight = |a: __m512, b: __m512| {
+            let lower = _mm512_shuffle_f32x4::<0x44>(a, b);
+            _mm512_add_ps(lower, _mm512_shuffle_f32x4::<0xee>(a, b))
+        };
+        let [first, second, third, fourth] = sums[row];
+        let (a, b) = (eight(first, second), eight(third, fourth));
+        let lower = _mm512_shuffle_f32x4::<0x88>(a, b);
+        fours[row] = _mm512_add_ps(lower, _mm512_shuffle_f32x4::<0xdd>(a, b));
+    }
+    // From here on each quarter of a register is one vector's.
+    let two = |a: __m512, b: __m512| {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        let (lower, upper) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        _mm512_add_ps(_mm512_castpd_ps(lower), _mm512_castpd_ps(upper))
+    };
+    let (a, b) = (two(fours[0], fours[1]), two(fours[2], fours[3]));
+    let even = _mm512_shuffle_ps::<0x88>(a, b);
+    let all = _mm512_add_ps(even, _mm512_shuffle_ps::<0xdd>(a, b));
+    let mut out = [0.0; LANES];
+    // SAFETY: 16 numbers of room; the store asks for no alignment.
+    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), all) };
+    out
+}
+
 /// The sum over a register, always in the same order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -214,7 +338,7 @@ fn total(sum: __m512) -> f32 {
 }
 
 /// # Safety
-/// The features of [`Avx512`] are present; sizes are as [`super::mix`] checks them.
+/// The features of [`Avx512`] are present; sizes are as [`super::blend::mix`] checks them.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn mix(rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
     let queries = shares.len() / rows.keys;

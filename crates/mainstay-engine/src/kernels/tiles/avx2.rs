@@ -1,6 +1,6 @@
 //! Tiles with AVX2: a line is two registers, rows 0 to 7 and rows 8 to 15.
 
-use super::{Bits, GROUP, Line, Sums, Tile};
+use super::{Bits, GROUP, Line, Sums, Tile, fetch};
 use crate::kernels::avx2::Avx2;
 use crate::kernels::quantised::{BLOCK, Quantised};
 use std::arch::x86_64::*;
@@ -92,6 +92,9 @@ unsafe fn q8<const V: usize, const HALF: usize>(
     let lines = tile.lines.as_chunks::<8>().0;
     assert!(lines.len() == blocks && tile.scales.len() == blocks);
     for block in 0..blocks {
+        if HALF == 0 {
+            fetch(&lines[block]);
+        }
         let mut whole = [_mm256_setzero_si256(); V];
         for four in 0..8 {
             let numbers = _mm256_xor_si256(load::<HALF>(&lines[block][four]), bias);
@@ -130,6 +133,9 @@ unsafe fn q4<const V: usize, const HALF: usize>(
     let (scales, parts) = (tile.scales.as_chunks::<2>().0, tile.parts.as_chunks::<2>().0);
     assert!(lines.len() == blocks && parts.len() == blocks && scales.len() * GROUP == blocks);
     for block in 0..blocks {
+        if HALF == 0 {
+            fetch(&lines[block]);
+        }
         // 16 bits hold 8 pairs of products: 16 * 15 * 127 < 2^15.
         let mut pairs = [_mm256_setzero_si256(); V];
         for four in 0..4 {
@@ -181,6 +187,9 @@ unsafe fn q6<const V: usize, const HALF: usize>(
     let parts = tile.parts.as_chunks::<2>().0;
     assert!(lines.len() == blocks && parts.len() == blocks && tile.scales.len() * GROUP == blocks);
     for block in 0..blocks {
+        if HALF == 0 {
+            fetch(&lines[block]);
+        }
         let mut whole = [_mm256_setzero_si256(); V];
         for half in 0..2 {
             // SAFETY: features and blocks are as the caller promises.

@@ -1,6 +1,6 @@
 //! Tiles with AVX-512 and its sums of 8-bit products: a register is a line, 4 columns of 16 rows.
 
-use super::{Bits, GROUP, Line, Sums, Tile};
+use super::{Bits, GROUP, Line, Sums, Tile, fetch};
 use crate::kernels::quantised::{BLOCK, Quantised};
 use crate::kernels::{self, Width};
 use std::arch::x86_64::*;
@@ -102,6 +102,7 @@ unsafe fn q8<const V: usize>(
     let lines = tile.lines.as_chunks::<8>().0;
     assert!(lines.len() == blocks && tile.scales.len() == blocks);
     for block in 0..blocks {
+        fetch(&lines[block]);
         let mut whole = [_mm512_setzero_si512(); V];
         for vector in 0..V {
             // SAFETY: the block lies in `x`. Numbers are stored with 128 added; this takes
@@ -145,6 +146,7 @@ unsafe fn q4<const V: usize>(
     let (scales, parts) = (tile.scales.as_chunks::<2>().0, tile.parts.as_chunks::<2>().0);
     assert!(lines.len() == blocks && parts.len() == blocks && scales.len() * GROUP == blocks);
     for block in 0..blocks {
+        fetch(&lines[block]);
         let mut whole = [_mm512_setzero_si512(); V];
         for four in 0..4 {
             let both = load(&lines[block][four]);
@@ -196,6 +198,7 @@ unsafe fn q6<const V: usize>(
     let parts = tile.parts.as_chunks::<2>().0;
     assert!(lines.len() == blocks && parts.len() == blocks && tile.scales.len() * GROUP == blocks);
     for block in 0..blocks {
+        fetch(&lines[block]);
         let mut whole = [_mm512_setzero_si512(); V];
         for half in 0..2 {
             // SAFETY: features and blocks are as the caller promises.
