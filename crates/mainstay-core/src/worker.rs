@@ -30,3 +30,11 @@ pub const TOKEN_BYTES_MAX: usize = 64;
 pub const TURN: Duration = Duration::from_millis(2);
 /// Answers that the rehearsal model writes at once: some hundred bytes each.
 pub const REHEARSED_MAX: usize = 4096;
+/// A step in which nothing was finished for so many times `BEAT_EVERY`, one minute, hangs. The
+/// slowest part of a step, a layer for some dozen tokens, takes seconds of the largest model on the
+/// slowest machine. Counted in looks and not by the clock: a process that was stopped for an hour
+/// finds no step that hangs.
+pub const HANGS_AFTER: u32 = 240;
+/// Threads that hang and were given up, with the memory of an engine each. After one more nothing
+/// new is begun: what hangs so often hangs again, and only a process that ends frees its threads.
+pub const HUNG_MAX: usize = 3;

@@ -16,7 +16,7 @@ use crate::rope::Rope;
 use crate::shape::{AttentionShape, Shape};
 use crate::weights::{Matrix, Weights};
 use feed::Feed;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub struct Model {
     pub shape: Shape,
@@ -25,7 +25,6 @@ pub struct Model {
     layers: Vec<Layer>,
     norm: Vec<f32>,
     output: Matrix,
-    pool: Arc<Pool>,
     /// Numbers in all matrices together.
     pub parameters: usize,
 }
@@ -115,14 +114,18 @@ impl Model {
             norm: weights.vector("model.norm.weight", hidden)?,
             output,
             parameters: weights.parameters(),
-            pool: weights.pool(),
             shape,
         })
     }
 
     /// Runs a step and returns `vocabulary` logits for each wanted slot, one after another.
-    /// Keys and values of all slots are in the cache afterwards.
-    pub fn forward(&self, batch: &Batch<'_>, cache: &mut Cache) -> Vec<f32> {
+    /// Keys and values of all slots are in the cache afterwards. The pulse counts layers.
+    pub fn forward(
+        &self,
+        batch: &Batch<'_>,
+        cache: &mut Cache,
+        (pool, pulse): (&Pool, &AtomicU64),
+    ) -> Vec<f32> {
         let hidden = self.shape.hidden;
         let mut x = vec![0.0; batch.slots.len() * hidden];
         for (slot, x) in batch.slots.iter().zip(x.chunks_exact_mut(hidden)) {
@@ -130,14 +133,15 @@ impl Model {
         }
         let angles = self.rope.angles(batch.slots.iter().map(|slot| slot.position));
         let (slots, tables) = (batch.slots, batch.tables);
-        let mut pass = Pass { slots, tables, angles: &angles, cache, pool: &self.pool };
+        let mut pass = Pass { slots, tables, angles: &angles, cache, pool };
         for (index, layer) in self.layers.iter().enumerate() {
             layer.forward(&mut x, index, self.shape.norm_epsilon, &mut pass);
+            pulse.fetch_add(1, Ordering::Relaxed);
         }
         let mut last: Vec<f32> =
             batch.wanted.iter().flat_map(|slot| &x[slot * hidden..][..hidden]).copied().collect();
         vector::rms_norm(&mut last, &self.norm, self.shape.norm_epsilon);
-        self.output.multiply(&Input::new(&last, hidden), &self.pool)
+        self.output.multiply(&Input::new(&last, hidden), pool)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod rehearsal;
 mod request;
 mod slots;
 mod status_answer;
+mod steps;
 mod tools;
 pub mod trial;
 mod truth;
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use steps::Steps;
 
 /// The engine's thread, for its owner.
 pub struct Worker {
@@ -54,13 +56,13 @@ impl Worker {
             EngineModel::Status => Loading::none(),
             _ => Loading::new(loading::loader(model.clone())),
         };
-        Worker::spawn(around, loading)
+        Worker::spawn(around, loading, Steps::default())
     }
 
-    fn spawn(around: Surroundings, loading: Loading) -> Result<Worker, String> {
+    fn spawn(around: Surroundings, loading: Loading, steps: Steps) -> Result<Worker, String> {
         Worker::thread(move |inbox, stop| {
             lower_priority();
-            EngineThread::new(inbox, stop, loading, around).run();
+            EngineThread::new((inbox, stop), (loading, steps), around).run();
         })
     }
 

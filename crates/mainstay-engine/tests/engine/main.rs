@@ -14,5 +14,6 @@ mod invariants;
 mod journal;
 mod load;
 mod prefix;
+mod pressure;
 mod reference;
 mod text;
