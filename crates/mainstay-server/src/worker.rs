@@ -4,6 +4,7 @@
 //! never needs it starts at once and stays small. What cannot be answered by a model is answered
 //! by a report of the sites' state, which needs none: the last site always answers.
 
+pub mod apart;
 mod engine_thread;
 mod loading;
 mod prompt;
@@ -20,6 +21,7 @@ mod words;
 use crate::drive::Drive;
 use crate::embedded::{Desk, Message};
 use crate::setup::{EngineModel, model_name};
+use apart::{Apart, Launch};
 use engine_thread::{EngineThread, Surroundings};
 use loading::Loading;
 use rehearsal::Rehearsal;
@@ -49,9 +51,13 @@ impl Worker {
         let around = Surroundings {
             name: name(model),
             is_builtin: matches!(model, EngineModel::Builtin | EngineModel::Status),
-            outlook: Box::new(outlook),
+            outlook: Some(Box::new(outlook)),
             url: Some(url),
         };
+        if let EngineModel::Apart(path, weights, device) = model {
+            let launch = Launch::new(path, *weights, *device);
+            return Worker::thread(move |inbox, stop| Apart::new(launch, around).run(inbox, &stop));
+        }
         let loading = match model {
             EngineModel::Status => Loading::none(),
             _ => Loading::new(loading::loader(model.clone())),
@@ -113,7 +119,7 @@ fn name(model: &EngineModel) -> String {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
         EngineModel::Status => STATUS.to_owned(),
-        EngineModel::Files(path, ..) => model_name(path),
+        EngineModel::Files(path, ..) | EngineModel::Apart(path, ..) => model_name(path),
     }
 }
 

@@ -20,14 +20,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 
+/// How the sites stand, for whoever asked for this model.
+pub type Look = Box<dyn Fn(&str) -> Outlook + Send>;
+
 /// What the thread knows of the world.
 pub struct Surroundings {
     /// The name that answers carry.
     pub name: String,
     /// Whether it is the built-in model.
     pub is_builtin: bool,
-    /// How the sites stand; it is given the model that was asked for.
-    pub outlook: Box<dyn Fn(&str) -> Outlook + Send>,
+    /// How the sites stand; it is given the model that was asked for. Nothing where that is not
+    /// known: no report of it is given then.
+    pub outlook: Option<Look>,
     /// Where the API listens.
     pub url: Option<String>,
 }
@@ -220,8 +224,9 @@ const GIVEN_UP: &str = "its steps hung too often; restart this process";
 
 fn begin(engine: &mut Engine, request: &mut Request, around: &Surroundings) {
     let order = &request.order;
-    let outlook = around.is_builtin.then(|| (around.outlook)(&order.asked));
+    let outlook = around.outlook.as_ref().filter(|_| around.is_builtin);
     let scene = outlook.map(|outlook| {
+        let outlook = outlook(&order.asked);
         let language = Language::of(&prompt::question(&order.prompt));
         Scene::of(&outlook, around.url.as_deref(), language)
     });
@@ -256,12 +261,13 @@ fn hear(requests: &mut [Request], report: &Progress, engine: &mut Engine, around
 /// The engine cannot answer. The built-in model, and any that stands in for another, is followed
 /// by the report of the sites' state; a model that was asked for by name is not replaced, and
 /// neither is half an answer.
-fn answer_otherwise(request: &mut Request, around: &Surroundings, failure: Failure) {
+pub fn answer_otherwise(request: &mut Request, around: &Surroundings, failure: Failure) {
     let may_report = around.is_builtin || request.order.stands_in;
-    if !request.is_silent() || !may_report || request.order.prefix.is_some() {
+    let outlook = around.outlook.as_ref().filter(|_| may_report && request.is_silent());
+    let Some(outlook) = outlook.filter(|_| request.order.prefix.is_none()) else {
         return request.fail(failure);
-    }
-    let outlook = (around.outlook)(&request.order.asked);
+    };
+    let outlook = outlook(&request.order.asked);
     let language = Language::of(&prompt::question(&request.order.prompt));
     let (asked, url) = (&request.order.asked, around.url.as_deref());
     let text = status_answer::text(&outlook, asked, url, language);

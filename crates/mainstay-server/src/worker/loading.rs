@@ -45,7 +45,7 @@ pub fn loader(model: EngineModel) -> Loader {
             EngineModel::Files(path, weights, device) => {
                 Engine::load(path, Settings { weights: *weights, ..Settings::on(*device) })
             }
-            EngineModel::Rehearsal(_) | EngineModel::Status => {
+            EngineModel::Apart(..) | EngineModel::Rehearsal(_) | EngineModel::Status => {
                 return Err("there is nothing to load".into());
             }
         };

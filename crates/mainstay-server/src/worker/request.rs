@@ -220,17 +220,39 @@ impl Request {
         }
     }
 
-    /// Hands over what the client takes, without waiting for it.
-    pub fn flush(&mut self) {
+    /// What the engine says of it in another process.
+    pub fn pass_on(&mut self, said: Said) {
+        self.phase = match &said {
+            Said::Beat | Said::By(_) => self.phase,
+            Said::Text(..) | Said::Scored(..) | Said::Call(..) | Said::End(_, _, None) => {
+                Phase::Speaking
+            }
+            Said::End(_, _, Some(_)) | Said::Failed(_) => Phase::Over,
+        };
+        self.outbox.push_back(said);
+    }
+
+    /// Hands over what the client takes, without waiting for it; how much that was.
+    pub fn hand_over(&mut self) -> usize {
+        let mut taken = 0;
         while let Some(said) = self.outbox.pop_front() {
             match self.reply.try_send(said) {
-                Ok(()) => self.told = Instant::now(),
+                Ok(()) => (self.told, taken) = (Instant::now(), taken + 1),
                 Err(TrySendError::Full(said)) => {
                     self.outbox.push_front(said);
-                    return;
+                    return taken;
                 }
-                Err(TrySendError::Closed(_)) => return,
+                Err(TrySendError::Closed(_)) => return taken,
             }
+        }
+        taken
+    }
+
+    /// The same, and tells a client who hears nothing that its request is at work.
+    pub fn flush(&mut self) {
+        self.hand_over();
+        if !self.outbox.is_empty() {
+            return;
         }
         if self.phase != Phase::Over && self.told.elapsed() >= BEAT_EVERY {
             self.told = Instant::now();

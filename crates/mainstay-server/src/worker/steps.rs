@@ -62,6 +62,11 @@ impl Steps {
         Steps { step, hangs, hands: None, given_up: Vec::new() }
     }
 
+    /// The same, where a step is seen to hang otherwise.
+    pub fn until(self, hangs: Hangs) -> Steps {
+        Steps { hangs, ..self }
+    }
+
     /// Whether there are too many threads already that never came back.
     pub fn is_over(&mut self) -> bool {
         self.given_up.retain(|thread| !thread.is_finished());

@@ -22,7 +22,7 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
     let around = Surroundings {
         name: "tiny".into(),
         is_builtin,
-        outlook: Box::new(|_| outlook()),
+        outlook: Some(Box::new(|_| outlook())),
         url: Some("http://127.0.0.1:8080".into()),
     };
     Worker::spawn(around, Loading::new(loader), Steps::default()).unwrap()
@@ -114,7 +114,7 @@ async fn where_no_model_is_wanted_the_state_of_the_sites_is_all_that_is_told() {
     let around = Surroundings {
         name: "status".into(),
         is_builtin: true,
-        outlook: Box::new(|_| outlook()),
+        outlook: Some(Box::new(|_| outlook())),
         url: None,
     };
     let worker = Worker::spawn(around, Loading::none(), Steps::default()).unwrap();
@@ -136,10 +136,10 @@ async fn a_panic_costs_the_requests_it_touched_and_no_other() {
     let around = Surroundings {
         name: "tiny".into(),
         is_builtin: true,
-        outlook: Box::new(move |_| match panics.swap(false, Ordering::Relaxed) {
+        outlook: Some(Box::new(move |_| match panics.swap(false, Ordering::Relaxed) {
             true => panic!("an outlook that panics"),
             false => outlook(),
-        }),
+        })),
         url: None,
     };
     let loading = Loading::new(loads(&directory));

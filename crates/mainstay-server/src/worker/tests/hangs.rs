@@ -49,7 +49,7 @@ fn hanging(directory: &TempDir, hook: &Arc<Hook>) -> (Worker, Arc<AtomicUsize>) 
     let around = Surroundings {
         name: "tiny".into(),
         is_builtin: false,
-        outlook: Box::new(|_| outlook()),
+        outlook: Some(Box::new(|_| outlook())),
         url: None,
     };
     let (load, loaded) = (loads(directory), Arc::new(AtomicUsize::new(0)));
@@ -112,7 +112,7 @@ async fn the_end_does_not_wait_for_a_step_that_hangs() {
     let around = Surroundings {
         name: "tiny".into(),
         is_builtin: false,
-        outlook: Box::new(|_| outlook()),
+        outlook: Some(Box::new(|_| outlook())),
         url: None,
     };
     let steps = Steps::new(step(&hook), Box::new(|_| false));
