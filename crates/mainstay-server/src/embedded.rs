@@ -33,6 +33,8 @@ pub struct Order {
     pub tools: Option<Value>,
     /// Whether it may.
     pub tool_choice: ToolChoice,
+    /// Whether an answer may call several at once, where the client said so.
+    pub parallel: Option<bool>,
     /// What the answer is held to.
     pub form: Option<Form>,
     /// Tell what the model thought of each token, and of so many of the likeliest others.

@@ -131,7 +131,7 @@ impl Request {
 
     /// Takes a report of the engine in, if it is about one of its sequences. `Err` where the
     /// engine failed.
-    pub fn hear(&mut self, progress: &Progress, engine: &Engine) -> Result<bool, ()> {
+    pub fn hear(&mut self, progress: &Progress, engine: &mut Engine) -> Result<bool, ()> {
         let is_it = |lane: &&mut Lane| matches!(lane.run, Run::Running(id) if id == progress.id);
         let Some(lane) = self.lanes.iter_mut().find(is_it) else { return Ok(false) };
         if std::mem::take(&mut lane.counts) {
@@ -148,6 +148,11 @@ impl Request {
             }
         };
         let (choice, (text, called)) = (lane.choice, lane.write(&progress.text, finish.is_some()));
+        let is_over = finish.is_none() && lane.calls.as_ref().is_some_and(Calls::is_over);
+        if is_over {
+            engine.cancel(progress.id);
+        }
+        let finish = finish.or(is_over.then_some(Finish::Stop));
         if finish.is_some() {
             lane.run = Run::Done;
             self.counted.completion += progress.tokens as u64;

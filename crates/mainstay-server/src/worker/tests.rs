@@ -39,6 +39,7 @@ fn order(text: &str) -> Order {
         stop: Vec::new(),
         tools: None,
         tool_choice: ToolChoice::May,
+        parallel: None,
         form: None,
         scores: None,
         prefix: None,

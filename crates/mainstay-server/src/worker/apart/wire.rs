@@ -57,6 +57,7 @@ mod tests {
             stop: vec!["\n".into()],
             tools: Some(json!([{ "type": "function" }])),
             tool_choice: ToolChoice::Must(Some("weather".into())),
+            parallel: None,
             form: Some(Form::Regex("[a-z]+".into())),
             scores: Some(2),
             prefix: Some("一".into()),
