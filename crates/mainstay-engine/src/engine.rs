@@ -1,6 +1,7 @@
 //! A loaded model with its cache and its requests: the engine's whole public face.
 
 mod computer;
+mod drafting;
 pub(crate) mod files;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use crate::gguf::Gguf;
 use crate::grammar::{Grammar, Grammars, Held};
 use crate::journal::Journal;
 use crate::kernels::Element;
-use crate::model::Batch;
+use crate::model::{self, Batch, Passed};
 use crate::pool::Pool;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::Shape;
@@ -22,6 +23,8 @@ use crate::tokenizer::Hide;
 use crate::weights::{Precision, Weights};
 use computer::Computer;
 pub use computer::Device;
+use drafting::Drafting;
+pub use drafting::{Drafted, Drafts};
 pub use files::Files;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,6 +60,8 @@ pub struct Settings {
     pub threads: usize,
     /// Where the model is computed.
     pub device: Device,
+    /// When a model that can guess the token after the next does so.
+    pub drafts: Drafts,
     pub hide: Hide,
 }
 
@@ -105,6 +110,7 @@ impl Default for Settings {
             // One core is left to the gateway: its clients must not feel the engine.
             threads: (cores - 1).max(1),
             device: Device::Cpu,
+            drafts: Drafts::Measured,
             hide: Hide::Control,
         }
     }
@@ -173,6 +179,7 @@ pub struct Engine {
     ledger: Ledger,
     line: Line,
     pace: Pace,
+    drafting: Drafting,
     pulse: Arc<AtomicU64>,
     last_id: u64,
     computed: u64,
@@ -229,6 +236,8 @@ impl Engine {
             prefill_chunk: settings.prefill_chunk.max(1),
             ..settings
         };
+        let drafts = settings.device == Device::Cpu && model::drafts(&weights, &shape);
+        let rows = [shape.layers + usize::from(drafts), shape.attention.row()];
         let mut card = ModelCard {
             name: files.name.to_owned(),
             architecture: shape.architecture.clone(),
@@ -236,17 +245,17 @@ impl Engine {
             vocabulary: shape.vocabulary,
             layers: shape.layers,
             parameters: 0,
-            kv_bytes_per_token: shape.layers * shape.attention.row() * settings.element().bytes(),
+            kv_bytes_per_token: rows[0] * rows[1] * settings.element().bytes(),
             end_tokens: text.end_tokens,
         };
-        let row = shape.attention.row();
-        let cache = twin::cache(&card, row, &settings)?;
+        let hidden = shape.hidden;
+        let cache = twin::cache(&card, rows, &settings)?;
         let weights = weights.prepared(settings.weights, pool);
         let computer = Computer::load(&weights, shape, &settings, cache.total() as usize)?;
         card.parameters = computer.parameters();
         let (vocabulary, template) = (text.vocabulary, text.template);
         let model = computer.model();
-        let shared = Shared { card, vocabulary, template, settings, row, model };
+        let shared = Shared { card, vocabulary, template, settings, rows, hidden, drafts, model };
         Ok(Engine::around(Arc::new(shared), computer, cache))
     }
 
@@ -258,6 +267,7 @@ impl Engine {
             cache,
             line: Line::default(),
             pace: Pace::default(),
+            drafting: Drafting::default(),
             pulse: Arc::default(),
             last_id: 0,
             computed: 0,
@@ -299,6 +309,11 @@ impl Engine {
     /// How often a sequence was swapped out for want of pages since the model was loaded.
     pub fn swaps(&self) -> u64 {
         self.line.swaps
+    }
+
+    /// How many drafts were computed along since the model was loaded, and how many were kept.
+    pub fn drafted(&self) -> Drafted {
+        self.drafting.seen
     }
 
     /// The prompt text for OpenAI messages and tools, by the model's own chat template.
@@ -386,6 +401,8 @@ impl Engine {
                 .chunk(self.shared.settings.step_time)
                 .min(self.shared.settings.prefill_chunk),
         };
+        let drafts = self.shared.settings.drafts;
+        let is_on = self.shared.drafts && self.drafting.is_worth(drafts, self.line.decoding());
         let shares = self.line.plan(chunk, &mut self.ledger);
         if shares.is_empty() {
             return;
@@ -394,12 +411,13 @@ impl Engine {
         // What a panic leaves half done are rows of pages that nobody shares yet; whoever goes on
         // writes them anew.
         match self.try_compute(&shares) {
-            Some(mut logits) => self.sample(&shares, &mut logits, out),
+            Some(passed) => self.take_in(&shares, passed, (is_on, out)),
             // Whose fault it was shows when each is computed by itself, which changes no bit.
-            None => shares.iter().for_each(|share| self.step_alone(*share, out)),
+            None => shares.iter().for_each(|share| self.step_alone(*share, (is_on, out))),
         }
         let took = began.elapsed();
         self.pace.learn(shares.iter().map(|share| share.tokens), took);
+        self.drafting.learn(&shares, (is_on, took));
         let ended = out[first..].iter().filter(|progress| progress.finish.is_some());
         self.pace.end(took, ended.clone().count());
         for progress in ended {
@@ -407,20 +425,32 @@ impl Engine {
         }
     }
 
-    fn step_alone(&mut self, share: Share, out: &mut Vec<Progress>) {
+    fn step_alone(&mut self, share: Share, (is_on, out): (bool, &mut Vec<Progress>)) {
         match self.try_compute(&[share]) {
-            Some(mut logits) => self.sample(&[share], &mut logits, out),
+            Some(passed) => self.take_in(&[share], passed, (is_on, out)),
             None => out.push(self.line.running[share.sequence].failed()),
         }
     }
 
+    /// What came of shares: tokens are chosen, and drafts made behind them.
+    fn take_in(
+        &mut self,
+        shares: &[Share],
+        mut passed: Passed,
+        (is_on, out): (bool, &mut Vec<Progress>),
+    ) {
+        let first = out.len();
+        self.sample(shares, &mut passed.logits, out);
+        self.draft(shares, &passed.states, (is_on, &out[first..]));
+    }
+
     /// The logits, or nothing if the model panicked.
-    fn try_compute(&mut self, shares: &[Share]) -> Option<Vec<f32>> {
+    fn try_compute(&mut self, shares: &[Share]) -> Option<Passed> {
         catch_unwind(AssertUnwindSafe(|| self.compute(shares))).ok()
     }
 
     /// Runs the model over the shares; logits come back for the sequences that are then complete.
-    fn compute(&mut self, shares: &[Share]) -> Vec<f32> {
+    fn compute(&mut self, shares: &[Share]) -> Passed {
         let (mut slots, mut wanted) = (Vec::new(), Vec::new());
         for (table, share) in shares.iter().enumerate() {
             let sequence = &self.line.running[share.sequence];
@@ -433,6 +463,11 @@ impl Engine {
             }));
             if share.tokens == sequence.pending() {
                 wanted.push(slots.len() - 1);
+            }
+            if let Some(token) = share.draft {
+                let position = sequence.computed + share.tokens;
+                wanted.push(slots.len());
+                slots.push(Slot { token, position, table, is_answer: true });
             }
         }
         let page_table = |share: &Share| self.line.running[share.sequence].pages.as_slice();
@@ -453,11 +488,29 @@ impl Engine {
                 continue;
             }
             let Some(logits) = rows.next() else { continue };
-            let (vocabulary, end) = (&self.shared.vocabulary, &self.shared.card.end_tokens);
-            // `allowed` is the caller's code: its panic is this request's failure alone.
-            let next = AssertUnwindSafe(|| sequence.advance(logits, vocabulary, end));
-            let progress = catch_unwind(next);
-            out.push(progress.unwrap_or_else(|_| self.line.running[share.sequence].failed()));
+            let progress = self.choose(share.sequence, logits);
+            let token = progress.finish.is_none().then_some(progress.token);
+            out.push(progress);
+            let (Some(draft), Some(logits)) = (share.draft, share.draft.and_then(|_| rows.next()))
+            else {
+                continue;
+            };
+            self.drafting.judge(token == Some(draft));
+            if token == Some(draft) {
+                // It was computed along, behind exactly what the model then said.
+                let sequence = &mut self.line.running[share.sequence];
+                sequence.computed += 1;
+                sequence.publish(&mut self.ledger);
+                out.push(self.choose(share.sequence, logits));
+            }
         }
+    }
+
+    fn choose(&mut self, sequence: usize, logits: &mut [f32]) -> Progress {
+        let (vocabulary, end) = (&self.shared.vocabulary, &self.shared.card.end_tokens);
+        let sequence = &mut self.line.running[sequence];
+        // `allowed` is the caller's code: its panic is this request's failure alone.
+        let next = AssertUnwindSafe(|| sequence.advance(logits, vocabulary, end));
+        catch_unwind(next).unwrap_or_else(|_| sequence.failed())
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Share {
     pub sequence: usize,
     /// Tokens to compute.
     pub tokens: usize,
+    /// A guess of the token behind them, to be computed along.
+    pub draft: Option<u32>,
 }
 
 /// What steps take, learned from those that were: a part that each step takes (the weights are read
@@ -152,23 +154,31 @@ impl Line {
     }
 
     /// Divides a step with `chunk` tokens of prompts, and gives each sequence the pages it needs.
+    /// Drafts take part where pages are left for them.
     pub fn plan(&mut self, chunk: usize, ledger: &mut Ledger) -> Vec<Share> {
         let (decoding, prompts): (Vec<usize>, Vec<usize>) =
             (0..self.running.len()).partition(|index| self.running[*index].pending() == 1);
         let mut left = chunk.max(1);
         let mut shares: Vec<Share> = Vec::new();
         for sequence in decoding {
-            self.join(Share { sequence, tokens: 1 }, &mut shares, ledger);
+            self.join(Share { sequence, tokens: 1, draft: None }, &mut shares, ledger);
         }
         for sequence in prompts {
             let Some(running) = self.running.get_mut(sequence) else { break };
             running.adopt(ledger);
             let tokens = running.pending().min(left);
-            if tokens > 0 && self.join(Share { sequence, tokens }, &mut shares, ledger) {
+            let share = Share { sequence, tokens, draft: None };
+            if tokens > 0 && self.join(share, &mut shares, ledger) {
                 left -= tokens;
             }
         }
         shares.sort_by_key(|share| share.sequence);
+        for share in &mut shares {
+            let sequence = &mut self.running[share.sequence];
+            sequence.step_from = sequence.computed;
+            let guess = sequence.draft.take();
+            share.draft = guess.filter(|_| sequence.grow(sequence.computed + 2, ledger));
+        }
         shares
     }
 

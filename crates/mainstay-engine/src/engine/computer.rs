@@ -3,7 +3,7 @@
 use super::Settings;
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::model::{Batch, Model};
+use crate::model::{Batch, DraftBatch, Model, Passed};
 use crate::pool::Pool;
 use crate::shape::Shape;
 use crate::weights::Weights;
@@ -67,14 +67,23 @@ impl Computer {
     }
 
     /// Runs a step; see [`Model::forward`].
-    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache, pulse: &AtomicU64) -> Vec<f32> {
-        let logits = match self {
+    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache, pulse: &AtomicU64) -> Passed {
+        let passed = match self {
             Computer::Cpu(model, pool) => model.forward(batch, cache, (pool, pulse)),
             #[cfg(feature = "cuda")]
-            Computer::Cuda(model) => model.forward(batch),
+            Computer::Cuda(model) => Passed { logits: model.forward(batch), states: Vec::new() },
         };
         pulse.fetch_add(1, Ordering::Relaxed);
-        logits
+        passed
+    }
+
+    /// See [`Model::draft`]; a card drafts nothing.
+    pub fn draft(&self, batch: &DraftBatch<'_>, cache: &mut Cache) -> Vec<f32> {
+        match self {
+            Computer::Cpu(model, pool) => model.draft(batch, cache, pool),
+            #[cfg(feature = "cuda")]
+            Computer::Cuda(_) => Vec::new(),
+        }
     }
 }
 

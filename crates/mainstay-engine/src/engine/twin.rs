@@ -18,8 +18,12 @@ pub struct Shared {
     pub vocabulary: Vocabulary,
     pub template: ChatTemplate,
     pub settings: Settings,
-    /// Numbers in a row of the cache.
-    pub row: usize,
+    /// Layers that have rows in the cache, one more where the model drafts; numbers in a row.
+    pub rows: [usize; 2],
+    /// Numbers of a token between layers.
+    pub hidden: usize,
+    /// Whether it drafts.
+    pub drafts: bool,
     /// Where the processor computes; a card's model is written to in each step.
     pub model: Option<Arc<Model>>,
 }
@@ -35,16 +39,20 @@ impl Twin {
         let shared = self.0.clone();
         let model = shared.model.clone()?;
         let pool = Arc::new(Pool::new(shared.settings.threads));
-        let cache = cache(&shared.card, shared.row, &shared.settings);
+        let cache = cache(&shared.card, shared.rows, &shared.settings);
         Some(cache.map(|cache| Engine::around(shared, Computer::Cpu(model, pool), cache)))
     }
 }
 
 /// A cache for this model.
-pub fn cache(card: &ModelCard, row: usize, settings: &Settings) -> Result<Cache, LoadError> {
+pub fn cache(
+    card: &ModelCard,
+    [layers, row]: [usize; 2],
+    settings: &Settings,
+) -> Result<Cache, LoadError> {
     Cache::new(&CacheShape {
         element: settings.element(),
-        layers: card.layers,
+        layers,
         row,
         page_tokens: settings.page_tokens,
         bytes_max: settings.cache_bytes,

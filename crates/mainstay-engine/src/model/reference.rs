@@ -62,7 +62,7 @@ fn logits(model: &Model, ids: &[u32], known: usize, element: Element) -> Vec<f32
         .collect();
     let wanted: Vec<usize> = (slots.len() - known..slots.len()).collect();
     let batch = Batch { slots: &slots, tables: &[&table], wanted: &wanted };
-    model.forward(&batch, &mut cache, (&Pool::new(2), &AtomicU64::new(0)))
+    model.forward(&batch, &mut cache, (&Pool::new(2), &AtomicU64::new(0))).logits
 }
 
 /// The largest difference between our logits and the reference's.

@@ -9,6 +9,7 @@ mod other;
 mod streams;
 
 mod cuts;
+mod drafts;
 mod gguf;
 mod invariants;
 mod journal;
