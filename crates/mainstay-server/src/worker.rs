@@ -45,7 +45,7 @@ impl Worker {
         if let EngineModel::Rehearsal(gap) = *model {
             return Worker::thread(move |inbox, stop| Rehearsal::new(inbox, stop, gap).run());
         }
-        let drive = drive.clone();
+        let (drive, telemetry) = (drive.clone(), drive.shared_telemetry());
         let outlook =
             move |asked: &str| drive.read(|gateway| gateway.outlook(drive.clock().now(), asked));
         let around = Surroundings {
@@ -53,6 +53,7 @@ impl Worker {
             is_builtin: matches!(model, EngineModel::Builtin | EngineModel::Status),
             outlook: Some(Box::new(outlook)),
             url: Some(url),
+            drafts: Some(Box::new(move |kept, dropped| telemetry.drafts(kept, dropped))),
         };
         if let EngineModel::Apart(path, weights, device) = model {
             let launch = Launch::new(path, *weights, *device);

@@ -10,6 +10,9 @@
 //! before; only distances matter to a rotation): so it depends on this token and what stands before
 //! it, as every other row does, and pages can be shared. The first token has nothing before it.
 
+#[cfg(test)]
+mod tests;
+
 use super::{Layer, Model};
 use crate::attention::{Pass, Slot};
 use crate::cache::{Cache, Page};

@@ -34,6 +34,8 @@ pub struct Surroundings {
     pub outlook: Option<Look>,
     /// Where the API listens.
     pub url: Option<String>,
+    /// Who hears how many drafts of a step were kept and dropped.
+    pub drafts: Option<Box<dyn Fn(u64, u64) + Send>>,
 }
 
 /// The thread's state.
@@ -172,8 +174,14 @@ impl EngineThread {
         let Some(engine) = self.loading.take() else { return };
         let mut reports = std::mem::take(&mut self.reports);
         reports.clear();
+        let before = engine.drafted();
         match self.steps.step(engine, reports, &self.stop) {
             Stepped::Done(engine, reports) => {
+                let now = engine.drafted();
+                let (made, kept) = (now.made - before.made, now.kept - before.kept);
+                if let Some(drafts) = self.around.drafts.as_ref().filter(|_| made > 0) {
+                    drafts(kept, made - kept);
+                }
                 self.reports = reports;
                 self.loading.put_back(engine);
             }

@@ -24,6 +24,7 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
         is_builtin,
         outlook: Some(Box::new(|_| outlook())),
         url: Some("http://127.0.0.1:8080".into()),
+        drafts: None,
     };
     Worker::spawn(around, Loading::new(loader), Steps::default()).unwrap()
 }
@@ -117,6 +118,7 @@ async fn where_no_model_is_wanted_the_state_of_the_sites_is_all_that_is_told() {
         is_builtin: true,
         outlook: Some(Box::new(|_| outlook())),
         url: None,
+        drafts: None,
     };
     let worker = Worker::spawn(around, Loading::none(), Steps::default()).unwrap();
     let by_name = Order { stands_in: false, max_tokens: None, ..order("which sites are down?") };
@@ -142,6 +144,7 @@ async fn a_panic_costs_the_requests_it_touched_and_no_other() {
             false => outlook(),
         })),
         url: None,
+        drafts: None,
     };
     let loading = Loading::new(loads(&directory));
     let worker = Worker::spawn(around, loading, Steps::default()).unwrap();

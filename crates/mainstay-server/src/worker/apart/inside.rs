@@ -29,6 +29,7 @@ pub fn run(model: &EngineModel) -> Result<(), String> {
         // Who started this process knows, and reports where that is wanted.
         outlook: None,
         url: None,
+        drafts: None,
     };
     let worker = Worker::spawn(around, Loading::new(loader(model.clone())), steps())?;
     let (lines, told) = unbounded_channel();

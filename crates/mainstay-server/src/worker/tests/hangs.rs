@@ -51,6 +51,7 @@ fn hanging(directory: &TempDir, hook: &Arc<Hook>) -> (Worker, Arc<AtomicUsize>) 
         is_builtin: false,
         outlook: Some(Box::new(|_| outlook())),
         url: None,
+        drafts: None,
     };
     let (load, loaded) = (loads(directory), Arc::new(AtomicUsize::new(0)));
     let count = loaded.clone();
@@ -114,6 +115,7 @@ async fn the_end_does_not_wait_for_a_step_that_hangs() {
         is_builtin: false,
         outlook: Some(Box::new(|_| outlook())),
         url: None,
+        drafts: None,
     };
     let steps = Steps::new(step(&hook), Box::new(|_| false));
     let worker = Worker::spawn(around, Loading::new(loads(&directory)), steps).unwrap();
