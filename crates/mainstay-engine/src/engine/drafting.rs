@@ -87,8 +87,8 @@ impl Drafting {
 
 impl Engine {
     /// The drafting layer takes in what the step computed and what was chosen behind it; where
-    /// `is_on`, it drafts the next token of each answer that `told` does not end. `states` are those
-    /// of the step's slots.
+    /// `is_on`, it drafts the next token of each answer that `told` does not end. `states` are
+    /// those of the step's slots.
     pub(super) fn draft(
         &mut self,
         shares: &[Share],

@@ -1,9 +1,9 @@
 //! Drafts: DeepSeek-V3's layer for the token after the next (arXiv:2412.19437, section 2.2).
 //!
-//! It joins what the model knew before a token with the token itself, passes one more decoder layer,
-//! and reads the model's own output matrix: a guess of the token that follows. A guess changes no
-//! answer: it is only computed along in the next step, and counts where the model, asked there, says
-//! the same.
+//! It joins what the model knew before a token with the token itself, passes one more decoder
+//! layer, and reads the model's own output matrix: a guess of the token that follows. A guess
+//! changes no answer: it is only computed along in the next step, and counts where the model, asked
+//! there, says the same.
 //!
 //! The layer attends over rows of its own, one for each token, in the cache behind those of the
 //! other layers. The row of a token lies at the token's own position (published code keeps it one
