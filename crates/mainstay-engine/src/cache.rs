@@ -4,8 +4,9 @@
 //! A page holds a fixed number of tokens over all layers. A row is whatever the attention stores
 //! for one token in one layer: keys and values of all key-value heads, or one latent vector.
 //!
-//! Left out: swapping to memory. A sequence that must make room is computed anew, from whatever of
-//! its pages is still there.
+//! Left out: moving rows elsewhere. What would hold them is memory as well, and serves more as
+//! pages. A sequence that must make room is computed anew, from whatever of its pages is still
+//! there.
 
 mod ledger;
 

@@ -1,32 +1,39 @@
 //! A loaded model with its cache and its requests: the engine's whole public face.
 
 mod computer;
+mod drafting;
 pub(crate) mod files;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 use crate::attention::Slot;
-use crate::cache::{Cache, CacheShape, Ledger, Page};
+use crate::cache::{Cache, Ledger, Page};
 use crate::error::{LoadError, Refusal, TemplateError};
 use crate::gguf::Gguf;
 use crate::grammar::{Grammar, Grammars, Held};
 use crate::journal::Journal;
 use crate::kernels::Element;
-use crate::model::Batch;
+use crate::model::{self, Batch, Passed};
 use crate::pool::Pool;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::Shape;
 use crate::step::{Line, Pace, Share};
-use crate::template::ChatTemplate;
-use crate::tokenizer::{Hide, Vocabulary};
+use crate::tokenizer::Hide;
 use crate::weights::{Precision, Weights};
 use computer::Computer;
 pub use computer::Device;
+use drafting::Drafting;
+pub use drafting::{Drafted, Drafts};
 pub use files::Files;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+use twin::Shared;
+pub use twin::Twin;
 
 /// What operators may choose; each has a default that suits one machine with one model.
 #[derive(Clone, Debug)]
@@ -53,6 +60,8 @@ pub struct Settings {
     pub threads: usize,
     /// Where the model is computed.
     pub device: Device,
+    /// When a model that can guess the token after the next does so.
+    pub drafts: Drafts,
     pub hide: Hide,
 }
 
@@ -74,6 +83,17 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// How numbers in the cache are kept where it is computed.
+    fn element(&self) -> Element {
+        match (self.kv, self.device) {
+            (KvPrecision::F32, _) => Element::F32,
+            (KvPrecision::F16, Device::Cpu) => Element::F16,
+            (KvPrecision::F16, Device::Cuda(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -90,6 +110,7 @@ impl Default for Settings {
             // One core is left to the gateway: its clients must not feel the engine.
             threads: (cores - 1).max(1),
             device: Device::Cpu,
+            drafts: Drafts::Measured,
             hide: Hide::Control,
         }
     }
@@ -107,14 +128,6 @@ pub enum KvPrecision {
 }
 
 impl KvPrecision {
-    fn element(self, device: Device) -> Element {
-        match (self, device) {
-            (KvPrecision::F32, _) => Element::F32,
-            (KvPrecision::F16, Device::Cpu) => Element::F16,
-            (KvPrecision::F16, Device::Cuda(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
-        }
-    }
-
     /// Bytes of one number.
     pub fn bytes(self) -> usize {
         match self {
@@ -157,17 +170,17 @@ pub struct Pages {
 
 /// A loaded model with its cache and its requests. Owned and driven by one thread.
 pub struct Engine {
-    card: ModelCard,
+    /// What all engines of the same loaded model have in common.
+    shared: Arc<Shared>,
     computer: Computer,
-    vocabulary: Vocabulary,
-    template: ChatTemplate,
     /// Made at the first request that needs it.
     grammars: Option<Result<Grammars, String>>,
     cache: Cache,
     ledger: Ledger,
     line: Line,
-    settings: Settings,
     pace: Pace,
+    drafting: Drafting,
+    pulse: Arc<AtomicU64>,
     last_id: u64,
     computed: u64,
 }
@@ -223,49 +236,58 @@ impl Engine {
             prefill_chunk: settings.prefill_chunk.max(1),
             ..settings
         };
-        let element = settings.kv.element(settings.device);
-        let (layers, row) = (shape.layers, shape.attention.row());
-        let cache = Cache::new(&CacheShape {
-            element,
-            layers,
-            row,
-            page_tokens,
-            bytes_max: settings.cache_bytes,
-            pages_max: shape.context.div_ceil(page_tokens) * settings.batch_max,
-            is_elsewhere: settings.device != Device::Cpu,
-        })?;
+        let drafts = settings.device == Device::Cpu && model::drafts(&weights, &shape);
+        let rows = [shape.layers + usize::from(drafts), shape.attention.row()];
         let mut card = ModelCard {
             name: files.name.to_owned(),
             architecture: shape.architecture.clone(),
             context: shape.context,
             vocabulary: shape.vocabulary,
-            layers,
+            layers: shape.layers,
             parameters: 0,
-            kv_bytes_per_token: layers * row * element.bytes(),
+            kv_bytes_per_token: rows[0] * rows[1] * settings.element().bytes(),
             end_tokens: text.end_tokens,
         };
+        let hidden = shape.hidden;
+        let cache = twin::cache(&card, rows, &settings)?;
         let weights = weights.prepared(settings.weights, pool);
         let computer = Computer::load(&weights, shape, &settings, cache.total() as usize)?;
         card.parameters = computer.parameters();
         let (vocabulary, template) = (text.vocabulary, text.template);
-        Ok(Engine {
-            card,
+        let model = computer.model();
+        let shared = Shared { card, vocabulary, template, settings, rows, hidden, drafts, model };
+        Ok(Engine::around(Arc::new(shared), computer, cache))
+    }
+
+    fn around(shared: Arc<Shared>, computer: Computer, cache: Cache) -> Engine {
+        Engine {
             computer,
-            vocabulary,
-            template,
             grammars: None,
-            ledger: Ledger::new(cache.total(), page_tokens),
+            ledger: Ledger::new(cache.total(), shared.settings.page_tokens),
             cache,
             line: Line::default(),
-            settings,
             pace: Pace::default(),
+            drafting: Drafting::default(),
+            pulse: Arc::default(),
             last_id: 0,
             computed: 0,
-        })
+            shared,
+        }
+    }
+
+    /// Counts parts of steps as they are done: who sees it stand still sees a step that hangs,
+    /// however slow the model is.
+    pub fn pulse(&self) -> Arc<AtomicU64> {
+        self.pulse.clone()
+    }
+
+    /// What another engine of the same weights can be made of, should this one be lost.
+    pub fn twin(&self) -> Twin {
+        Twin(self.shared.clone())
     }
 
     pub fn model(&self) -> &ModelCard {
-        &self.card
+        &self.shared.card
     }
 
     pub fn pages(&self) -> Pages {
@@ -274,7 +296,7 @@ impl Engine {
             used: self.ledger.used(),
             cached: self.ledger.cached(),
             total: self.ledger.total(),
-            tokens_per_page: self.settings.page_tokens,
+            tokens_per_page: self.shared.settings.page_tokens,
             bytes: self.cache.bytes(),
         }
     }
@@ -284,6 +306,16 @@ impl Engine {
         self.computed
     }
 
+    /// How often a sequence was swapped out for want of pages since the model was loaded.
+    pub fn swaps(&self) -> u64 {
+        self.line.swaps
+    }
+
+    /// How many drafts were computed along since the model was loaded, and how many were kept.
+    pub fn drafted(&self) -> Drafted {
+        self.drafting.seen
+    }
+
     /// The prompt text for OpenAI messages and tools, by the model's own chat template.
     pub fn render_chat(
         &self,
@@ -291,52 +323,55 @@ impl Engine {
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, TemplateError> {
-        self.template.render(messages, tools, add_generation_prompt)
+        self.shared.template.render(messages, tools, add_generation_prompt)
     }
 
     /// Whether the chat template's own text holds `text`.
     pub fn template_mentions(&self, text: &str) -> bool {
-        self.template.mentions(text)
+        self.shared.template.mentions(text)
     }
 
     /// The tokens of a rendered prompt: special tokens in it are recognised, none are added.
     pub fn tokenize(&self, text: &str) -> Vec<u32> {
-        self.vocabulary.tokenize(text)
+        self.shared.vocabulary.tokenize(text)
     }
 
     /// The id of a token by its exact text, for building [`Work::allowed`].
     pub fn token_id(&self, text: &str) -> Option<u32> {
-        self.vocabulary.id(text)
+        self.shared.vocabulary.id(text)
     }
 
     /// The bytes of a token as they stand in a text; of a special token, its name.
     pub fn token_bytes(&self, token: u32) -> Vec<u8> {
-        self.vocabulary.bytes(token)
+        self.shared.vocabulary.bytes(token)
     }
 
     /// Takes a request in. It waits for a place if it must; its first token comes from a later
     /// [`Engine::step`].
     pub fn submit(&mut self, work: Work) -> Result<SequenceId, Refusal> {
         let waiting = self.line.waiting.len();
-        if waiting >= self.settings.waiting_max.max(1) {
-            return Err(Refusal::Busy { waiting });
+        if waiting >= self.shared.settings.waiting_max.max(1) {
+            return Err(Refusal::Busy { waiting, again: self.pace.next_end() });
         }
-        let held = self.ledger.total() * self.settings.page_tokens;
-        let bounds =
-            Bounds { vocabulary: self.card.vocabulary, tokens: self.card.context.min(held) };
+        let held = self.ledger.total() * self.shared.settings.page_tokens;
+        let bounds = Bounds {
+            vocabulary: self.shared.card.vocabulary,
+            tokens: self.shared.card.context.min(held),
+        };
         let id = SequenceId(self.last_id + 1);
         let held = work.grammar.as_ref().map(|grammar| self.hold(grammar)).transpose()?;
-        let sequence = Sequence::new(id, work, &bounds, &self.vocabulary, held)?;
+        let sequence = Sequence::new(id, work, &bounds, &self.shared.vocabulary, held)?;
         self.line.waiting.push_back(sequence);
         self.last_id = id.0;
         Ok(id)
     }
 
     fn hold(&mut self, grammar: &Grammar) -> Result<Held, Refusal> {
-        let size = self.card.vocabulary;
-        let grammars = self.grammars.get_or_insert_with(|| Grammars::new(&self.vocabulary, size));
+        let size = self.shared.card.vocabulary;
+        let grammars =
+            self.grammars.get_or_insert_with(|| Grammars::new(&self.shared.vocabulary, size));
         let grammars = grammars.as_ref().map_err(|why| Refusal::BadGrammar(why.clone()))?;
-        grammars.hold(grammar, &self.vocabulary).map_err(Refusal::BadGrammar)
+        grammars.hold(grammar, &self.shared.vocabulary).map_err(Refusal::BadGrammar)
     }
 
     /// Ends a request without a further report. Its pages may be taken at once.
@@ -358,14 +393,16 @@ impl Engine {
     /// A panic on the way ends the request that caused it with [`crate::Finish::Failed`], leaves
     /// the others as they are, and the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
-        self.line.admit(self.settings.batch_max, &mut self.ledger);
+        self.line.admit(self.shared.settings.batch_max, &mut self.ledger);
         let chunk = match self.line.decoding() {
-            0 => self.settings.prefill_chunk,
+            0 => self.shared.settings.prefill_chunk,
             _ => {
-                let time = self.pace.limit(self.settings.step_time);
-                self.pace.chunk(time).min(self.settings.prefill_chunk)
+                let time = self.pace.limit(self.shared.settings.step_time);
+                self.pace.chunk(time).min(self.shared.settings.prefill_chunk)
             }
         };
+        let drafts = self.shared.settings.drafts;
+        let is_on = self.shared.drafts && self.drafting.is_worth(drafts, self.line.decoding());
         let shares = self.line.plan(chunk, &mut self.ledger);
         if shares.is_empty() {
             return;
@@ -374,30 +411,46 @@ impl Engine {
         // What a panic leaves half done are rows of pages that nobody shares yet; whoever goes on
         // writes them anew.
         match self.try_compute(&shares) {
-            Some(mut logits) => self.sample(&shares, &mut logits, out),
+            Some(passed) => self.take_in(&shares, passed, (is_on, out)),
             // Whose fault it was shows when each is computed by itself, which changes no bit.
-            None => shares.iter().for_each(|share| self.step_alone(*share, out)),
+            None => shares.iter().for_each(|share| self.step_alone(*share, (is_on, out))),
         }
-        self.pace.learn(shares.iter().map(|share| share.tokens), began.elapsed());
-        for progress in out[first..].iter().filter(|progress| progress.finish.is_some()) {
+        let took = began.elapsed();
+        self.pace.learn(shares.iter().map(|share| share.tokens), took);
+        self.drafting.learn(&shares, (is_on, took));
+        let ended = out[first..].iter().filter(|progress| progress.finish.is_some());
+        self.pace.end(took, ended.clone().count());
+        for progress in ended {
             self.line.remove(progress.id, &mut self.ledger);
         }
     }
 
-    fn step_alone(&mut self, share: Share, out: &mut Vec<Progress>) {
+    fn step_alone(&mut self, share: Share, (is_on, out): (bool, &mut Vec<Progress>)) {
         match self.try_compute(&[share]) {
-            Some(mut logits) => self.sample(&[share], &mut logits, out),
+            Some(passed) => self.take_in(&[share], passed, (is_on, out)),
             None => out.push(self.line.running[share.sequence].failed()),
         }
     }
 
+    /// What came of shares: tokens are chosen, and drafts made behind them.
+    fn take_in(
+        &mut self,
+        shares: &[Share],
+        mut passed: Passed,
+        (is_on, out): (bool, &mut Vec<Progress>),
+    ) {
+        let first = out.len();
+        self.sample(shares, &mut passed.logits, out);
+        self.draft(shares, &passed.states, (is_on, &out[first..]));
+    }
+
     /// The logits, or nothing if the model panicked.
-    fn try_compute(&mut self, shares: &[Share]) -> Option<Vec<f32>> {
+    fn try_compute(&mut self, shares: &[Share]) -> Option<Passed> {
         catch_unwind(AssertUnwindSafe(|| self.compute(shares))).ok()
     }
 
     /// Runs the model over the shares; logits come back for the sequences that are then complete.
-    fn compute(&mut self, shares: &[Share]) -> Vec<f32> {
+    fn compute(&mut self, shares: &[Share]) -> Passed {
         let (mut slots, mut wanted) = (Vec::new(), Vec::new());
         for (table, share) in shares.iter().enumerate() {
             let sequence = &self.line.running[share.sequence];
@@ -411,17 +464,22 @@ impl Engine {
             if share.tokens == sequence.pending() {
                 wanted.push(slots.len() - 1);
             }
+            if let Some(token) = share.draft {
+                let position = sequence.computed + share.tokens;
+                wanted.push(slots.len());
+                slots.push(Slot { token, position, table, is_answer: true });
+            }
         }
         let page_table = |share: &Share| self.line.running[share.sequence].pages.as_slice();
         let tables: Vec<&[Page]> = shares.iter().map(page_table).collect();
         self.computed += slots.len() as u64;
         let batch = Batch { slots: &slots, tables: &tables, wanted: &wanted };
-        self.computer.forward(&batch, &mut self.cache)
+        self.computer.forward(&batch, &mut self.cache, &self.pulse)
     }
 
     /// Chooses a token for each sequence that is complete, in the order of their logits.
     fn sample(&mut self, shares: &[Share], logits: &mut [f32], out: &mut Vec<Progress>) {
-        let mut rows = logits.chunks_exact_mut(self.card.vocabulary);
+        let mut rows = logits.chunks_exact_mut(self.shared.card.vocabulary);
         for share in shares {
             let sequence = &mut self.line.running[share.sequence];
             sequence.computed += share.tokens;
@@ -430,11 +488,29 @@ impl Engine {
                 continue;
             }
             let Some(logits) = rows.next() else { continue };
-            let (vocabulary, end) = (&self.vocabulary, &self.card.end_tokens);
-            // `allowed` is the caller's code: its panic is this request's failure alone.
-            let next = AssertUnwindSafe(|| sequence.advance(logits, vocabulary, end));
-            let progress = catch_unwind(next);
-            out.push(progress.unwrap_or_else(|_| self.line.running[share.sequence].failed()));
+            let progress = self.choose(share.sequence, logits);
+            let token = progress.finish.is_none().then_some(progress.token);
+            out.push(progress);
+            let (Some(draft), Some(logits)) = (share.draft, share.draft.and_then(|_| rows.next()))
+            else {
+                continue;
+            };
+            self.drafting.judge(token == Some(draft));
+            if token == Some(draft) {
+                // It was computed along, behind exactly what the model then said.
+                let sequence = &mut self.line.running[share.sequence];
+                sequence.computed += 1;
+                sequence.publish(&mut self.ledger);
+                out.push(self.choose(share.sequence, logits));
+            }
         }
+    }
+
+    fn choose(&mut self, sequence: usize, logits: &mut [f32]) -> Progress {
+        let (vocabulary, end) = (&self.shared.vocabulary, &self.shared.card.end_tokens);
+        let sequence = &mut self.line.running[sequence];
+        // `allowed` is the caller's code: its panic is this request's failure alone.
+        let next = AssertUnwindSafe(|| sequence.advance(logits, vocabulary, end));
+        catch_unwind(next).unwrap_or_else(|_| sequence.failed())
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why a model could not be loaded. Always the fault of the files or the settings.
 #[derive(Debug)]
@@ -72,9 +73,11 @@ impl std::error::Error for TemplateError {}
 /// Why a request was not taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The waiting line is full; `waiting` stand in it. Try again when some have finished.
+    /// The waiting line is full; `waiting` stand in it. Its next place is likely to be free after
+    /// the time `again`.
     Busy {
         waiting: usize,
+        again: Duration,
     },
     /// The prompt alone, or prompt and answer together, exceed what the model or the cache holds.
     TooLong {
@@ -95,7 +98,11 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Busy { waiting } => write!(out, "{waiting} requests are waiting already"),
+            Refusal::Busy { waiting, again } => write!(
+                out,
+                "{waiting} requests are waiting already; try again in {} s",
+                again.as_secs_f64().ceil()
+            ),
             Refusal::TooLong { tokens, limit } => {
                 write!(out, "{tokens} tokens are needed, {limit} is the limit")
             }

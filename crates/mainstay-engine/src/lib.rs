@@ -35,7 +35,9 @@ mod rope;
 mod shape;
 mod weights;
 
-pub use engine::{Device, Engine, Files, KvPrecision, ModelCard, Pages, Settings};
+pub use engine::{
+    Device, Drafted, Drafts, Engine, Files, KvPrecision, ModelCard, Pages, Settings, Twin,
+};
 pub use error::{LoadError, Refusal, TemplateError};
 pub use grammar::{Form, Grammar};
 pub use journal::Journal;

@@ -3,6 +3,7 @@
 //! One family, written plainly. A pass takes any mix of tokens from any sequences and returns the
 //! logits where they are wanted; each token's numbers depend on its own sequence only, bit for bit.
 
+mod draft;
 mod feed;
 #[cfg(test)]
 mod reference;
@@ -15,8 +16,10 @@ use crate::pool::Pool;
 use crate::rope::Rope;
 use crate::shape::{AttentionShape, Shape};
 use crate::weights::{Matrix, Weights};
+use draft::Draft;
+pub use draft::{DraftBatch, drafts};
 use feed::Feed;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub struct Model {
     pub shape: Shape,
@@ -25,7 +28,8 @@ pub struct Model {
     layers: Vec<Layer>,
     norm: Vec<f32>,
     output: Matrix,
-    pool: Arc<Pool>,
+    /// The layer that guesses the token after the next, if the model has one.
+    draft: Option<Draft>,
     /// Numbers in all matrices together.
     pub parameters: usize,
 }
@@ -88,6 +92,14 @@ pub fn forward_all<const N: usize>(
     outs
 }
 
+/// What came of a step.
+pub struct Passed {
+    /// `vocabulary` logits for each wanted slot, one after another.
+    pub logits: Vec<f32>,
+    /// What left the last layer, for each slot; of a model that drafts nothing, nothing.
+    pub states: Vec<f32>,
+}
+
 /// The tokens of one step, with the page table of each sequence among them.
 pub struct Batch<'a> {
     pub slots: &'a [Slot],
@@ -114,15 +126,20 @@ impl Model {
             layers,
             norm: weights.vector("model.norm.weight", hidden)?,
             output,
+            draft: Draft::load(weights, &shape)?,
             parameters: weights.parameters(),
-            pool: weights.pool(),
             shape,
         })
     }
 
-    /// Runs a step and returns `vocabulary` logits for each wanted slot, one after another.
-    /// Keys and values of all slots are in the cache afterwards.
-    pub fn forward(&self, batch: &Batch<'_>, cache: &mut Cache) -> Vec<f32> {
+    /// Runs a step.
+    /// Keys and values of all slots are in the cache afterwards. The pulse counts layers.
+    pub fn forward(
+        &self,
+        batch: &Batch<'_>,
+        cache: &mut Cache,
+        (pool, pulse): (&Pool, &AtomicU64),
+    ) -> Passed {
         let hidden = self.shape.hidden;
         let mut x = vec![0.0; batch.slots.len() * hidden];
         for (slot, x) in batch.slots.iter().zip(x.chunks_exact_mut(hidden)) {
@@ -130,14 +147,16 @@ impl Model {
         }
         let angles = self.rope.angles(batch.slots.iter().map(|slot| slot.position));
         let (slots, tables) = (batch.slots, batch.tables);
-        let mut pass = Pass { slots, tables, angles: &angles, cache, pool: &self.pool };
+        let mut pass = Pass { slots, tables, angles: &angles, cache, pool };
         for (index, layer) in self.layers.iter().enumerate() {
             layer.forward(&mut x, index, self.shape.norm_epsilon, &mut pass);
+            pulse.fetch_add(1, Ordering::Relaxed);
         }
         let mut last: Vec<f32> =
             batch.wanted.iter().flat_map(|slot| &x[slot * hidden..][..hidden]).copied().collect();
         vector::rms_norm(&mut last, &self.norm, self.shape.norm_epsilon);
-        self.output.multiply(&Input::new(&last, hidden), &self.pool)
+        let logits = self.output.multiply(&Input::new(&last, hidden), pool);
+        Passed { logits, states: if self.draft.is_some() { x } else { Vec::new() } }
     }
 }
 

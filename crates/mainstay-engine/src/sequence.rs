@@ -89,6 +89,14 @@ pub(crate) struct Sequence {
     /// Tokens whose keys and values are in the cache.
     pub computed: usize,
     pub pages: Vec<Page>,
+    /// Tokens that were computed before this step.
+    pub step_from: usize,
+    /// A guess of the token behind the last one.
+    pub draft: Option<u32>,
+    /// Tokens that the drafting layer took in, and what left the model's last layer at the last
+    /// computed one; nothing where that is not known.
+    pub drafted: usize,
+    pub state: Vec<f32>,
     /// How many of them, from the first, are full and in the index.
     published: usize,
     salt: u64,
@@ -147,6 +155,10 @@ impl Sequence {
             prompt,
             computed: 0,
             pages: Vec::new(),
+            step_from: 0,
+            draft: None,
+            drafted: 0,
+            state: Vec::new(),
             published: 0,
             salt: work.salt,
             found: 0,
@@ -223,6 +235,9 @@ impl Sequence {
             self.pages.push(page);
             self.published += 1;
             self.computed += ledger.page_tokens();
+            // Whoever computed the page took it in as well.
+            self.drafted = self.computed;
+            self.state.clear();
             self.found += if self.is_fresh { ledger.page_tokens() } else { 0 };
         }
     }
@@ -246,10 +261,33 @@ impl Sequence {
         }
     }
 
+    /// Sees to pages for so many tokens, as far as there are any that nobody holds.
+    pub fn grow(&mut self, tokens: usize, ledger: &mut Ledger) -> bool {
+        while self.pages.len() < ledger.pages_for(tokens) {
+            let Some(page) = ledger.take() else { return false };
+            self.pages.push(page);
+        }
+        true
+    }
+
+    /// Whether so many more tokens may follow the last.
+    pub fn has_room(&self, tokens: usize) -> bool {
+        self.tokens.len() + tokens <= self.tokens_max
+    }
+
+    /// What it would choose if the logits behind its last token were these: a guess of it where
+    /// they are a guess. A grammar is not asked.
+    pub fn guess(&self, logits: &mut [f32]) -> Option<u32> {
+        let (prompt, answer) = self.tokens.split_at(self.prompt);
+        self.sampling.pick(self.seed, &Past { prompt, answer }, logits, self.allowed.as_ref())
+    }
+
     /// Gives all pages back. The sequence can start over: its tokens are kept.
     pub fn release(&mut self, ledger: &mut Ledger) {
         self.pages.drain(..).rev().for_each(|page| ledger.release(page));
         (self.computed, self.published, self.is_fresh) = (0, 0, false);
+        (self.draft, self.drafted) = (None, 0);
+        self.state.clear();
     }
 
     /// Chooses the next token and reports it.

@@ -20,6 +20,8 @@ pub struct Shape {
     pub vocabulary: usize,
     pub hidden: usize,
     pub layers: usize,
+    /// Layers behind them that only draft.
+    pub draft_layers: usize,
     /// Tokens a sequence may hold.
     pub context: usize,
     pub norm_epsilon: f32,
@@ -124,6 +126,7 @@ impl Shape {
             vocabulary: config.count("vocab_size", 1..=MAX_VOCABULARY)?,
             hidden: config.count("hidden_size", 1..=MAX_WIDTH)?,
             layers,
+            draft_layers: config.count_or("num_nextn_predict_layers", 0, 0..=MAX_LAYERS)?,
             context: config.count("max_position_embeddings", 1..=MAX_CONTEXT)?,
             norm_epsilon: config.number("rms_norm_eps", 1e-6)?,
             tied: config.optional_flag("tie_word_embeddings")?,

@@ -1,10 +1,15 @@
 //! Who runs in a step, and with how many tokens.
 //!
 //! All decoding sequences take part in every step, and beside them a chunk of the prompts of the
-//! oldest others. Pages are taken as sequences grow. When none is left, the youngest sequence
-//! gives its pages back and waits; it starts over later with its tokens kept, and because a token's
-//! bits depend on nothing but its own sequence, its answer is the same. The oldest always goes on,
-//! and every admitted sequence fits alone: so each one finishes.
+//! oldest others. Pages are taken as sequences grow.
+//!
+//! **Pressure.** First nobody new is let in. Then pages that nobody holds lose what they had for
+//! later. When none is left, the youngest sequence is swapped out: it gives its pages back and
+//! waits, its tokens kept. It comes back when there is room for it and for the next page of each
+//! other, finds what is left of its pages in the index, and computes the rest anew. Because a
+//! token's bits depend on nothing but its own sequence, its answer is the same. The oldest always
+//! goes on, and every admitted sequence fits alone: so each one finishes. When the line of those
+//! who wait is full, more are refused with a time.
 //!
 //! A sequence looks for pages of its beginning in the index when it is let in, and again before
 //! each part of its prompt: of several that begin alike, the oldest computes, and the others find.
@@ -20,6 +25,8 @@ pub(crate) struct Line {
     /// Oldest first.
     pub running: Vec<Sequence>,
     pub waiting: VecDeque<Sequence>,
+    /// How often one was swapped out.
+    pub swaps: u64,
 }
 
 /// One sequence's part in a step.
@@ -29,6 +36,8 @@ pub(crate) struct Share {
     pub sequence: usize,
     /// Tokens to compute.
     pub tokens: usize,
+    /// A guess of the token behind them, to be computed along.
+    pub draft: Option<u32>,
 }
 
 /// What steps take, learned from those that were: a part that each step takes (the weights are read
@@ -40,6 +49,9 @@ pub(crate) struct Pace {
     step: f64,
     /// Of one more token.
     token: f64,
+    /// From one request's end to the next, and since the last end.
+    turn: f64,
+    since: f64,
 }
 
 /// Part of a new figure in the learned one: of the last ten or so.
@@ -52,6 +64,8 @@ const CHUNK_MIN: usize = 8;
 /// a step's time is only foreseen), unless that is too short for anybody to notice.
 const GAPS: f64 = 2.5;
 const UNNOTICED: Duration = Duration::from_millis(20);
+/// The least time that whoever is refused is told: less would be asking again at once.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Pace {
     /// The time of a step beside others' answers, `time` at most.
@@ -85,6 +99,23 @@ impl Pace {
     }
 }
 
+impl Pace {
+    /// A step took so long, and so many requests ended with it.
+    pub fn end(&mut self, took: Duration, ends: usize) {
+        self.since += took.as_secs_f64();
+        if ends > 0 {
+            let seen = self.since / ends as f64;
+            self.turn = if self.turn == 0.0 { seen } else { self.turn + NEW * (seen - self.turn) };
+            self.since = 0.0;
+        }
+    }
+
+    /// When the next request is likely to end, as far as that is known.
+    pub fn next_end(&self) -> Duration {
+        Duration::from_secs_f64((self.turn - self.since).max(0.0)).max(SOON)
+    }
+}
+
 impl Line {
     pub fn is_empty(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
@@ -108,12 +139,14 @@ impl Line {
     }
 
     /// Lets waiting sequences in while there is a place and room for all they hold so far, beside
-    /// what the running ones still need for theirs. Pages that others hold anyway need no room.
+    /// what the running ones still need for theirs and a page more for each: who is let in must
+    /// not have to go out again at once. Pages that others hold anyway need no room.
     pub fn admit(&mut self, batch_max: usize, ledger: &mut Ledger) {
         let need = |sequence: &Sequence, ledger: &Ledger| {
             ledger.pages_for(sequence.tokens.len() + 1).saturating_sub(sequence.pages.len())
         };
-        let promised: usize = self.running.iter().map(|sequence| need(sequence, ledger)).sum();
+        let promised = |sequence| need(sequence, ledger) + 1;
+        let promised: usize = self.running.iter().map(promised).sum();
         let mut room = ledger.available().saturating_sub(promised);
         while self.running.len() < batch_max {
             let Some(first) = self.waiting.front() else { return };
@@ -131,23 +164,31 @@ impl Line {
     }
 
     /// Divides a step with `chunk` tokens of prompts, and gives each sequence the pages it needs.
+    /// Drafts take part where pages are left for them.
     pub fn plan(&mut self, chunk: usize, ledger: &mut Ledger) -> Vec<Share> {
         let (decoding, prompts): (Vec<usize>, Vec<usize>) =
             (0..self.running.len()).partition(|index| self.running[*index].pending() == 1);
         let mut left = chunk.max(1);
         let mut shares: Vec<Share> = Vec::new();
         for sequence in decoding {
-            self.join(Share { sequence, tokens: 1 }, &mut shares, ledger);
+            self.join(Share { sequence, tokens: 1, draft: None }, &mut shares, ledger);
         }
         for sequence in prompts {
             let Some(running) = self.running.get_mut(sequence) else { break };
             running.adopt(ledger);
             let tokens = running.pending().min(left);
-            if tokens > 0 && self.join(Share { sequence, tokens }, &mut shares, ledger) {
+            let share = Share { sequence, tokens, draft: None };
+            if tokens > 0 && self.join(share, &mut shares, ledger) {
                 left -= tokens;
             }
         }
         shares.sort_by_key(|share| share.sequence);
+        for share in &mut shares {
+            let sequence = &mut self.running[share.sequence];
+            sequence.step_from = sequence.computed;
+            let guess = sequence.draft.take();
+            share.draft = guess.filter(|_| sequence.grow(sequence.computed + 2, ledger));
+        }
         shares
     }
 
@@ -159,7 +200,7 @@ impl Line {
         while self.running.get(share.sequence).is_some_and(|one| one.pages.len() < needed) {
             match ledger.take() {
                 Some(page) => self.running[share.sequence].pages.push(page),
-                None => self.send_youngest_back(shares, ledger),
+                None => self.swap_youngest_out(shares, ledger),
             }
         }
         let is_in = share.sequence < self.running.len();
@@ -169,8 +210,9 @@ impl Line {
         is_in
     }
 
-    fn send_youngest_back(&mut self, shares: &mut Vec<Share>, ledger: &mut Ledger) {
+    fn swap_youngest_out(&mut self, shares: &mut Vec<Share>, ledger: &mut Ledger) {
         let Some(mut youngest) = self.running.pop() else { return };
+        self.swaps += 1;
         youngest.release(ledger);
         self.waiting.push_front(youngest);
         shares.retain(|share| share.sequence < self.running.len());
@@ -199,5 +241,20 @@ mod tests {
         assert_eq!(pace.limit(ms(40)), ms(25));
         pace.step = 0.001;
         assert_eq!((pace.limit(ms(40)), pace.limit(ms(10))), (ms(20), ms(10)));
+    }
+
+    #[test]
+    fn who_is_refused_hears_when_the_next_request_is_likely_to_end() {
+        let (mut pace, seconds) = (Pace::default(), Duration::from_secs);
+        assert_eq!(pace.next_end(), SOON);
+        for _ in 0..100 {
+            pace.end(seconds(4), 0);
+            pace.end(seconds(4), 2);
+        }
+        assert_eq!(pace.next_end(), seconds(4));
+        pace.end(seconds(1), 0);
+        assert_eq!(pace.next_end(), seconds(3));
+        pace.end(seconds(60), 0);
+        assert_eq!(pace.next_end(), SOON);
     }
 }

@@ -1,17 +1,19 @@
 //! What the front door and the embedded engine say to each other.
 //!
 //! An order goes in through a bounded door; what becomes of it comes out of its own bounded
-//! channel. Dropping that channel's end cancels the work within a step.
+//! channel. Dropping that channel's end cancels the work within a step. An engine in a process of
+//! its own is told the same words, as JSON.
 
 use mainstay_core::names::{ErrorClass, Failure};
 use mainstay_core::worker::{ORDERS_MAX, PIECES};
 pub use mainstay_engine::Form;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use tokio::sync::mpsc;
 
 /// A request as the engine takes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Order {
     /// What is to be answered.
     pub prompt: Prompt,
@@ -31,6 +33,8 @@ pub struct Order {
     pub tools: Option<Value>,
     /// Whether it may.
     pub tool_choice: ToolChoice,
+    /// Whether an answer may call several at once, where the client said so.
+    pub parallel: Option<bool>,
     /// What the answer is held to.
     pub form: Option<Form>,
     /// Tell what the model thought of each token, and of so many of the likeliest others.
@@ -57,7 +61,7 @@ impl Order {
 }
 
 /// What is to be answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub enum Prompt {
     /// A conversation: OpenAI's list of messages.
     Chat(Value),
@@ -66,7 +70,7 @@ pub enum Prompt {
 }
 
 /// A text to go on with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Raw {
     /// As text.
     Text(String),
@@ -75,7 +79,7 @@ pub enum Raw {
 }
 
 /// How tokens are chosen; OpenAI's parameters and three that others added.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Taste {
     /// `temperature`
     pub temperature: Option<f32>,
@@ -98,7 +102,7 @@ pub struct Taste {
 }
 
 /// Whether an answer may call tools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum ToolChoice {
     /// As the model likes.
     #[default]
@@ -110,7 +114,7 @@ pub enum ToolChoice {
 }
 
 /// A call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Called {
     /// Which tool.
     pub name: String,
@@ -119,7 +123,7 @@ pub struct Called {
 }
 
 /// A token of an answer with what the model thought of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Scored {
     /// The token itself.
     pub token: Word,
@@ -128,16 +132,17 @@ pub struct Scored {
 }
 
 /// A token.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Word {
     /// As it stands in a text; not every token is whole characters.
     pub bytes: Vec<u8>,
     /// The natural logarithm of its probability.
+    #[serde(with = "bits")]
     pub logprob: f32,
 }
 
 /// One thing the engine says of an order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub enum Said {
     /// It is at work.
     Beat,
@@ -152,11 +157,11 @@ pub enum Said {
     /// The end of a choice; with the last one comes the count of everything.
     End(u32, Finish, Option<Counted>),
     /// No answer, or no more of it.
-    Failed(Failure),
+    Failed(#[serde(with = "failure")] Failure),
 }
 
 /// Why a choice ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Finish {
     /// By itself or at a stop string.
     Stop,
@@ -167,7 +172,7 @@ pub enum Finish {
 }
 
 /// Tokens, counted by the engine itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Counted {
     /// Of the prompts.
     pub prompt: u64,
@@ -225,4 +230,48 @@ impl Desk {
 /// Too many orders wait already.
 pub fn full() -> Failure {
     Failure::ours(ErrorClass::Overload, "the embedded engine's line is full")
+}
+
+/// A logarithm may be infinite, which JSON has no number for.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(number: &f32, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(number.to_bits())
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<f32, D::Error> {
+        u32::deserialize(from).map(f32::from_bits)
+    }
+}
+
+/// A failure of ours; what only a provider says is not part of it.
+mod failure {
+    use mainstay_core::names::{ErrorClass, Failure};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+    use std::time::Duration;
+
+    #[derive(Deserialize, Serialize)]
+    struct Written {
+        class: String,
+        message: String,
+        code: Option<String>,
+        param: Option<String>,
+        retry_after: Option<Duration>,
+        limit: Option<u64>,
+    }
+
+    pub fn serialize<S: Serializer>(failure: &Failure, to: S) -> Result<S::Ok, S::Error> {
+        let Failure { class, code, param, message, retry_after, limit, .. } = failure.clone();
+        let class = class.word().to_owned();
+        Written { class, message, code, param, retry_after, limit }.serialize(to)
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Failure, D::Error> {
+        let Written { class, message, code, param, retry_after, limit } =
+            Written::deserialize(from)?;
+        let class = ErrorClass::from_word(&class)
+            .ok_or_else(|| de::Error::custom("a class of errors that nobody knows"))?;
+        Ok(Failure { code, param, retry_after, limit, ..Failure::ours(class, message) })
+    }
 }

@@ -452,6 +452,8 @@ pub enum EngineModel {
     /// A directory of safetensors, tokenizer.json and config.json, or a GGUF file; how its weights
     /// are kept, and where it is computed.
     Files(PathBuf, Precision, Device),
+    /// The same in a process of its own.
+    Apart(PathBuf, Precision, Device),
     /// None: numbers at a steady pace, a token of each answer every so often.
     Rehearsal(Duration),
     /// None: a report of the sites' state, always.

@@ -232,6 +232,11 @@ impl Telemetry {
         tracing::warn!(site, "{words}");
     }
 
+    /// The embedded engine guessed so many tokens rightly and wrongly.
+    pub fn drafts(&self, kept: u64, dropped: u64) {
+        self.metrics.drafts(kept, dropped);
+    }
+
     /// All metrics in the OpenMetrics text format.
     pub fn exposition(&self) -> String {
         self.metrics.exposition()

@@ -4,6 +4,7 @@
 //! never needs it starts at once and stays small. What cannot be answered by a model is answered
 //! by a report of the sites' state, which needs none: the last site always answers.
 
+pub mod apart;
 mod engine_thread;
 mod loading;
 mod prompt;
@@ -11,6 +12,7 @@ pub mod rehearsal;
 mod request;
 mod slots;
 mod status_answer;
+mod steps;
 mod tools;
 pub mod trial;
 mod truth;
@@ -19,6 +21,7 @@ mod words;
 use crate::drive::Drive;
 use crate::embedded::{Desk, Message};
 use crate::setup::{EngineModel, model_name};
+use apart::{Apart, Launch};
 use engine_thread::{EngineThread, Surroundings};
 use loading::Loading;
 use rehearsal::Rehearsal;
@@ -27,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use steps::Steps;
 
 /// The engine's thread, for its owner.
 pub struct Worker {
@@ -41,26 +45,31 @@ impl Worker {
         if let EngineModel::Rehearsal(gap) = *model {
             return Worker::thread(move |inbox, stop| Rehearsal::new(inbox, stop, gap).run());
         }
-        let drive = drive.clone();
+        let (drive, telemetry) = (drive.clone(), drive.shared_telemetry());
         let outlook =
             move |asked: &str| drive.read(|gateway| gateway.outlook(drive.clock().now(), asked));
         let around = Surroundings {
             name: name(model),
             is_builtin: matches!(model, EngineModel::Builtin | EngineModel::Status),
-            outlook: Box::new(outlook),
+            outlook: Some(Box::new(outlook)),
             url: Some(url),
+            drafts: Some(Box::new(move |kept, dropped| telemetry.drafts(kept, dropped))),
         };
+        if let EngineModel::Apart(path, weights, device) = model {
+            let launch = Launch::new(path, *weights, *device);
+            return Worker::thread(move |inbox, stop| Apart::new(launch, around).run(inbox, &stop));
+        }
         let loading = match model {
             EngineModel::Status => Loading::none(),
             _ => Loading::new(loading::loader(model.clone())),
         };
-        Worker::spawn(around, loading)
+        Worker::spawn(around, loading, Steps::default())
     }
 
-    fn spawn(around: Surroundings, loading: Loading) -> Result<Worker, String> {
+    fn spawn(around: Surroundings, loading: Loading, steps: Steps) -> Result<Worker, String> {
         Worker::thread(move |inbox, stop| {
             lower_priority();
-            EngineThread::new(inbox, stop, loading, around).run();
+            EngineThread::new((inbox, stop), (loading, steps), around).run();
         })
     }
 
@@ -111,7 +120,7 @@ fn name(model: &EngineModel) -> String {
         EngineModel::Builtin => "builtin".to_owned(),
         EngineModel::Rehearsal(_) => rehearsal::NAME.to_owned(),
         EngineModel::Status => STATUS.to_owned(),
-        EngineModel::Files(path, ..) => model_name(path),
+        EngineModel::Files(path, ..) | EngineModel::Apart(path, ..) => model_name(path),
     }
 }
 

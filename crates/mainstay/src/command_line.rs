@@ -14,7 +14,7 @@ use crate::{
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
-pub use model::{BenchModel, Model, ShowModel};
+pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -106,6 +106,9 @@ enum Command {
     /// Try a policy in this process, which may die of it
     #[command(hide = true)]
     Taste(Taste),
+    /// Run a model for the process that started this one
+    #[command(hide = true)]
+    Engine(Engine),
     /// Watch a running gateway: sites, tiers, and what is decided
     Top(Top),
     /// Audit the configuration: what each loss would do to you, and the line to change
@@ -399,6 +402,7 @@ pub fn main() -> ExitCode {
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
         Some(Command::Policy { command }) => policy::policy(&command),
         Some(Command::Taste(options)) => policy::taste::taste(&options),
+        Some(Command::Engine(options)) => models::apart::engine(&options),
         Some(Command::Top(options)) => top::top(&options),
         Some(Command::Demo(options)) => demo::demo(&options),
         Some(Command::Faults { command: Faults::Serve(options) }) => faults_serve(&options),

@@ -168,6 +168,8 @@ pub struct Engine {
     pub weights: Option<Weights>,
     /// Where it is computed: `cpu`, or a card of NVIDIA's, `cuda` or `cuda:1`.
     pub device: Option<String>,
+    /// Whether it runs in a process of its own, whose end ends nothing else.
+    pub process: Option<bool>,
 }
 
 /// How an embedded engine keeps weights of your own.

@@ -1,5 +1,6 @@
 //! What a model is, what it takes, and how fast it is on this machine.
 
+pub mod apart;
 mod bench;
 mod show;
 

@@ -3,9 +3,12 @@
 use super::Settings;
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::model::{Batch, Model};
+use crate::model::{Batch, DraftBatch, Model, Passed};
+use crate::pool::Pool;
 use crate::shape::Shape;
 use crate::weights::Weights;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +26,8 @@ impl Device {
 
 /// A model where it is computed.
 pub enum Computer {
-    Cpu(Box<Model>),
+    /// With the threads that large matrices are shared among.
+    Cpu(Arc<Model>, Arc<Pool>),
     #[cfg(feature = "cuda")]
     Cuda(Box<crate::cuda::CardModel>),
 }
@@ -37,7 +41,9 @@ impl Computer {
         pages: usize,
     ) -> Result<Computer, LoadError> {
         match settings.device {
-            Device::Cpu => Ok(Computer::Cpu(Box::new(Model::load(weights, shape)?))),
+            Device::Cpu => {
+                Ok(Computer::Cpu(Arc::new(Model::load(weights, shape)?), weights.pool()))
+            }
             Device::Cuda(number) => on_card(weights, &shape, settings, [number, pages]),
         }
     }
@@ -45,18 +51,38 @@ impl Computer {
     /// Numbers in all matrices together.
     pub fn parameters(&self) -> usize {
         match self {
-            Computer::Cpu(model) => model.parameters,
+            Computer::Cpu(model, _) => model.parameters,
             #[cfg(feature = "cuda")]
             Computer::Cuda(model) => model.parameters,
         }
     }
 
-    /// Runs a step; see [`Model::forward`].
-    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache) -> Vec<f32> {
+    /// The model, if it can be shared.
+    pub fn model(&self) -> Option<Arc<Model>> {
         match self {
-            Computer::Cpu(model) => model.forward(batch, cache),
+            Computer::Cpu(model, _) => Some(model.clone()),
             #[cfg(feature = "cuda")]
-            Computer::Cuda(model) => model.forward(batch),
+            Computer::Cuda(_) => None,
+        }
+    }
+
+    /// Runs a step; see [`Model::forward`].
+    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache, pulse: &AtomicU64) -> Passed {
+        let passed = match self {
+            Computer::Cpu(model, pool) => model.forward(batch, cache, (pool, pulse)),
+            #[cfg(feature = "cuda")]
+            Computer::Cuda(model) => Passed { logits: model.forward(batch), states: Vec::new() },
+        };
+        pulse.fetch_add(1, Ordering::Relaxed);
+        passed
+    }
+
+    /// See [`Model::draft`]; a card drafts nothing.
+    pub fn draft(&self, batch: &DraftBatch<'_>, cache: &mut Cache) -> Vec<f32> {
+        match self {
+            Computer::Cpu(model, pool) => model.draft(batch, cache, pool),
+            #[cfg(feature = "cuda")]
+            Computer::Cuda(_) => Vec::new(),
         }
     }
 }

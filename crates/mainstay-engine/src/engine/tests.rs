@@ -54,3 +54,18 @@ fn a_panic_in_the_model_ends_the_request_that_caused_it_and_no_other() {
     assert_eq!(last.finish, Some(Finish::Failed));
     assert_eq!(tokens(&out, good), tokens(&alone, expected));
 }
+
+#[test]
+fn another_engine_of_the_same_weights_gives_the_same_tokens_and_needs_no_files() {
+    let (mut first, mut alone) = (engine(), Vec::new());
+    let id = first.submit(work(30)).unwrap();
+    finish(&mut first, &mut alone);
+    let twin = first.twin();
+    let beats = first.pulse().load(std::sync::atomic::Ordering::Relaxed);
+    assert!(beats > 12, "each layer of each step is one, {beats}");
+    drop(first);
+    let (mut second, mut out) = (twin.engine().unwrap().unwrap(), Vec::new());
+    assert_eq!(second.submit(work(30)).unwrap(), id);
+    finish(&mut second, &mut out);
+    assert_eq!(tokens(&out, id), tokens(&alone, id));
+}

@@ -10,6 +10,7 @@ use crate::shape::Shape;
 use crate::weights::{Precision, Source, Weights};
 use safetensors::SafeTensors;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -61,7 +62,7 @@ fn logits(model: &Model, ids: &[u32], known: usize, element: Element) -> Vec<f32
         .collect();
     let wanted: Vec<usize> = (slots.len() - known..slots.len()).collect();
     let batch = Batch { slots: &slots, tables: &[&table], wanted: &wanted };
-    model.forward(&batch, &mut cache)
+    model.forward(&batch, &mut cache, (&Pool::new(2), &AtomicU64::new(0))).logits
 }
 
 /// The largest difference between our logits and the reference's.

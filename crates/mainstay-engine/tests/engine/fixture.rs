@@ -11,6 +11,9 @@ use std::time::Duration;
 pub const ALL: [&str; 7] =
     ["deepseek-v3", "deepseek-v3-yarn", "deepseek-v2", "llama3", "qwen2", "qwen3", "qwen3-moe"];
 
+/// The weights of deepseek-v3, and a layer that drafts behind them.
+pub const DRAFTS: &str = "deepseek-v3-drafts";
+
 /// One of each kind of attention and feed-forward.
 pub const KINDS: [&str; 3] = ["deepseek-v3", "qwen3", "qwen3-moe"];
 
@@ -42,15 +45,26 @@ pub fn engine(name: &str, settings: Settings) -> Engine {
         "deepseek-v3-yarn" => "deepseek-v3",
         other => other,
     };
+    let weights = match name {
+        "deepseek-v3-drafts" => with_drafts(),
+        _ => read(weights, "model.safetensors"),
+    };
     let files = Files {
         name,
         config: &read(name, "config.json"),
-        weights: read(weights, "model.safetensors").into(),
+        weights: weights.into(),
         tokenizer: &read("tokenizer", "tokenizer.json"),
         tokenizer_config: &read("tokenizer", "tokenizer_config.json"),
         ..Files::default()
     };
     Engine::from_files(files, settings).unwrap_or_else(|error| panic!("load {name}: {error}"))
+}
+
+/// The weights of deepseek-v3 with the layer that drafts behind them.
+pub fn with_drafts() -> Vec<u8> {
+    let files = [read("deepseek-v3", "model.safetensors"), read(DRAFTS, "draft.safetensors")];
+    let files = files.each_ref().map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    safetensors::serialize(files.iter().flat_map(SafeTensors::tensors), None).unwrap()
 }
 
 /// The stored prompt and its greedy continuation.

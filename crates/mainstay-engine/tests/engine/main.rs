@@ -9,10 +9,12 @@ mod other;
 mod streams;
 
 mod cuts;
+mod drafts;
 mod gguf;
 mod invariants;
 mod journal;
 mod load;
 mod prefix;
+mod pressure;
 mod reference;
 mod text;

@@ -150,6 +150,7 @@ fn order(question: &Question<'_>) -> Result<Order, Failure> {
         stop: call.stop.clone(),
         tools: form::tools(call)?,
         tool_choice: form::tool_choice(call)?,
+        parallel: read(call, "parallel_tool_calls")?,
         form: form::of(call)?,
         scores: scores::wanted(call)?,
         prefix: (!begun.is_empty()).then_some(begun),
@@ -282,6 +283,10 @@ mod tests {
         for wrong in [r#","tool_choice":"often""#, &named.replace("\"f\"", "\"g\"")] {
             assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("tool_choice"), "{wrong}");
         }
+        let parallel = |word: &str| with(&format!("{tools},\"parallel_tool_calls\":{word}"));
+        assert_eq!(parallel("false").unwrap().parallel, Some(false));
+        let wrong = parallel("1").unwrap_err();
+        assert_eq!(wrong.param.as_deref(), Some("parallel_tool_calls"));
         assert!(with(r#""tools":[{"type":"function"}]"#).is_err());
         assert!(with(r#""functions":[{"name":"f"}]"#).is_err());
         assert_eq!(with(r#""tools":[]"#).unwrap().tools, None);

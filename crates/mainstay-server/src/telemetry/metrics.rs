@@ -97,8 +97,9 @@ pub(super) struct Metrics {
     attempts: Counts,
     resumes: Counts,
     tokens: Counts,
-    /// Of the last two: they are the same whatever is configured.
-    always: [Slots; 2],
+    drafts: Counts,
+    /// Of the last three: they are the same whatever is configured.
+    always: [Slots; 3],
     probes: Counts,
     probe_tokens: Counts,
     inflight: Gauge,
@@ -125,7 +126,12 @@ impl Metrics {
             attempts: counts(&mut registry, "upstream_attempts", "Attempts ended, by result"),
             resumes: counts(&mut registry, "stream_resumes", "Answers resumed, by result"),
             tokens: counts(&mut registry, "tokens", "Tokens of clients' answers"),
-            always: [slots(2), slots(2)],
+            drafts: counts(
+                &mut registry,
+                "engine_drafts",
+                "Tokens guessed, by what became of them",
+            ),
+            always: [slots(2), slots(2), slots(2)],
             probes: counts(&mut registry, "probes", "Probes ended, by what they said"),
             probe_tokens: counts(&mut registry, "probe_tokens", "Tokens that probes took"),
             inflight,
@@ -258,6 +264,15 @@ impl Metrics {
         };
         let labels = || vec![("direction", word.to_owned())];
         self.tokens.add(&self.always[1], (slot, count), labels);
+    }
+
+    pub(super) fn drafts(&self, kept: u64, dropped: u64) {
+        for (slot, word, count) in [(0, "kept", kept), (1, "dropped", dropped)] {
+            if count > 0 {
+                let labels = || vec![("result", word.to_owned())];
+                self.drafts.add(&self.always[2], (slot, count), labels);
+            }
+        }
     }
 
     pub(super) fn probed(

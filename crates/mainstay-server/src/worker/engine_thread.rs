@@ -8,16 +8,20 @@ use super::prompt::{self, prepare};
 use super::request::Request;
 use super::slots::Scene;
 use super::status_answer;
+use super::steps::{Stepped, Steps};
 use super::words::Language;
 use crate::embedded::{Job, Message, full};
 use mainstay_core::gateway::outlook::Outlook;
 use mainstay_core::names::{ErrorClass, Failure, Scope};
 use mainstay_core::worker::{LOOK_AGAIN, ORDERS_MAX};
-use mainstay_engine::{Engine, Progress};
+use mainstay_engine::{Engine, Progress, Twin};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+
+/// How the sites stand, for whoever asked for this model.
+pub type Look = Box<dyn Fn(&str) -> Outlook + Send>;
 
 /// What the thread knows of the world.
 pub struct Surroundings {
@@ -25,10 +29,13 @@ pub struct Surroundings {
     pub name: String,
     /// Whether it is the built-in model.
     pub is_builtin: bool,
-    /// How the sites stand; it is given the model that was asked for.
-    pub outlook: Box<dyn Fn(&str) -> Outlook + Send>,
+    /// How the sites stand; it is given the model that was asked for. Nothing where that is not
+    /// known: no report of it is given then.
+    pub outlook: Option<Look>,
     /// Where the API listens.
     pub url: Option<String>,
+    /// Who hears how many drafts of a step were kept and dropped.
+    pub drafts: Option<Box<dyn Fn(u64, u64) + Send>>,
 }
 
 /// The thread's state.
@@ -36,6 +43,7 @@ pub struct EngineThread {
     inbox: Receiver<Message>,
     stop: Arc<AtomicBool>,
     loading: Loading,
+    steps: Steps,
     around: Surroundings,
     requests: Vec<Request>,
     /// Reports of the last step.
@@ -51,13 +59,12 @@ enum Heard {
 impl EngineThread {
     /// A thread that has not begun.
     pub fn new(
-        inbox: Receiver<Message>,
-        stop: Arc<AtomicBool>,
-        loading: Loading,
+        (inbox, stop): (Receiver<Message>, Arc<AtomicBool>),
+        (loading, steps): (Loading, Steps),
         around: Surroundings,
     ) -> EngineThread {
         let (requests, reports) = (Vec::new(), Vec::new());
-        EngineThread { inbox, stop, loading, around, requests, reports }
+        EngineThread { inbox, stop, loading, steps, around, requests, reports }
     }
 
     /// Works until it is stopped.
@@ -164,32 +171,70 @@ impl EngineThread {
         if !self.requests.iter().any(Request::runs) {
             return;
         }
-        self.reports.clear();
-        let reports = &mut self.reports;
-        let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(reports)));
-        if stepped.is_err() {
-            tracing::error!(model = self.around.name, "a step of the embedded engine panicked");
-            return self.start_over();
+        let Some(engine) = self.loading.take() else { return };
+        let mut reports = std::mem::take(&mut self.reports);
+        reports.clear();
+        let before = engine.drafted();
+        match self.steps.step(engine, reports, &self.stop) {
+            Stepped::Done(engine, reports) => {
+                let now = engine.drafted();
+                let (made, kept) = (now.made - before.made, now.kept - before.kept);
+                if let Some(drafts) = self.around.drafts.as_ref().filter(|_| made > 0) {
+                    drafts(kept, made - kept);
+                }
+                self.reports = reports;
+                self.loading.put_back(engine);
+            }
+            Stepped::Panicked => {
+                tracing::error!(model = self.around.name, "a step of the embedded engine panicked");
+                self.lost("the embedded engine panicked");
+            }
+            Stepped::Hung(twin) => self.hung(&twin),
+            Stepped::Stopped => self.requests.iter_mut().for_each(Request::break_off),
+            Stepped::NoThread(engine) => {
+                self.loading.put_back(engine);
+                self.lost("the embedded engine could not start the thread of its steps");
+            }
         }
-        for report in &self.reports {
-            hear(&mut self.requests, report, engine, &self.around);
+        let Some(engine) = self.loading.engine() else { return };
+        for report in self.reports.drain(..) {
+            hear(&mut self.requests, &report, engine, &self.around);
         }
     }
 
-    /// The engine is not to be trusted any more: its requests fail, and it is loaded anew.
-    fn start_over(&mut self) {
-        self.loading.forget();
+    /// A step came to no end. Its requests fail, for it may have been one of them; the others go on
+    /// with another engine.
+    fn hung(&mut self, twin: &Twin) {
+        tracing::error!(
+            model = self.around.name,
+            "a step of the embedded engine hangs: its thread is given up, and the engine restarted"
+        );
+        self.lost(HUNG);
+        match self.steps.is_over() {
+            true => self.loading.give_up(GIVEN_UP),
+            false => self.loading.replace(twin),
+        }
+    }
+
+    /// The engine is lost, and with it what ran in it.
+    fn lost(&mut self, what: &str) {
         for request in self.requests.iter_mut().filter(|request| request.runs()) {
-            let failure = Failure::ours(ErrorClass::Transient, "the embedded engine panicked");
+            let failure = Failure::ours(ErrorClass::Transient, what);
             answer_otherwise(request, &self.around, failure);
         }
     }
 }
 
+/// What a request hears that was in a step that hangs.
+const HUNG: &str = "a step of the embedded engine hung; the engine was restarted, try again";
+/// What requests hear after the last step that could be given up.
+const GIVEN_UP: &str = "its steps hung too often; restart this process";
+
 fn begin(engine: &mut Engine, request: &mut Request, around: &Surroundings) {
     let order = &request.order;
-    let outlook = around.is_builtin.then(|| (around.outlook)(&order.asked));
+    let outlook = around.outlook.as_ref().filter(|_| around.is_builtin);
     let scene = outlook.map(|outlook| {
+        let outlook = outlook(&order.asked);
         let language = Language::of(&prompt::question(&order.prompt));
         Scene::of(&outlook, around.url.as_deref(), language)
     });
@@ -224,12 +269,13 @@ fn hear(requests: &mut [Request], report: &Progress, engine: &mut Engine, around
 /// The engine cannot answer. The built-in model, and any that stands in for another, is followed
 /// by the report of the sites' state; a model that was asked for by name is not replaced, and
 /// neither is half an answer.
-fn answer_otherwise(request: &mut Request, around: &Surroundings, failure: Failure) {
+pub fn answer_otherwise(request: &mut Request, around: &Surroundings, failure: Failure) {
     let may_report = around.is_builtin || request.order.stands_in;
-    if !request.is_silent() || !may_report || request.order.prefix.is_some() {
+    let outlook = around.outlook.as_ref().filter(|_| may_report && request.is_silent());
+    let Some(outlook) = outlook.filter(|_| request.order.prefix.is_none()) else {
         return request.fail(failure);
-    }
-    let outlook = (around.outlook)(&request.order.asked);
+    };
+    let outlook = outlook(&request.order.asked);
     let language = Language::of(&prompt::question(&request.order.prompt));
     let (asked, url) = (&request.order.asked, around.url.as_deref());
     let text = status_answer::text(&outlook, asked, url, language);

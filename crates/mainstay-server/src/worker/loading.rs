@@ -3,7 +3,7 @@
 
 use crate::setup::EngineModel;
 use mainstay_core::worker::LOAD_AGAIN;
-use mainstay_engine::{Engine, Settings, builtin};
+use mainstay_engine::{Engine, Settings, Twin, builtin};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -15,6 +15,8 @@ pub type Loader = Arc<dyn Fn() -> Result<Engine, String> + Send + Sync>;
 pub struct Loading {
     /// What loads it; nothing where there is no model.
     loader: Option<Loader>,
+    /// Why there is none.
+    never: &'static str,
     phase: Phase,
 }
 
@@ -43,7 +45,7 @@ pub fn loader(model: EngineModel) -> Loader {
             EngineModel::Files(path, weights, device) => {
                 Engine::load(path, Settings { weights: *weights, ..Settings::on(*device) })
             }
-            EngineModel::Rehearsal(_) | EngineModel::Status => {
+            EngineModel::Apart(..) | EngineModel::Rehearsal(_) | EngineModel::Status => {
                 return Err("there is nothing to load".into());
             }
         };
@@ -54,18 +56,19 @@ pub fn loader(model: EngineModel) -> Loader {
 impl Loading {
     /// Nothing is loaded yet.
     pub fn new(loader: Loader) -> Loading {
-        Loading { loader: Some(loader), phase: Phase::Absent }
+        Loading { loader: Some(loader), ..Loading::none() }
     }
 
     /// Nothing will ever be.
     pub fn none() -> Loading {
-        Loading { loader: None, phase: Phase::Absent }
+        let never = "the sites' state is all it tells";
+        Loading { loader: None, never, phase: Phase::Absent }
     }
 
     /// The engine, which begins to load if it is not there.
     pub fn want(&mut self, name: &str) -> Found<'_> {
         let Some(loader) = self.loader.clone() else {
-            return Found::Never("the sites' state is all it tells");
+            return Found::Never(self.never);
         };
         self.advance(name);
         let is_due = match &self.phase {
@@ -93,6 +96,37 @@ impl Loading {
             Phase::Ready(engine) => Some(engine),
             Phase::Absent | Phase::Under(..) | Phase::Failed(..) => None,
         }
+    }
+
+    /// Takes the engine out for a step.
+    pub fn take(&mut self) -> Option<Box<Engine>> {
+        match std::mem::replace(&mut self.phase, Phase::Absent) {
+            Phase::Ready(engine) => Some(engine),
+            other => {
+                self.phase = other;
+                None
+            }
+        }
+    }
+
+    /// Puts it back.
+    pub fn put_back(&mut self, engine: Box<Engine>) {
+        self.phase = Phase::Ready(engine);
+    }
+
+    /// The engine is lost in a thread that hangs: another is made of the same weights, or where
+    /// that cannot be, loaded at the next want.
+    pub fn replace(&mut self, twin: &Twin) {
+        self.phase = match twin.engine() {
+            Some(Ok(engine)) => Phase::Ready(Box::new(engine)),
+            Some(Err(error)) => Phase::Failed(error.to_string(), Instant::now()),
+            None => Phase::Absent,
+        };
+    }
+
+    /// Nothing is ever loaded again, for this reason.
+    pub fn give_up(&mut self, why: &'static str) {
+        *self = Loading { never: why, ..Loading::none() };
     }
 
     /// Whether it is being loaded.

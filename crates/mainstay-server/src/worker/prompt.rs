@@ -8,6 +8,7 @@ use super::tools::{self, Calls};
 use super::truth;
 use crate::embedded::{Order, Prompt, Raw, ToolChoice};
 use mainstay_core::names::{ClientFault, ErrorClass, Failure};
+use mainstay_core::time::Duration;
 use mainstay_core::worker::TOKEN_BYTES_MAX;
 use mainstay_engine::{Engine, Grammar, Refusal, Sampling, TemplateError, Work};
 use serde_json::{Value, json};
@@ -103,7 +104,10 @@ fn calls(engine: &Engine, order: &Order, is_builtin: bool) -> Result<Option<Call
 /// What the client reads of a refusal by the engine.
 pub fn refused(refusal: &Refusal) -> Failure {
     match refusal {
-        Refusal::Busy { .. } => crate::embedded::full(),
+        Refusal::Busy { again, .. } => {
+            let again = Duration::from_millis(u64::try_from(again.as_millis()).unwrap_or(u64::MAX));
+            Failure { retry_after: Some(again), ..crate::embedded::full() }
+        }
         Refusal::TooLong { tokens, limit } => too_long(*tokens, *limit),
         Refusal::BadGrammar(why) => Failure {
             param: Some("response_format".into()),

@@ -168,6 +168,7 @@ mod tests {
             stop: Vec::new(),
             tools: None,
             tool_choice: ToolChoice::May,
+            parallel: None,
             form: None,
             scores: None,
             prefix: prefix.map(str::to_owned),

@@ -131,7 +131,7 @@ impl Request {
 
     /// Takes a report of the engine in, if it is about one of its sequences. `Err` where the
     /// engine failed.
-    pub fn hear(&mut self, progress: &Progress, engine: &Engine) -> Result<bool, ()> {
+    pub fn hear(&mut self, progress: &Progress, engine: &mut Engine) -> Result<bool, ()> {
         let is_it = |lane: &&mut Lane| matches!(lane.run, Run::Running(id) if id == progress.id);
         let Some(lane) = self.lanes.iter_mut().find(is_it) else { return Ok(false) };
         if std::mem::take(&mut lane.counts) {
@@ -148,6 +148,11 @@ impl Request {
             }
         };
         let (choice, (text, called)) = (lane.choice, lane.write(&progress.text, finish.is_some()));
+        let is_over = finish.is_none() && lane.calls.as_ref().is_some_and(Calls::is_over);
+        if is_over {
+            engine.cancel(progress.id);
+        }
+        let finish = finish.or(is_over.then_some(Finish::Stop));
         if finish.is_some() {
             lane.run = Run::Done;
             self.counted.completion += progress.tokens as u64;
@@ -220,17 +225,39 @@ impl Request {
         }
     }
 
-    /// Hands over what the client takes, without waiting for it.
-    pub fn flush(&mut self) {
+    /// What the engine says of it in another process.
+    pub fn pass_on(&mut self, said: Said) {
+        self.phase = match &said {
+            Said::Beat | Said::By(_) => self.phase,
+            Said::Text(..) | Said::Scored(..) | Said::Call(..) | Said::End(_, _, None) => {
+                Phase::Speaking
+            }
+            Said::End(_, _, Some(_)) | Said::Failed(_) => Phase::Over,
+        };
+        self.outbox.push_back(said);
+    }
+
+    /// Hands over what the client takes, without waiting for it; how much that was.
+    pub fn hand_over(&mut self) -> usize {
+        let mut taken = 0;
         while let Some(said) = self.outbox.pop_front() {
             match self.reply.try_send(said) {
-                Ok(()) => self.told = Instant::now(),
+                Ok(()) => (self.told, taken) = (Instant::now(), taken + 1),
                 Err(TrySendError::Full(said)) => {
                     self.outbox.push_front(said);
-                    return;
+                    return taken;
                 }
-                Err(TrySendError::Closed(_)) => return,
+                Err(TrySendError::Closed(_)) => return taken,
             }
+        }
+        taken
+    }
+
+    /// The same, and tells a client who hears nothing that its request is at work.
+    pub fn flush(&mut self) {
+        self.hand_over();
+        if !self.outbox.is_empty() {
+            return;
         }
         if self.phase != Phase::Over && self.told.elapsed() >= BEAT_EVERY {
             self.told = Instant::now();

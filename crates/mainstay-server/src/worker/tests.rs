@@ -1,5 +1,7 @@
 //! The thread by itself: orders in, what is said out.
 
+mod hangs;
+
 use super::loading::Loader;
 use super::*;
 use crate::embedded::{Called, Finish, Form, Order, Prompt, Raw, Said, Taste, ToolChoice};
@@ -20,10 +22,11 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
     let around = Surroundings {
         name: "tiny".into(),
         is_builtin,
-        outlook: Box::new(|_| outlook()),
+        outlook: Some(Box::new(|_| outlook())),
         url: Some("http://127.0.0.1:8080".into()),
+        drafts: None,
     };
-    Worker::spawn(around, Loading::new(loader)).unwrap()
+    Worker::spawn(around, Loading::new(loader), Steps::default()).unwrap()
 }
 
 fn order(text: &str) -> Order {
@@ -37,6 +40,7 @@ fn order(text: &str) -> Order {
         stop: Vec::new(),
         tools: None,
         tool_choice: ToolChoice::May,
+        parallel: None,
         form: None,
         scores: None,
         prefix: None,
@@ -112,10 +116,11 @@ async fn where_no_model_is_wanted_the_state_of_the_sites_is_all_that_is_told() {
     let around = Surroundings {
         name: "status".into(),
         is_builtin: true,
-        outlook: Box::new(|_| outlook()),
+        outlook: Some(Box::new(|_| outlook())),
         url: None,
+        drafts: None,
     };
-    let worker = Worker::spawn(around, Loading::none()).unwrap();
+    let worker = Worker::spawn(around, Loading::none(), Steps::default()).unwrap();
     let by_name = Order { stands_in: false, max_tokens: None, ..order("which sites are down?") };
     let told = listen(worker.desk().place(by_name.clone()).unwrap()).await;
     assert_eq!(told.by, "status");
@@ -134,13 +139,15 @@ async fn a_panic_costs_the_requests_it_touched_and_no_other() {
     let around = Surroundings {
         name: "tiny".into(),
         is_builtin: true,
-        outlook: Box::new(move |_| match panics.swap(false, Ordering::Relaxed) {
+        outlook: Some(Box::new(move |_| match panics.swap(false, Ordering::Relaxed) {
             true => panic!("an outlook that panics"),
             false => outlook(),
-        }),
+        })),
         url: None,
+        drafts: None,
     };
-    let worker = Worker::spawn(around, Loading::new(loads(&directory))).unwrap();
+    let loading = Loading::new(loads(&directory));
+    let worker = Worker::spawn(around, loading, Steps::default()).unwrap();
     let first = listen(worker.desk().place(order("hello")).unwrap()).await;
     assert!(matches!(first.end, Some(Said::Failed(f)) if f.class == ErrorClass::Transient));
     let second = listen(worker.desk().place(order("hello")).unwrap()).await;

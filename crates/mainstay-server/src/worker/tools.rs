@@ -14,7 +14,8 @@ pub enum Manner {
     Tagged,
     /// `<｜tool▁calls▁begin｜>…`, a name and fenced or plain JSON in each: DeepSeek.
     Fenced,
-    /// The whole answer is `{"name": …, "parameters": …}`: Llama, and every forced call.
+    /// The whole answer is `{"name": …, "parameters": …}`, or several of them in a list or with `;`
+    /// or blanks between them: Llama, and every forced call.
     Bare,
 }
 
@@ -53,9 +54,14 @@ pub fn forced(order: &Order) -> Option<Form> {
             })
         })
         .collect();
-    Some(Form::JsonSchema(match calls.as_slice() {
+    let one = match calls.as_slice() {
         [one] => one.clone(),
         _ => json!({ "anyOf": calls }),
+    };
+    // Who is forced to call calls once, unless the client asks for several.
+    Some(Form::JsonSchema(match (name, order.parallel) {
+        (None, Some(true)) => json!({ "type": "array", "items": one, "minItems": 1 }),
+        (_, _) => one,
     }))
 }
 
@@ -77,6 +83,10 @@ pub struct Calls {
     known: Vec<String>,
     held: String,
     is_inside: bool,
+    /// Whether the first call is the last.
+    is_single: bool,
+    /// Whether the answer is over, for its only call is made.
+    is_over: bool,
 }
 
 impl Calls {
@@ -88,12 +98,16 @@ impl Calls {
             ToolChoice::May | ToolChoice::Never => manner,
         };
         let known = known.collect();
-        Calls { manner, known, held: String::new(), is_inside: false }
+        let is_single = order.parallel == Some(false);
+        Calls { manner, known, held: String::new(), is_inside: false, is_single, is_over: false }
     }
 
     /// Takes the next piece; returns the text that is certain to be none of a call, and the calls
     /// that are whole.
     pub fn push(&mut self, piece: &str) -> (String, Vec<Called>) {
+        if self.is_over {
+            return (String::new(), Vec::new());
+        }
         self.held.push_str(piece);
         let [open, close] = match self.manner {
             Manner::Tagged => TAGGED,
@@ -117,8 +131,11 @@ impl Calls {
             let block: String = self.held.drain(..end + close.len()).collect();
             self.is_inside = false;
             match self.read(&block[open.len()..end]) {
-                Some(more) => calls.extend(more),
+                Some(more) => calls.extend(self.allowed(more)),
                 None => text.push_str(&block),
+            }
+            if self.is_over {
+                return (text, calls);
             }
         }
     }
@@ -132,16 +149,33 @@ impl Calls {
             Manner::Tagged => rest.strip_prefix(TAGGED[0]).unwrap_or_default(),
             Manner::Fenced => rest.strip_prefix(FENCED[0]).unwrap_or_default(),
         };
-        match self.read(body) {
-            Some(calls) => (String::new(), calls),
+        match self.read(body).filter(|_| !self.is_over) {
+            Some(calls) => (String::new(), self.allowed(calls)),
             None => (rest, Vec::new()),
         }
     }
 
-    /// Text of a bare answer that cannot be a call: everything, unless it begins as an object.
+    /// Whether what may still come is of no use to anybody.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Those of a block's calls that may be made.
+    fn allowed(&mut self, mut calls: Vec<Called>) -> Vec<Called> {
+        if self.is_single {
+            calls.truncate(1);
+            self.is_over = true;
+            self.held.clear();
+        }
+        calls
+    }
+
+    /// Text of a bare answer that cannot be a call: everything, unless it begins as an object or a
+    /// list of some.
     fn bare(&mut self) -> String {
         let begins = self.held.trim_start();
-        match begins.is_empty() || begins.starts_with('{') {
+        let in_list = begins.strip_prefix('[').unwrap_or(begins).trim_start();
+        match in_list.is_empty() || in_list.starts_with('{') {
             true => String::new(),
             false => std::mem::take(&mut self.held),
         }
@@ -150,10 +184,11 @@ impl Calls {
     /// The calls in a block; nothing if it is no block of calls.
     fn read(&self, block: &str) -> Option<Vec<Called>> {
         let calls: Vec<Called> = match self.manner {
-            Manner::Tagged => vec![object(block)?],
+            Manner::Tagged => vec![object(&serde_json::from_str(block.trim()).ok()?)?],
             Manner::Bare => {
-                let call = object(block)?;
-                vec![call].into_iter().filter(|call| self.known.contains(&call.name)).collect()
+                let calls = objects(block)?.iter().map(object).collect::<Option<Vec<Called>>>()?;
+                let all_known = calls.iter().all(|call| self.known.contains(&call.name));
+                Some(calls).filter(|_| all_known)?
             }
             Manner::Fenced => {
                 let calls = block.split(CALL[0]).skip(1);
@@ -165,8 +200,7 @@ impl Calls {
 }
 
 /// `{"name": …, "arguments": …}`; Llama says `parameters`.
-fn object(text: &str) -> Option<Called> {
-    let value: Value = serde_json::from_str(text.trim()).ok()?;
+fn object(value: &Value) -> Option<Called> {
     let name = value["name"].as_str()?.to_owned();
     let arguments = value.get("arguments").or(value.get("parameters"))?;
     let arguments = match arguments {
@@ -175,6 +209,20 @@ fn object(text: &str) -> Option<Called> {
         _ => return None,
     };
     Some(Called { name, arguments })
+}
+
+/// Objects in a list, or one after another.
+fn objects(text: &str) -> Option<Vec<Value>> {
+    if let Ok(Value::Array(list)) = serde_json::from_str(text.trim()) {
+        return Some(list);
+    }
+    let (mut objects, mut rest) = (Vec::new(), text.trim());
+    while !rest.is_empty() {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter();
+        objects.push(values.next()?.ok()?);
+        rest = rest[values.byte_offset()..].trim_start_matches([';', ' ', '\n', '\r', '\t']);
+    }
+    Some(objects)
 }
 
 /// V3 writes `function`, the separator, a name and fenced JSON; V3.1 a name, the separator, JSON.
@@ -203,14 +251,19 @@ mod tests {
 
     fn calls(manner: Manner) -> Calls {
         let known = vec!["weather".to_owned()];
-        Calls { manner, known, held: String::new(), is_inside: false }
+        let (held, is_inside, is_single, is_over) = (String::new(), false, false, false);
+        Calls { manner, known, held, is_inside, is_single, is_over }
     }
 
     /// What comes of a text, wherever it is cut in two.
     fn read(manner: Manner, text: &str) -> (String, Vec<Called>) {
+        read_by(&calls(manner), text)
+    }
+
+    fn read_by(calls: &Calls, text: &str) -> (String, Vec<Called>) {
         let mut seen = None;
         for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
-            let mut calls = calls(manner);
+            let mut calls = calls.clone();
             let parts = [calls.push(&text[..cut]), calls.push(&text[cut..]), calls.finish()];
             let whole = parts.into_iter().fold((String::new(), vec![]), |mut all, part| {
                 all.0 += &part.0;
@@ -250,6 +303,28 @@ mod tests {
     }
 
     #[test]
+    fn several_calls_are_taken_or_the_first_alone_in_each_familys_form() {
+        let v3 = |arguments: &str| {
+            format!("<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜>")
+        };
+        let one = |arguments: &str| format!("{{\"name\":\"weather\",\"parameters\":{arguments}}}");
+        let tagged = |arguments: &str| format!("<tool_call>{}</tool_call>", one(arguments));
+        let (a, b) = ("{\"a\":1}", "{\"b\":2}");
+        for (manner, text) in [
+            (Manner::Tagged, format!("{}\n{}", tagged(a), tagged(b))),
+            (Manner::Fenced, format!("{}{}{}{}", FENCED[0], v3(a), v3(b), FENCED[1])),
+            (Manner::Bare, format!("{}; {}", one(a), one(b))),
+            (Manner::Bare, format!(" {}\n{}", one(a), one(b))),
+            (Manner::Bare, format!("[{}, {}]", one(a), one(b))),
+        ] {
+            let (rest, found) = read(manner, &text);
+            assert_eq!((rest.trim(), found), ("", vec![weather(a), weather(b)]), "{text}");
+            let single = Calls { is_single: true, ..calls(manner) };
+            assert_eq!(read_by(&single, &text), (String::new(), vec![weather(a)]), "{text}");
+        }
+    }
+
+    #[test]
     fn what_only_looks_like_a_call_stays_text() {
         for (manner, text) in [
             (Manner::Tagged, "a < b <tool_ <tool_call>no JSON</tool_call> more"),
@@ -258,6 +333,8 @@ mod tests {
             (Manner::Bare, "{\"name\": \"other\", \"parameters\": {}}"),
             (Manner::Bare, "{\"answer\": 42}"),
             (Manner::Bare, "plain words {}"),
+            (Manner::Bare, "[1, 2]"),
+            (Manner::Bare, "{\"name\": \"weather\", \"parameters\": {}}; and"),
         ] {
             assert_eq!(read(manner, text), (text.to_owned(), vec![]), "{manner:?}");
         }

@@ -13,7 +13,8 @@ const QUESTION: &str = "What is up?";
 /// priority; `then` hears of them. Nothing where the model cannot be loaded: whoever asks it next
 /// hears why.
 pub fn begin(model: &EngineModel, then: impl FnOnce(&[Trial]) + Send + 'static) {
-    if matches!(model, EngineModel::Rehearsal(_) | EngineModel::Status) {
+    let is_elsewhere = matches!(model, EngineModel::Apart(..));
+    if is_elsewhere || matches!(model, EngineModel::Rehearsal(_) | EngineModel::Status) {
         return;
     }
     let loader: Loader = loading::loader(model.clone());

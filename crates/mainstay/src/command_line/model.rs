@@ -67,3 +67,17 @@ pub struct BenchModel {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Options of `mainstay engine`, which the server starts by itself.
+#[derive(Args, Debug)]
+pub struct Engine {
+    /// A model's directory or a GGUF file
+    #[arg(value_name = "DIR|FILE")]
+    pub model: PathBuf,
+    /// How the weights are kept in memory
+    #[arg(long)]
+    pub weights: String,
+    /// Where it is computed
+    #[arg(long)]
+    pub device: String,
+}

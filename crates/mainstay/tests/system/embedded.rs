@@ -15,7 +15,7 @@ const LISTEN: &str = "[listen]\napi = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n
 const QUESTION: &str = "Which providers are down?";
 
 /// A tiny model with random weights in a directory `tiny`, and a tokenizer that fits it.
-fn tiny() -> (TempDir, PathBuf) {
+pub fn tiny() -> (TempDir, PathBuf) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mainstay-engine/tests/fixtures");
     let directory = tempfile::tempdir().expect("a directory");
     let model = directory.path().join("tiny");

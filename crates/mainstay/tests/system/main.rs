@@ -3,6 +3,7 @@
 //! processor, so many run at once; they are one program for that.
 
 mod alone;
+mod apart;
 mod bed;
 mod chaos;
 mod check;

@@ -100,6 +100,9 @@ impl Resolver<'_> {
             EngineModel::Rehearsal(_) => String::from("writes numbers, for rehearsals"),
             EngineModel::Status => String::from("tells the sites' state, needs no model"),
             EngineModel::Files(path, ..) => format!("embedded engine, {}", path.display()),
+            EngineModel::Apart(path, ..) => {
+                format!("embedded engine in a process of its own, {}", path.display())
+            }
         };
         Made {
             core: config::Site {
@@ -139,6 +142,13 @@ impl Resolver<'_> {
         model: &str,
         file: &Site,
     ) -> (EngineModel, Offer) {
+        let is_apart = file.engine.as_ref().and_then(|engine| engine.process).unwrap_or(false);
+        let is_own = !["builtin", STATUS, rehearsal::NAME].contains(&model);
+        if is_apart && !is_own {
+            let what = "only a model of your own runs in a process of its own; take this away, or \
+                        name a directory or a GGUF file as `model`";
+            self.wrong(&format!("{path}.engine.process"), what);
+        }
         if model == "builtin" {
             return (EngineModel::Builtin, embedded(model, None, false));
         }
@@ -157,7 +167,11 @@ impl Resolver<'_> {
         };
         let device = file.engine.as_ref().and_then(|engine| engine.device.as_deref());
         let device = self.device(&format!("{path}.engine.device"), device.unwrap_or("cpu"));
-        (EngineModel::Files(files, precision, device), offer)
+        let engine = match is_apart {
+            true => EngineModel::Apart(files, precision, device),
+            false => EngineModel::Files(files, precision, device),
+        };
+        (engine, offer)
     }
 
     /// `cpu`, `cuda` for the first card, or `cuda:1` for the second.

@@ -10,7 +10,7 @@ use super::*;
 use crate::config_file::source::Override;
 use mainstay_core::config::{Continuation, Limits};
 use mainstay_core::names::TargetId;
-use mainstay_server::setup::Upstream;
+use mainstay_server::setup::{EngineModel, Upstream};
 
 const EXAMPLE: &str = include_str!("../../../../../mainstay.example.toml");
 
@@ -282,6 +282,22 @@ fn a_device_is_the_processor_or_a_card_that_this_build_computes_on() {
             (Ok(_), has_cards) => assert!(has_cards, "no build without cards takes {device}"),
             (Err(lines), _) => assert!(lines.contains("--features cuda"), "{lines}"),
         }
+    }
+}
+
+#[test]
+fn only_a_model_of_ones_own_runs_in_a_process_of_its_own() {
+    let base =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../mainstay-engine/tests/fixtures/qwen3");
+    let with_model = |model: &str| {
+        let engine = format!("engine = {{ model = \"{model}\", process = true }}");
+        with(&format!("[[site]]\nname = \"a\"\n{engine}"), &Environment::default(), &[], &base)
+    };
+    let upstream = &with_model("model.gguf").expect("right").setup.upstreams[0];
+    assert!(matches!(upstream, Upstream::Engine(EngineModel::Apart(..))), "{upstream:?}");
+    for model in ["builtin", "status", "rehearsal"] {
+        let lines = with_model(model).expect_err("nothing to run apart");
+        assert!(lines.starts_with("m.toml:3: site.engine.process: only a model of your own"));
     }
 }
 

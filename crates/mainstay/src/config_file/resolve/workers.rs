@@ -64,6 +64,11 @@ impl Resolver<'_> {
             let what = "it needs a rate to hold to; add `tokens_per_second`";
             self.wrong(&format!("{path}.hold_to_rate"), what);
         }
+        if matches!(model, EngineModel::Apart(..)) && file.tokens_per_second.is_none() {
+            let what = "an engine in a process of its own is not measured at the start; add what \
+                        `mainstay model bench` says";
+            self.wrong(&format!("{path}.tokens_per_second"), what);
+        }
         Some(Embedded {
             model,
             streams: file.capacity.unwrap_or(STREAMS),
