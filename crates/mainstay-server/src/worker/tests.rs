@@ -26,7 +26,7 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
     Worker::spawn(around, Loading::new(loader)).unwrap()
 }
 
-fn order(text: &str) -> Order {
+pub(super) fn order(text: &str) -> Order {
     Order {
         prompt: Prompt::Chat(json!([{ "role": "user", "content": text }])),
         bytes: text.len(),
