@@ -1,8 +1,8 @@
 //! The committed weights in the engine, on questions that they were never trained on: as clients
 //! write them, with the state they are asked in and the one right answer to each.
 //!
-//! `held_out.json` beside the weights was drawn by `scripts/builtin/held_out.py`, which also counted
-//! how many the model got right where it was trained. The engine must do as well.
+//! `held_out.json` beside the weights was drawn by `scripts/builtin/held_out.py`, which also
+//! counted how many the model got right where it was trained. The engine must do as well.
 
 use super::prompt::{Prepared, prepare};
 use super::slots::Scene;

@@ -79,7 +79,7 @@ pub struct Filler {
     held: String,
 }
 
-/// Every slot that stands for some of the state, so that those that stand for nothing can be forbidden.
+/// Every slot that stands for some of the state: those that stand for nothing are forbidden.
 pub fn all() -> impl Iterator<Item = String> {
     let numbered = NUMBERED
         .iter()
@@ -421,7 +421,8 @@ mod tests {
             "deepseek is down, asked again in about 20 s; openai refuses its key, asked again in \
              about 60 s."
         );
-        assert_eq!(said("[list:slow]。", Language::Chinese), "dashscope 已满,约 40 秒后有空位。");
+        let slow = said("[list:slow]。", Language::Chinese);
+        assert_eq!(slow, "dashscope 已满,约 40 秒后有空位。");
         assert_eq!(said("[list:names]", Language::English), "deepseek, dashscope and openai");
     }
 

@@ -1,9 +1,9 @@
 //! Keeps the built-in model to what is so.
 //!
-//! A small model sometimes says the wrong thing. While it decodes, a token is refused if it would name
-//! a slot that stands for nothing, say of a site what is said of sites in another state, give it
-//! another's time, or begin an answer that is not so. It may still miss the question; it cannot make
-//! up a state.
+//! A small model sometimes says the wrong thing. While it decodes, a token is refused if it would
+//! name a slot that stands for nothing, say of a site what is said of sites in another state, give
+//! it another's time, or begin an answer that is not so. It may still miss the question; it cannot
+//! make up a state.
 
 use super::slots::{self, Scene, Shown};
 use mainstay_core::gateway::outlook::Condition;
@@ -171,8 +171,8 @@ impl Sayings {
     }
 }
 
-/// What may follow a site's slot, and what must not: what is said of sites in another condition, and
-/// a time where none is known.
+/// What may follow a site's slot, and what must not: what is said of sites in another condition,
+/// and a time where none is known.
 fn of_site(engine: &Engine, site: &Shown) -> Sayings {
     let after = |saying: String| {
         let mut tokens = engine.tokenize(&format!("{} {saying}", site.slot));
