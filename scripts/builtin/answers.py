@@ -1,11 +1,10 @@
 """The fixed answers of the builtin model: one English and one Chinese text per intent.
 
-Everything an operator would type is copied from the overview of the project (commands, TOML keys,
-headers, error codes). Texts are short on purpose: the model learns them by heart, and each token
-costs training time. Facts that change are never here: those are slots, see `state.py`.
+Everything an operator would type, and every name that a program reads, is a slot whose text stands in
+`guide.json`, where tests hold it against the program: the model cannot misspell one. Texts are short
+on purpose: the model learns them by heart, and each token costs training time. Facts that change are
+slots too, see `state.py`.
 """
-
-KEY = "`DEEPSEEK_API_KEY=… mainstay`"
 
 # intent: (English, Chinese)
 FIXED = {
@@ -46,34 +45,36 @@ FIXED = {
     ),
     # errors
     "e429": (
-        "429 `rate_limit_exceeded`: you reached the limit of your own key. Wait as long as "
-        "Retry-After says, or ask for a higher tier.",
-        "429 `rate_limit_exceeded`:您的密钥达到了限额。请按 Retry-After 等待,或申请更高的等级。",
+        "429 `[word:rate]`: you reached the limit of your own key. Wait as long as [word:retry] says.",
+        "429 `[word:rate]`:您的密钥达到了限额。请按 [word:retry] 等待。",
     ),
     "e503": (
-        "503 means that Mainstay has no capacity for you now: `overloaded` when the sites are full, "
-        "`no_site` when none is usable. Wait as long as Retry-After says.",
-        "503 表示 Mainstay 现在没有容量:站点已满是 `overloaded`,没有可用站点是 `no_site`。请按 Retry-After 等待。",
+        "503 means that Mainstay has no capacity for you now: `[word:overloaded]` when the sites are "
+        "full, `[word:no_site]` when none is usable. Wait as long as [word:retry] says.",
+        "503 表示 Mainstay 现在没有容量:站点已满是 `[word:overloaded]`,没有可用站点是 `[word:no_site]`。请按 "
+        "[word:retry] 等待。",
     ),
     "e502": (
-        "502 means that every attempt at a site failed (`upstream_failed`) or the answers were empty "
-        "(`empty_answer`). The message names what was tried. Try again in a few seconds.",
-        "502 表示对各站点的尝试都失败了(`upstream_failed`),或者回答是空的(`empty_answer`)。报错里写明了尝试过程。请几秒后重试。",
+        "502 means that every attempt at a site failed (`[word:upstream]`) or the answers were empty "
+        "(`[word:empty]`). The message says what was tried. Try again in a few seconds.",
+        "502 表示对各站点的尝试都失败了(`[word:upstream]`),或者回答是空的(`[word:empty]`)。报错里写明了尝试过程。请几秒后重试。",
     ),
     "e504": (
-        "504 `deadline`: no answer came before the deadline of the request. Try again, or ask for a "
-        "shorter answer.",
-        "504 `deadline`:在请求的期限内没有得到回答。请重试,或要求更短的回答。",
+        "504 `[word:deadline]`: the time of the request ran out before an answer was complete. Try "
+        "again, or ask for a shorter answer.",
+        "504 `[word:deadline]`:回答完成之前请求的时间用完了。请重试,或要求更短的回答。",
     ),
     "e401": (
-        "The provider refused its key. Check the variable that `key_env` of that site names, then "
-        "start Mainstay again. Requests go to other sites meanwhile.",
-        "服务商拒绝了密钥。请检查该站点 `key_env` 指定的变量,然后重启 Mainstay。其间请求会转到其他站点。",
+        "401 `[word:invalid_key]` means that Mainstay does not know your key. If a provider refuses "
+        "its key, check the variable that `[word:key_env]` of that site names; other sites answer "
+        "meanwhile.",
+        "401 `[word:invalid_key]` 表示 Mainstay 不认识您的密钥。如果是服务商拒绝了密钥,请检查该站点 `[word:key_env]` "
+        "指定的变量;其间由其他站点回答。",
     ),
     "e402": (
-        "The account at the provider has no credit. Top it up; Mainstay tries that site again every "
+        "The account at the provider has no credit. Top it up; Mainstay asks that site again every "
         "5 minutes and uses other sites meanwhile.",
-        "服务商账户余额不足。请充值;Mainstay 每 5 分钟再试一次,其间使用其他站点。",
+        "服务商账户余额不足。请充值;Mainstay 每 5 分钟再问一次,其间使用其他站点。",
     ),
     "e400": (
         "400 means that the request itself is wrong, for instance too long or not allowed. Change the "
@@ -81,115 +82,107 @@ FIXED = {
         "400 表示请求本身有问题,例如太长或不被允许。请修改请求,重试没有用。",
     ),
     "e404": (
-        "404 means that Mainstay knows no model of that name. List the models with "
-        "`GET /v1/models`.",
-        "404 表示 Mainstay 没有这个名字的模型。用 `GET /v1/models` 查看模型列表。",
+        "404 `[word:unknown]`: Mainstay knows no model of that name. `[word:models]` lists the models.",
+        "404 `[word:unknown]`:Mainstay 没有这个名字的模型。`[word:models]` 列出所有模型。",
     ),
     "overloaded": (
-        "503 `overloaded`: the sites are full for your tier. Lower tiers are refused first. Wait as "
-        "long as Retry-After says.",
-        "503 `overloaded`:对您的等级来说站点已满,低等级先被拒绝。请按 Retry-After 等待。",
+        "503 `[word:overloaded]`: the sites are full for your tier. Lower tiers are refused first. "
+        "Wait as long as [word:retry] says.",
+        "503 `[word:overloaded]`:对您的等级来说站点已满,低等级先被拒绝。请按 [word:retry] 等待。",
     ),
     "no_site": (
-        "503 `no_site`: no site is usable now, because each one is down, refuses its key, has no "
-        "credit or no longer has the model.",
-        "503 `no_site`:现在没有可用的站点,它们中断、拒绝密钥、余额不足或不再提供该模型。",
+        "503 `[word:no_site]`: no site is usable now, because each one is down, refuses its key, has "
+        "no credit or no longer has the model.",
+        "503 `[word:no_site]`:现在没有可用的站点,它们中断、拒绝密钥、余额不足或不再提供该模型。",
     ),
     "upstream_failed": (
-        "502 `upstream_failed`: every attempt at a site failed. The message names what was tried. Try "
+        "502 `[word:upstream]`: every attempt at a site failed. The message says what was tried. Try "
         "again in a few seconds.",
-        "502 `upstream_failed`:对各站点的尝试都失败了,报错里写明了尝试过程。请几秒后重试。",
-    ),
-    "deadline": (
-        "504 `deadline`: the time for this request ran out before an answer was complete. Try again, "
-        "or ask for a shorter answer.",
-        "504 `deadline`:回答完成之前请求的时间用完了。请重试,或要求更短的回答。",
+        "502 `[word:upstream]`:对各站点的尝试都失败了,报错里写明了尝试过程。请几秒后重试。",
     ),
     "empty_answer": (
-        "502 `empty_answer`: the provider said success twice but sent no text. Try again in a few "
-        "seconds.",
-        "502 `empty_answer`:服务商两次返回成功,但没有内容。请几秒后重试。",
+        "502 `[word:empty]`: the provider said success but sent no text. Try again in a few seconds.",
+        "502 `[word:empty]`:服务商返回成功,但没有内容。请几秒后重试。",
     ),
     "e_other": (
         "I do not know that code. The message of the error says what was tried. The codes of Mainstay "
-        "are 400, 404, 429, 502, 503 and 504.",
-        "我不认识这个代码。报错信息写明了尝试过程。Mainstay 的代码有 400、404、429、502、503 和 504。",
+        "are 400, 401, 404, 429, 502, 503 and 504.",
+        "我不认识这个代码。报错信息写明了尝试过程。Mainstay 的代码有 400、401、404、429、502、503 和 504。",
     ),
     # set-up
     "add_site": (
-        'Put this into mainstay.toml:\n[[site]]\nname = "deepseek"\nprovider = "deepseek"\n'
-        'key_env = "DEEPSEEK_API_KEY"\nThen run `mainstay serve --config mainstay.toml`.',
-        '写入 mainstay.toml:\n[[site]]\nname = "deepseek"\nprovider = "deepseek"\n'
-        'key_env = "DEEPSEEK_API_KEY"\n然后运行 `mainstay serve --config mainstay.toml`。',
+        "Put this into [word:file]:\n[toml:site]\nThen run `[run:serve]`.",
+        "写入 [word:file]:\n[toml:site]\n然后运行 `[run:serve]`。",
     ),
     "add_own_site": (
-        'Put this into mainstay.toml:\n[[site]]\nname = "hangzhou"\n'
-        'workers = [{ url = "http://10.0.0.5:8000", engine = "vllm" }]',
-        '写入 mainstay.toml:\n[[site]]\nname = "hangzhou"\n'
-        'workers = [{ url = "http://10.0.0.5:8000", engine = "vllm" }]',
+        "Put your server into [word:file]:\n[toml:vllm]\nThen run `[run:serve]`.",
+        "把您的服务写入 [word:file]:\n[toml:vllm]\n然后运行 `[run:serve]`。",
     ),
     "add_node": (
-        'Put this into mainstay.toml:\n[[site]]\nname = "shanghai"\n'
-        'node = "https://sh.example.com:8443"',
-        '写入 mainstay.toml:\n[[site]]\nname = "shanghai"\nnode = "https://sh.example.com:8443"',
+        "Make certificates with `mainstay node init`, then put the other node into [word:file]:\n"
+        "[toml:node]",
+        "先用 `mainstay node init` 生成证书,再把另一个节点写入 [word:file]:\n[toml:node]",
     ),
     "add_key": (
-        f"Put the key into the environment and start Mainstay: {KEY}. Each provider key found there "
-        "becomes a site; several work too: `DEEPSEEK_API_KEY=… DASHSCOPE_API_KEY=… mainstay`.",
-        f"把密钥放进环境变量再启动:{KEY}。找到的每个服务商密钥都会成为一个站点,也可以放多个:"
-        "`DEEPSEEK_API_KEY=… DASHSCOPE_API_KEY=… mainstay`。",
+        "Put the key into the environment and start Mainstay: `[run:key]`. Each provider key found "
+        "there becomes a site; several work too: `[run:keys]`.",
+        "把密钥放进环境变量再启动:`[run:key]`。找到的每个服务商密钥都会成为一个站点,也可以放多个:`[run:keys]`。",
     ),
     "add_model": (
-        'Put this into mainstay.toml:\n[[model]]\nname = "chat"\n'
-        'served_by = ["deepseek/deepseek-flash"]',
-        '写入 mainstay.toml:\n[[model]]\nname = "chat"\nserved_by = ["deepseek/deepseek-flash"]',
+        "Name the model in [word:file]:\n[toml:model]",
+        "在 [word:file] 里写上模型:\n[toml:model]",
     ),
     "add_substitute": (
-        'Add a line to the [[model]] in mainstay.toml:\nsubstitutes = ["dashscope/qwen-max"]\n'
-        "They are tried in order when no equal site can answer.",
-        '在 mainstay.toml 的 [[model]] 里加一行:\nsubstitutes = ["dashscope/qwen-max"]\n'
-        "没有同等站点能回答时按顺序使用。",
+        "Add a line to the [word:model] in [word:file]:\n[toml:substitutes]\nThey are tried in order "
+        "when no equal site can answer.",
+        "在 [word:file] 的 [word:model] 里加一行:\n[toml:substitutes]\n没有同等站点能回答时按顺序尝试。",
+    ),
+    "order": (
+        "The order of `[word:served_by]` is the order in which sites are asked:\n[toml:order]",
+        "`[word:served_by]` 里的顺序就是询问站点的顺序:\n[toml:order]",
     ),
     "add_api_key": (
-        "Run `mainstay keys create` and put the hash it prints into mainstay.toml:\n[[key]]\n"
-        'name = "acme-prod"\ntier = "enterprise"\nhash = "…"',
-        "运行 `mainstay keys create`,把给出的哈希写入 mainstay.toml:\n[[key]]\n"
-        'name = "acme-prod"\ntier = "enterprise"\nhash = "…"',
+        "Run `[run:create]`: it shows the key once and appends these lines:\n[toml:key]",
+        "运行 `[run:create]`:密钥只显示一次,并会追加这些行:\n[toml:key]",
     ),
-    "list_keys": ("Run `mainstay keys list`.", "运行 `mainstay keys list`。"),
-    "revoke_key": ("Run `mainstay keys revoke`.", "运行 `mainstay keys revoke`。"),
-    "list_models": ("Ask the API: `GET /v1/models`.", "调用接口:`GET /v1/models`。"),
+    "list_keys": (
+        "The keys are the [word:key] blocks in [word:file]; only their hashes are kept.",
+        "密钥就是 [word:file] 里的 [word:key] 段,只保存哈希。",
+    ),
+    "revoke_key": (
+        "Delete its [word:key] block from [word:file], then `[run:reload]`.",
+        "从 [word:file] 删除它的 [word:key] 段,然后 `[run:reload]`。",
+    ),
+    "reload": (
+        "Change [word:file], then send SIGHUP or `[run:reload]`. Nothing running is cut off; "
+        "`[run:look]` looks at the file first.",
+        "修改 [word:file],然后发送 SIGHUP 或 `[run:reload]`。正在进行的回答不会中断;`[run:look]` 可以先检查文件。",
+    ),
+    "list_models": ("Ask the API: `[word:models]`.", "调用接口:`[word:models]`。"),
     "add_tier": (
-        'Put this into mainstay.toml:\n[[tier]]\nname = "free"\nfloor = 0.05\n'
-        "requests_per_minute = 20\nconcurrency = 2",
-        '写入 mainstay.toml:\n[[tier]]\nname = "free"\nfloor = 0.05\n'
-        "requests_per_minute = 20\nconcurrency = 2",
+        "Name the tier in [word:file]; the floor is its share of capacity that no other tier can "
+        "take:\n[toml:tier]",
+        "在 [word:file] 里写上等级;floor 是其他等级拿不走的容量份额:\n[toml:tier]",
     ),
     "own_weights": (
-        'Give a site your directory of safetensors or a GGUF file:\n[[site]]\nname = "last-resort"\n'
-        'engine = { model = "<directory>" }',
-        '给站点指定 safetensors 目录或 GGUF 文件:\n[[site]]\nname = "last-resort"\n'
-        'engine = { model = "<directory>" }',
+        "Give a site your directory of safetensors or a GGUF file:\n[toml:engine]\n`[run:show]` tells "
+        "what it takes.",
+        "给站点指定 safetensors 目录或 GGUF 文件:\n[toml:engine]\n`[run:show]` 说明它需要多少内存。",
     ),
     "base_url": (
-        'Use the dialect "openai" for any OpenAI-compatible server:\n[[site]]\nname = "mine"\n'
-        'provider = "openai"\nbase_url = "https://…/v1"\nkey_env = "MY_API_KEY"',
-        '兼容 OpenAI 的服务用 "openai":\n[[site]]\nname = "mine"\n'
-        'provider = "openai"\nbase_url = "https://…/v1"\nkey_env = "MY_API_KEY"',
+        'The provider "openai" is any OpenAI-compatible server:\n[toml:openai]',
+        '"openai" 表示任何兼容 OpenAI 的服务:\n[toml:openai]',
     ),
-    "start_config": (
-        "Run `mainstay serve --config mainstay.toml`.",
-        "运行 `mainstay serve --config mainstay.toml`。",
-    ),
+    "start_config": ("Run `[run:serve]`.", "运行 `[run:serve]`。"),
     "capacity": (
-        "Set `capacity` in the [[site]]: the concurrent requests that the account allows, for "
-        "instance `capacity = 500`.",
-        "在 [[site]] 里设置 `capacity`:账户允许的并发请求数,例如 `capacity = 500`。",
+        "`[toml:capacity]` in a [word:site] is how many concurrent requests the account allows. Unset, "
+        "it is learned.",
+        "[word:site] 里的 `[toml:capacity]` 是账户允许的并发请求数。不设置则自动学习。",
     ),
     "listen": (
-        'Set it in mainstay.toml:\n[listen]\napi = "127.0.0.1:8080"\nBeyond loopback a key is needed, '
-        "or `allow_anonymous = true`.",
-        '在 mainstay.toml 里设置:\n[listen]\napi = "127.0.0.1:8080"\n对外监听需要密钥,或 `allow_anonymous = true`。',
+        "Set the address in [word:file]:\n[toml:listen]\nBeyond loopback it needs a [word:key], or "
+        "`[toml:anonymous]`.",
+        "在 [word:file] 里设置地址:\n[toml:listen]\n对外监听需要 [word:key],或 `[toml:anonymous]`。",
     ),
     # concepts
     "tier": (
@@ -199,13 +192,13 @@ FIXED = {
     ),
     "substitute": (
         "A substitute is another model that answers, in the order you set, when no site with the same "
-        "weights can. The field `model` names the one that really answered.",
-        "替代模型是在没有同样权重的站点能回答时,按您设定的顺序来回答的另一个模型。`model` 字段会写明真正回答的模型。",
+        "weights can. The response names the model that really answered.",
+        "替代模型是在没有同样权重的站点能回答时,按您设定的顺序来回答的另一个模型。响应会写明真正回答的模型。",
     ),
     "failover": (
-        "Failover means that when a site fails, the request goes on at another one. Mainstay does it "
-        "by itself and never sends a site more than it agreed to admit.",
-        "故障转移是指一个站点出故障时,请求在另一个站点继续。Mainstay 会自动完成,而且不会超过站点同意接收的量。",
+        "When a site fails, the request goes on at another one. Mainstay does it by itself, in the "
+        "middle of an answer too.",
+        "一个站点出故障时,请求在另一个站点继续。Mainstay 会自动完成,回答进行到一半也可以。",
     ),
     "site": (
         "A site is a failure domain that can answer: one of your data centers or one provider "
@@ -213,8 +206,8 @@ FIXED = {
         "站点是能回答请求的一个故障域:一个自有机房,或一个服务商账户。",
     ),
     "served_by": (
-        "`served_by` lists the sites with the same weights for a model. They are interchangeable.",
-        "`served_by` 列出拥有同一模型权重的站点,它们可以互换。",
+        "`[word:served_by]` lists the sites with the same weights for a model, in order of preference.",
+        "`[word:served_by]` 按优先顺序列出拥有同一模型权重的站点。",
     ),
     "resume": (
         "An answer once begun is finished: when the stream breaks, another site goes on, with no "
@@ -222,67 +215,70 @@ FIXED = {
         "已经开始的回答会完成:流中断时由另一个站点继续,不丢也不重复,否则给出明确的报错。",
     ),
     "fate": (
-        "`fate` names what a site shares with others, such as `pay:card-1`: what dies together. "
-        "`mainstay check` uses it.",
-        "`fate` 写明站点与其他站点共有的东西,如 `pay:card-1`:会一起失效。`mainstay check` 会用到它。",
+        "`[toml:fate]` says what a site shares with others: what dies together. `[run:check]` counts "
+        "on it.",
+        "`[toml:fate]` 写明站点与其他站点共有的东西:会一起失效。`[run:check]` 会用到它。",
     ),
     "degraded": (
-        "`x-mainstay-degraded: embedded` says that the embedded engine answered in place of a larger "
-        "model.",
-        "`x-mainstay-degraded: embedded` 表示由内置引擎代替大模型回答。",
+        "`[word:degraded]` says that the embedded engine answered in place of a larger model.",
+        "`[word:degraded]` 表示由内置引擎代替大模型回答。",
     ),
     "who_answered": (
-        "The field `model` names the model that really answered; the headers `x-mainstay-site` and "
-        "`x-mainstay-attempts` say where and after how many attempts.",
-        "`model` 字段写明真正回答的模型;`x-mainstay-site` 和 `x-mainstay-attempts` 写明站点和尝试次数。",
+        "The field `model` names the model that really answered; the headers `[word:by_site]` and "
+        "`[word:by_attempts]` say where and after how many attempts. `[run:explain]` tells why.",
+        "`model` 字段写明真正回答的模型;`[word:by_site]` 和 `[word:by_attempts]` 写明站点和尝试次数。`[run:explain]` "
+        "说明原因。",
     ),
     # commands
     "check": (
-        "`mainstay check` audits your redundancy: it exits with 1 if a single loss takes a model "
-        "down.",
-        "`mainstay check` 检查冗余:如果失去任何一个就会使某个模型中断,退出码为 1。",
+        "`[run:check]` audits your redundancy: what each loss would do to you, and the line to change.",
+        "`[run:check]` 检查冗余:每种损失的后果,以及要改的那一行。",
     ),
     "simulate": (
-        "`mainstay simulate SCENARIO` plays an outage in virtual time and reports what would "
-        "happen.",
-        "`mainstay simulate SCENARIO` 在虚拟时间里演练一次故障并报告结果。",
+        "`[run:simulate]` plays an outage in virtual time and shows what would happen.",
+        "`[run:simulate]` 在虚拟时间里演练一次故障并展示结果。",
     ),
     "drill": (
-        "`mainstay drill --site S --fault down` breaks the real path of a site within a blast cap; "
-        "add `--for 2m` to end it.",
-        "`mainstay drill --site S --fault down` 在限定范围内真实演练站点故障;加 `--for 2m` 定时结束。",
+        "`[run:drill]` breaks a site on purpose for a small part of the traffic, and stops by itself.",
+        "`[run:drill]` 故意让站点对一小部分流量出故障,并会自动停止。",
     ),
     "drain": (
-        '`mainstay drain S --for 1h --reason "…"` takes a site out of use; `mainstay undrain S` '
-        "brings it back.",
-        '`mainstay drain S --for 1h --reason "…"` 让站点退出服务;`mainstay undrain S` 让它恢复。',
+        "`[run:drain]` gives a site no new work. `[run:orders]` lists such orders, `[run:undrain]` "
+        "ends one.",
+        "`[run:drain]` 让站点不再接新请求。`[run:orders]` 列出命令,`[run:undrain]` 结束其中一个。",
+    ),
+    "demo": (
+        "`[run:demo]` starts a small fleet on this machine, with a load and things to break.",
+        "`[run:demo]` 在本机启动一个小集群,带有负载和可以弄坏的东西。",
     ),
     "top": (
-        "Run `mainstay top` for a live view in the terminal.",
-        "运行 `mainstay top` 在终端查看实时情况。",
+        "Run `[run:top]` for a live view in the terminal.",
+        "运行 `[run:top]` 在终端查看实时情况。",
     ),
-    "usage": ("Run `mainstay usage`.", "运行 `mainstay usage`。"),
+    "usage": (
+        "Requests and tokens are counted in the metrics: `[word:metrics]`.",
+        "请求数和 token 数在指标里:`[word:metrics]`。",
+    ),
     "status_page": (
-        "The public status page is at 127.0.0.1:8082, unless you changed `status` in [listen].",
-        "公开的状态页在 127.0.0.1:8082,除非您改了 [listen] 里的 `status`。",
+        "The public status page is at `[word:page]`, unless you changed it.",
+        "公开的状态页在 `[word:page]`,除非您改过。",
     ),
     "metrics": (
-        "Metrics and the console are on the admin listener, 127.0.0.1:8081.",
-        "指标和控制台在 admin 监听地址 127.0.0.1:8081。",
+        "Metrics are at `[word:metrics]`, on the admin listener.",
+        "指标在 `[word:metrics]`,即 admin 监听地址。",
     ),
 }
 
 REFUSE = (
     "I cannot answer that: I am only the small built-in model of Mainstay. For real answers add a "
-    f'provider key ({KEY}) or your own weights (`engine = {{ model = "<directory>" }}`).',
-    f"这个我答不了:我只是 Mainstay 自带的小模型。要得到真正的回答,请添加服务商密钥({KEY})"
-    '或使用自己的权重(`engine = { model = "<directory>" }`)。',
+    "provider key: `[run:key]`.",
+    "这个我答不了:我只是 Mainstay 自带的小模型。要得到真正的回答,请添加服务商密钥:`[run:key]`。",
 )
 NO_KEY = (
-    f"No provider key was found, so there is no site yet. Start Mainstay with one: {KEY}.",
-    f"没有找到服务商密钥,所以还没有站点。请带密钥启动:{KEY}。",
+    "No provider key was found, so there is no site yet. Start Mainstay with one: `[run:key]`.",
+    "没有找到服务商密钥,所以还没有站点。请带密钥启动:`[run:key]`。",
 )
 NO_STATE = (
-    "I was not told the state of the sites. Look at the status page, 127.0.0.1:8082.",
-    "我没有收到站点状态。请看状态页 127.0.0.1:8082。",
+    "I was not told the state of the sites. Look at the status page: `[word:page]`.",
+    "我没有收到站点状态。请看状态页:`[word:page]`。",
 )

@@ -4,6 +4,7 @@ Two splits that never meet: a state belongs to the held-out split if the hash of
 a wording if its template is marked. `dialogue(rng, …)` is deterministic in its generator.
 """
 
+import functools
 import random
 import re
 import zlib
@@ -46,7 +47,13 @@ class Dialogue:
         return system
 
     def lived(self, text):
-        return SLOT.sub(lambda slot: self.values.get(slot[0][1], slot[0]), text)
+        """As a client sends it back; what the guide says, the server turns into slots again."""
+        if not self.values:
+            return text
+        if self.state and self.state.sites:
+            spelled = lambda slot: self.state.spelled(slot[1], self.chinese)  # noqa: E731
+            text = re.sub(r"\[list:(\w+)\]", spelled, text)
+        return SLOT.sub(lambda slot: self.values.get(slot[0][1:-1].rstrip("12345678"), slot[0]), text)
 
 
 # ---- states
@@ -81,7 +88,7 @@ def any_state(rng):
 
 
 def drawn_values(rng):
-    """Values by the first letter of a slot; names of sites and models come back as slots."""
+    """Values by the kind of a slot; names of sites and models come back as slots."""
     time = f"{rng.randint(1, 59)} {rng.choice(['s', 'min', 'h'])}"
     count = str(rng.randint(2, 400))
     address = f"http://127.0.0.1:{rng.choice([8080, 8000, 9000])}"
@@ -100,11 +107,41 @@ def expand(template, rng):
     return " ".join(template.split())
 
 
+def expansions(template):
+    """All that `expand` can make of a template."""
+    match = re.search(r"\{([^{}]*)\}", template)
+    if not match:
+        return {plain(template)}
+    before, after = template[: match.start()], template[match.end() :]
+    return set().union(*(expansions(before + each + after) for each in match[1].split("|")))
+
+
+def plain(text):
+    """Two questions are the same if this of them is."""
+    return " ".join(text.lower().split()).rstrip("?!.,。? ")
+
+
+@functools.cache
+def held_out_questions():
+    """Every held-out question about this service: none of them is ever trained on."""
+    templates = [
+        text
+        for intents in (questions.STATE, questions.FIXED)
+        for tongues in intents.values()
+        for text in tongues[0] + tongues[1]
+    ]
+    held_out = (expansions(text.lstrip("~")) for text in templates if text.startswith("~"))
+    return set().union(*held_out)
+
+
 def wording(intent, rng, language, held_out):
     """A template of the intent and of the split, expanded."""
     templates = (questions.STATE.get(intent) or questions.FIXED[intent])[language]
     wanted = [text.lstrip("~") for text in templates if text.startswith("~") == held_out]
-    return expand(rng.choice(wanted), rng)
+    while True:
+        text = expand(rng.choice(wanted), rng)
+        if held_out or plain(text) not in held_out_questions():
+            return text
 
 
 BEFORE = [
@@ -120,27 +157,56 @@ BEFORE = [
     "um, ",
     "ok so ",
 ]
-AFTER = [" please", " thanks", ", please", "??", "?!", " ...", "!"]
+AFTER = [" please", " thanks", ", please", "??", "?!", " ...", "!", " asap", " pls", ", thank you", " ???"]
+AROUND = [
+    "can you tell me {}", "could you tell me {}", "do you know {}", "I want to know {}",
+    "I'd like to know {}", "tell me {}", "any idea {}", "my question is {}", "please say {}",
+    "I was wondering {}", "help: {}", "one question, {}", "my boss asks: {}", "{} I need to know",
+    "{} I am on call", "{} we are in production", "it is urgent, {}", "sorry to ask, {}",
+]  # fmt: skip
+BEFORE_CHINESE = ["请问", "你好,", "那么", "请告诉我", "麻烦问一下,", "我想知道", "帮我看看", "老板问", "急:", "想问下"]
+SMALL_WORDS = set("a an the is are do does i my to of please now me you it in for will be any".split())
+SHORT = {
+    "you": "u", "are": "r", "please": "pls", "what is": "whats", "do not": "dont", "cannot": "cant",
+    "provider": "prov", "providers": "provs", "with": "w/", "and": "&", "because": "cuz",
+    "message": "msg", "request": "req", "requests": "reqs", "config": "cfg", "why": "y",
+}  # fmt: skip
 
 
 def roughen(text, rng, language):
-    """What fingers do to a sentence: politeness, case, punctuation, a slip."""
+    """What fingers do to a sentence: politeness, haste, case, punctuation, slips."""
     if language:
-        text = rng.choice(["请问", "你好,", "那么"]) + text if rng.random() < 0.08 else text
-        return text + rng.choice(["", "?", "?", "。", ""])
-    if rng.random() < 0.18:
-        text = rng.choice(BEFORE) + text
-    text += rng.choice(AFTER) if rng.random() < 0.12 else rng.choice(["", "?", "?"])
+        text = rng.choice(BEFORE_CHINESE) + text if rng.random() < 0.12 else text
+        return text + rng.choice(["", "?", "?", "。", "", "!", "??"])
     if rng.random() < 0.12:
-        text = slip(text, rng)
+        text = hasty(text, rng)
+    draw = rng.random()
+    if draw < 0.15:
+        text = rng.choice(BEFORE) + text
+    elif draw < 0.25:
+        text = rng.choice(AROUND).format(text)
+    text += rng.choice(AFTER) if rng.random() < 0.12 else rng.choice(["", "?", "?"])
+    for chance in (0.18, 0.05):
+        text = slip(text, rng) if rng.random() < chance else text
     style = rng.random()
-    if style < 0.45:
+    if style < 0.4:
         text = text[:1].upper() + text[1:]
     elif style < 0.6:
         text = text.lower() if "[" not in text else text
-    elif style < 0.62 and "[" not in text:
+    elif style < 0.63 and "[" not in text:
         text = text.upper()
     return text
+
+
+def hasty(text, rng):
+    """Without some of the small words, or with some of them short."""
+    if rng.random() < 0.4:
+        for long, short in SHORT.items():
+            text = re.sub(rf"\b{long}\b", short, text)
+        return text
+    words = text.split()
+    kept = [word for word in words if word.lower() not in SMALL_WORDS or rng.random() < 0.35]
+    return " ".join(kept) if len(kept) > 1 else text
 
 
 def slip(text, rng):
@@ -165,8 +231,8 @@ def slip(text, rng):
 def draw_intent(rng, state, state_share):
     """A third of what is not about the state is out of scope."""
     if rng.random() < (state_share if state and state.sites else 0.2):
-        return rng.choices(list(questions.STATE), [3, 2, 3, 2, 3, 3, 2, 6, 1, 3, 1, 1, 1, 1])[0]
-    return "outside" if rng.random() < 0.34 else rng.choice(list(questions.FIXED))
+        return rng.choices(list(questions.STATE), [4, 3, 3, 3, 3, 3, 3, 5, 2, 3, 2, 2, 2, 2])[0]
+    return "outside" if rng.random() < 0.3 else rng.choice(list(questions.FIXED))
 
 
 def turn(rng, state, intent, language, held_out):
@@ -252,7 +318,7 @@ def follow_up(rng, state, previous, language):
 
 
 def dialogue(
-    rng, held_out_state=False, held_out_wording=False, turns=None, intent=None, state_share=0.5
+    rng, held_out_state=False, held_out_wording=False, turns=None, intent=None, state_share=0.45
 ):
     """One dialogue; `intent` fixes what its only question is about."""
     kind = rng.random()

@@ -25,44 +25,46 @@ SLOT_MEANINGS = {
     "[drained1] … [drained8]": "name of a site that an operator took out of use",
     "[key1] … [key8]": "name of a parked site: the provider refuses its key",
     "[credit1] … [credit8]": "name of a parked site: billing",
-    "[T1] … [T8]": "duration until the site of that number is back, e.g. `40 s` or `3 min`",
+    "[T1] … [T8]": "duration until the site of that number is asked again, has room or is back, e.g. `40 s`",
     "[model1] … [model4]": "name of a model that some site can answer now",
     "[off1] … [off4]": "name of a model that no site can answer now",
     "[by1] … [by4]": "names of the sites that can answer the model of that number now",
     "[sub1] … [sub4]": "name of the first substitute of the model of that number",
+    "[list:all]": "every site with how it is, e.g. `a is up; b is down, asked again in about 40 s`",
+    "[list:names]": "the names of the sites",
+    "[list:good]": "the sites that answer, with how they are; no slot if there is none",
+    "[list:bad]": "the same of those that are down, drained, without credit or refuse their key",
+    "[list:trouble]": "the same of those that are not simply up",
+    "[list:slow]": "the same of those that are slow or full",
+    "[list:models]": "the names of the models",
+    "[toml:…], [run:…], [word:…]": "what `guide.json` says, in every state",
     "[C]": "number of sites in the state",
-    "[N]": "number of those sites with an [up…] slot",
+    "[N]": "number of those sites that answer",
     "[Q]": "number of requests that wait",
     "[R]": "duration until a new try is worth it, e.g. `40 s`",
     "[U]": "base address of the API without path, e.g. `http://127.0.0.1:8080`",
 }
 
 LINES = [
-    [NO_SITES, "no site is set up: this line comes first, and only the url line may follow"],
-    ["sites [C] up [N]", "first line of every other state"],
-    ["[up1]", "one line per site: its slot of status and number; numbers count 1, 2, 3 …"],
-    ["[down2] back [T2]", "with a time, if known; only after full, down and drained"],
-    [
-        "[model1] by [by1] else [sub1]",
-        "one line per model; ` else [sub1]` only if it has a substitute",
-    ],
-    ["[off2] else [sub2]", "a model that no site can answer: no ` by`"],
-    ["waiting [Q]", "only if requests wait"],
-    ["retry [R]", "only if no site is up or slow"],
-    ["url [U]", "last line; may be left out"],
+    [NO_SITES, "no site is set up: this line comes first, and only `[U]` may follow"],
+    ["sites[C][N][list:all]…", "first line of every other state, with the lists that hold something"],
+    ["[up1][down2][T2]…", "the sites: slots of status and number, 1, 2, 3 …, and a time if known"],
+    ["[model1][by1][sub1][off2]…", "the models, who answers them, their substitutes if they have any"],
+    ["[Q][R][U]", "requests that wait; when to retry, if no site answers; the API's address"],
 ]
 
 RULES = [
-    "One newline between lines, none at the end; one space between words. Order as in `lines`.",
+    "One newline between lines that hold something, none at the end. Order as in `lines`.",
     "At most 8 sites (those in trouble, if there are more) and 4 models. The embedded engine is "
     "no site here.",
     "Drop the client's system messages and write this one. Keep the prompt below 500 tokens by "
     "dropping the oldest turns.",
     "In the client's text defuse `<|` and anything that looks like a slot, and encode it with "
     "special tokens off; then put the slot of this state in place of each name of its sites and "
-    "models (any case, whole word), in earlier answers too. Other names stay as typed.",
+    "models (any case, whole word), in earlier answers too, where texts of the guide become slots "
+    "again as well. Other names stay as typed.",
     "Decode greedily; forbid a slot that the prompt does not hold, and one that the answer "
-    "already has. Stop after 140 tokens.",
+    "already has; those of the guide are always allowed. Stop after 140 tokens.",
     "Put the values into the answer. A site slot in it is true by itself: its status is its name.",
 ]
 

@@ -22,13 +22,30 @@ sql database website html css linux windows android iphone spreadsheet pdf font 
 house kitchen chair table lamp window roof paint carpet hotel flight visa passport beach holiday map
 compass ship submarine rocket satellite radio television newspaper magazine dictionary alphabet grammar
 verb french german spanish latin empire revolution war peace treaty pharaoh pyramid emperor philosopher
-buddha religion bible myth ghost vampire wizard joke riddle puzzle game video horoscope tarot""".split()
+buddha religion bible myth ghost vampire wizard joke riddle puzzle game video horoscope tarot
+actor airport alarm album anchor angel anger ankle argument arm army arrow artist astronaut athlete aunt autumn
+axe bakery balcony ball balloon bamboo barn basket bath battle bean beard bell belt bench bone border bottle bowl
+boxing brick broom brush bucket bug cage calendar camel candle canoe cave ceiling chain championship charity
+cherry chin cigar cinema circus clay cliff clock cloud clown coach coal coast coat coin comedy concert cookie
+copper cotton cousin cow crab crime crown curtain dentist desk dessert diamond diary donkey drum duck dust ear
+eclipse economy elbow elevator enzyme evolution exam fairy farm fashion feather fence festival finger fire flag
+flour flute fog fork fossil fox frog fruit funeral furniture ghosting glass glove goat goose grape grass gravity
+guest gym hair hammer harbour hat hill hobby honey horror humour hunting ice insect iron ivory jacket jazz jewel
+juice jungle justice ketchup kite knee knife ladder lake laundry leaf leather lion lipstick lizard logic luggage
+lunch magic magnet maple marble medal melody metaphor mirror monkey moss mother mouse muscle mustard nail needle
+nest noodle nose nut oak oil onion opinion orange oven owl oxygen palace panda paper parrot peach pear pencil
+pepper photo pillow pilot pipe pirate planet plant plum pocket poker pond pony potion priest prison prophet
+psychology puppy rabbit race rainbow rat recession ring robin rope rug sail salad sandwich sausage scarf scissors
+season shark sheep shell shoe shoulder silver singer skirt snail snake soap soccer sock soil sofa soul spice
+spoon statue stomach stone sugar suit sunset surgery sword tea tent theory thief thunder tie tiger toast toy
+tree truck trumpet turkey turtle twin uncle universe vase velvet village vinegar vitamin volleyball wall walnut
+wasp watch water wave web whisky wife wig wind wing wolf wood wool worm wrist yacht zodiac""".split()
 NOUNS_HELD = """orchestra pancake tortoise lighthouse glacier umbrella saxophone penguin mushroom cathedral
 sonnet physics chemistry biology kidney allergy diabetes tractor harvest zebra kangaroo bitcoin pension
 divorce tattoo perfume skateboard marathon karate origami kimono samurai viking cactus tornado asteroid
 neutrino quark calculus logarithm typescript kotlin bash excel photoshop blender violin cello lasagna
 avocado ginger cinnamon""".split()
-NOUNS_HELD = [word for word in NOUNS_HELD if word not in NOUNS]
+NOUNS = sorted(set(NOUNS) - set(NOUNS_HELD))
 PLACES = "france germany japan china india brazil egypt canada italy spain russia kenya peru london paris tokyo berlin rome beijing shanghai madrid moscow cairo sydney mexico chile norway poland texas".split()
 PLACES_HELD = "vietnam portugal austria lisbon vienna hanoi nairobi toronto finland korea".split()
 PEOPLE = "einstein newton shakespeare mozart napoleon cleopatra gandhi picasso darwin caesar bach tolstoy lincoln confucius plato messi taylor swift obama".split()
@@ -91,6 +108,34 @@ ENGLISH = [
     "how {old|tall|far|heavy|rich} is {the |}{@N|@O|@C}",
     "give me {ideas|tips|advice} for {a |my |}@N",
 ]
+ENGLISH += [
+    "{who|what} {would win|is stronger}, {a |the |}@N or {a |the |}@N",
+    "{I have|there is} a @N in my @N{|, what now|, help me}",
+    "{how long|how far} {is|does|can} {a |the |my |}@N {live|last|fly|run|jump}",
+    "{write|make|give me} {a list|a table|a plan|a summary|notes} {of|about|for} {the |}@N{| and @N}",
+    "{invent|come up with|think of} {a |some |}{name|names|slogan} for {a |my |}@N",
+    "{can|do|does|will} {a |the |my |}@N {fly|swim|think|speak|dream|hurt|bite|melt|burn}",
+    "what {colour|size|shape|sound} {is|has|does} {a |the |}@N{| make}",
+    "{what's|what is} the {price|weight|speed|age|origin|history|future|taste} of {a |the |}@N",
+    "{my|the|our} {boss|teacher|wife|friend|cat|@N} {says|thinks|wants|asked for} {a |}@N",
+    "{should|could|may} I {eat|touch|paint|wash|buy|feed|keep} {a |the |my |}@N",
+    "{prove|disprove|discuss|review|criticise|praise} {the |a |}@N{| theorem| theory}",
+    "{import|def|class|function|select|print} @N",
+    "{who|what} is your favourite @N",
+    "{best|worst|cheapest|biggest} @N in {@C|the world}",
+    "{rhyme|word|synonym|opposite} {for|of} @N",
+    "{turn|change|make} {this|the @N} into {a |}@N",
+    "tell me {something about|everything about|about} {the |a |my |}@N",
+    "{do|did} you {see|like|hear|know} {the |a |my |}@N{| in @C}",
+    "{yes|no|maybe|why not}, {the |a |}@N",
+    "{how|why} {did|do|does} {the |a |}@N {become|get|turn} {so |}{rich|red|old|famous}",
+    "{could|would} you {write|explain|describe|translate} {this|that|it|a @N|the @N} for me",
+    "{once upon a time|in the beginning|today I saw} {a |the |}@N",
+    "{calculate|estimate} {the |my |}{tax|distance|area|age|@N} {of|for|in} {@D|a @N|@C}",
+    "{what|which} @N {is|was} {the |}{best|first|largest} {in @C|of all|in history}",
+    "{explain|teach me} {how|why} {a |the |}@N {works|grows|moves|sounds}",
+    "{is it|will it be} {raining|cold|hot|dark|late} {in @C|today|tomorrow}",
+]
 ENGLISH_HELD = [
     "could you come up with {lyrics|a limerick} on {the topic of |}@N",
     "I'd like to {know|learn} more {about|on} @N{| and @N}",
@@ -136,6 +181,26 @@ NEAR = [
     "what happens when {a star|the heart|my @N|a bee} dies",
     "how long should I {wait|boil|bake} {after eating|an egg|a @N|before swimming}",
     "explain {quantum error|human error|@N errors|the big bang}",
+]
+NEAR += [
+    "how do I {change|set} {my |the |}{password|clock|alarm|tyre|wallpaper|light bulb} {of|on} my {phone|computer|car|@N}",
+    "what is the {order|priority} of {the planets|operations|my day}",
+    "how do I {start|run} a {business|marathon|fire|blog|car}",
+    "{is|was} the {@N|shop|museum|school} {open|up|down|closed}{| today| in @C}",
+    "how many {people|@Ns|stars} {are there|are waiting} in {@C|the queue at the bank|space}",
+    "what does a {doctor|@N|lawyer} {check|do|cost}",
+    "which {book|phone|car|@N|city} {should|can} I {use|buy|read|visit}",
+    "{list|show|name} {all |the |}{countries|presidents|elements|@Ns}",
+    "how do I {delete|remove|revoke} {a stain|my account at the gym|a facebook post|a @N}",
+    "what is {the fate of|a demo of|the top of|the capacity of} {the universe|a song|everest|a @N}",
+    "how do I drain {a tank|the swamp|my phone battery}",
+    "how do I {simulate|check|test} {a @N|blood sugar|gravity|an engine}",
+    "{when|how} {is|does} {my |the |}{parcel|train|@N|exam} {due|come|arrive|start}",
+    "write {code|a script|a function} {to|that} {lists|adds|checks|counts} {@Ns|keys|sites|models|words}",
+    "what is a {good|nice} {address|name|key|model} for {a |my |}@N",
+    "{my|the} {password|login|bank account|email|tv|oven} {does not work|is locked|is broken}",
+    "how do I {connect|link} my {headphones|printer|tv|@N}",
+    "what is the {usage|meaning|order|address} of {the word @N|a comma|the white house}",
 ]
 NEAR_HELD = [
     "why is the {snail|tram|post} so slow",
@@ -183,6 +248,23 @@ CHINESE = [
     "@n什么时候{回来|恢复|开始|结束}",
     "什么是{爱|幸福|@n}{的意义|}",
     "@n是什么意思",
+]
+CHINESE += [
+    "@n{怎么样|好吗|贵不贵|在哪里买|有什么用}",
+    "{我想|我要|帮我}{学|买|写|画|做|找}{一个|一只|}@n",
+    "{为什么|怎么}@n{会|不|}{飞|动|响|发光|变色|坏}",
+    "{世界上|@c}{最大|最好|最贵}的@n",
+    "{你|你会|能不能}{唱歌|画@n|下棋|写代码|讲故事|算命}",
+    "{今天|昨天|刚才}{看见|吃|买|梦见}了@n",
+    "{翻译|解释|改写|总结}{一下|}{这句话|@n|这段话}",
+    "{给|为}@n{起|取}{个|一个}名字",
+    "@n{的|}{价格|颜色|历史|做法|意义|重量}",
+    "@c{有|有多少|有什么}{人|@n|好吃的}",
+    "怎么{修改|设置}{手机密码|电脑壁纸|闹钟}",
+    "{列出|告诉我}{所有|几个|十个}{国家|@n|总统}",
+    "{我的|}{手机|邮箱|银行卡|电视}{坏了|登不上|没声音}{怎么办|}",
+    "{计算|求}@D{和|加|乘}@D",
+    "@n在@c{多少钱|流行吗}",
 ]
 CHINESE_HELD = [
     "想了解{一下|}@n",

@@ -5,8 +5,26 @@ is not configured, `@E` an unknown code. A template that begins with `~` is neve
 belongs to the held-out wording.
 """
 
-from questions_fixed import FIXED
-from questions_state import STATE
+import questions_fixed
+import questions_more
+import questions_more_fixed
+import questions_state
+
+
+def together(first, more):
+    """By intent, English and Chinese templates of both."""
+    nothing = ([], [])
+    return {
+        intent: tuple(
+            first.get(intent, nothing)[tongue] + more.get(intent, nothing)[tongue]
+            for tongue in (0, 1)
+        )
+        for intent in {**first, **more}
+    }
+
+
+STATE = together(questions_state.STATE, questions_more.STATE)
+FIXED = together(questions_fixed.FIXED, questions_more_fixed.FIXED)
 
 __all__ = ["CODES", "FIXED", "STATE", "UNKNOWN"]
 

@@ -139,7 +139,11 @@ FIXED = {
     ),
     "e503": _error("503", f"{ERR} service unavailable"),
     "e502": _error("502", f"{ERR} bad gateway"),
-    "e504": _error("504", f"{ERR} gateway timeout"),
+    "e504": _error(
+        "504", f"{ERR} gateway timeout",
+        f"{ERR} {{timeout|timeout_error|a time out|deadline exceeded|timed out|deadline}}",
+        "my request {timed out|took too long|ran out of time}",
+    ),
     "e401": _error(
         "401",
         f"{ERR} {{403|unauthorized|invalid key|invalid api key|key refused|a refused "
@@ -167,10 +171,6 @@ FIXED = {
     ),
     "no_site": _error("no_site", f"{ERR} no site"),
     "upstream_failed": _error("upstream_failed", f"{ERR} upstream failed"),
-    "deadline": _error(
-        "deadline", f"{ERR} {{timeout|timeout_error|a time out|deadline exceeded|timed out}}",
-        "my request {timed out|took too long|ran out of time}",
-    ),
     "empty_answer": _error(
         "empty_answer", f"{ERR} empty answer",
         "{why is the answer|the answer is|why do I get an answer that is} empty",

@@ -98,16 +98,20 @@ def save_tokenizer(tokenizer, directory):
     path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
-def encode(tokenizer, messages):
+def encode(tokenizer, messages, cut=None):
     """Token ids of a whole dialogue, and for each how much its loss counts: nothing outside answers.
+
+    `cut` says where words of users are broken into unusual pieces, as `\\0` in the text.
 
     An answer's first tokens choose what is said and its slots must be right; the rest is by heart.
     """
     ids, weights = [], []
     for message in messages:
-        body = tokenizer.encode(
-            f"<|{message['role']}|>{message['content']}{END}", add_special_tokens=False
-        ).ids
+        text = f"<|{message['role']}|>{message['content']}{END}"
+        if cut and message["role"] == "user":
+            text = text.replace(message["content"], cut(message["content"]))
+        parts = [tokenizer.encode(part, add_special_tokens=False).ids for part in text.split("\0")]
+        body = [token for part in parts for token in part]
         ids += body
         if message["role"] == "assistant" and message.get("learn", True):
             plain = 2.0 if SLOT.search(message["content"]) else 1.0

@@ -1,42 +1,55 @@
 """The state of the sites: how it is written for the model, and what is true of it.
 
 The server writes the same text from real state, each fact being one slot: a single special token.
-A site's slot says its status and its number, `[down2]`: whatever the model says of that slot is true
-of it, and there is nothing to look up. `[T2]` is the duration until site 2 is back. Trials in which
-name and status were two tokens did not learn to join them in the time a small machine has.
+A site's slot says its status and its number, `[down2]`, and what is known of several sites is one
+slot too: `[list:bad]` stands for "deepseek is down; kimi refuses its key". So the model has nothing
+to look up and no list to copy: whatever it says of a slot is true of it. Trials in which name and
+status were two tokens, and later ones in which the model wrote the lists itself, did not learn it in
+the time a small machine has.
 """
 
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+# What the model may quote and must not misspell: slots of commands and lines of configuration.
+GUIDE_FILE = Path(__file__).parents[2] / "crates/mainstay-engine/builtin/guide.json"
+GUIDE = json.loads(GUIDE_FILE.read_text())
 
 STATUSES = ["up", "slow", "full", "down", "drained", "key", "credit"]
 MOST_SITES, MOST_MODELS = 8, 4
 COUNT, UP, WAITING, RETRY, URL = "[C]", "[N]", "[Q]", "[R]", "[U]"
+LISTS = ("all", "names", "good", "bad", "trouble", "slow", "models")
 SLOTS = [f"[{kind}{i + 1}]" for kind in STATUSES + ["T"] for i in range(MOST_SITES)]
 SLOTS += [f"[{kind}{i + 1}]" for kind in ("model", "off", "by", "sub") for i in range(MOST_MODELS)]
-SLOTS += [COUNT, UP, WAITING, RETRY, URL]
-SLOT = re.compile(r"\[(?:[a-zA-Z]+\d|[CNQRU])\]")
+SLOTS += [f"[list:{name}]" for name in LISTS] + [COUNT, UP, WAITING, RETRY, URL]
+SLOTS += GUIDE  # these stand for the same text in every state
+SLOT = re.compile(r"\[(?:[a-z]+:[a-z0-9_]+|[a-zA-Z]+\d|[CNQRU])\]")
 
-MAY_RETURN = ("down", "full", "drained")  # statuses that can carry `back [Tn]`
+# statuses of which `again [Tn]` may be known
+MAY_RETURN = ("down", "full", "drained", "key", "credit")
 USABLE = ("up", "slow")
 UNUSABLE = ("down", "drained", "key", "credit")
 NO_SITES = "no provider key found"
 
 # status: (English, English tail with a time, Chinese, Chinese tail with a time)
+AGAIN = (", asked again in about {t}", ",约 {t}后再问")
 SAY = {
     "up": ("is up", "", "正常", ""),
     "slow": ("is slow", "", "很慢", ""),
-    "full": ("is full", ", room in about {t}", "已满", ",约 {t} 后有空位"),
-    "down": ("is down", ", back in about {t}", "中断", ",约 {t} 后恢复"),
-    "drained": ("is drained", ", back in about {t}", "已下线", ",约 {t} 后恢复"),
-    "key": ("refuses its key", "", "拒绝了密钥", ""),
-    "credit": ("has no credit", "", "余额不足", ""),
+    "full": ("is full", ", room in about {t}", "已满", ",约 {t}后有空位"),
+    "down": ("is down", AGAIN[0], "中断", AGAIN[1]),
+    "drained": ("is drained", ", back in about {t}", "已下线", ",约 {t}后恢复"),
+    "key": ("refuses its key", AGAIN[0], "拒绝了密钥", AGAIN[1]),
+    "credit": ("has no credit", AGAIN[0], "余额不足", AGAIN[1]),
 }
 ADVICE = {
-    "key": ("Check its key and start Mainstay again.", "请检查它的密钥并重启 Mainstay。"),
+    "key": ("Check its key.", "请检查它的密钥。"),
     "credit": ("Top up its account.", "请给它的账户充值。"),
     "drained": ("Its operator took it out of use.", "它被运维人员停用了。"),
 }
+BY_ITSELF = ("Mainstay asks again by itself.", "Mainstay 会自动再问。")
 
 
 @dataclass
@@ -54,7 +67,7 @@ class Site:
         return f"[T{self.number}]"
 
     def line(self):
-        return f"{self.slot} back {self.time}" if self.has_time else self.slot
+        return f"{self.slot}{self.time}" if self.has_time else self.slot
 
 
 @dataclass
@@ -68,8 +81,8 @@ class Model:
         return f"[{'model' if self.served else 'off'}{self.number}]"
 
     def line(self):
-        by = f" by [by{self.number}]" if self.served else ""
-        return self.slot + by + (f" else [sub{self.number}]" if self.has_substitute else "")
+        by = f"[by{self.number}]" if self.served else ""
+        return self.slot + by + (f"[sub{self.number}]" if self.has_substitute else "")
 
 
 @dataclass
@@ -90,6 +103,19 @@ class State:
     def needs_retry(self):
         return not self.of(*USABLE)
 
+    def has(self, name):
+        """Whether there is anything that the list could hold."""
+        held = {
+            "all": self.sites,
+            "names": self.sites,
+            "good": self.of(*USABLE),
+            "bad": self.of(*UNUSABLE),
+            "trouble": self.troubled(),
+            "slow": self.of("slow", "full"),
+            "models": self.models,
+        }
+        return bool(held[name])
+
     def site(self, slot):
         return next(site for site in self.sites if site.slot == slot)
 
@@ -100,12 +126,31 @@ class State:
     # ---- what the server writes
 
     def text(self):
+        """Few tokens: nearly all is said by which slots there are."""
+        url = [URL] * self.url
         if not self.sites:
-            return "\n".join([NO_SITES] + [f"url {URL}"] * self.url)
-        lines = [f"sites {COUNT} up {UP}"]
-        lines += [each.line() for each in self.sites + self.models]
-        lines += [f"waiting {WAITING}"] * self.waiting + [f"retry {RETRY}"] * self.needs_retry()
-        return "\n".join(lines + [f"url {URL}"] * self.url)
+            return "\n".join([NO_SITES, *url])
+        lists = [f"[list:{name}]" for name in LISTS if self.has(name)]
+        rest = [WAITING] * self.waiting + [RETRY] * self.needs_retry() + url
+        lines = [[f"sites{COUNT}{UP}", *lists], [each.line() for each in self.sites]]
+        lines += [[each.line() for each in self.models], rest]
+        return "\n".join("".join(line) for line in lines if line)
+
+    # ---- what the server puts in the place of lists
+
+    def spelled(self, name, chinese):
+        """A list in words, of which the names are slots again when a client sends it back."""
+        speaker = Speaker(self, int(chinese))
+        held = {
+            "all": self.sites,
+            "good": self.of(*USABLE),
+            "bad": self.of(*UNUSABLE),
+            "trouble": self.troubled(),
+            "slow": self.of("slow", "full"),
+        }
+        if name in held:
+            return speaker.pick("; ", ";").join(map(speaker.phrase, held[name]))
+        return speaker.names([each.slot for each in (self.sites if name == "names" else self.models)])
 
 
 class Speaker:
@@ -122,13 +167,13 @@ class Speaker:
         tail = self.pick(english_tail, chinese_tail).format(t=site.time) if site.has_time else ""
         return f"{site.slot} {self.pick(english, chinese)}{tail}"
 
-    def phrases(self, sites):
-        return self.pick("; ", ";").join(map(self.phrase, sites)) + self.pick(".", "。")
-
     def names(self, slots):
         if self.chinese or len(slots) < 3:
             return self.pick(" and ", "、").join(slots)
         return ", ".join(slots[:-1]) + " and " + slots[-1]
+
+    def listed(self, name):
+        return f"[list:{name}]" + self.pick(".", "。")
 
     def tally(self):
         return self.pick(f"{UP} of {COUNT} sites are up.", f"{COUNT} 个站点中 {UP} 个正常。")
@@ -141,56 +186,55 @@ class Speaker:
     # ---- one method per question; the name is the intent
 
     def which_down(self):
-        bad = self.state.of(*UNUSABLE)
-        if bad:
-            return self.phrases(bad)
-        others = self.state.troubled()
-        tail = self.pick(" But ", "但是 ") + self.phrases(others) if others else ""
-        return self.pick("No site is down.", "没有站点中断。") + tail
+        if self.state.has("bad"):
+            return self.listed("bad")
+        tail = self.pick(" But ", "但是 ") + self.listed("trouble")
+        none = self.pick("No site is down.", "没有站点中断。")
+        return none + (tail if self.state.has("trouble") else "")
 
     def all_ok(self):
-        bad = self.state.troubled()
-        if bad:
-            return self.pick("No: ", "不是:") + self.phrases(bad)
+        if self.state.has("trouble"):
+            return self.pick("No: ", "不是:") + self.listed("trouble")
         return self.pick(f"Yes: all {COUNT} sites are up.", f"是的,{COUNT} 个站点全部正常。")
 
     def report(self):
-        return self.phrases(self.state.sites) + self.queue()
+        return self.listed("all") + self.queue()
 
     def which_up(self):
-        good = self.state.of(*USABLE)
-        return self.phrases(good) if good else self.when_retry()
+        return self.listed("good") if self.state.has("good") else self.when_retry()
 
     def why_slow(self):
-        slow, bad = self.state.of("slow", "full"), self.state.of("down")
-        if slow:
-            return self.phrases(slow) + self.queue()
-        if bad:
-            share = self.pick(" Other sites carry its load.", "其他站点在分担它的负载。")
-            return self.phrases(bad) + share + self.queue()
+        if self.state.has("slow"):
+            return self.listed("slow") + self.queue()
+        if self.state.has("good") and self.state.has("bad"):
+            share = self.pick(" Other sites carry the load.", "其他站点在分担负载。")
+            return self.listed("bad") + share + self.queue()
+        if self.state.has("bad"):
+            return self.when_retry()
         return self.pick("I see no slow site.", "没有看到缓慢的站点。") + self.queue()
 
     def when_back(self):
-        bad = self.state.of("full", *UNUSABLE)
-        return self.phrases(bad) if bad else self.pick("No site is down.", "没有站点中断。")
+        if self.state.has("trouble"):
+            return self.listed("trouble") + self.pick(" ", "") + self.pick(*BY_ITSELF)
+        return self.pick("No site is down.", "没有站点中断。")
 
     def when_retry(self):
         if self.state.needs_retry():
             return self.pick(
-                f"No site is up. Try again in {RETRY}.", f"没有正常的站点。请 {RETRY} 后重试。"
+                f"No site is up. Try again in {RETRY}.", f"没有正常的站点。请 {RETRY}后重试。"
             )
-        first = self.state.of(*USABLE)[0]
-        return self.pick("Now: ", "现在就可以:") + self.phrases([first])
+        return self.pick("Now: ", "现在就可以:") + self.listed("good")
 
     def site_status(self, slot):
         site = self.state.site(slot)
         advice = self.pick(*ADVICE.get(site.status, ("", "")))
-        return self.phrases([site]) + (self.pick(" ", "") + advice if advice else "")
+        end = self.pick(".", "。")
+        return self.phrase(site) + end + (self.pick(" ", "") + advice if advice else "")
 
     def unknown_site(self):
-        known = self.names([site.slot for site in self.state.sites])
         return self.pick(
-            f"That is not one of my sites. I know {known}.", f"这不是我的站点。我知道的有 {known}。"
+            "That is not one of my sites. I know [list:names].",
+            "这不是我的站点。我知道的有 [list:names]。",
         )
 
     def model_by(self, slot):
@@ -207,8 +251,7 @@ class Speaker:
     def which_models(self):
         if not self.state.models:
             return self.pick("No model is set up.", "还没有设置模型。")
-        names = self.names([model.slot for model in self.state.models])
-        return self.pick(f"The models are {names}.", f"模型有 {names}。")
+        return self.pick("The models are [list:models].", "模型有 [list:models]。")
 
     def how_many(self):
         return self.tally()

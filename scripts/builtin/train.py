@@ -1,11 +1,14 @@
 """Trains the builtin model from nothing: `python train.py OUTPUT_DIRECTORY`.
 
-Seed and number of steps are fixed, so that a run on the same machine and libraries repeats; another
-CPU rounds otherwise and ends at slightly other weights. Loss on answers only. Matrices learn by
-Muon, the rest by AdamW; experts are kept evenly used by DeepSeek's bias rule, without a loss.
+A run that was cut goes on from its last checkpoint if the command is given again. The dialogues, their
+order and the first weights follow from the seed alone, bit for bit; what is learned from them also
+depends on how the CPU and the number of threads round, so another machine ends at slightly other
+weights. Loss on answers only. Matrices learn by Muon, the rest by AdamW; experts are kept evenly used
+by DeepSeek's bias rule, without a loss.
 """
 
 import argparse
+import itertools
 import json
 import random
 import time
@@ -18,13 +21,14 @@ from transformers import DeepseekV3ForCausalLM
 
 import dialogues
 import shape
-from state import SLOTS
+from state import SLOT, SLOTS
 
 SEED = 20_260
-STEPS = 1500
-BATCH = 1280  # padded tokens a step: small, for many steps in little time
-FIRST_STEPS, FIRST_SHARE = 400, 0.85  # at first mostly questions about the state: copying slots
-# is learned late if texts to be known by heart drown it
+STEPS = 6100
+BATCH = 1536  # padded tokens a step: small, for many steps in little time
+SAVED = 200  # steps between two checkpoints
+BROKEN, BROKEN_SHARE = 0.12, 0.5  # merges of the tokenizer left out, in this share of dialogues: a
+# word never seen, or misspelt, is then not the first that comes in unusual pieces
 WARM_UP, COOL_DOWN = 30, 0.6  # steps; share of the run in which the rate falls to nothing
 MUON_RATE, EMBEDDING_RATE, REST_RATE = 0.02, 0.01, 0.004
 DECAY = 0.2  # of matrices, times the rate: without it attention saturates and learns no more
@@ -65,11 +69,13 @@ class Muon(torch.optim.Optimizer):
 
 def batches(tokenizer, seed):
     """Endless batches of dialogues never seen twice, of like length, right-padded."""
-    rng, made = random.Random(seed), 0
+    rng = random.Random(seed)
     while True:
-        share = FIRST_SHARE if made < FIRST_STEPS else 0.5
-        drawn = (dialogues.dialogue(rng, state_share=share) for _ in range(POOL))
-        pool = [shape.encode(tokenizer, each.messages()) for each in drawn]
+        drawn = [dialogues.dialogue(rng) for _ in range(POOL)]
+        pool = [
+            shape.encode(tokenizer, each.messages(), rng.random() < BROKEN_SHARE and broken(rng))
+            for each in drawn
+        ]
         pool = [each for each in pool if len(each[0]) <= shape.CONTEXT]
         pool.sort(key=lambda each: len(each[0]))
         groups, group = [], []
@@ -80,8 +86,21 @@ def batches(tokenizer, seed):
             group.append(each)
         groups.append(group)
         rng.shuffle(groups)
-        made += len(groups)
         yield from (padded(group) for group in groups)
+
+
+def broken(rng):
+    """Cuts words where the tokenizer would not: its own dropout is not seeded."""
+    return lambda text: "\0".join(pieces(text, rng))
+
+
+def pieces(text, rng):
+    whole, start = SLOT.sub(lambda slot: "[" * len(slot[0]), text), 0
+    for place in range(1, len(text)):
+        if rng.random() < BROKEN and whole[place - 1 : place + 1].isalpha():
+            yield text[start:place]
+            start = place
+    yield text[start:]
 
 
 def padded(group):
@@ -219,7 +238,8 @@ def save(model, tokenizer, directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="the rate falls to nothing there")
+    parser.add_argument("--until", type=int, help="stop at this step; the same command goes on")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -241,8 +261,21 @@ def main():
         for each in dialogues.stream(SEED + 1, 40, held_out_state=True, held_out_wording=True)
     ]
 
-    start, tokens, answers, mean = time.time(), 0, 0, None
-    for step, (ids, weights) in zip(range(options.steps), batches(tokenizer, SEED + 2)):
+    parts = {"model": model, "muon": muon, "adam": adam}
+    saved = options.output / "checkpoint.pt"
+    at = {"step": 0, "tokens": 0, "answers": 0, "loss": None, "seconds": 0.0, "cpu_seconds": 0.0}
+    if saved.exists():
+        kept = torch.load(saved)
+        at = kept.pop("at")
+        for name, part in parts.items():
+            part.load_state_dict(kept[name])
+        print(f"goes on behind step {at['step']}", flush=True)
+    since, since_cpu = time.time() - at["seconds"], time.process_time() - at["cpu_seconds"]
+    last = min(options.steps, options.until or options.steps)
+    todo = range(at["step"], last)
+    # the dialogues of the steps before are drawn again, so that a run that was cut goes on alike
+    drawn = itertools.islice(batches(tokenizer, SEED + 2), at["step"], None)
+    for step, (ids, weights) in zip(todo, drawn):
         scale = rate(step, options.steps)
         for group in adam.param_groups + muon.param_groups:
             group["lr"] = group.get("full", MUON_RATE) * scale
@@ -254,27 +287,32 @@ def main():
         balance.step(scale)
         centre(model)
         model.zero_grad(set_to_none=True)
-        tokens, answers = tokens + ids.numel(), answers + int((weights > 0).sum())
-        mean = loss.item() if mean is None else 0.95 * mean + 0.05 * loss.item()
-        if step % 50 == 49:
+        at["step"], at["tokens"] = step + 1, at["tokens"] + ids.numel()
+        at["answers"] += int((weights > 0).sum())
+        at["loss"] = loss.item() if at["loss"] is None else 0.95 * at["loss"] + 0.05 * loss.item()
+        at["seconds"], at["cpu_seconds"] = time.time() - since, time.process_time() - since_cpu
+        if at["step"] % 50 == 0:
             print(
-                f"step {step + 1} loss {mean:.3f} tokens {tokens} "
-                f"seconds {time.time() - start:.0f} load {balance.evenness()}",
+                f"step {at['step']} loss {at['loss']:.3f} tokens {at['tokens']} seconds "
+                f"{at['seconds']:.0f} cpu {at['cpu_seconds']:.0f} load {balance.evenness()}",
                 flush=True,
             )
-        if step % 250 == 249 or step + 1 == options.steps:
+        if at["step"] % SAVED == 0 or at["step"] == last:
             with torch.no_grad():
                 losses = [answer_loss(model, *each).item() for each in held_out]
-            print(f"step {step + 1} held-out loss {sum(losses) / len(losses):.3f}", flush=True)
+            print(f"step {at['step']} held-out loss {sum(losses) / len(losses):.3f}", flush=True)
             save(model, tokenizer, options.output)
-    seconds = time.time() - start
+            kept = {name: part.state_dict() for name, part in parts.items()} | {"at": at}
+            torch.save(kept, saved.with_suffix(".new"))
+            saved.with_suffix(".new").replace(saved)
     record = {
         "seed": SEED,
-        "steps": options.steps,
+        "steps": at["step"],
         "parameters": count,
-        "tokens": tokens,
-        "answer_tokens": answers,
-        "seconds": round(seconds),
+        "tokens": at["tokens"],
+        "answer_tokens": at["answers"],
+        "seconds": round(at["seconds"]),
+        "cpu_seconds": round(at["cpu_seconds"]),
         "threads": options.threads,
         "torch": torch.__version__,
     }

@@ -17,3 +17,8 @@ pub fn files() -> Files<'static> {
         ..Files::default()
     }
 }
+
+/// What its slots of commands and lines of configuration stand for: one JSON object, by slot.
+pub fn guide() -> &'static str {
+    include_str!("../builtin/guide.json")
+}

@@ -144,4 +144,6 @@ fn lower_priority() {}
 const LOWER: i32 = 5;
 
 #[cfg(test)]
+mod held_out;
+#[cfg(test)]
 mod tests;

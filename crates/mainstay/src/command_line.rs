@@ -467,6 +467,23 @@ mod tests {
     }
 
     #[test]
+    fn every_command_that_the_built_in_model_quotes_is_one() {
+        let guide: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(mainstay_engine::builtin::guide()).expect("JSON");
+        let quoted = guide.iter().filter(|(slot, _)| slot.starts_with("[run:"));
+        let texts = quoted.filter_map(|(_, text)| text.as_str());
+        let commands = texts.filter_map(|text| Some(&text[text.find("mainstay")?..]));
+        let commands: Vec<&str> = commands.filter(|text| text.starts_with("mainstay")).collect();
+        assert!(commands.len() > 10);
+        for command in commands {
+            let typed = command.split(" >> ").next().unwrap_or(command);
+            CommandLine::try_parse_from(typed.split(' ')).unwrap_or_else(|error| {
+                panic!("{command}: {error}");
+            });
+        }
+    }
+
+    #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
     }

@@ -17,6 +17,9 @@ use alloc::vec::Vec;
 const MODELS: usize = 8;
 /// When to try again where nothing is known.
 const RETRY_UNKNOWN: Duration = Duration::from_secs(5);
+/// A site whose first token usually takes longer is told as slow: what the public status page
+/// promises unless its operator says otherwise.
+const SLOW_FROM: Duration = Duration::from_secs(5);
 
 /// How everything stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,10 +51,14 @@ pub struct SiteState {
 pub enum Condition {
     /// It answers, or was never tried.
     Up,
+    /// It answers, and its first token usually is late.
+    Slow,
     /// It answers again, but must prove itself.
     Recovering,
     /// Throttled or overloaded; alive.
     Full,
+    /// An operator took it out of use.
+    Drained,
     /// The provider says that the account cannot pay.
     NoCredit,
     /// The provider refuses our key.
@@ -63,7 +70,7 @@ pub enum Condition {
 impl Condition {
     /// Whether a request may well be answered there.
     pub fn answers(self) -> bool {
-        matches!(self, Condition::Up | Condition::Recovering)
+        matches!(self, Condition::Up | Condition::Slow | Condition::Recovering)
     }
 }
 
@@ -110,7 +117,8 @@ impl Gateway {
             match self.site_state(now, site).condition {
                 Condition::NoCredit | Condition::KeyRefused | Condition::Down => Standing::Down,
                 _ if !self.targets_of(site).any(was_seen) => Standing::Unknown,
-                Condition::Up | Condition::Recovering | Condition::Full => Standing::Up,
+                Condition::Up | Condition::Slow | Condition::Recovering => Standing::Up,
+                Condition::Full | Condition::Drained => Standing::Up,
             }
         };
         (0..self.config.sites.len()).map(standing).collect()
@@ -172,6 +180,9 @@ impl Gateway {
 
 fn condition(now: Time, target: &Target) -> (Condition, Option<Duration>) {
     let left = |at: Time| Some(at.since(now)).filter(|left| !left.is_zero());
+    if target.shut {
+        return (Condition::Drained, None);
+    }
     if let Some((class, until)) = target.parked {
         return match class {
             ErrorClass::OurBilling => (Condition::NoCredit, left(until)),
@@ -187,9 +198,15 @@ fn condition(now: Time, target: &Target) -> (Condition, Option<Duration>) {
         Verdict::Up if !target.last_good => (Condition::Down, None),
         Verdict::Up => match target.credit.paused_until(now) {
             Some(until) => (Condition::Full, left(until)),
+            None if is_slow(target) => (Condition::Slow, None),
             None => (Condition::Up, None),
         },
     }
+}
+
+/// Whether it is slower than others or than usual, as its node tells, or than anybody likes.
+fn is_slow(target: &Target) -> bool {
+    target.slow.is_slow() || target.latency.first_token_usual() > SLOW_FROM
 }
 
 #[cfg(test)]
@@ -298,5 +315,20 @@ mod tests {
             assert_eq!(site.condition, condition);
             assert!(site.again.is_some_and(|again| again > Duration::from_secs(20)));
         }
+    }
+
+    #[test]
+    fn a_slow_site_and_one_out_of_use_are_told_as_such() {
+        let mut gateway = Gateway::new(config(), 1);
+        gateway.targets.get_mut(TargetId(0)).latency.first_token(Duration::from_secs(6));
+        gateway.targets.get_mut(TargetId(1)).shut = true;
+        let outlook = gateway.outlook(Time::ZERO, "chat");
+        let told: Vec<_> = outlook.sites.iter().map(|site| site.condition).collect();
+        assert_eq!(told, [Condition::Slow, Condition::Drained]);
+        assert_eq!(outlook.models[0].by, [0], "slow, but it answers");
+        assert_eq!(
+            gateway.standings(Time::ZERO),
+            [Standing::Up, Standing::Shut, Standing::Unknown]
+        );
     }
 }

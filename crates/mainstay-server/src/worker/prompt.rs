@@ -208,9 +208,10 @@ fn written(
     scene: &Scene,
 ) -> Result<Vec<u32>, Failure> {
     let mut messages = vec![json!({ "role": "system", "content": scene.system })];
-    messages.extend(
-        turns.iter().map(|(role, text)| json!({ "role": role, "content": scene.hide(text) })),
-    );
+    messages.extend(turns.iter().map(|(role, text)| {
+        let hidden = if *role == "user" { scene.hide(text) } else { scene.hide_answer(text) };
+        json!({ "role": role, "content": hidden })
+    }));
     let text = engine.render_chat(&messages.into(), None, true);
     text.map(|text| engine.tokenize(&text)).map_err(|error| unsupported(error.to_string()))
 }

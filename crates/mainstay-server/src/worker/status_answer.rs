@@ -86,7 +86,9 @@ fn sites(outlook: &Outlook, language: Language, text: &mut String) {
 fn line(site: &SiteState, language: Language) -> String {
     let state = match site.condition {
         Condition::Up => language.pick("up", "运行正常"),
+        Condition::Slow => language.pick("slow", "很慢"),
         Condition::Recovering => language.pick("recovering", "正在恢复"),
+        Condition::Drained => language.pick("drained: taken out of use", "已下线：被停用"),
         Condition::Full => language.pick("full: throttled or overloaded", "已满：限流或过载"),
         Condition::NoCredit => language.pick("no credit: top up its account", "余额不足：请充值"),
         Condition::KeyRefused => {

@@ -29,7 +29,7 @@ fn worker(is_builtin: bool, loader: Loader) -> Worker {
     Worker::spawn(around, Loading::new(loader), Steps::default()).unwrap()
 }
 
-fn order(text: &str) -> Order {
+pub(super) fn order(text: &str) -> Order {
     Order {
         prompt: Prompt::Chat(json!([{ "role": "user", "content": text }])),
         bytes: text.len(),

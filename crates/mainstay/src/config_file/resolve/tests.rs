@@ -75,6 +75,26 @@ fn the_example_is_right_as_it_stands() {
 }
 
 #[test]
+fn every_line_of_configuration_that_the_built_in_model_quotes_is_one() {
+    let guide: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(mainstay_engine::builtin::guide()).expect("JSON");
+    let quoted = guide.iter().filter(|(slot, _)| slot.starts_with("[toml:"));
+    let texts: Vec<&str> = quoted.filter_map(|(_, text)| text.as_str()).collect();
+    assert!(texts.len() > 10);
+    for text in texts {
+        let section = match text.split(' ').next() {
+            Some("capacity" | "fate") => "[[site]]\nname = \"s\"\nprovider = \"deepseek\"\n",
+            Some("substitutes") => "[[model]]\nname = \"m\"\nserved_by = []\n",
+            _ => "",
+        };
+        let whole = format!("{section}{text}");
+        let source = Source::parse("guide", &whole, &[]).expect("TOML");
+        let (_, unknown) = source.read().unwrap_or_else(|problem| panic!("{whole}\n{problem}"));
+        assert_eq!(unknown, [], "{whole}");
+    }
+}
+
+#[test]
 fn the_example_names_every_key_and_no_other() {
     let text = example_uncommented();
     let source = Source::parse("example", &text, &[]).expect("TOML");
