@@ -12,8 +12,8 @@
 //! bandwidth               bytes a second that all threads together read from memory
 //! ```
 //!
-//! FILE may be `builtin`. Each answer is one number on one line. `bench/engine/compare.py` asks for them in turn with
-//! another engine.
+//! FILE may be `builtin`. Each answer is one number on one line. `bench/engine/compare.py` asks for
+//! them in turn with another engine.
 
 use mainstay_engine::{Engine, Progress, Sampling, Settings, Width, Work, builtin, limit_width};
 use std::io::{BufRead, Write};

@@ -60,8 +60,8 @@ const NEW: f64 = 0.1;
 /// dear, and a prompt would never end.
 const CHUNK_MIN: usize = 8;
 
-/// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, and
-/// a step's time is only foreseen), unless that is too short for anybody to notice.
+/// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, a
+/// step's time is only foreseen), unless that is too short for anybody to notice.
 const GAPS: f64 = 2.5;
 const UNNOTICED: Duration = Duration::from_millis(20);
 /// The least time that whoever is refused is told: less would be asking again at once.
