@@ -54,7 +54,9 @@ const OPENINGS: [(&str, Truly); 24] = [
 ];
 
 /// Behind these openings, only these slots may come first.
-const BEHIND: [(&str, &[&str]); 6] = [
+const BEHIND: [(&str, &[&str]); 8] = [
+    ("No site is up. Try again in ", &["R"]),
+    ("没有正常的站点。请 ", &["R"]),
     ("No: ", &["list:trouble"]),
     ("不是:", &["list:trouble"]),
     ("Now: ", &["list:good"]),
@@ -137,6 +139,12 @@ impl Truth {
 
     fn allows(&self, answer: &[u32], token: u32) -> bool {
         if self.empty.contains(&token) || !self.openings.allow(answer, token) {
+            return false;
+        }
+        let is_bound = |(opening, slots): &(Vec<u32>, BTreeSet<u32>)| {
+            answer == opening.as_slice() && !slots.is_subset(&self.empty) && !slots.contains(&token)
+        };
+        if self.behind.iter().any(is_bound) {
             return false;
         }
         if self.known.contains(&token) && !self.may_name(answer, token) {
@@ -284,7 +292,7 @@ mod tests {
             "[full2] 已满,约 [T2]后有空位。",
             "不是:[list:trouble]。",
             "That is not one of my sites. I know [list:names].",
-            "No site is up. Try again in a moment.",
+            "No site is up",
             "No request is waiting.",
             "Put this into [word:file]:\n[toml:site]\nThen run `[run:serve]`.",
             "No, I am a program",
