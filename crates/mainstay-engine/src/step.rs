@@ -56,9 +56,9 @@ pub(crate) struct Pace {
 
 /// Part of a new figure in the learned one: of the last ten or so.
 const NEW: f64 = 0.1;
-/// A step reads all weights however few tokens it has: fewer than so many of a prompt would be
-/// dear, and a prompt would never end.
-const CHUNK_MIN: usize = 8;
+/// So many tokens of a prompt go on in every step, or it would never end. More would only matter
+/// where a token costs much less than reading all weights, and there the time allows more.
+const CHUNK_MIN: usize = 2;
 
 /// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, a
 /// step's time is only foreseen), unless that is too short for anybody to notice.
