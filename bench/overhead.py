@@ -125,11 +125,13 @@ def wrk(port, mode, connections, seconds, scripts):
     return {"requests": requests, "rps": requests / (micros / 1e6), "p50": p50, "p99": p99}
 
 
-LUA = """
+# Asks as whom, and tells what became of it.
+LUA_ASK = """
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 wrk.headers["authorization"] = "Bearer %s"
-wrk.body = '%s'
+"""
+LUA_DONE = """
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format("DONE %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration,
@@ -137,6 +139,7 @@ function done(summary, latency, requests)
     e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
+LUA = LUA_ASK + "wrk.body = '%s'" + LUA_DONE
 
 
 class Servers:

@@ -24,11 +24,8 @@ import overhead
 # Connections, and different prompts of each run.
 CONNECTIONS, PROMPTS = 24, 32
 
-LUA = """
+LUA = overhead.LUA_ASK + """
 local rate, connections, bytes, prompts = %d, %d, %d, %d
-wrk.method = "POST"
-wrk.headers["content-type"] = "application/json"
-wrk.headers["authorization"] = "Bearer %s"
 local made, turn = {}, 0
 function init(args)
   math.randomseed(7)
@@ -46,13 +43,7 @@ end
 function delay()
   return math.random(0, 2 * math.floor(1000 * connections / rate))
 end
-function done(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format("DONE %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(99),
-    e.connect + e.read + e.write + e.status + e.timeout))
-end
-"""
+""" + overhead.LUA_DONE
 
 
 class Servers(overhead.Servers):
@@ -115,7 +106,7 @@ def main():
         servers = Servers(folder)
         script = pathlib.Path(folder) / "prompts.lua"
         script.write_text(
-            LUA % (options.rate, CONNECTIONS, options.bytes, PROMPTS, overhead.KEY)
+            LUA % (overhead.KEY, options.rate, CONNECTIONS, options.bytes, PROMPTS)
         )
         try:
             for number in range(options.rounds + 1):
