@@ -97,9 +97,7 @@ impl Pace {
         };
         *known = if *known == 0.0 { seen } else { *known + NEW * (seen - *known) };
     }
-}
 
-impl Pace {
     /// A step took so long, and so many requests ended with it.
     pub fn end(&mut self, took: Duration, ends: usize) {
         self.since += took.as_secs_f64();
