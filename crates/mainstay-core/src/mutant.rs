@@ -78,6 +78,8 @@ pub enum Mutant {
     TenantsUncounted,
     /// A first token is waited for without end (K8).
     SilenceUnwatched,
+    /// No leg gives way at its worker, however late a higher tier is.
+    NothingGivesWay,
 }
 
 /// Which rules are taken away.

@@ -39,7 +39,7 @@ fn tiers() -> Vec<TierSettings> {
         ..TierSettings::default()
     };
     let batch = Duration::from_secs(600);
-    let batch = TierSettings { ttft_base: batch, ..tier(0.0, 1.0, 3600) };
+    let batch = TierSettings { ttft_base: batch, preemptible: true, ..tier(0.0, 1.0, 3600) };
     vec![tier(0.2, 64.0, 60), tier(0.45, 16.0, 60), tier(0.1, 4.0, 5), batch]
 }
 

@@ -164,3 +164,42 @@ fn one_worker_serves_as_fast_with_reports_of_ten_seconds_ago() {
     println!("TTFT p50 and p95: {fresh:.3?} fresh, {old:.3?} old");
     assert!(old.0 <= 1.05 * fresh.0 && old.1 <= 1.05 * fresh.1);
 }
+
+/// Short answers of the low tier, and then now and then a prompt of nine seconds of it, with a
+/// short one of the high tier right behind; whose each is.
+fn behind_long_ones() -> (Vec<Chained>, Vec<u32>) {
+    let one = |millis: u64, prompt: u32, number: u64| Chained {
+        at: std::time::Duration::from_millis(millis),
+        prompt,
+        output: 1,
+        chain: (0..u64::from(prompt / 512)).map(|block| number * 1_000 + block).collect(),
+    };
+    let mut all: Vec<(Chained, u32)> = Vec::new();
+    all.extend((0..200).map(|number| (one(number * 200, 600, number), 1)));
+    for number in 0..8 {
+        let at = 50_000 + number * 25_000;
+        all.push((one(at, 100_000, 300 + number), 1));
+        all.push((one(at + 300, 800, 400 + number), 0));
+    }
+    all.into_iter().unzip()
+}
+
+#[test]
+fn who_pays_is_in_time_behind_long_prompts_of_those_who_live_on_what_is_left() {
+    let (trace, tenants) = behind_long_ones();
+    let played = |mutants: Mutants| {
+        let mut setup = Setup { is_checked: true, ..setup("late", 1).expect("a policy") };
+        let low = TierSettings { preemptible: true, ..tier(0.0, 1.0) };
+        setup.settings.tiers =
+            vec![tier(0.2, 64.0), TierSettings { ttft_base: Duration::from_secs(600), ..low }];
+        (setup.tiers, setup.set_apart) = (vec![1.0, 0.0], Some(1));
+        (setup.tenants, setup.settings.mutants) = (tenants.clone(), mutants);
+        play(&trace, &setup).unwrap_or_else(|broken| panic!("{broken}")).summary()
+    };
+    let (gives_way, stays) =
+        (played(Mutants::NONE), played(Mutants::without(Mutant::NothingGivesWay)));
+    println!("{} gave way: {:?}; else {:?}", gives_way.preempted, gives_way.by_tier, stays.by_tier);
+    assert_eq!((gives_way.by_tier[0], gives_way.by_tier[1]), (1.0, 1.0));
+    assert_eq!((gives_way.preempted, stays.preempted), (8, 0));
+    assert!(stays.by_tier[0] <= 0.01, "{:?}", stays.by_tier);
+}

@@ -41,6 +41,18 @@ pub enum ScheduleFact {
         /// Tokens that its client has.
         relayed: u32,
     },
+    /// Before its first token it gave way to an attempt of a higher tier that would have been late
+    /// everywhere else, and waits again.
+    Preempted {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Who had it,
+        worker: WorkerId,
+        /// and who has its place.
+        by: Work,
+    },
     /// What is believed of a worker changed.
     WorkerVerdict {
         /// Which.

@@ -57,6 +57,18 @@ pub enum SiteFact {
         /// Its first token would have to come within this time.
         after: Duration,
     },
+    /// Before its first token it gave way, at its worker, to an attempt of a higher tier that would
+    /// have been late everywhere else. It waits again; nobody has failed it.
+    Preempted {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Who had it,
+        worker: WorkerId,
+        /// and who has its place.
+        by: Work,
+    },
     /// An attempt whose worker was lost goes to another.
     MovedInside {
         /// Which.

@@ -85,9 +85,16 @@ impl Site {
                 Placed::Fact(ScheduleFact::Late { work, tier, after }) => {
                     actions.push(Action::Fact(SiteFact::GivesWay { work, tier, after }));
                 }
+                // Its attempt goes on waiting.
+                Placed::AbortLeg { work, worker } => {
+                    actions.push(Action::Abort { work, worker });
+                }
+                Placed::Fact(ScheduleFact::Preempted { work, tier, worker, by }) => {
+                    actions.push(Action::Fact(SiteFact::Preempted { work, tier, worker, by }));
+                }
                 // Who comes and leaves is the site's to say.
                 Placed::Refuse { .. } | Placed::HandBack { .. } => {}
-                Placed::Fact(_) | Placed::AbortLeg { .. } => {}
+                Placed::Fact(_) => {}
             }
         }
     }

@@ -253,14 +253,17 @@ impl Pool {
 }
 
 /// What each tier gets of the pool, the highest first. What a site has let in has no patience: it
-/// can begin in time or is dropped.
+/// can begin in time or is dropped. Who has no floor lives on what others leave, and gives way to
+/// them at workers too.
 fn tiers(floors: &[u16]) -> Vec<TierSettings> {
     let mut weight = 1.0;
     let mut tiers: Vec<TierSettings> = Vec::new();
     for floor in floors.iter().rev().take(TIERS_MAX) {
         let floor = f64::from(*floor) / 1000.0;
         let patience = Duration::ZERO;
-        tiers.push(TierSettings { floor, weight, patience, ..TierSettings::default() });
+        let preemptible = floor == 0.0;
+        let rest = TierSettings::default();
+        tiers.push(TierSettings { floor, weight, patience, preemptible, ..rest });
         weight *= WEIGHT;
     }
     tiers.reverse();

@@ -32,6 +32,7 @@ mod forecast;
 mod learn;
 mod legs;
 mod limit;
+mod preempt;
 mod queue;
 mod recent;
 mod routed;
@@ -60,6 +61,7 @@ use inside::{Inside, Taken};
 use kv_index::{Held, KvIndex, Matches};
 use learn::Learner;
 use pace::{Lengths, Pace};
+use preempt::Preemption;
 use profile::Profile;
 use queue::Queue;
 use routed::Routed;
@@ -256,6 +258,8 @@ struct Life {
     failed: u8,
     /// Workers that lost it.
     barred: Vec<WorkerId>,
+    /// A leg of it gave way to a higher tier.
+    was_preempted: bool,
     /// Until when it may be held for a better worker; set once.
     held: Option<Time>,
     /// While it waits: for when its first token can no longer be in time.
@@ -283,6 +287,7 @@ impl Life {
             reached: 0,
             failed: 0,
             barred: Vec::new(),
+            was_preempted: false,
             held: None,
             start_wait: None,
             expected_wait: 0.0,
@@ -313,6 +318,8 @@ pub struct Scheduler {
     /// For baselines that have a view of their own.
     routed: Routed,
     timers: Timers,
+    /// What may give way at workers.
+    preemption: Preemption,
     /// When each worker has room; those without a time wait for an event.
     rooms: BTreeSet<(Time, WorkerId)>,
     room_of: ById<Time>,
@@ -358,6 +365,7 @@ impl Scheduler {
             strength: Strength::default(),
             index: KvIndex::default(),
             timers: Timers::default(),
+            preemption: Preemption::default(),
             rooms: BTreeSet::new(),
             room_of: ById::default(),
             looked: Time::ZERO,

@@ -19,13 +19,13 @@ fn one_worker() -> Site {
 }
 
 /// A prompt of so many tokens that costs nothing beyond them.
-fn prompt(number: u64, tokens: u32) -> Open {
+pub fn prompt(number: u64, tokens: u32) -> Open {
     let cost = CostUnits(tokens.into());
     Open { tier: TierId(1), tenant: 0, cost, prompt: tokens, ..open(number) }
 }
 
 /// Prompts of many lengths, one after another, each of which tells what was cached of it.
-fn teach(site: &mut Site, count: u64) -> u64 {
+pub fn teach(site: &mut Site, count: u64) -> u64 {
     let mut millis = 10;
     for number in 0..count {
         let open = prompt(number, 100 + 37 * (number as u32 % 50));

@@ -5,6 +5,7 @@ mod bench;
 mod carries;
 mod learns;
 mod loses;
+mod preempts;
 mod prefers;
 #[cfg(feature = "mutants")]
 mod removed;

@@ -161,7 +161,9 @@ impl Relay {
         let (text, tokens) = self.answer.relayed(None);
         let relayed = (!text.is_empty()).then_some(Relayed { text, tokens });
         let how = relayed.map_or(How::First, |_| How::Resume(Rung::Native));
-        if relayed.is_some() && !worker.continues() {
+        // It may have begun in the moment in which it was taken from the worker before.
+        let has_begun = self.answer.standing().tokens > 0;
+        if has_begun && !(worker.continues() && self.may_go_on()) {
             let what = "no worker can go on with the answer";
             return self.give_up(Failure::ours(ErrorClass::Transient, what)).await;
         }

@@ -184,6 +184,17 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
             let after_ms = after.as_millis() as u64;
             tracing::debug!(fact = "gives_way", request, after_ms, "gets what is left over");
         }
+        SiteFact::Preempted { work, worker, by, .. } => {
+            let request = format_request(work.attempt.request);
+            let by = format_request(by.attempt.request);
+            tracing::debug!(
+                fact = "preempted",
+                request,
+                worker = worker.0,
+                by,
+                "waits again for a higher tier's sake"
+            );
+        }
         SiteFact::MovedInside { work, worker } => {
             let request = format_request(work.attempt.request);
             tracing::info!(fact = "moved_inside", request, worker = worker.0, "lost by a worker");

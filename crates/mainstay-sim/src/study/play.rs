@@ -5,6 +5,7 @@ use super::tally::{Fate, Tally, Weight};
 use crate::calendar::Calendar;
 use crate::service::{Asked, Engine, Noise, Profile, Told};
 use crate::workload::{BLOCK, Chained};
+use mainstay_core::fact::ScheduleFact;
 use mainstay_core::names::{AttemptId, GatewayId, RequestId, TierId, Work, WorkerId};
 use mainstay_core::rng::{Rng, mix};
 use mainstay_core::site::schedule::check::Watch;
@@ -54,11 +55,24 @@ pub struct Setup {
 #[derive(Debug)]
 enum Moment {
     Arrives(usize),
-    Reaches { work: Work, worker: u16 },
+    Reaches {
+        work: Work,
+        worker: u16,
+    },
     Step(u16),
     Told(Event),
+    /// A worker says something of an attempt; `at` is when it happened there.
+    Said {
+        id: usize,
+        worker: u16,
+        at: Time,
+        what: Told,
+    },
     Reports(u16),
-    Abort { work: Work, worker: u16 },
+    Abort {
+        work: Work,
+        worker: u16,
+    },
     Tick,
 }
 
@@ -121,6 +135,8 @@ struct Play<'a> {
     engines: Vec<Engine>,
     /// Steps on the calendar, so that none is put twice.
     steps: Vec<Option<Time>>,
+    /// Who has each: whoever had it before is not heard any more.
+    holders: Vec<Option<u16>>,
     calendar: Calendar<Moment>,
     tick: Option<Time>,
     actions: Vec<Action>,
@@ -201,6 +217,7 @@ impl<'a> Play<'a> {
             between: Between::new(setup),
             engines,
             steps: vec![None; usize::from(setup.workers)],
+            holders: vec![None; trace.len()],
             calendar,
             tick: None,
             actions: Vec::new(),
@@ -240,6 +257,7 @@ impl<'a> Play<'a> {
             }
             Moment::Step(worker) => self.step(now, worker),
             Moment::Told(event) => self.tell(now, event),
+            Moment::Said { id, worker, at, what } => self.said(now, (id, worker), (at, what)),
             Moment::Reports(worker) => self.report(now, worker),
             Moment::Abort { work, worker } => {
                 self.engines[usize::from(worker)].abort(id(work));
@@ -286,15 +304,18 @@ impl<'a> Play<'a> {
         match action {
             Action::StartLeg { work, worker, .. } => {
                 self.tally.sent(id(work), now);
+                self.holders[id(work)] = Some(worker.0);
                 let reaches = Moment::Reaches { work, worker: worker.0 };
                 self.calendar.put(now + WAY, reaches);
             }
             Action::AbortLeg { work, worker } => {
+                self.holders[id(work)] = None;
                 self.calendar.put(now + WAY, Moment::Abort { work, worker: worker.0 });
             }
             Action::HandBack { work, .. } => self.end(id(work), Fate::HandedBack),
             Action::Refuse { work, .. } => self.end(id(work), Fate::Refused),
             // Of a site alone, which tells it otherwise.
+            Action::Fact(ScheduleFact::Preempted { .. }) => self.tally.preempted += 1,
             Action::Shed(_) | Action::Fact(_) => {}
         }
     }
@@ -312,20 +333,8 @@ impl<'a> Play<'a> {
         self.steps[at] = None;
         let mut happened = std::mem::take(&mut self.happened);
         self.engines[at].advance(now, &mut happened);
-        for (request, what) in happened.drain(..) {
-            let work = work(request);
-            let event = match what {
-                Told::FirstToken { cached } => {
-                    self.tally.first_token(request, now, cached);
-                    Event::FirstToken { work, cached: Some(cached) }
-                }
-                Told::Ended => {
-                    self.end(request, Fate::Done { at: now });
-                    let output = self.trace[request].output;
-                    Event::LegEnded { work, end: End::Done { output } }
-                }
-            };
-            self.calendar.put(now + WAY, Moment::Told(event));
+        for (id, what) in happened.drain(..) {
+            self.calendar.put(now + WAY, Moment::Said { id, worker, at: now, what });
         }
         self.happened = happened;
         let (stored, removed) = self.engines[at].news();
@@ -334,6 +343,25 @@ impl<'a> Play<'a> {
             self.calendar.put(now + KV_DELAY, Moment::Told(event));
         }
         self.put_step(worker);
+    }
+
+    fn said(&mut self, now: Time, (id, worker): (usize, u16), (at, what): (Time, Told)) {
+        if self.holders[id] != Some(worker) {
+            return;
+        }
+        let work = work(id);
+        let event = match what {
+            Told::FirstToken { cached } => {
+                self.tally.first_token(id, at, cached);
+                Event::FirstToken { work, cached: Some(cached) }
+            }
+            Told::Ended => {
+                self.end(id, Fate::Done { at });
+                let output = self.trace[id].output;
+                Event::LegEnded { work, end: End::Done { output } }
+            }
+        };
+        self.tell(now, event);
     }
 
     fn put_step(&mut self, worker: u16) {

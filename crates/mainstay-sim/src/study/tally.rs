@@ -46,6 +46,8 @@ pub struct Tally {
     bad: (usize, f64),
     /// Of all.
     tokens: f64,
+    /// Legs that gave way to a higher tier.
+    pub(super) preempted: usize,
 }
 
 /// What goodput is a part of.
@@ -90,6 +92,8 @@ pub struct Summary {
     pub taken_prompt: f64,
     /// Part that was good, by tier.
     pub by_tier: Vec<f64>,
+    /// Legs that gave way to a higher tier.
+    pub preempted: usize,
 }
 
 impl Tally {
@@ -108,7 +112,7 @@ impl Tally {
         };
         let all: Vec<Told> = trace.iter().map(told).collect();
         let tokens = all.iter().map(Told::tokens).sum();
-        Tally { all, tiers: tiers.to_vec(), bad: (0, 0.0), tokens }
+        Tally { all, tiers: tiers.to_vec(), bad: (0, 0.0), tokens, preempted: 0 }
     }
 
     /// Part of all that can be good no more.
@@ -194,6 +198,7 @@ impl Tally {
             ttft_p99: at(0.99),
             tpot_mean: mean(&tpot) * 1000.0,
             by_tier: self.by_tier(),
+            preempted: self.preempted,
         }
     }
 

@@ -29,7 +29,7 @@ const EACH_OF_HEALTH: &str = "each_rule_taken_away_has_a_counter_example";
 const RETRIES: &str = "retries_stay_within_a_tenth_and_the_bucket_only_because_they_are_rationed";
 
 /// Every rule, and one or more places that miss it.
-const PROOFS: [Proof; 54] = [
+const PROOFS: [Proof; 55] = [
     (Mutant::LeaseFromReceipt, LEASE, EACH_OF_THE_LEASE),
     (Mutant::GrantWithoutNonce, LEASE, EACH_OF_THE_LEASE),
     (Mutant::NoSilenceAfterTakeover, LEASE, EACH_OF_THE_LEASE),
@@ -115,6 +115,11 @@ const PROOFS: [Proof; 54] = [
         "a_low_tier_gets_its_floor_and_without_the_rule_it_does_not",
     ),
     (Mutant::SilenceUnwatched, STUDY, "a_silent_worker_is_given_up"),
+    (
+        Mutant::NothingGivesWay,
+        STUDY,
+        "who_pays_is_in_time_behind_long_prompts_of_those_who_live_on_what_is_left",
+    ),
     (
         Mutant::TenantsUncounted,
         "mainstay-sim/tests/bars.rs",

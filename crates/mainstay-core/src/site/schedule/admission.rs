@@ -71,7 +71,9 @@ impl Scheduler {
         let one = self.waiting(&life, &survey);
         let foreseen = self.foresee(now, survey, &one);
         let at = |ttft: f64| now + duration(ttft);
-        if at(foreseen.ttft_50) > deadline {
+        let is_late = at(foreseen.ttft_50) > deadline;
+        // With nothing before it a lower leg may give way to it.
+        if is_late && (foreseen.wait > 0.0 || !self.could_preempt(now, &life)) {
             if life.attempt.elsewhere {
                 let after = duration(foreseen.wait);
                 return self.give_back(work, Why::Overload, after, actions);

@@ -4,11 +4,13 @@
 //! it was told: that verdicts come from nowhere else, and that the same events have the same
 //! consequences.
 
+use super::preempt::FOR_EACH;
 use super::settings::{Policy, Settings};
 use super::worker::{Order, Verdict, Worker};
-use super::{Action, Event, Place, Scheduler, Why};
+use super::{Action, Attempt, Event, Place, Scheduler, Why};
+use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
-use crate::names::{Work, WorkerId};
+use crate::names::{TierId, Work, WorkerId};
 use crate::site::schedule::profile::micros;
 use crate::time::{Duration, Time};
 use alloc::collections::BTreeMap;
@@ -33,6 +35,7 @@ impl Scheduler {
         if legs + self.queue.len() != self.lives.len() || !self.queue.is_sound() {
             return Err("K2: an attempt is not in exactly one place");
         }
+        self.check_preemption()?;
         self.check_waits(now)?;
         self.check_idle(now)
     }
@@ -59,6 +62,20 @@ impl Scheduler {
             return Err("K4: a number was made up for a load that is not known");
         }
         Ok(())
+    }
+
+    /// What may give way is at a worker, before its first token, and did not give way before.
+    fn check_preemption(&self) -> Result<(), &'static str> {
+        let may = |(sent, work): (Time, Work)| {
+            let life = self.lives.get(&work).filter(|it| !it.was_preempted && it.relayed == 0);
+            let Some(Place::At(id)) = life.map(|life| life.place) else { return false };
+            let leg = self.workers.get(&id).and_then(|worker| worker.leg(work));
+            leg.is_some_and(|leg| leg.started == sent && !leg.has_first_token)
+        };
+        match self.preemption.open().all(may) {
+            true => Ok(()),
+            false => Err("K2: who may give way is not before its first token"),
+        }
     }
 
     /// Every wait ends by itself.
@@ -128,6 +145,12 @@ fn is_usable(worker: &Worker) -> bool {
 pub struct Watch {
     /// What each worker was said to be.
     verdicts: BTreeMap<WorkerId, Verdict>,
+    /// Tiers, the highest first: whether they give way.
+    preemptible: Vec<bool>,
+    /// Of attempts: their tier, and whether they may still give way.
+    may_give_way: BTreeMap<Work, (TierId, bool)>,
+    /// Dispatches and legs that gave way.
+    counts: (u64, u64),
     /// Another machine with the same settings.
     twin: Scheduler,
     did: Vec<Action>,
@@ -136,7 +159,14 @@ pub struct Watch {
 impl Watch {
     /// Beside a machine that has heard nothing so far.
     pub fn new(settings: Settings) -> Watch {
-        Watch { verdicts: BTreeMap::new(), twin: Scheduler::new(settings), did: Vec::new() }
+        Watch {
+            verdicts: BTreeMap::new(),
+            preemptible: settings.tiers.iter().map(|tier| tier.preemptible).collect(),
+            may_give_way: BTreeMap::new(),
+            counts: (0, 0),
+            twin: Scheduler::new(settings),
+            did: Vec::new(),
+        }
     }
 
     /// The machine was told this, and did that.
@@ -149,7 +179,7 @@ impl Watch {
         actions: &[Action],
         machine: &Scheduler,
     ) -> Result<(), &'static str> {
-        match event {
+        match event.clone() {
             Event::WorkerSeen { worker, .. } => {
                 let is_known = self.verdicts.contains_key(&worker);
                 let verdict = if is_known { Verdict::Probation } else { Verdict::Up };
@@ -158,8 +188,15 @@ impl Watch {
             Event::Verdict { worker, verdict } => {
                 self.verdicts.entry(worker).and_modify(|before| *before = verdict);
             }
+            Event::Arrived(Attempt { work, tier, .. }) => {
+                self.may_give_way.entry(work).or_insert((tier, true));
+            }
+            Event::FirstToken { work, .. } => {
+                self.may_give_way.entry(work).and_modify(|(_, may)| *may = false);
+            }
             _ => {}
         }
+        self.check_preempted(actions)?;
         let is_other = |(id, worker): (WorkerId, &Worker)| {
             self.verdicts.get(&id).is_none_or(|verdict| *verdict != worker.verdict)
         };
@@ -179,6 +216,31 @@ impl Watch {
         self.twin.handle(now, event, &mut self.did);
         if self.did != actions {
             return Err("K9: the same events had other consequences");
+        }
+        Ok(())
+    }
+
+    /// Only lower tiers that promise nothing give way, before their first token, once, and one for
+    /// so many dispatches.
+    fn check_preempted(&mut self, actions: &[Action]) -> Result<(), &'static str> {
+        for action in actions {
+            match action {
+                Action::StartLeg { .. } => self.counts.0 += 1,
+                Action::Fact(ScheduleFact::Preempted { work, tier, by, .. }) => {
+                    self.counts.1 += 1;
+                    let by = self.may_give_way.get(by).map(|(tier, _)| *tier);
+                    let of = self.may_give_way.get_mut(work);
+                    let may = of.is_some_and(|(_, may)| core::mem::take(may));
+                    let is_preemptible = self.preemptible.get(usize::from(tier.0));
+                    if !may || is_preemptible != Some(&true) || by.is_none_or(|by| by >= *tier) {
+                        return Err("a leg gave way that may not");
+                    }
+                }
+                _ => {}
+            }
+            if self.counts.1 * u64::from(FOR_EACH) > self.counts.0 {
+                return Err("more legs gave way than one for so many dispatches");
+            }
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub(super) struct Offers {
 }
 
 /// What is best for one.
-enum Choice {
+pub(super) enum Choice {
     Send(Candidate),
     /// It is worth to wait for this one until then.
     Wait(Time, Candidate),
@@ -82,8 +82,16 @@ enum Placed {
 }
 
 impl Scheduler {
-    /// Gives workers with room what waits, until one of both runs out.
+    /// Gives workers with room what waits, until one of both runs out and nobody who would be late
+    /// could have what another gives up.
     pub(super) fn dispatch(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.fill(now, actions);
+        if self.relieve(now, actions) {
+            self.fill(now, actions);
+        }
+    }
+
+    fn fill(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.serve_woken(now, actions);
         let mut parked: Vec<Waiting> = Vec::new();
         while parked.len() < PARKED_MAX && self.has_any_room(now) {
@@ -191,7 +199,11 @@ impl Scheduler {
                 return Placed::Held;
             }
             // Work that would be late anyway makes others late.
-            Choice::TooLate => self.overdue(now, one, actions),
+            Choice::TooLate => {
+                if !self.preempt_for(now, one, actions) {
+                    self.overdue(now, one, actions);
+                }
+            }
             Choice::Send(to) => {
                 self.queue.take(one.work);
                 self.send(now, one, to, actions);
@@ -217,7 +229,7 @@ impl Scheduler {
         true
     }
 
-    fn choose(&mut self, now: Time, one: &Waiting) -> Choice {
+    pub(super) fn choose(&mut self, now: Time, one: &Waiting) -> Choice {
         let candidates = self.candidates(now, one.work);
         let Some(life) = self.lives.get(&one.work) else { return Choice::Nobody };
         let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
@@ -262,7 +274,13 @@ impl Scheduler {
         (is_in_time && is_worth && until > now + HOLD_LEAST).then_some(until)
     }
 
-    fn send(&mut self, now: Time, one: &Waiting, to: Candidate, actions: &mut Vec<Action>) {
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        one: &Waiting,
+        to: Candidate,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(life) = self.lives.get_mut(&one.work) else { return };
         if let Some(wait) = life.start_wait.take() {
             self.timers.take_back(wait);
@@ -289,6 +307,7 @@ impl Scheduler {
 
     /// Sends a leg.
     fn start(&mut self, now: Time, work: Work, to: Candidate, actions: &mut Vec<Action>) {
+        let may_give_way = self.lives.get(&work).is_some_and(|life| self.may_give_way(life));
         let Some(life) = self.lives.get_mut(&work) else { return };
         let Some(worker) = self.workers.get_mut(&to.id) else { return };
         let (_, most) = self.lengths.expected(life.attempt.limit);
@@ -324,8 +343,10 @@ impl Scheduler {
             has_first_token: false,
             seen: None,
             ahead: CostUnits::ZERO,
+            is_sooner: false,
         };
         worker.add(now, work, leg);
+        self.preemption.sent(now, work, may_give_way);
         life.place = Place::At(to.id);
         if life.taken.is_some() {
             // It does not tell what it holds; and who relays watches for silence.

@@ -3,7 +3,7 @@
 use super::cost::Asked;
 use super::profile::Profile;
 use super::queue::Lane;
-use super::worker::{Order, Verdict, Worker};
+use super::worker::{Leg, Order, Verdict, Worker};
 use super::{Action, End, FAILED_MAX, Life, Place, Scheduler, Why};
 use crate::fact::ScheduleFact;
 use crate::mutant::Mutant;
@@ -30,6 +30,7 @@ impl Scheduler {
         if is_rated {
             self.strength.begin(leg.reservation.cost);
         }
+        self.preemption.closed(leg.started, work);
         self.has_dried |= worker.undone_tokens() == 0;
         if let Some(cached) = cached {
             self.cached(now, work, cached);
@@ -57,16 +58,17 @@ impl Scheduler {
         let Place::At(id) = life.place else { return };
         let prompt = life.attempt.prompt + life.relayed;
         let is_moved = life.taken.is_some_and(|taken| taken.open.moving);
-        let is_plain = life.relayed == 0 && life.failed == 0 && !is_moved;
+        let is_plain = life.relayed == 0 && life.failed == 0 && !is_moved && !life.was_preempted;
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(leg) = worker.leg(work) else { return };
-        let (forecast, seen) = (leg.forecast, leg.seen);
+        let (forecast, seen, is_sooner) = (leg.forecast, leg.seen, leg.is_sooner);
         worker.measured(forecast.matched.min(prompt), cached);
         let Some(seen) = seen.filter(|_| is_plain) else { return };
         // What it should have taken, with what in fact was cached.
         let asked = Asked { prompt, output: 0 };
         let (uncached, hit) = asked.uncached(cached);
-        if worker.is_known() {
+        // Who was behind one that was taken back came sooner than it could be foreseen.
+        if worker.is_known() && !is_sooner {
             let prefill = worker.profile.prefill(uncached, hit, seen.batch);
             let expected = forecast.queue + forecast.slowness * prefill;
             worker.pace.observe(uncached, expected, seen.ttft);
@@ -110,18 +112,27 @@ impl Scheduler {
 
     /// Takes a leg from its worker, wherever the attempt goes then.
     pub(super) fn drop_leg(&mut self, now: Time, work: Work, id: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&id)
-            && let Some(leg) = worker.take(now, work)
-        {
+        let leg = self.take_leg(now, work, id);
+        if leg.is_some_and(|leg| !leg.has_first_token) {
+            self.lapse_later(now, work, id);
+        }
+    }
+
+    /// The same, without a word of what its worker holds of it.
+    pub(super) fn take_leg(&mut self, now: Time, work: Work, id: WorkerId) -> Option<Leg> {
+        let worker = self.workers.get_mut(&id)?;
+        let leg = worker.take(now, work);
+        if let Some(leg) = &leg {
             if worker.rated.is_some() {
-                self.strength.end(now, &leg);
+                self.strength.end(now, leg);
             }
             if !leg.has_first_token {
+                self.preemption.closed(leg.started, work);
                 self.has_dried |= worker.undone_tokens() == 0;
-                self.lapse_later(now, work, id);
             }
         }
         self.refresh(now, id);
+        leg
     }
 
     /// A leg is lost: the attempt waits again, first in line if its client has tokens already.
@@ -146,7 +157,7 @@ impl Scheduler {
         self.queue_again(now, work);
     }
 
-    fn queue_again(&mut self, now: Time, work: Work) {
+    pub(super) fn queue_again(&mut self, now: Time, work: Work) {
         let Some(mut life) = self.lives.remove(&work) else { return };
         let survey = self.survey(now, &life);
         life.least_prefill = survey.prefill;

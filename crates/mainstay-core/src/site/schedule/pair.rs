@@ -519,6 +519,7 @@ impl Pair {
             has_first_token: false,
             seen: None,
             ahead: CostUnits::ZERO,
+            is_sooner: false,
         };
         if let Some(worker) = crew.get_mut(&worker) {
             worker.add(now, work, leg);

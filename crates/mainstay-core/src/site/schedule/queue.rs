@@ -172,6 +172,13 @@ impl Queue {
         line.map(|((_, work), due)| (*work, *due))
     }
 
+    /// The first of those of a tier that are to be in time and wait for whomever.
+    pub fn first_in_line(&self, tier: TierId) -> Option<Waiting> {
+        let line = self.tiers[usize::from(tier.0)].due.keys();
+        let first = line.map(|(_, work)| *work).find(|work| !self.is_held(*work))?;
+        self.get(first).copied()
+    }
+
     /// One that waits should begin by then.
     pub fn set_latest(&mut self, work: Work, latest: Time) {
         let Some(one) = self.waiting.get_mut(&work) else { return };
@@ -355,6 +362,12 @@ impl Queue {
         if tier.deficit <= 0 {
             self.turn = (self.turn + 1) % self.tiers.len();
         }
+    }
+
+    /// One that was served at this cost was not after all.
+    pub fn unserved(&mut self, (tier, tenant): (TierId, u32), cost: u64) {
+        self.tiers[usize::from(tier.0)].deficit += cost as i64;
+        self.settle((tier, tenant), -(cost as i64));
     }
 
     /// What one cost in the end differs from what it was charged.

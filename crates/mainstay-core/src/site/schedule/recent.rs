@@ -37,10 +37,26 @@ impl Recent {
         self.prompts.push_back(keys.clone());
         while self.prompts.len() > self.most {
             let Some(oldest) = self.prompts.pop_front() else { break };
-            let kept = self.prompts.iter().map(|other| common(other, &oldest)).max();
-            for key in &oldest[kept.unwrap_or(0)..] {
-                index.remove(slot, *key, Held::Stored);
-            }
+            self.forget(&oldest, 0, (index, slot));
+        }
+    }
+
+    /// What it was given with these keys it does not hold after all, but for so many of them.
+    pub fn cut(&mut self, of: (&Arc<[u64]>, usize), (index, slot): (&mut KvIndex, Slot)) {
+        let (keys, kept) = (of.0, of.1.min(of.0.len()));
+        let Some(at) = self.prompts.iter().rposition(|prompt| prompt == keys) else { return };
+        self.prompts.remove(at);
+        self.forget(keys, kept, (index, slot));
+        if kept > 0 {
+            self.prompts.insert(at, keys[..kept].into());
+        }
+    }
+
+    /// Keys of a prompt that is not here any more, behind the first ones and what others have too.
+    fn forget(&self, prompt: &[u64], kept: usize, (index, slot): (&mut KvIndex, Slot)) {
+        let shared = self.prompts.iter().map(|other| common(other, prompt)).max();
+        for key in &prompt[shared.unwrap_or(0).max(kept)..] {
+            index.remove(slot, *key, Held::Stored);
         }
     }
 }

@@ -32,6 +32,9 @@ pub struct TierSettings {
     pub tpot: Duration,
     /// How long beyond its promise a request is still wanted. Zero refuses what would be late.
     pub patience: Duration,
+    /// Whether its legs give way at workers to higher tiers that would else be late, before their
+    /// first token.
+    pub preemptible: bool,
 }
 
 impl Default for TierSettings {
@@ -45,6 +48,7 @@ impl Default for TierSettings {
             ttft_factor: 3.0,
             tpot: Duration::from_millis(150),
             patience: Duration::from_secs(60),
+            preemptible: false,
         }
     }
 }

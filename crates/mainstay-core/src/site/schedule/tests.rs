@@ -1,6 +1,7 @@
 //! The scheduler by events and what follows from them.
 
 mod pairs;
+mod preempts;
 mod queue;
 mod regressions;
 

@@ -134,6 +134,8 @@ pub struct Leg {
     pub seen: Option<Seen>,
     /// Of a site, what its worker had before first tokens when it came, itself included.
     pub ahead: CostUnits,
+    /// One that was before it in line was taken back.
+    pub is_sooner: bool,
 }
 
 /// How a first token came.
@@ -304,6 +306,10 @@ impl Worker {
             self.sums.prefill -= leg.reservation.prefill;
             self.sums.tokens -= leg.reservation.tokens;
             self.sums.cost -= leg.reservation.cost;
+            for behind in self.before.iter().skip_while(|each| **each != work).skip(1) {
+                let leg = self.legs.get_mut(behind);
+                leg.into_iter().for_each(|leg| leg.is_sooner = true);
+            }
             self.leave_line(now, work);
         }
         Some(leg)
@@ -475,6 +481,24 @@ impl Worker {
         (self.is_known() && too_much <= self.most_run_down())
             .then(|| self.head_since + Duration::from_micros(too_much))
             .map(|at| at.max(now))
+    }
+
+    /// Milliseconds by which one more would begin sooner without this leg, which is in line. Half
+    /// of a step is taken off where a chunk of it is under way. `None`: even then there is no room.
+    pub fn frees(&self, now: Time, work: Work, bounds: (Duration, f64)) -> Option<f64> {
+        let leg = self.legs.get(&work).filter(|leg| leg.is_in_line())?;
+        let is_head = self.before.front() == Some(&work);
+        let done = if is_head { self.run_down(now) } else { 0 };
+        let left = leg.reservation.prefill - done;
+        let is_used = self.verdict == Verdict::Up && self.order == Order::Active;
+        let is_slow = self.steps.mean() > bounds.1 && self.before.len() > 1;
+        if !is_used || is_slow || self.outstanding(now) - left >= self.credit(bounds.0) {
+            return None;
+        }
+        let chunk = f64::from(self.profile.budget(self.batch)).min(leg.reservation.tokens as f64);
+        let step = self.slowness() * self.profile.step_with(self.batch, chunk, 0.0);
+        let under_way = if is_head { step / 2.0 } else { 0.0 };
+        Some((millis(left) * self.stretch() - under_way).max(0.0))
     }
 
     /// Whether KV has room for so many blocks more. Alone, a request may have all there is.
