@@ -37,6 +37,7 @@ use legs::Legs;
 use pool::Pool;
 use prefixes::Prefix;
 use schedule::inside::Inside;
+use schedule::profile::Profile;
 
 /// What the controller hears.
 #[derive(Clone, Debug)]
@@ -96,6 +97,14 @@ pub enum Event {
         worker: WorkerId,
         /// How it stands.
         state: WorkerState,
+    },
+    /// An operator has said what a worker is that is about to come: what prompts take there need not
+    /// be learned.
+    Described {
+        /// Which.
+        worker: WorkerId,
+        /// What its steps take.
+        profile: Profile,
     },
     /// A worker goes on, and its caches are empty.
     Emptied(WorkerId),
@@ -268,6 +277,9 @@ impl Site {
             Event::Lost(work) => self.lost(now, work, 0, actions),
             Event::Moving { work, relayed } => self.lost(now, work, relayed, actions),
             Event::Worker { worker, state } => self.worker(now, worker, state, actions),
+            Event::Described { worker, profile } => {
+                self.pools.iter_mut().for_each(|pool| pool.scheduler.describe(worker, profile));
+            }
             Event::Emptied(worker) => {
                 self.pools.iter_mut().for_each(|pool| pool.scheduler.emptied(worker));
             }

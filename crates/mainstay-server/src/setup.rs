@@ -6,6 +6,7 @@ use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
 use mainstay_core::names::SiteId;
+use mainstay_core::site::schedule::profile::Profile;
 pub use mainstay_engine::{Device, Precision};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
@@ -313,7 +314,7 @@ pub enum Upstream {
 }
 
 /// The node that controls a site of ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeSite {
     /// Its name, as its certificate must have it.
     pub name: NodeName,
@@ -324,7 +325,7 @@ pub struct NodeSite {
 }
 
 /// The workers of a site.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Workers {
     /// The embedded engine.
     Embedded(Embedded),
@@ -347,7 +348,7 @@ pub struct Embedded {
 }
 
 /// Inference servers that are alike.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outside {
     /// Which server it is.
     pub engine: Engine,
@@ -361,6 +362,8 @@ pub struct Outside {
     pub sequences: Option<u32>,
     /// Output tokens a second, of each, where the operator said.
     pub tokens_per_second: Option<u32>,
+    /// What steps take there, where the operator said.
+    pub profile: Option<Profile>,
     /// The key that they want.
     pub key: Option<Secret>,
 }

@@ -54,6 +54,7 @@ pub fn setup(policy: &str, workers: u16) -> Option<Setup> {
         settings: Settings { policy, tiers: vec![tier], ..Settings::default() },
         workers,
         profile: PROFILES[0].clone(),
+        misjudged: 1.0,
         speed: 1.0,
         seed: 1,
         report_age: Some(Duration::from_millis(50)),

@@ -51,7 +51,7 @@ use crate::names::{TierId, Work, WorkerId};
 use crate::table::Table;
 use crate::time::{Duration, Time};
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use by_id::ById;
@@ -338,7 +338,10 @@ pub struct Scheduler {
     /// How fast all workers are, and when that was summed up.
     rate: (Time, f64),
     step_max: f64,
-    /// What prompts took, where nobody gave a profile, and what that came to.
+    /// What an operator said of workers,
+    given: BTreeMap<WorkerId, Profile>,
+    /// what prompts took where nobody did, and what that came to; until then, what was said of
+    /// others.
     learner: Learner,
     profile: Option<Profile>,
     /// What was found last, of whose prompt, and when in the index's time: nothing is looked for
@@ -374,6 +377,7 @@ impl Scheduler {
             turn: 0,
             has_dried: false,
             rate: (Time::ZERO, 0.0),
+            given: BTreeMap::new(),
             learner: Learner::default(),
             profile: None,
             matches: Matches::default(),

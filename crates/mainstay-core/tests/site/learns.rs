@@ -5,7 +5,8 @@ use crate::tells::{facts, tell, worker};
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::fact::SiteFact;
 use mainstay_core::message::Open;
-use mainstay_core::names::TierId;
+use mainstay_core::names::{TierId, WorkerId};
+use mainstay_core::site::schedule::profile::Profile;
 use mainstay_core::site::{Action, Event, Site, WorkerState};
 use mainstay_core::time::Duration;
 
@@ -51,11 +52,63 @@ fn crowd(site: &mut Site, millis: u64) -> Vec<Action> {
     actions
 }
 
+fn gives_way(actions: &[Action]) -> usize {
+    facts(actions).iter().filter(|fact| matches!(fact, SiteFact::GivesWay { .. })).count()
+}
+
+/// What `teach` and `one_worker` make of it: ten milliseconds, and one for twenty tokens.
+const TAUGHT: Profile = Profile {
+    overhead: 0.0,
+    floor: 10.0,
+    base: 10.0,
+    token: 0.05,
+    context: 0.0,
+    pair: 0.0,
+    chunk: 2048,
+    sequences: 256,
+    blocks: 4096,
+};
+
+#[test]
+fn a_site_that_was_told_what_its_worker_is_foresees_from_the_first_request() {
+    let mut site = Site::first(config(6), 1);
+    tell(&mut site, 1, Event::Described { worker: WorkerId(0), profile: TAUGHT });
+    let capacity = CostRate::whole(20);
+    let state = WorkerState::Up { target: TARGET, capacity, streams: 256, cold: false };
+    tell(&mut site, 1, worker(0, state));
+    assert!(gives_way(&crowd(&mut site, 10)) > 0);
+    // One of which nobody said is taken to be alike.
+    let mut site = Site::first(config(6), 1);
+    tell(&mut site, 1, worker(0, state));
+    tell(&mut site, 1, Event::Described { worker: WorkerId(1), profile: TAUGHT });
+    tell(&mut site, 1, worker(1, state));
+    tell(&mut site, 2, worker(1, WorkerState::Down));
+    assert!(gives_way(&crowd(&mut site, 10)) > 0);
+}
+
+/// A worker that takes twice as long as an operator said, or half: after as many answers as a site
+/// without any word needs to learn, the same is foreseen.
+#[test]
+fn what_was_said_of_a_worker_is_corrected_by_what_it_takes() {
+    for times in [0.5, 2.0] {
+        let (token, base) = (TAUGHT.token * times, TAUGHT.base * times);
+        let profile = Profile { token, base, floor: base, ..TAUGHT };
+        let mut site = Site::first(config(6), 1);
+        tell(&mut site, 1, Event::Described { worker: WorkerId(0), profile });
+        let capacity = CostRate::whole(20);
+        let state = WorkerState::Up { target: TARGET, capacity, streams: 256, cold: false };
+        tell(&mut site, 1, worker(0, state));
+        let millis = teach(&mut site, 120);
+        let told = gives_way(&crowd(&mut site, millis));
+        let mut knows = one_worker();
+        let millis = teach(&mut knows, 120);
+        let learned = gives_way(&crowd(&mut knows, millis));
+        assert!(told.abs_diff(learned) <= 1, "{times}: {told} for {learned}");
+    }
+}
+
 #[test]
 fn a_site_that_learned_what_prompts_take_lets_long_ones_give_way() {
-    let gives_way = |actions: &[Action]| {
-        facts(actions).iter().filter(|fact| matches!(fact, SiteFact::GivesWay { .. })).count()
-    };
     let mut knows = one_worker();
     let millis = teach(&mut knows, 60);
     let did = crowd(&mut knows, millis);

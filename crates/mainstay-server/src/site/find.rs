@@ -16,6 +16,7 @@ use crate::setup::{Outside, Place};
 use crate::upstream::{Http2, Origin, OriginOptions, lookup};
 use kubernetes::Pods;
 use mainstay_core::cost::CostRate;
+use mainstay_core::site::schedule::profile::Profile;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -142,7 +143,12 @@ impl Group {
         let tokens = self.outside.tokens_per_second;
         let of = (site, self.pool, self.outside.model.clone());
         let mut worker = Worker::new(clock, of);
-        worker.capacity = tokens.map(|tokens| CostRate(node.price.output.0 * u64::from(tokens)));
+        let (output, prompt) = (node.price.output.0, node.price.prompt.0);
+        let by_profile = |profile: &Profile| CostRate((prompt as f64 * profile.reads()) as u64);
+        worker.profile = self.outside.profile;
+        worker.capacity = tokens
+            .map(|tokens| CostRate(output * u64::from(tokens)))
+            .or(worker.profile.as_ref().map(by_profile));
         worker.streams = self.outside.sequences;
         worker.outside = Some(Where { engine, address: address.to_owned() });
         let added = node.crew.add(&node.controller, worker);

@@ -12,6 +12,7 @@ use crate::attempt;
 use crate::drive::Clock;
 use mainstay_core::cost::{CostRate, Price};
 use mainstay_core::names::{TargetId, WorkerId};
+use mainstay_core::site::schedule::profile::Profile;
 use mainstay_core::site::schedule::worker::Verdict;
 use mainstay_core::site::verdict::{Look, Standing};
 use mainstay_core::site::{Event, Site, WorkerState};
@@ -42,6 +43,8 @@ pub struct Worker {
     pub capacity: Option<CostRate>,
     /// Answers it can have open at once, where that is known; else it tells, or is taken to.
     pub streams: Option<u32>,
+    /// What steps take there, where that is known; else it is learned.
+    pub profile: Option<Profile>,
     /// What it is held to, if it is.
     pub pace: Option<Pace>,
     /// What work costs.
@@ -194,6 +197,7 @@ impl Worker {
             model,
             capacity: None,
             streams: None,
+            profile: None,
             pace: None,
             price,
             outside: None,
@@ -276,6 +280,10 @@ impl Worker {
             self.lost.send_modify(|count| *count += 1);
         }
         if state.told != Some(wanted) && (wanted, state.told) != (WorkerState::Down, None) {
+            let was_up = matches!(state.told, Some(WorkerState::Up { .. }));
+            if let Some(profile) = self.profile.filter(|_| !was_up) {
+                controller.tell(Event::Described { worker: id, profile });
+            }
             state.told = Some(wanted);
             controller.tell(Event::Worker { worker: id, state: wanted });
         }

@@ -75,6 +75,7 @@ impl NaiveSite {
             | Event::Prefix { .. }
             | Event::Cached { .. }
             | Event::Emptied(_)
+            | Event::Described { .. }
             | Event::Orders(_)
             | Event::Leave
             | Event::Adopt { .. }

@@ -33,6 +33,8 @@ pub struct Setup {
     pub workers: u16,
     /// What workers are, by their formula.
     pub profile: Profile,
+    /// The scheduler is told that their steps take so many times as long.
+    pub misjudged: f64,
     /// This many times as fast as the trace.
     pub speed: f64,
     /// Repeats the run.
@@ -117,6 +119,16 @@ impl Between {
         }
     }
 
+    /// Milliseconds to the first token of a leg that was just sent: likely, and nine times of ten
+    /// at most. A site shows none.
+    fn foreseen(&self, work: Work, worker: WorkerId) -> Option<(f64, f64)> {
+        let Between::Scheduler(scheduler, _) = self else { return None };
+        let (_, worker) = scheduler.workers().find(|(id, _)| *id == worker)?;
+        let leg = worker.leg(work)?;
+        let most = worker.pace.quantiles(leg.reservation.tokens as u32).q90;
+        Some((leg.forecast.ttft, leg.forecast.ttft * most))
+    }
+
     fn check(&self, now: Time) -> Result<(), &'static str> {
         match self {
             Between::Scheduler(scheduler, _) => scheduler.check(now),
@@ -192,6 +204,19 @@ pub fn coefficients(profile: &Profile) -> Coefficients {
     }
 }
 
+/// A worker whose steps take so many times as long.
+fn times(worker: Coefficients, times: f64) -> Coefficients {
+    Coefficients {
+        overhead: worker.overhead * times,
+        floor: worker.floor * times,
+        base: worker.base * times,
+        token: worker.token * times,
+        context: worker.context * times,
+        pair: worker.pair * times,
+        ..worker
+    }
+}
+
 impl<'a> Play<'a> {
     fn new(trace: &'a [Chained], setup: &'a Setup) -> Play<'a> {
         let mut rng = Rng::new(setup.seed);
@@ -227,7 +252,7 @@ impl<'a> Play<'a> {
             broken: None,
         };
         for worker in 0..setup.workers {
-            let profile = coefficients(&setup.profile);
+            let profile = times(coefficients(&setup.profile), setup.misjudged);
             play.tell(Time::ZERO, Event::WorkerSeen { worker: WorkerId(worker), profile });
             if setup.report_age.is_some() {
                 play.calendar.put(Time::ZERO, Moment::Reports(worker));
@@ -303,7 +328,7 @@ impl<'a> Play<'a> {
     fn act(&mut self, now: Time, action: Action) {
         match action {
             Action::StartLeg { work, worker, .. } => {
-                self.tally.sent(id(work), now);
+                self.tally.sent(id(work), now, self.between.foreseen(work, worker));
                 self.holders[id(work)] = Some(worker.0);
                 let reaches = Moment::Reaches { work, worker: worker.0 };
                 self.calendar.put(now + WAY, reaches);
@@ -353,6 +378,7 @@ impl<'a> Play<'a> {
         let event = match what {
             Told::FirstToken { cached } => {
                 self.tally.first_token(id, at, cached);
+                self.tally.heard(id, now);
                 Event::FirstToken { work, cached: Some(cached) }
             }
             Told::Ended => {

@@ -33,6 +33,10 @@ struct Told {
     promise: (Duration, Duration),
     arrived: Time,
     sent: Option<Time>,
+    /// Milliseconds to the first token as they were foreseen then: likely, and at most.
+    foreseen: Option<(f64, f64)>,
+    /// When the scheduler heard of it.
+    heard: Option<Time>,
     first: Option<(Time, u32)>,
     fate: Option<Fate>,
 }
@@ -107,6 +111,8 @@ impl Tally {
             promise: (Duration::ZERO, Duration::ZERO),
             arrived: Time::ZERO,
             sent: None,
+            foreseen: None,
+            heard: None,
             first: None,
             fate: None,
         };
@@ -130,8 +136,27 @@ impl Tally {
         (one.arrived, one.tier, one.promise) = (now, tier, (first, promised.tpot));
     }
 
-    pub(super) fn sent(&mut self, at: usize, now: Time) {
-        self.all[at].sent = Some(now);
+    pub(super) fn sent(&mut self, at: usize, now: Time, foreseen: Option<(f64, f64)>) {
+        (self.all[at].sent, self.all[at].foreseen) = (Some(now), foreseen);
+    }
+
+    pub(super) fn heard(&mut self, at: usize, now: Time) {
+        self.all[at].heard = Some(now);
+    }
+
+    /// How good forecasts were of first tokens sent for from then on: the median of what they were
+    /// off by, as a part, and the part that came within what nine of ten should.
+    pub fn forecasts(&self, from: Time) -> (f64, f64) {
+        let told = |one: &Told| {
+            let sent = one.sent.filter(|sent| *sent >= from)?;
+            let (likely, most) = one.foreseen?;
+            let took = one.heard?.since(sent).as_secs_f64() * 1000.0;
+            Some(((likely / took - 1.0).abs(), took <= most))
+        };
+        let (mut off, within): (Vec<f64>, Vec<bool>) = self.all.iter().filter_map(told).unzip();
+        off.sort_by(f64::total_cmp);
+        let covered = within.iter().filter(|is| **is).count() as f64 / within.len().max(1) as f64;
+        (off.get(off.len() / 2).copied().unwrap_or(f64::NAN), covered)
     }
 
     pub(super) fn first_token(&mut self, at: usize, now: Time, cached: u32) {

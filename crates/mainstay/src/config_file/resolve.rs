@@ -8,6 +8,7 @@ mod models;
 mod node;
 mod people;
 mod policy;
+mod profiles;
 mod sites;
 mod status;
 mod workers;

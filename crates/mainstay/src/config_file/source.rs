@@ -249,6 +249,8 @@ impl<'t> Source<'t> {
             for worker in tables(site.get("worker")) {
                 let (pods, path) = (worker.get("kubernetes"), "site.worker.kubernetes");
                 self.walk_at::<worker::Kubernetes>(pods, path, unknown);
+                let (steps, path) = (worker.get("profile"), "site.worker.profile");
+                self.walk_at::<worker::Steps>(steps, path, unknown);
             }
         }
     }
@@ -337,6 +339,11 @@ fn plain_words(message: &str) -> String {
         (
             "data did not match any variant of untagged enum Peak",
             "expected a share such as 0.6, or { free = 10 } in requests a second",
+        ),
+        (
+            "data did not match any variant of untagged enum Profile",
+            "expected a name such as \"llama-70b-h100-tp8\", or { base = 9.0, token = 0.0425 } in \
+             milliseconds",
         ),
         ("expected struct SiteModel", "expected { name = \"…\", window = … }"),
     ] {

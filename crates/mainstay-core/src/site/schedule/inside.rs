@@ -1,10 +1,10 @@
 //! The scheduler inside a site, which has let in what comes here: it says what an attempt costs,
 //! until when it may begin and what workers carry, and it alone takes leave of attempts.
 //!
-//! Nobody gave profiles or tells of caches. Until what prompts take was learned, a worker is judged
-//! by its work in cost units: it gets what keeps it busy, the one that is through first comes
-//! first, and nothing is held or set back by a forecast. What is held in caches is what each
-//! worker was given last.
+//! Nobody tells of caches, and of few workers it is said what they are. Until what prompts take was
+//! given or learned, a worker is judged by its work in cost units: it gets what keeps it busy, the
+//! one that is through first comes first, and nothing is held or set back by a forecast. What is
+//! held in caches is what each worker was given last.
 
 use super::cost::Asked;
 use super::profile::Profile;
@@ -251,8 +251,14 @@ impl Scheduler {
         self.dispatch(now, actions);
     }
 
+    /// An operator has said what a worker is that is about to come.
+    pub fn describe(&mut self, id: WorkerId, profile: Profile) {
+        self.given.insert(id, profile);
+    }
+
     /// A worker is gone, and its caches with it.
     pub fn gone(&mut self, now: Time, id: WorkerId) {
+        self.given.remove(&id);
         if let Some(worker) = self.workers.remove(&id) {
             self.index.end(worker.slot);
         }
@@ -335,7 +341,7 @@ impl Scheduler {
         self.queue.works()
     }
 
-    /// What prompts take was learned: from now on work is counted in their tokens.
+    /// What prompts take is known: from now on work is counted in their tokens.
     pub(super) fn learned(&mut self, now: Time, profile: Profile) {
         let is_first = self.profile.replace(profile).is_none();
         let ids: Vec<WorkerId> = self.workers.keys().collect();

@@ -73,7 +73,7 @@ impl Scheduler {
             let expected = forecast.queue + forecast.slowness * prefill;
             worker.pace.observe(uncached, expected, seen.ttft);
         }
-        if worker.rated.is_some()
+        if worker.is_unnamed()
             && let Some(took) = seen.head
             && let Some(profile) = self.learner.observe(uncached, took)
         {

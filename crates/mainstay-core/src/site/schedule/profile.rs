@@ -89,6 +89,12 @@ impl Profile {
             + self.pair * new * (f64::from(cached) + new / 2.0)
     }
 
+    /// Tokens of prompts that it reads in a second, in full chunks and with nothing beside them.
+    pub fn reads(&self) -> f64 {
+        let chunk = f64::from(self.chunk.max(1));
+        chunk * 1000.0 / self.step_with(Batch::default(), chunk, 0.0).max(f64::MIN_POSITIVE)
+    }
+
     /// `T0`: a prompt on an idle worker with an empty cache.
     pub fn unloaded(&self, prompt: u32) -> f64 {
         self.prefill(prompt.max(1), 0, Batch::default())

@@ -1,7 +1,8 @@
-//! What a site knows of one of its workers whose profile nobody gave: what it is said to carry, and
-//! what of that it does.
+//! What a site knows of one of its workers: what it is said to carry, what of that it does, and what
+//! an operator said that it is.
 
 use super::limit::{Limit, Sample, Usual};
+use super::profile::Profile;
 use crate::cost::CostRate;
 use crate::time::Time;
 
@@ -28,8 +29,10 @@ pub struct Calibration {
 pub struct Rated {
     /// What is said.
     pub told: Calibration,
-    /// Its profile was learned, and counts tokens. Until then it counts cost units.
-    pub is_learned: bool,
+    /// What an operator said that it is.
+    pub given: Option<Profile>,
+    /// Its profile was given or learned, and counts tokens. Until then it counts cost units.
+    pub is_known: bool,
     limit: Limit,
     /// Legs lost since its last first token.
     lost: u8,
@@ -37,8 +40,8 @@ pub struct Rated {
 
 impl Rated {
     /// A worker that is believed.
-    pub fn new(told: Calibration, is_learned: bool) -> Rated {
-        Rated { told, is_learned, limit: Limit::new(), lost: 0 }
+    pub fn new(told: Calibration, given: Option<Profile>) -> Rated {
+        Rated { told, given, is_known: given.is_some(), limit: Limit::new(), lost: 0 }
     }
 
     /// Whether it loses all that it is given.

@@ -164,7 +164,7 @@ impl Scheduler {
         if is_new {
             let slot = self.index.begin(id);
             let mut worker = Worker::new(Profile::default(), (1, slot));
-            worker.rated = Some(Rated::new(told, self.profile.is_some()));
+            worker.rated = Some(Rated::new(told, self.given.get(&id).copied()));
             self.workers.insert(id, worker);
             self.has_dried = true;
         }
@@ -172,7 +172,11 @@ impl Scheduler {
         if let Some(rated) = worker.and_then(|worker| worker.rated.as_mut()) {
             rated.told = told;
         }
-        self.rate_anew(now, id);
+        match self.given.get(&id).copied().filter(|_| self.profile.is_none()) {
+            // Others of which nobody said are taken to be alike, until it is learned how they are.
+            Some(given) => self.learned(now, given),
+            None => self.rate_anew(now, id),
+        }
         self.add_up();
         is_new
     }

@@ -264,6 +264,7 @@ impl Worker {
         let is_head = self.before.front() == Some(&work);
         let budget = f64::from(self.profile.budget(self.batch));
         let plain = self.slowness() * self.profile.step(self.batch);
+        let is_unnamed = self.is_unnamed();
         let leg = self.legs.get_mut(&work).filter(|leg| !leg.has_first_token)?;
         leg.has_first_token = true;
         if leg.part == Part::Decode {
@@ -276,7 +277,7 @@ impl Worker {
         if let Some(took) = head {
             // A short prompt that nobody shares a step with takes one all the same. Of a worker
             // whose chunk is only guessed all prompts may be short.
-            let is_short = self.rated.is_some() && took < SHORT * plain;
+            let is_short = is_unnamed && took < SHORT * plain;
             let is_alone = is_short && self.before.len() == 1;
             let alone = if is_alone { took / plain } else { 0.0 };
             self.steps.add(took, chunks.max(alone));
@@ -362,13 +363,13 @@ impl Worker {
 
     /// Whether it is known what tokens take there.
     pub fn is_known(&self) -> bool {
-        self.rated.is_none_or(|rated| rated.is_learned)
+        self.rated.is_none_or(|rated| rated.is_known)
     }
 
     /// How many times as long as by its profile it takes.
     pub fn slowness(&self) -> f64 {
         match self.rated {
-            Some(rated) if !rated.is_learned => rated.slowness(),
+            Some(rated) if !rated.is_known => rated.slowness(),
             Some(_) | None => self.pace.slowness(),
         }
     }
@@ -381,10 +382,12 @@ impl Worker {
         }
     }
 
-    /// Where nobody gave its profile: by what was learned of all, or by what it is said to carry.
+    /// What it takes: by what an operator said, by what was learned of others, or by what it is said
+    /// to carry.
     pub fn rate_by(&mut self, learned: Option<Profile>) {
         let Some(rated) = &mut self.rated else { return };
-        rated.is_learned = learned.is_some();
+        let known = rated.given.or(learned);
+        rated.is_known = known.is_some();
         let sequences = rated.streams();
         let by_cost = || Profile {
             token: 1.0 / rated.capacity(),
@@ -392,8 +395,13 @@ impl Worker {
             blocks: u32::MAX,
             ..Profile::default()
         };
-        self.profile = Profile { sequences, ..learned.unwrap_or_else(by_cost) };
+        self.profile = Profile { sequences, ..known.unwrap_or_else(by_cost) };
         self.recent.streams(sequences);
+    }
+
+    /// Whether a site has it, and nobody said what it is.
+    pub fn is_unnamed(&self) -> bool {
+        self.rated.is_some_and(|rated| rated.given.is_none())
     }
 
     /// Answers that it is said to have open at once at most.

@@ -1,5 +1,6 @@
 //! Workers that are played: servers that answer what engines answer, and places that name them.
 
+mod ours;
 mod silent;
 
 use super::*;
@@ -99,6 +100,7 @@ fn group((engine, place): (Engine, Place)) -> Group {
         model: "m".into(),
         sequences: None,
         tokens_per_second: None,
+        profile: None,
         key: Some(Secret::new("k-1")),
     };
     Group { outside, pool: 0, connect_limit: Duration::from_secs(1), every: OFTEN }

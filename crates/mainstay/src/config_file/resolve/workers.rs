@@ -89,6 +89,7 @@ impl Resolver<'_> {
                 self.wrong(&format!("{path}.{key}"), what);
             }
         }
+        let profile = self.profile(path, file);
         let key = self.worker_key(path, file);
         let serves = serves?;
         Some(Outside {
@@ -98,6 +99,7 @@ impl Resolver<'_> {
             serves,
             sequences: file.sequences,
             tokens_per_second: file.tokens_per_second,
+            profile,
             key,
         })
     }

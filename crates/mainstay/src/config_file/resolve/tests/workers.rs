@@ -38,6 +38,7 @@ fn workers_stand_at_an_address_behind_a_name_or_in_pods() {
         model: "org/m".into(),
         sequences: Some(256),
         tokens_per_second: Some(2000),
+        profile: None,
         key: None,
     };
     assert_eq!(all[0], first);
@@ -53,6 +54,21 @@ fn workers_stand_at_an_address_behind_a_name_or_in_pods() {
         ca_file: None,
     };
     assert_eq!(all[2].place, Place::Kubernetes(pods));
+}
+
+#[test]
+fn a_worker_is_one_that_is_known_or_what_its_steps_take() {
+    let one = |profile: &str| {
+        let worker =
+            "[[site.worker]]\nengine = \"vllm\"\naddress = \"http://h:1\"\nserves = \"m\"\n";
+        outside(&format!("{worker}profile = {profile}\n"))[0].profile
+    };
+    let known = one("\"llama-70b-h100-tp8\"").expect("a profile");
+    assert_eq!((known.base, known.token, known.floor, known.chunk), (9.0, 0.0425, 14.5, 2048));
+    assert_eq!(known.blocks, 1_300_000 / 512);
+    let said = one("{ base = 3, token = 0.5, context = 1e-4, chunk = 512 }").expect("a profile");
+    assert_eq!((said.base, said.floor, said.token, said.pair), (3.0, 3.0, 0.5, 0.0));
+    assert_eq!((said.context, said.chunk, said.blocks), (1e-4, 512, u32::MAX));
 }
 
 #[test]
@@ -85,6 +101,14 @@ fn what_is_wrong_with_a_worker_is_told_with_how_to_mend_it() {
             "engine = \"vllm\"\nserves = \"m\"\naddress = \"http://h:1\"\nsequences = 0\n",
             "leave it out if unknown",
         ),
+        ("profile = \"lama-70b-h100-tp8\"\n", "did you mean `llama-70b-h100-tp8`?"),
+        ("profile = \"deepseek-v3-decode-h800\"\n", "write what its steps take"),
+        ("profile = { base = 9.0 }\n", "e.g. token = 0.0425"),
+        ("profile = { token = 0.04, base = -1.0 }\n", "is no time"),
+        ("profile = { token = 0.04, chunk = 64 }\n", "no engine takes so few"),
+        ("profile = { token = 0.04, kv_tokens = 100 }\n", "holds no prompt"),
+        ("profile = { tokn = 0.04 }\n", "did you mean `token`?"),
+        ("profile = 7\n", "expected a name such as"),
     ];
     for (lines, expected) in cases {
         let text = workers(&format!("[[site.worker]]\n{lines}"));
