@@ -352,6 +352,10 @@ impl<'a> World<'a> {
             if let Some(over) = house.and_then(|house| house.over_bound(self.now, target)) {
                 self.breach("memory", self.plan.gateways + at, over);
             }
+            let house = self.sites[at].house.as_ref();
+            if let Some(broken) = house.and_then(|house| house.broken(self.now)) {
+                self.breach("ledger", self.plan.gateways + at, broken.to_owned());
+            }
         }
     }
 

@@ -204,16 +204,23 @@ fn who_pays_is_in_time_behind_long_prompts_of_those_who_live_on_what_is_left() {
     assert!(stays.by_tier[0] <= 0.01, "{:?}", stays.by_tier);
 }
 
-/// Of all forecasts that are made later than five minutes after the start, told right or wrong.
+/// Forecasts of first tokens as they are made from five minutes after the start on, whether the
+/// scheduler was told right or wrong: off by a tenth at most in the median, and what nine of ten
+/// should keep within kept by a part that is the same. It is a little more than nine of ten: at most
+/// .92 would be the goal.
 #[test]
 fn a_profile_that_is_wrong_by_two_is_mended_within_five_minutes() {
     let mut trace = chained("conversation", &Options::default()).expect("it is in the repository");
     trace.truncate(7_000);
+    let mut right = None;
     for misjudged in [1.0, 2.0, 0.5] {
         let setup = Setup { speed: 4.0, misjudged, ..setup("late", 8).expect("a policy") };
         let tally = play(&trace, &setup).expect("it holds");
         let (first, _) = tally.forecasts(Time::ZERO);
         let (off, covered) = tally.forecasts(Time::from_micros(300_000_000));
         println!("told {misjudged}: {first:.3} off in all, {off:.3} then, {covered:.3} within p90");
+        let right = *right.get_or_insert(covered);
+        assert!(off <= 0.10 && covered >= 0.88, "{misjudged}: {off} {covered}");
+        assert!((covered - right).abs() <= 0.01 && covered <= 0.935, "{covered} for {right}");
     }
 }

@@ -12,6 +12,7 @@ use mainstay_core::config::Config;
 use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::gateway::{self, Gateway};
 use mainstay_core::message::Offer;
+use mainstay_core::mutant::Mutants;
 use mainstay_core::names::TargetId;
 use mainstay_core::policy::Policy;
 use mainstay_core::policy::disk::Disk;
@@ -150,6 +151,14 @@ impl House {
         let stands = site.standing(now, target)?;
         let is_over = stands.ahead > stands.ahead_bound || stands.queued_cost > stands.queued_bound;
         is_over.then(|| format!("{stands:?}"))
+    }
+
+    /// What is wrong with its books, see `Scheduler::check`.
+    pub fn broken(&self, now: Time) -> Option<&'static str> {
+        let House::Ours(site) = self else { return None };
+        // Without one of its rules it does what it must not, and is missed by that.
+        let is_whole = site.config().credit.mutants == Mutants::NONE;
+        site.check(now).err().filter(|_| is_whole)
     }
 
     /// How many workers it says would be the right number.

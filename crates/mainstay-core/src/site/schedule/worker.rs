@@ -553,6 +553,17 @@ impl Worker {
         line.map(|leg| leg.reservation.prefill).max().unwrap_or(0)
     }
 
+    /// By how much credit may be exceeded besides, see `has_more_room`: what is saved of any in line,
+    /// where it is not known what tokens take.
+    pub fn saved(&self) -> u64 {
+        if self.is_known() {
+            return 0;
+        }
+        let line = self.before.iter().filter_map(|work| self.legs.get(work));
+        let saved = line.map(|leg| f64::from(leg.forecast.hit) * self.profile.token);
+        saved.map(micros).max().unwrap_or(0)
+    }
+
     fn join(&mut self, context: u64) {
         self.sums.context += context;
         self.batch.decodes += 1;
