@@ -98,8 +98,8 @@ pub enum Event {
         /// How it stands.
         state: WorkerState,
     },
-    /// An operator has said what a worker is that is about to come: what prompts take there need not
-    /// be learned.
+    /// An operator has said what a worker is that is about to come: what prompts take there need
+    /// not be learned.
     Described {
         /// Which.
         worker: WorkerId,

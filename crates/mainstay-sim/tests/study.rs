@@ -206,8 +206,8 @@ fn who_pays_is_in_time_behind_long_prompts_of_those_who_live_on_what_is_left() {
 
 /// Forecasts of first tokens as they are made from five minutes after the start on, whether the
 /// scheduler was told right or wrong: off by a tenth at most in the median, and what nine of ten
-/// should keep within kept by a part that is the same. It is a little more than nine of ten: at most
-/// .92 would be the goal.
+/// should keep within kept by a part that is the same. It is a little more than nine of ten: at
+/// most .92 would be the goal.
 #[test]
 fn a_profile_that_is_wrong_by_two_is_mended_within_five_minutes() {
     let mut trace = chained("conversation", &Options::default()).expect("it is in the repository");

@@ -47,9 +47,8 @@ fn a_long_prompt_of_batch_is_taken_back_for_who_would_be_late_and_is_served_late
     let did = tell(&mut site, now + 200, of(HIGH, 1_001, 1_000));
     let (long, short) = (prompt(1_000, 1).work, prompt(1_001, 1).work);
     let place = |is: &dyn Fn(&Action) -> bool| did.iter().position(is);
-    let abort = place(
-        &|it| matches!(it, Action::Abort { work, worker } if (*work, *worker) == (long, WorkerId(0))),
-    );
+    let of = (long, WorkerId(0));
+    let abort = place(&|it| matches!(it, Action::Abort { work, worker } if (*work, *worker) == of));
     let sent = place(&|it| matches!(it, Action::Dispatch { work, .. } if *work == short));
     assert!(abort.is_some() && abort < sent, "{did:?}");
     let fact = SiteFact::Preempted { work: long, tier: BATCH, worker: WorkerId(0), by: short };

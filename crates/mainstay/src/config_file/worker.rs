@@ -25,8 +25,8 @@ pub struct Worker {
     pub sequences: Option<u32>,
     /// Output tokens a second that each writes, of all its answers together. Unset: found out.
     pub tokens_per_second: Option<u32>,
-    /// What each is: a model on a machine, by name, or what its steps take. Unset: what prompts take
-    /// is learned, from the first 50 answers that tell of cached tokens.
+    /// What each is: a model on a machine, by name, or what its steps take. Unset: what prompts
+    /// take is learned, from the first 50 answers that tell of cached tokens.
     pub profile: Option<Profile>,
     /// Environment variable that holds its key, where it wants one.
     pub key_env: Option<String>,

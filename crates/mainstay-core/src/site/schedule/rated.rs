@@ -1,5 +1,5 @@
-//! What a site knows of one of its workers: what it is said to carry, what of that it does, and what
-//! an operator said that it is.
+//! What a site knows of one of its workers: what it is said to carry, what of that it does, and
+//! what an operator said that it is.
 
 use super::limit::{Limit, Sample, Usual};
 use super::profile::Profile;

@@ -382,8 +382,7 @@ impl Worker {
         }
     }
 
-    /// What it takes: by what an operator said, by what was learned of others, or by what it is said
-    /// to carry.
+    /// What it takes: as an operator said, as was learned of others, or by what it is to carry.
     pub fn rate_by(&mut self, learned: Option<Profile>) {
         let Some(rated) = &mut self.rated else { return };
         let known = rated.given.or(learned);
@@ -553,13 +552,10 @@ impl Worker {
         line.map(|leg| leg.reservation.prefill).max().unwrap_or(0)
     }
 
-    /// By how much credit may be exceeded besides, see `has_more_room`: what is saved of any in line,
-    /// where it is not known what tokens take.
+    /// By how much it may be exceeded besides while times are not known, see `has_more_room`.
     pub fn saved(&self) -> u64 {
-        if self.is_known() {
-            return 0;
-        }
-        let line = self.before.iter().filter_map(|work| self.legs.get(work));
+        let line = self.before.iter().filter(|_| !self.is_known());
+        let line = line.filter_map(|work| self.legs.get(work));
         let saved = line.map(|leg| f64::from(leg.forecast.hit) * self.profile.token);
         saved.map(micros).max().unwrap_or(0)
     }
