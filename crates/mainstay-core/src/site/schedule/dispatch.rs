@@ -47,7 +47,7 @@ pub(super) struct Candidate {
     /// Whether it may be given anything, and this,
     may: bool,
     /// and at once.
-    has_room: bool,
+    pub(super) has_room: bool,
     /// Fewer legs first, then by seed.
     tie: (u32, u64),
 }
@@ -62,7 +62,7 @@ pub(super) struct Offers {
 }
 
 /// What is best for one.
-pub(super) enum Choice {
+enum Choice {
     Send(Candidate),
     /// It is worth to wait for this one until then.
     Wait(Time, Candidate),
@@ -229,7 +229,7 @@ impl Scheduler {
         true
     }
 
-    pub(super) fn choose(&mut self, now: Time, one: &Waiting) -> Choice {
+    fn choose(&mut self, now: Time, one: &Waiting) -> Choice {
         let candidates = self.candidates(now, one.work);
         let Some(life) = self.lives.get(&one.work) else { return Choice::Nobody };
         let tpot = self.settings.tiers[usize::from(one.tier.0)].tpot;
@@ -375,7 +375,7 @@ impl Scheduler {
     }
 
     /// All workers that may have it, with what it would cost there.
-    fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
+    pub(super) fn candidates(&mut self, now: Time, work: Work) -> Vec<Candidate> {
         let waiting = self.queue.get(work).copied();
         // Some get what is unused: a worker that ran out of prefill, not one about to.
         let is_spare = waiting.is_some_and(|one| self.is_spare(&one));

@@ -6,7 +6,6 @@
 //! cached, so it is bounded: once for an attempt, of the newest legs first, and one in twenty
 //! dispatches. The attempt waits again as if it had never been sent: nobody has failed it.
 
-use super::dispatch::Choice;
 use super::queue::{Lane, Waiting};
 use super::survey::look_up;
 use super::worker::{Verdict, Worker};
@@ -70,16 +69,14 @@ impl Scheduler {
     /// The first in line of each tier may be late wherever it goes: a lower leg gives way to it.
     /// Whether one did.
     pub(super) fn relieve(&mut self, now: Time, actions: &mut Vec<Action>) -> bool {
-        let mut did = false;
+        let before = self.preemption.earned;
         for tier in 0..self.settings.tiers.len() {
             while self.may_preempt()
                 && let Some(one) = self.queue.first_in_line(TierId(tier as u8))
                 && self.preempt_for(now, &one, actions)
-            {
-                did = true;
-            }
+            {}
         }
-        did
+        self.preemption.earned != before
     }
 
     fn may_preempt(&self) -> bool {
@@ -105,7 +102,10 @@ impl Scheduler {
         look_up(&self.index, (work, keys), (&mut self.matches, &mut self.matched));
         let Some((leg, worker)) = self.who_gives_way(now, life, one.key) else { return false };
         self.give_way(now, (leg, worker), work, actions);
-        let Choice::Send(to) = self.choose(now, one) else { return false };
+        // Whoever costs least may be another with room, and late.
+        let all = self.candidates(now, work);
+        let to = all.into_iter().find(|each| each.id == worker && each.has_room);
+        let Some(to) = to else { return false };
         self.queue.take(work);
         self.send(now, one, to, actions);
         true
@@ -121,12 +121,15 @@ impl Scheduler {
     fn who_gives_way(&self, now: Time, life: &Life, key: Time) -> Option<(Work, WorkerId)> {
         let until = self.promised(life);
         let is_in_time = |millis: f64| now + duration(millis) + self.settings.round_trip <= until;
+        let (_, most) = self.lengths.expected(life.attempt.limit);
+        let blocks = (life.asked.prompt + most).div_ceil(self.settings.block);
+        let bounds = (self.settings.round_trip, self.step_max, blocks);
         let newest = self.preemption.open.iter().rev().take(LOOKED_AT);
         let found = newest.copied().find_map(|(_, leg)| {
             let theirs = self.lives.get(&leg).filter(|it| it.attempt.tier > life.attempt.tier)?;
             let Place::At(id) = theirs.place else { return None };
             let worker = self.workers.get(&id).filter(|_| self.may_give_way(theirs))?;
-            let frees = worker.frees(now, leg, (self.settings.round_trip, self.step_max))?;
+            let frees = worker.frees(now, leg, bounds)?;
             let first = self.first_token_at(now, (life, key), (id, worker))?;
             is_in_time(first - frees).then_some((leg, id))
         })?;

@@ -490,28 +490,31 @@ impl Worker {
             .map(|at| at.max(now))
     }
 
-    /// Milliseconds by which one more would begin sooner without this leg, which is in line. Half
-    /// of a step is taken off where a chunk of it is under way. `None`: even then there is no room.
-    pub fn frees(&self, now: Time, work: Work, bounds: (Duration, f64)) -> Option<f64> {
+    /// Milliseconds by which one more, of so many blocks, would begin sooner without this leg, which
+    /// is in line; half a step less where a chunk of it is under way. `None`: there is no room then.
+    pub fn frees(&self, now: Time, work: Work, bounds: (Duration, f64, u32)) -> Option<f64> {
         let leg = self.legs.get(&work).filter(|leg| leg.is_in_line())?;
-        let is_head = self.before.front() == Some(&work);
-        let done = if is_head { self.run_down(now) } else { 0 };
-        let left = leg.reservation.prefill - done;
+        let done = if self.before.front() == Some(&work) { Some(self.run_down(now)) } else { None };
+        let left = leg.reservation.prefill - done.unwrap_or(0);
+        let blocks = self.sums.blocks - leg.reservation.blocks + bounds.2;
+        let fits = blocks <= self.most_blocks() || self.legs.len() == 1;
         let is_used = self.verdict == Verdict::Up && self.order == Order::Active;
         let is_slow = self.steps.mean() > bounds.1 && self.before.len() > 1;
-        if !is_used || is_slow || self.outstanding(now) - left >= self.credit(bounds.0) {
-            return None;
-        }
+        let is_full = self.outstanding(now) - left >= self.credit(bounds.0);
         let chunk = f64::from(self.profile.budget(self.batch)).min(leg.reservation.tokens as f64);
         let step = self.slowness() * self.profile.step_with(self.batch, chunk, 0.0);
-        let under_way = if is_head { step / 2.0 } else { 0.0 };
-        Some((millis(left) * self.stretch() - under_way).max(0.0))
+        let under_way = done.map_or(0.0, |_| step / 2.0);
+        let frees = (millis(left) * self.stretch() - under_way).max(0.0);
+        (is_used && fits && !is_slow && !is_full).then_some(frees)
     }
 
     /// Whether KV has room for so many blocks more. Alone, a request may have all there is.
     pub fn fits(&self, blocks: u32) -> bool {
-        let most = u64::from(self.profile.blocks) * BLOCKS_USED / 100;
-        u64::from(self.sums.blocks) + u64::from(blocks) <= most || self.legs.is_empty()
+        self.sums.blocks.saturating_add(blocks) <= self.most_blocks() || self.legs.is_empty()
+    }
+
+    fn most_blocks(&self) -> u32 {
+        (u64::from(self.profile.blocks) * BLOCKS_USED / 100) as u32
     }
 
     /// Tokens of a match that are believed.
