@@ -494,7 +494,7 @@ impl Worker {
     /// is in line; half a step less where a chunk of it is under way. `None`: there is no room then.
     pub fn frees(&self, now: Time, work: Work, bounds: (Duration, f64, u32)) -> Option<f64> {
         let leg = self.legs.get(&work).filter(|leg| leg.is_in_line())?;
-        let done = if self.before.front() == Some(&work) { Some(self.run_down(now)) } else { None };
+        let done = (self.before.front() == Some(&work)).then(|| self.run_down(now));
         let left = leg.reservation.prefill - done.unwrap_or(0);
         let blocks = self.sums.blocks - leg.reservation.blocks + bounds.2;
         let fits = blocks <= self.most_blocks() || self.legs.len() == 1;
@@ -504,8 +504,8 @@ impl Worker {
         let chunk = f64::from(self.profile.budget(self.batch)).min(leg.reservation.tokens as f64);
         let step = self.slowness() * self.profile.step_with(self.batch, chunk, 0.0);
         let under_way = done.map_or(0.0, |_| step / 2.0);
-        let frees = (millis(left) * self.stretch() - under_way).max(0.0);
-        (is_used && fits && !is_slow && !is_full).then_some(frees)
+        let frees = millis(left) * self.stretch() - under_way;
+        (is_used && fits && !is_slow && !is_full).then_some(frees.max(0.0))
     }
 
     /// Whether KV has room for so many blocks more. Alone, a request may have all there is.
