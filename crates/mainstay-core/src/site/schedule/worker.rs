@@ -490,8 +490,8 @@ impl Worker {
             .map(|at| at.max(now))
     }
 
-    /// Milliseconds by which one more, of so many blocks, would begin sooner without this leg, which
-    /// is in line; half a step less where a chunk of it is under way. `None`: there is no room then.
+    /// Milliseconds by which one more of so many blocks would begin sooner without this leg, which
+    /// is in line; half a step less where a chunk of it is under way. `None`: it has no room then.
     pub fn frees(&self, now: Time, work: Work, bounds: (Duration, f64, u32)) -> Option<f64> {
         let leg = self.legs.get(&work).filter(|leg| leg.is_in_line())?;
         let done = (self.before.front() == Some(&work)).then(|| self.run_down(now));
