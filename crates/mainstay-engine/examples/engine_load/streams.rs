@@ -3,8 +3,8 @@
 //! After every step everything that must hold is checked: each page is free, used or cached, no
 //! stream but a broken one fails, and none waits longer than those before it take together.
 //!
-//! Waiting is counted in steps, in two kinds: in the line for a first token, which is as long as the
-//! line is, and between tokens, which only who had to make room for others does for long.
+//! Waiting is counted in steps, in two kinds: for a first token, in a line of all who came before,
+//! and between tokens, where only who had to make room for others waits for long.
 
 use mainstay_engine::{Engine, Finish, Progress, Refusal, Sampling, SequenceId, Work};
 use std::sync::Arc;
