@@ -17,7 +17,7 @@ use crate::kernels::Element;
 use crate::model::{self, Batch, Passed};
 use crate::pool::Pool;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
-use crate::shape::Shape;
+use crate::shape::{AttentionShape, Shape};
 use crate::step::{Line, Pace, Share};
 use crate::tokenizer::Hide;
 use crate::weights::{Precision, Weights};
@@ -84,12 +84,14 @@ impl Settings {
 }
 
 impl Settings {
-    /// How numbers in the cache are kept where it is computed.
-    fn element(&self) -> Element {
+    /// How numbers in the cache are kept where it is computed, for this kind of attention.
+    fn element(&self, attention: &AttentionShape) -> Element {
+        let is_latent = matches!(attention, AttentionShape::Latent { .. });
         match (self.kv, self.device) {
             (KvPrecision::F32, _) => Element::F32,
             (KvPrecision::F16, Device::Cpu) => Element::F16,
-            (KvPrecision::F16, Device::Cuda(_)) | (KvPrecision::Bf16, _) => Element::Bf16,
+            (KvPrecision::Half, Device::Cpu) if !is_latent => Element::F16,
+            (KvPrecision::Half | KvPrecision::F16 | KvPrecision::Bf16, _) => Element::Bf16,
         }
     }
 }
@@ -99,7 +101,7 @@ impl Default for Settings {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Settings {
             cache_bytes: 256 << 20,
-            kv: KvPrecision::F16,
+            kv: KvPrecision::Half,
             weights: Precision::Stored,
             page_tokens: 32,
             batch_max: 8,
@@ -121,6 +123,9 @@ impl Default for Settings {
 pub enum KvPrecision {
     /// Exact; for comparing with a reference.
     F32,
+    /// In two bytes, as suits who computes: `F16` for grouped attention on a processor, `Bf16` for
+    /// latent attention, whose every number takes part in 16 heads and more.
+    Half,
     /// Half the memory and traffic, 11 significant bits.
     F16,
     /// As small, 8 significant bits, never overflows. A card's rows are always so, if not exact.
@@ -132,7 +137,7 @@ impl KvPrecision {
     pub fn bytes(self) -> usize {
         match self {
             KvPrecision::F32 => 4,
-            KvPrecision::F16 | KvPrecision::Bf16 => 2,
+            KvPrecision::Half | KvPrecision::F16 | KvPrecision::Bf16 => 2,
         }
     }
 }
@@ -237,6 +242,7 @@ impl Engine {
             ..settings
         };
         let drafts = settings.device == Device::Cpu && model::drafts(&weights, &shape);
+        let element = settings.element(&shape.attention);
         let rows = [shape.layers + usize::from(drafts), shape.attention.row()];
         let mut card = ModelCard {
             name: files.name.to_owned(),
@@ -245,16 +251,17 @@ impl Engine {
             vocabulary: shape.vocabulary,
             layers: shape.layers,
             parameters: 0,
-            kv_bytes_per_token: rows[0] * rows[1] * settings.element().bytes(),
+            kv_bytes_per_token: rows[0] * rows[1] * element.bytes(),
             end_tokens: text.end_tokens,
         };
         let hidden = shape.hidden;
-        let cache = twin::cache(&card, rows, &settings)?;
+        let cache = twin::cache(&card, (rows, element), &settings)?;
         let weights = weights.prepared(settings.weights, pool);
         let computer = Computer::load(&weights, shape, &settings, cache.total() as usize)?;
         card.parameters = computer.parameters();
         let (vocabulary, template) = (text.vocabulary, text.template);
         let model = computer.model();
+        let rows = (rows, element);
         let shared = Shared { card, vocabulary, template, settings, rows, hidden, drafts, model };
         Ok(Engine::around(Arc::new(shared), computer, cache))
     }
@@ -416,7 +423,8 @@ impl Engine {
             None => shares.iter().for_each(|share| self.step_alone(*share, (is_on, out))),
         }
         let took = began.elapsed();
-        self.pace.learn(shares.iter().map(|share| share.tokens), took);
+        let prompts = shares.iter().filter(|share| share.is_prompt);
+        self.pace.learn(prompts.map(|share| share.tokens).sum(), took);
         self.drafting.learn(&shares, (is_on, took));
         let ended = out[first..].iter().filter(|progress| progress.finish.is_some());
         self.pace.end(took, ended.clone().count());

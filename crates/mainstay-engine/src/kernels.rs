@@ -19,6 +19,9 @@ mod avx2;
 mod avx512;
 pub mod blend;
 pub mod multiply;
+pub mod paired;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 pub mod quantised;
 mod scalar;
 pub mod tiles;

@@ -36,6 +36,8 @@ pub(crate) struct Share {
     pub sequence: usize,
     /// Tokens to compute.
     pub tokens: usize,
+    /// Whether they are part of a prompt, or of what was computed before and is again.
+    pub is_prompt: bool,
     /// A guess of the token behind them, to be computed along.
     pub draft: Option<u32>,
 }
@@ -57,8 +59,9 @@ pub(crate) struct Pace {
 /// Part of a new figure in the learned one: of the last ten or so.
 const NEW: f64 = 0.1;
 /// So many tokens of a prompt go on in every step, or it would never end. More would only matter
-/// where a token costs much less than reading all weights, and there the time allows more.
-const CHUNK_MIN: usize = 2;
+/// where a token costs much less than reading all weights, and there the time allows more; behind
+/// thousands of others one costs as much as a whole answer's.
+const CHUNK_MIN: usize = 1;
 
 /// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, a
 /// step's time is only foreseen), unless that is too short for anybody to notice.
@@ -84,12 +87,8 @@ impl Pace {
         (tokens as usize).max(CHUNK_MIN)
     }
 
-    /// A step with these shares of tokens took so long.
-    pub fn learn(&mut self, shares: impl Iterator<Item = usize>, took: Duration) {
-        let (mut decoding, mut prompts) = (0, 0);
-        for tokens in shares {
-            *(if tokens == 1 { &mut decoding } else { &mut prompts }) += tokens;
-        }
+    /// A step with so many tokens of prompts took so long.
+    pub fn learn(&mut self, prompts: usize, took: Duration) {
         let took = took.as_secs_f64();
         let (known, seen) = match prompts {
             0 => (&mut self.step, took),
@@ -169,13 +168,14 @@ impl Line {
         let mut left = chunk.max(1);
         let mut shares: Vec<Share> = Vec::new();
         for sequence in decoding {
-            self.join(Share { sequence, tokens: 1, draft: None }, &mut shares, ledger);
+            let share = Share { sequence, tokens: 1, is_prompt: false, draft: None };
+            self.join(share, &mut shares, ledger);
         }
         for sequence in prompts {
             let Some(running) = self.running.get_mut(sequence) else { break };
             running.adopt(ledger);
             let tokens = running.pending().min(left);
-            let share = Share { sequence, tokens, draft: None };
+            let share = Share { sequence, tokens, is_prompt: true, draft: None };
             if tokens > 0 && self.join(share, &mut shares, ledger) {
                 left -= tokens;
             }
@@ -227,8 +227,8 @@ mod tests {
         assert_eq!(pace.chunk(ms(40)), CHUNK_MIN);
         // 20 ms for the weights, 1 ms for each token of a prompt.
         for _ in 0..100 {
-            pace.learn([1, 1, 1].into_iter(), ms(20));
-            pace.learn([1, 1, 30].into_iter(), ms(50));
+            pace.learn(0, ms(20));
+            pace.learn(30, ms(50));
         }
         assert_eq!(pace.chunk(ms(40)), 20);
         assert_eq!(pace.chunk(ms(10)), CHUNK_MIN);

@@ -90,7 +90,13 @@ fn report(streams: &Streams, took: Duration, memory: &[u64]) {
             at(1.0)
         );
     }
+    println!(
+        "  most steps in the line for a first token: {}, {:.0} % of what those before take at most",
+        seen.line_max,
+        seen.line_share_max * 100.0
+    );
     println!("  most steps between two tokens of a stream: {}", seen.wait_max);
+    println!("  {:.1} answers written in a step", seen.tokens as f64 / seen.steps as f64);
     if let (Some(first), Some(last)) = (memory.get(memory.len() / 4), memory.last()) {
         println!("  memory after a quarter of the time {} MiB, at its end {} MiB", first, last);
     }

@@ -2,6 +2,9 @@
 //!
 //! After every step everything that must hold is checked: each page is free, used or cached, no
 //! stream but a broken one fails, and none waits longer than those before it take together.
+//!
+//! Waiting is counted in steps, in two kinds: for a first token, in a line of all who came before,
+//! and between tokens, where only who had to make room for others waits for long.
 
 use mainstay_engine::{Engine, Finish, Progress, Refusal, Sampling, SequenceId, Work};
 use std::sync::Arc;
@@ -36,8 +39,11 @@ pub struct Seen {
     /// Times to first tokens, and between tokens.
     pub ttft: Vec<Duration>,
     pub itl: Vec<Duration>,
-    /// Most steps that a stream waited for its next token.
+    /// Most steps that a stream waited for its first token, and for any other.
+    pub line_max: u64,
     pub wait_max: u64,
+    /// Most steps that a first token took, in what those before it take together.
+    pub line_share_max: f64,
 }
 
 struct Stream {
@@ -49,6 +55,8 @@ struct Stream {
     answer: Vec<u32>,
     heard: Instant,
     heard_at: u64,
+    /// Steps in which all before it and itself are done, if only the oldest goes on in each.
+    patience: u64,
 }
 
 /// The streams of one engine.
@@ -94,6 +102,8 @@ impl Streams {
         let leaves = self.below(self.load.leaves) == 0;
         let work = self.work(is_broken);
         let leaves_at = leaves.then(|| self.below(work.max_tokens as u64) as usize);
+        let before: u64 = self.open.iter().map(|stream| steps(&stream.work)).sum();
+        let patience = before + steps(&work);
         match engine.submit(work.clone()) {
             Ok(id) => self.open.push(Stream {
                 id,
@@ -103,6 +113,7 @@ impl Streams {
                 answer: Vec::new(),
                 heard: Instant::now(),
                 heard_at: self.seen.steps,
+                patience,
             }),
             Err(Refusal::Busy { .. }) => panic!("the line must be as long as there are streams"),
             Err(refusal) => panic!("refused: {refusal}"),
@@ -165,11 +176,18 @@ impl Streams {
         let stream = &mut self.open[at];
         let (now, step) = (Instant::now(), self.seen.steps);
         let gap = now - std::mem::replace(&mut stream.heard, now);
-        self.seen.wait_max = self.seen.wait_max.max(step - stream.heard_at);
-        stream.heard_at = step;
+        let waited = step - std::mem::replace(&mut stream.heard_at, step);
         match stream.answer.is_empty() {
-            true => self.seen.ttft.push(gap),
-            false => self.seen.itl.push(gap),
+            true => {
+                self.seen.ttft.push(gap);
+                self.seen.line_max = self.seen.line_max.max(waited);
+                let share = waited as f64 / stream.patience as f64;
+                self.seen.line_share_max = self.seen.line_share_max.max(share);
+            }
+            false => {
+                self.seen.itl.push(gap);
+                self.seen.wait_max = self.seen.wait_max.max(waited);
+            }
         }
         if report.finish == Some(Finish::Failed) {
             assert!(stream.is_broken, "a stream failed that does nothing wrong");
@@ -195,14 +213,19 @@ impl Streams {
         let pages = engine.pages();
         assert_eq!(pages.free + pages.used + pages.cached, pages.total, "a page is lost");
         // The oldest goes on in every step, so nobody waits longer than all before it compute.
-        let longest = self.load.streams * (self.load.prompt_max + self.load.answer_max + 2);
-        let starved = |stream: &Stream| self.seen.steps - stream.heard_at > longest as u64;
+        let starved = |stream: &Stream| self.seen.steps - stream.heard_at > stream.patience;
         assert!(!self.open.iter().any(starved), "a stream starves");
     }
 
     fn below(&mut self, bound: u64) -> u64 {
         next(&mut self.random) % bound.max(1)
     }
+}
+
+/// Steps that a request takes by itself at most: its prompt one token at a time, its answer, and
+/// all of it once more if it had to make room before it was the oldest.
+fn steps(work: &Work) -> u64 {
+    2 * (work.prompt.len() + work.max_tokens + 1) as u64
 }
 
 /// Knuth's linear congruential generator.

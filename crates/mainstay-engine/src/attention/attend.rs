@@ -1,12 +1,14 @@
 //! The loop of attention: queries look at the cached rows of their sequence, block by block.
 //!
-//! Rows are widened once for all queries that look at them: all heads that share a key, and the
+//! Rows are made ready once for all queries that look at them: all heads that share a key, and the
 //! neighbouring tokens of a prompt. Blocks begin at fixed positions and the softmax is carried from
 //! one to the next, so what a token gets depends neither on pages nor on the tokens beside it.
 #![allow(unsafe_code)]
 
 use super::Pass;
+use crate::kernels::Element;
 use crate::kernels::blend::{self, Softmax};
+use crate::kernels::paired::{self, Paired};
 use crate::pool::Shares;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -56,8 +58,33 @@ struct Unit {
 /// What the queries of a unit have seen, slot by slot.
 struct Seen {
     softmax: Vec<Softmax>,
-    /// A vector of values for each query.
+    /// A vector of values for each query, as its block leaves them.
     mixed: Vec<f32>,
+}
+
+impl Heads {
+    /// Whether rows are looked at in pairs: those of bf16 whose values are part of their keys.
+    pub fn is_paired(&self, element: Element) -> bool {
+        self.value_start == 0 && element == Element::Bf16
+    }
+
+    /// Numbers of a mixed value on its way.
+    fn mixed(&self, element: Element) -> usize {
+        if self.is_paired(element) { paired::filled(self.value) } else { self.value }
+    }
+
+    /// Mixed values as they are wanted.
+    fn values(&self, mixed: Vec<f32>, element: Element) -> Vec<f32> {
+        if !self.is_paired(element) {
+            return mixed;
+        }
+        let width = self.mixed(element);
+        let mut values = vec![0.0; mixed.len() / width * self.value];
+        for (mixed, values) in mixed.chunks_exact(width).zip(values.chunks_exact_mut(self.value)) {
+            paired::in_order(mixed, values);
+        }
+        values
+    }
 }
 
 impl Pass<'_> {
@@ -68,21 +95,23 @@ impl Pass<'_> {
         let units = self.units(heads);
         let places = Shares::new(&mut out);
         let see = |unit: &Unit, span| self.seen(layer, heads, (unit, span), &queries);
+        let element = self.cache.element();
+        let mixed = heads.mixed(element);
         let give = |unit: &Unit, seen: Seen| {
             let width = unit.queries.len() * heads.value;
-            let mixed = seen.normed(heads.value);
-            for (slot, mixed) in unit.slots.clone().zip(mixed.chunks_exact(width)) {
+            let values = heads.values(seen.normed(mixed), element);
+            for (slot, values) in unit.slots.clone().zip(values.chunks_exact(width)) {
                 let head = (slot * heads.kv_heads + unit.kv_head) * heads.group;
                 let first = (head + unit.queries.start) * heads.value;
                 // SAFETY: these heads of this slot are in no other unit.
-                unsafe { places.part(first, width) }.copy_from_slice(mixed);
+                unsafe { places.part(first, width) }.copy_from_slice(values);
             }
         };
         let spans: usize = units.iter().map(|unit| unit.spans).sum();
         if units.len() >= self.pool.threads() * UNITS_PER_THREAD || spans == units.len() {
             self.pool.run(units.len(), &|at| {
                 let unit = &units[at];
-                give(unit, Seen::joined((0..unit.spans).map(|span| see(unit, span)), heads.value));
+                give(unit, Seen::joined((0..unit.spans).map(|span| see(unit, span)), mixed));
             });
             return out;
         }
@@ -98,7 +127,7 @@ impl Pass<'_> {
         });
         let mut seen = seen.into_iter().filter_map(OnceLock::into_inner);
         for unit in &units {
-            give(unit, Seen::joined(seen.by_ref().take(unit.spans), heads.value));
+            give(unit, Seen::joined(seen.by_ref().take(unit.spans), mixed));
         }
         drop(seen);
         out
@@ -135,6 +164,17 @@ impl Pass<'_> {
         units
     }
 
+    /// The cached rows of a unit's sequence.
+    fn rows(
+        &self,
+        layer: usize,
+        unit: &Unit,
+        positions: Range<usize>,
+    ) -> impl Iterator<Item = &[u8]> {
+        let table = self.tables[self.slots[unit.slots.start].table];
+        positions.map(move |position| self.cache.row(table, layer, position))
+    }
+
     /// What a unit's queries see of one span.
     fn seen(
         &self,
@@ -150,26 +190,26 @@ impl Pass<'_> {
             let first = (head + unit.queries.start) * heads.key;
             own.extend_from_slice(&queries[first..first + each * heads.key]);
         }
-        let count = unit.slots.len() * each;
-        let mut mixed = vec![0.0; count * heads.value];
+        let (count, value) = (unit.slots.len() * each, heads.mixed(self.cache.element()));
+        let mut mixed = vec![0.0; count * value];
         let mut softmax = vec![Softmax::NOTHING; count];
-        let mut block = Block::new(heads);
+        let mut block = Block::new(heads, self.cache.element(), own);
         let first = self.slots[unit.slots.start].position;
         let end = self.slots[unit.slots.end - 1].position + 1;
-        for start in (span * SPAN..end.min((span + 1) * SPAN)).step_by(BLOCK) {
+        let span = span * SPAN..end.min((span + 1) * SPAN);
+        for start in span.clone().step_by(BLOCK) {
             block.load(self, layer, unit, start..end.min(start + BLOCK));
+            let next = span.end.min(start + BLOCK)..span.end.min(start + 2 * BLOCK);
+            block.fetch(self, layer, unit, next);
             if start + BLOCK <= first + 1 {
-                block.add(&own, BLOCK, &mut softmax, &mut mixed);
+                block.add(0..count, BLOCK, &mut softmax, &mut mixed);
                 continue;
             }
             for (at, slot) in unit.slots.clone().enumerate() {
                 let seen = (self.slots[slot].position + 1).saturating_sub(start).min(BLOCK);
-                block.add(
-                    &own[at * each * heads.key..][..each * heads.key],
-                    seen,
-                    &mut softmax[at * each..][..each],
-                    &mut mixed[at * each * heads.value..][..each * heads.value],
-                );
+                let its = at * each..(at + 1) * each;
+                let mixed = &mut mixed[its.start * value..its.end * value];
+                block.add(its.clone(), seen, &mut softmax[its], mixed);
             }
         }
         Seen { softmax, mixed }
@@ -204,47 +244,95 @@ impl Seen {
     }
 }
 
-/// The widened keys and values of some positions.
-struct Block {
+/// Queries, and the keys and values of some positions, as they are looked at.
+enum Block {
+    Wide(Wide),
+    Paired(Paired),
+}
+
+impl Block {
+    fn new(heads: Heads, element: Element, queries: Vec<f32>) -> Block {
+        match heads.is_paired(element) {
+            true => Block::Paired(Paired::new(&queries, heads.key, BLOCK)),
+            false => Block::Wide(Wide::new(heads, queries)),
+        }
+    }
+
+    fn load(&mut self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
+        let rows = pass.rows(layer, unit, positions);
+        match self {
+            Block::Wide(wide) => wide.load(pass.cache.element(), unit.kv_head, rows),
+            Block::Paired(paired) => paired.load(rows),
+        }
+    }
+
+    /// Asks for the rows that will be loaded next, where they are not read at once.
+    fn fetch(&self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
+        if let Block::Paired(paired) = self {
+            paired.fetch(pass.rows(layer, unit, positions));
+        }
+    }
+
+    /// Lets some of the queries look at the first `seen` positions.
+    fn add(
+        &mut self,
+        queries: Range<usize>,
+        seen: usize,
+        softmax: &mut [Softmax],
+        mixed: &mut [f32],
+    ) {
+        match self {
+            Block::Wide(wide) => wide.add(queries, seen, softmax, mixed),
+            Block::Paired(paired) => paired.add(queries, seen, softmax, mixed),
+        }
+    }
+}
+
+/// Widened to f32.
+struct Wide {
     heads: Heads,
+    queries: Vec<f32>,
     keys: Vec<f32>,
     /// Empty where values are the beginnings of keys.
     values: Vec<f32>,
     shares: Vec<f32>,
 }
 
-impl Block {
-    fn new(heads: Heads) -> Block {
+impl Wide {
+    fn new(heads: Heads, queries: Vec<f32>) -> Wide {
         let is_within_key = heads.value_start == 0;
         let values = if is_within_key { 0 } else { BLOCK * heads.value };
         let keys = vec![0.0; BLOCK * heads.key];
-        Block { heads, keys, values: vec![0.0; values], shares: Vec::new() }
+        Wide { heads, queries, keys, values: vec![0.0; values], shares: Vec::new() }
     }
 
-    fn load(&mut self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
-        let (key, value) = (self.heads.key, self.heads.value);
-        let (element, width) = (pass.cache.element(), pass.cache.element().bytes());
-        let table = pass.tables[pass.slots[unit.slots.start].table];
-        for (at, position) in positions.enumerate() {
-            let row = pass.cache.row(table, layer, position);
+    fn load<'a>(&mut self, element: Element, kv_head: usize, rows: impl Iterator<Item = &'a [u8]>) {
+        let (key, value, width) = (self.heads.key, self.heads.value, element.bytes());
+        for (at, row) in rows.enumerate() {
             let part = |first: usize, length: usize| &row[first * width..(first + length) * width];
             let keys = &mut self.keys[at * key..][..key];
-            blend::widen(element, part(unit.kv_head * key, key), keys);
+            blend::widen(element, part(kv_head * key, key), keys);
             if !self.values.is_empty() {
-                let first = self.heads.value_start + unit.kv_head * value;
+                let first = self.heads.value_start + kv_head * value;
                 let values = &mut self.values[at * value..][..value];
                 blend::widen(element, part(first, value), values);
             }
         }
     }
 
-    /// Lets each of `queries` look at the first `seen` positions.
-    fn add(&mut self, queries: &[f32], seen: usize, softmax: &mut [Softmax], mixed: &mut [f32]) {
+    fn add(
+        &mut self,
+        queries: Range<usize>,
+        seen: usize,
+        softmax: &mut [Softmax],
+        mixed: &mut [f32],
+    ) {
         if seen == 0 {
             return;
         }
         let Heads { key, value, .. } = self.heads;
         self.shares.resize(seen * softmax.len(), 0.0);
+        let queries = &self.queries[queries.start * key..queries.end * key];
         blend::scores(&self.keys[..seen * key], key, queries, &mut self.shares);
         let shares = self.shares.chunks_exact_mut(seen);
         for ((softmax, shares), mixed) in

@@ -11,7 +11,7 @@
 use super::Pass;
 use super::attend::Heads;
 use crate::error::LoadError;
-use crate::kernels::{self, Input, vector};
+use crate::kernels::{self, Input, paired, vector};
 use crate::model::{Linear, forward_all};
 use crate::pool::Pool;
 use crate::shape::{AttentionShape, Shape};
@@ -90,12 +90,6 @@ impl Latent {
                 [rows, up.forward(&Input::new(&low, norm.len()), pass.pool)]
             }
         };
-        for (index, row) in rows.chunks_exact_mut(row_width).enumerate() {
-            vector::rms_norm(&mut row[..latent], &self.norm, LATENT_EPSILON);
-            pass.angles.rotate(index, &mut row[latent..]);
-            pass.store(layer, index, row);
-        }
-        let queries = self.absorbed(queries, pass);
         let heads = Heads {
             kv_heads: 1,
             group: self.heads.len(),
@@ -104,6 +98,16 @@ impl Latent {
             value_start: 0,
             scale: self.scale,
         };
+        let is_paired = heads.is_paired(pass.cache.element());
+        for (index, row) in rows.chunks_exact_mut(row_width).enumerate() {
+            vector::rms_norm(&mut row[..latent], &self.norm, LATENT_EPSILON);
+            pass.angles.rotate(index, &mut row[latent..]);
+            if is_paired {
+                paired::clean(row);
+            }
+            pass.store(layer, index, row);
+        }
+        let queries = self.absorbed(queries, pass);
         let mixed = pass.attend(layer, heads, queries);
         let values = self.for_each_head(&mixed, latent, 0..latent, |head| &head.value, pass.pool);
         let mut out = vec![0.0; pass.slots.len() * self.heads.len() * self.value];

@@ -66,7 +66,7 @@ impl Drafting {
     /// A step of these shares took so long; it had drafts for all its answers, or none.
     pub fn learn(&mut self, shares: &[Share], (is_on, took): (bool, Duration)) {
         let drafts = shares.iter().filter(|share| share.draft.is_some()).count();
-        let has_prompts = shares.iter().any(|share| share.tokens > 1);
+        let has_prompts = shares.iter().any(|share| share.is_prompt);
         if has_prompts || (is_on && drafts < shares.len()) || (!is_on && drafts > 0) {
             return;
         }

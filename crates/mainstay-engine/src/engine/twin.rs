@@ -7,6 +7,7 @@ use super::computer::Computer;
 use super::{Engine, ModelCard, Settings};
 use crate::cache::{Cache, CacheShape};
 use crate::error::LoadError;
+use crate::kernels::Element;
 use crate::model::Model;
 use crate::pool::Pool;
 use crate::template::ChatTemplate;
@@ -18,8 +19,9 @@ pub struct Shared {
     pub vocabulary: Vocabulary,
     pub template: ChatTemplate,
     pub settings: Settings,
-    /// Layers that have rows in the cache, one more where the model drafts; numbers in a row.
-    pub rows: [usize; 2],
+    /// Layers that have rows in the cache, one more where the model drafts; numbers in a row, and
+    /// how they are kept.
+    pub rows: ([usize; 2], Element),
     /// Numbers of a token between layers.
     pub hidden: usize,
     /// Whether it drafts.
@@ -47,11 +49,11 @@ impl Twin {
 /// A cache for this model.
 pub fn cache(
     card: &ModelCard,
-    [layers, row]: [usize; 2],
+    ([layers, row], element): ([usize; 2], Element),
     settings: &Settings,
 ) -> Result<Cache, LoadError> {
     Cache::new(&CacheShape {
-        element: settings.element(),
+        element,
         layers,
         row,
         page_tokens: settings.page_tokens,

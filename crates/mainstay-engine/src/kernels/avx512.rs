@@ -3,7 +3,7 @@
 //! They give the bits of those with AVX2: one register here is the two sums there.
 #![allow(unsafe_code)]
 
-use super::blend::ValueRows;
+use super::blend::{Softmax, ValueRows};
 use super::tiles::avx512::Avx512;
 use super::{Element, Rows};
 use half::{bf16, f16};
@@ -55,11 +55,23 @@ impl Avx512 {
         }
     }
 
+    /// See [`Softmax::take`].
+    pub(super) fn take(self, softmax: &mut Softmax, scores: &mut [f32]) -> f32 {
+        // SAFETY: `self` proves the processor's features; the code itself is safe.
+        unsafe { take(softmax, scores) }
+    }
+
     /// See [`super::blend::mix`], which has checked the sizes.
     pub(super) fn mix(self, rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
         // SAFETY: `self` proves the processor's features; sizes were checked.
         unsafe { mix(rows, shares, sums) }
     }
+}
+
+/// The plain code, compiled for this processor.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn take(softmax: &mut Softmax, scores: &mut [f32]) -> f32 {
+    softmax.plain_take(scores)
 }
 
 /// One way to store a number, and how to widen it.
@@ -299,7 +311,7 @@ unsafe fn square(rows: &[&[f32]; TILE_ROWS], x: &[&[f32]; TILE_VECTORS]) -> [f32
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[allow(clippy::needless_range_loop)] // as in `tile`
-fn totals(sums: &[[__m512; TILE_VECTORS]; TILE_ROWS]) -> [f32; LANES] {
+pub(super) fn totals(sums: &[[__m512; TILE_VECTORS]; TILE_ROWS]) -> [f32; LANES] {
     let mut fours = [_mm512_setzero_ps(); TILE_ROWS];
     for row in 0..TILE_ROWS {
         let eight = |a: __m512, b: __m512| {

@@ -124,7 +124,9 @@ impl Softmax {
     /// from before must be multiplied by.
     pub fn take(&mut self, scores: &mut [f32]) -> f32 {
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = super::avx2::Avx2::detect() {
+        if let Some(avx512) = super::tiles::avx512::Avx512::detect() {
+            return avx512.take(self, scores);
+        } else if let Some(avx2) = super::avx2::Avx2::detect() {
             return avx2.take(self, scores);
         }
         self.plain_take(scores)
@@ -234,6 +236,14 @@ mod tests {
         let mut plain = Softmax::NOTHING;
         for part in scores.chunks(21) {
             let (mut one, mut two) = (part.to_vec(), part.to_vec());
+            #[cfg(target_arch = "x86_64")]
+            if let Some(avx2) = crate::kernels::avx2::Avx2::detect() {
+                let (mut softmax, mut one) = (softmax, one.clone());
+                avx2.take(&mut softmax, &mut one);
+                let mut plain = plain;
+                plain.plain_take(&mut two.clone());
+                assert_eq!(softmax, plain, "AVX2");
+            }
             assert_eq!(softmax.take(&mut one), plain.plain_take(&mut two));
             assert_eq!((one, softmax), (two, plain));
         }

@@ -18,11 +18,13 @@ pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 pub mod blocks;
+mod large;
 pub mod scalar;
 
 use super::quantised::{BLOCK, Quantised};
 use crate::pool::{Pool, Shares};
 use blocks::{Q4Blocks, Q6Blocks, Q8Block};
+use large::Large;
 use std::ops::Range;
 
 /// Rows in a tile: the 32-bit places of the widest register.
@@ -51,12 +53,12 @@ pub struct Tiles {
     pub rows: usize,
     pub columns: usize,
     /// [tile, block, line]
-    pub lines: Vec<Line>,
+    pub lines: Large<Line>,
     /// f16. `Q8`: [tile, block, row]. `Q6`: [tile, group, row]. `Q4`: [tile, group, (scale,
     /// least), row].
-    pub scales: Vec<[u16; TILE]>,
+    pub scales: Large<[u16; TILE]>,
     /// `Q6` (signed): [tile, block, half, row]. `Q4`: [tile, block, (scale, least), row].
-    pub parts: Vec<[u8; TILE]>,
+    pub parts: Large<[u8; TILE]>,
 }
 
 /// One tile's share of a [`Tiles`].
@@ -107,9 +109,9 @@ impl Tiles {
             bits,
             rows,
             columns,
-            lines: vec![Line([0; 64]); tiles * blocks * bits.lines()],
-            scales: vec![[0; TILE]; tiles * scales],
-            parts: vec![[0; TILE]; tiles * parts],
+            lines: Large::zeroed(tiles * blocks * bits.lines()),
+            scales: Large::zeroed(tiles * scales),
+            parts: Large::zeroed(tiles * parts),
         }
     }
 

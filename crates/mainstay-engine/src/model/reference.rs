@@ -158,13 +158,21 @@ fn quantised_a_trained_model_says_the_same_within_the_stated_bounds() {
         Model::load(&weights.prepared(precision, Pool::new(2)), shape).unwrap()
     };
     let exact = model(Precision::Stored);
+    let conversations = conversations();
+    let all = |model: &Model, element| -> Vec<Vec<f32>> {
+        conversations.iter().map(|(ids, _)| logits(model, ids, ids.len(), element)).collect()
+    };
+    let theirs = all(&exact, Element::F32);
     let size = exact.shape.vocabulary;
-    for (bits, precision) in [(8, Precision::Q8), (4, Precision::Q4)] {
-        let quantised = model(precision);
+    for (what, precision, element) in [
+        ("weights in 8 bits", Precision::Q8, Element::F32),
+        ("weights in 4 bits", Precision::Q4, Element::F32),
+        ("a cache in f16", Precision::Stored, Element::F16),
+        ("a cache in bf16", Precision::Stored, Element::Bf16),
+    ] {
+        let ours = all(&model(precision), element);
         let mut sums = [(0.0, 0); 2];
-        for (ids, prompt) in conversations() {
-            let all = |model| logits(model, &ids, ids.len(), Element::F32);
-            let (ours, theirs) = (all(&quantised), all(&exact));
+        for ((ids, prompt), (ours, theirs)) in conversations.iter().zip(ours.iter().zip(&theirs)) {
             let (first, last) = ((prompt - 1) * size, (ids.len() - 1) * size);
             for (sum, part) in sums.iter_mut().zip([first..last, 0..first]) {
                 let count = part.len() / size;
@@ -173,7 +181,7 @@ fn quantised_a_trained_model_says_the_same_within_the_stated_bounds() {
             }
         }
         let [answers, prompts] = sums.map(|(sum, count)| sum / count as f32);
-        println!("the built-in model in {bits} bits: answers {answers:.1e}, prompts {prompts:.1e}");
-        assert!(answers < 1e-3 && prompts < 5e-3, "{bits} bits: {answers}, {prompts}");
+        println!("the built-in model, {what}: answers {answers:.1e}, prompts {prompts:.1e}");
+        assert!(answers < 1e-3 && prompts < 5e-3, "{what}: {answers}, {prompts}");
     }
 }

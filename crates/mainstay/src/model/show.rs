@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The cache's precision unless somebody chooses another; both of two bytes take as much.
-const KV: KvPrecision = KvPrecision::F16;
+const KV: KvPrecision = KvPrecision::Half;
 
 /// What is asked about, and what it takes.
 struct Shown {
