@@ -9,9 +9,15 @@
 //! that stands for all it holds. Gateways tell each other those numbers, and send parts that differ.
 
 use crate::rng::mix;
+use crate::time::Duration;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+/// Gateways tell each other so often what they have heard: with what is sent at once, a change
+/// that was lost on its way is made good within seconds.
+pub const PULSE: Duration = Duration::from_secs(1);
+/// To so many others each time, in turn.
+pub const TOLD: usize = 3;
 /// Parts of a keyring.
 pub const PARTS: usize = 256;
 /// Keys of one ring. More would be a customer database; and a gateway that starts with nothing

@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 /// Contracts speak of minutes and quotas of seconds: so each unit is counted as sixty, and no rate
 /// is rounded.
 const PARTS: u64 = 60;
+/// Tokens beyond a prediction that are taken together.
+const STEP: u64 = 64;
 /// Nobody knows when a request that runs will end.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -83,6 +85,12 @@ pub struct Use {
 }
 
 impl Use {
+    /// Whether so much more is used than was taken that it is time to take it. Once in a few dozen
+    /// tokens: each time asks for the limits of all.
+    pub fn exceeds(&self, taken: Use) -> bool {
+        self.tokens >= taken.tokens.saturating_add(STEP)
+    }
+
     fn in_dimension(&self, dimension: Dimension) -> CostUnits {
         let parts = |amount: u64| CostUnits(amount.saturating_mul(PARTS));
         match dimension {

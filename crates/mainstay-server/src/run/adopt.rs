@@ -235,6 +235,7 @@ impl Running {
             if let Some(page) = &parts.page {
                 page.adopt(&setup);
             }
+            parts.house.callers.configure(&setup);
         };
         drive.adopt(setup.core.clone(), Arc::new(places), around);
         if let Some(nodes) = &parts.nodes {

@@ -85,6 +85,7 @@ pub fn resolve(
     let sites = desk.sites();
     let plan = desk.models(&sites);
     let keys = desk.keys(&tiers);
+    let contracts = desk.contracts(&tiers);
     let listen = desk.listen();
     let (limits, bounds, drain) = desk.limits();
     let log = desk.log();
@@ -115,6 +116,8 @@ pub fn resolve(
         core,
         upstreams,
         keys,
+        contracts,
+        data_dir: desk.data_dir(),
         // Without keys all callers are of one class. The highest, so that no share is kept from
         // them for callers who cannot exist.
         anonymous_tier: 0,

@@ -5,6 +5,7 @@ use crate::config_file::node::Role;
 use crate::config_file::value::Wait;
 use crate::config_file::{LogFormat, Profile};
 use mainstay_core::config::Limits;
+use mainstay_server::gateway::keyring::KEYRING;
 use mainstay_server::setup::{Bounds, Listen, Log, LogFormat as Format};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,7 +39,8 @@ impl Resolver<'_> {
         if api == admin && api.port() != 0 {
             self.wrong("listen.admin", format!("{admin} is the API's address; give it its own"));
         }
-        let open = !api.ip().is_loopback() && self.file.key.is_empty();
+        let has_ring = self.data_dir().is_some_and(|kept| kept.join(KEYRING).exists());
+        let open = !api.ip().is_loopback() && self.file.key.is_empty() && !has_ring;
         if open && self.file.allow_anonymous != Some(true) {
             self.wrong(
                 "listen.api",
