@@ -197,11 +197,10 @@ impl Limits {
 
     /// How the tightest limit of this dimension stands; none if nobody is bound in it.
     pub fn room(&mut self, now: Time, parties: &[Party], dimension: Dimension) -> Option<Room> {
-        let each = match dimension {
-            Dimension::Requests | Dimension::Cost => PARTS,
-            Dimension::Tokens => PARTS,
-            Dimension::Concurrency => return None,
-        } * CostUnits::whole(1).0;
+        if dimension == Dimension::Concurrency {
+            return None;
+        }
+        let each = PARTS * CostUnits::whole(1).0;
         let mut tightest: Option<Room> = None;
         for party in parties {
             let Some(quota) = dimension.quota(&party.contract) else { continue };

@@ -27,8 +27,8 @@ use crate::time::{Duration, Time};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// Between two reports of a key in use.
-const REPORT: Duration = Duration::from_millis(2500);
+/// Between two reports of a key in use: so many in a lease, which may lose two of them.
+const REPORTS: u32 = 4;
 /// Keys in use at one gateway, and keys of which it is home and that are in use. Beyond, the
 /// one unused for longest makes room here; a home takes no more, since what it granted counts.
 /// A caller's key has up to four quotas, and its tenant as many.
@@ -45,9 +45,9 @@ const LISTINGS: usize = 3;
 /// A gateway that is not listed any more had been taken out of use by the generation before. After
 /// this its keys do not wait for its word: it is likely gone.
 const GONE: Duration = Duration::from_secs(60);
-/// A gateway may spend so much of its rate at once. All gateways together so spend half a lease
+/// A gateway may spend this part of a lease at once. All gateways together so spend half a lease
 /// at most, which leaves the other half of the allowance for requests larger than what is left.
-const BURST: Duration = Duration::from_secs(5);
+const BURST: u32 = 2;
 
 /// The home of a key among so many gateways: rendezvous hashing moves as few keys as can be when
 /// the list changes.
@@ -107,6 +107,8 @@ struct Borrower {
     filled: Time,
     /// Of what is held, so many.
     held: Option<u64>,
+    /// How much of its rate it may spend at once.
+    burst: Duration,
     asked: CostUnits,
     reported: Time,
     last_used: Time,
@@ -185,7 +187,7 @@ impl Quota {
         }
         let missing = u128::from(borrower.level.unsigned_abs()) + 1;
         if rate == CostRate::ZERO {
-            return Verdict::Beyond(REPORT);
+            return Verdict::Beyond(self.terms.lease / REPORTS);
         }
         // To the microsecond in which it has come in, less what is there of the next thousandth.
         let missing = (missing * 1_000_000).saturating_sub(u128::from(borrower.rest));
@@ -199,7 +201,7 @@ impl Quota {
         let rate = self.rate_of_known(now, key);
         let Some(borrower) = self.used.get_mut(&key) else { return };
         borrower.fill(now, rate);
-        let most = whole(rate.over(BURST)).max(borrower.level);
+        let most = borrower.most(rate).max(borrower.level);
         borrower.level = borrower.level.saturating_sub(cost).min(most);
     }
 
@@ -228,7 +230,7 @@ impl Quota {
         let rate = self.rate_of_known(now, key);
         let borrower = self.used.get_mut(&key)?;
         borrower.fill(now, rate);
-        Some((borrower.level, rate.over(BURST), rate))
+        Some((borrower.level, rate.over(borrower.burst), rate))
     }
 
     /// The reports that are due, and to whom. Of keys whose home is here, none: they are granted
@@ -239,6 +241,7 @@ impl Quota {
         moved: &dyn Fn(GatewayId) -> bool,
     ) -> Vec<(GatewayId, QuotaReport)> {
         let lease = self.terms.lease;
+        let every = lease / REPORTS;
         let gateways = self.listing.gateways;
         self.used
             .retain(|_, one| now.since(one.last_used) < lease || one.is_in_debt(now, gateways));
@@ -255,10 +258,10 @@ impl Quota {
         for key in keys {
             let to = self.home_now(now, key, moved);
             let Some(one) = self.used.get_mut(&key) else { continue };
-            if now < one.reported + REPORT && one.reported != Time::ZERO {
+            if now < one.reported + every && one.reported != Time::ZERO {
                 continue;
             }
-            let report = one.report(now, key);
+            let report = one.report(now, key, every);
             if to != self.me {
                 out.push((to, report));
                 continue;
@@ -268,7 +271,7 @@ impl Quota {
                 self.granted(now, grant);
             }
         }
-        let next = self.used.values().map(|one| one.reported + REPORT).min();
+        let next = self.used.values().map(|one| one.reported + every).min();
         self.next = next.map(|next| next.max(now + TOGETHER));
         out
     }
@@ -336,7 +339,8 @@ impl Quota {
     fn rate_of(&mut self, now: Time, key: u64, quota: CostRate) -> CostRate {
         if !self.used.contains_key(&key) {
             self.make_room(now);
-            let level = whole(bare(quota, self.listing.gateways).over(BURST));
+            let burst = self.terms.lease / BURST;
+            let level = whole(bare(quota, self.listing.gateways).over(burst));
             let one = Borrower {
                 quota,
                 holder: Holder::default(),
@@ -345,6 +349,7 @@ impl Quota {
                 rest: 0,
                 filled: now,
                 held: None,
+                burst,
                 asked: CostUnits::ZERO,
                 reported: Time::ZERO,
                 last_used: now,
@@ -448,7 +453,11 @@ impl Borrower {
         self.rest = u64::try_from(came % 1_000_000).unwrap_or(0);
         let came = i64::try_from(came / 1_000_000).unwrap_or(i64::MAX);
         self.filled = now;
-        self.level = self.level.saturating_add(came).min(whole(rate.over(BURST)));
+        self.level = self.level.saturating_add(came).min(self.most(rate));
+    }
+
+    fn most(&self, rate: CostRate) -> i64 {
+        whole(rate.over(self.burst))
     }
 
     fn is_held(&self) -> bool {
@@ -461,8 +470,8 @@ impl Borrower {
         self.level < 0 || self.is_held()
     }
 
-    fn report(&mut self, now: Time, key: u64) -> QuotaReport {
-        let over = now.since(self.reported).clamp(REPORT / 10, REPORT * 2).as_micros();
+    fn report(&mut self, now: Time, key: u64, every: Duration) -> QuotaReport {
+        let over = now.since(self.reported).clamp(every / 10, every * 2).as_micros();
         let demand = u128::from(self.asked.0) * 1_000_000 / over;
         let demand = CostRate(u64::try_from(demand).unwrap_or(u64::MAX));
         self.reported = now;

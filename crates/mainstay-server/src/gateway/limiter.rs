@@ -128,6 +128,9 @@ impl Limiter {
 
     /// Tells a client how its limits stand, as OpenAI does.
     pub fn mark(&self, parties: &[Party], headers: &mut HeaderMap) {
+        if parties.is_empty() {
+            return;
+        }
         let now = self.drive.clock().now();
         let mut shared = self.lock();
         let mut room = |dimension| shared.limits.room(now, parties, dimension);

@@ -55,6 +55,9 @@ impl Ranks {
     }
 }
 
+/// Who hears what gateways count, and what they say of keys and limits.
+type Told<'a> = (Option<Arc<status::Desk>>, &'a Callers);
+
 /// What decides which configuration is in force.
 pub(super) struct Office {
     /// What the process began with.
@@ -71,7 +74,7 @@ impl Nodes {
     /// what they say of keys and limits.
     pub(super) fn join(
         setup: &Setup,
-        (drive, url, (page, callers)): (&Arc<Drive>, String, (Option<Arc<status::Desk>>, &Callers)),
+        (drive, url, (page, callers)): (&Arc<Drive>, String, Told<'_>),
         listener: Option<std::net::TcpListener>,
         office: Office,
     ) -> Result<Option<Nodes>, String> {

@@ -102,7 +102,7 @@ pub fn resolve(
         sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
     let (upstreams, origins) = rest.into_iter().unzip();
     let core = Config {
-        fleet: fleet(node.as_ref(), core.len()),
+        fleet: Fleet { quota: desk.quota_terms(), ..fleet(node.as_ref(), core.len()) },
         sites: core,
         targets: plan.targets,
         models: plan.models,

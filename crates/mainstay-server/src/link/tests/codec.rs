@@ -147,9 +147,8 @@ fn quotas() -> impl Strategy<Value = Message> {
 }
 
 fn keys() -> impl Strategy<Value = Message> {
-    let entry = (any::<u64>(), any::<u64>(), any::<bool>(), vec(any::<u8>(), 0..400)).prop_map(
-        |(id, version, is_revoked, body)| Entry { id, version, is_revoked, body },
-    );
+    let entry = (any::<u64>(), any::<u64>(), any::<bool>(), vec(any::<u8>(), 0..400))
+        .prop_map(|(id, version, is_revoked, body)| Entry { id, version, is_revoked, body });
     prop_oneof![
         vec(any::<u64>(), 0..=256).prop_map(Message::KeyMarks),
         vec(entry, 0..8).prop_map(Message::Keys),
