@@ -6,7 +6,8 @@
 //! order words come, how often, or by which way: gateways that have heard the same agree.
 //!
 //! To find out what another has not heard, the keys are divided into 256 parts, each with a number
-//! that stands for all it holds. Gateways tell each other those numbers, and send parts that differ.
+//! that stands for all it holds. Gateways tell each other those numbers, and send parts that
+//! differ.
 
 use crate::rng::mix;
 use crate::time::Duration;

@@ -235,7 +235,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// So many more tokens of the answer came. What goes beyond the prediction is taken as it comes.
+    /// So many more tokens of the answer came. What goes beyond the prediction is taken too.
     pub fn flow(&mut self, tokens: u64) {
         self.output += tokens;
         let used = self.used();

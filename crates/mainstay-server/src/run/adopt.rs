@@ -235,12 +235,13 @@ impl Running {
             if let Some(page) = &parts.page {
                 page.adopt(&setup);
             }
-            parts.house.callers.configure(&setup);
         };
         drive.adopt(setup.core.clone(), Arc::new(places), around);
         if let Some(nodes) = &parts.nodes {
             nodes.configure(&setup);
         }
+        // Keys name their tiers: they may come a moment later, and many take a while.
+        parts.house.callers.configure(&setup);
         parts.house.bounds.send_replace(setup.bounds.clone());
         self.setup = setup;
         Ok(())

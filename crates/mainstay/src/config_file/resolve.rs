@@ -94,10 +94,7 @@ pub fn resolve(
     let (node, status) = desk.node_and_page(&sites, listen.link);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
-    if !desk.problems.is_empty() {
-        desk.problems.sort_by_key(|problem| problem.offset);
-        return Err(desk.problems);
-    }
+    let mut desk = desk.sound()?;
     let (core, rest): (Vec<CoreSite>, Vec<_>) =
         sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
     let (upstreams, origins) = rest.into_iter().unzip();
@@ -157,6 +154,12 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// This one, if nothing is wrong.
+    fn sound(mut self) -> Result<Self, Vec<Problem>> {
+        self.problems.sort_by_key(|problem| problem.offset);
+        if self.problems.is_empty() { Ok(self) } else { Err(self.problems) }
+    }
+
     fn wrong(&mut self, path: &str, what: impl Into<String>) {
         let problem = self.problem(path, what);
         self.problems.push(problem);
