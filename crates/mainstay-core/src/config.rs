@@ -32,6 +32,31 @@ pub struct Config {
     pub fleet: Fleet,
 }
 
+/// What a caller may use: a key, or all keys of a tenant together. `None`: without a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contract {
+    /// Requests a minute.
+    pub requests: Option<u32>,
+    /// Tokens a minute, of prompts and answers together.
+    pub tokens: Option<u64>,
+    /// Cost units a minute.
+    pub cost: Option<u64>,
+    /// Requests that run at once.
+    pub concurrency: Option<u32>,
+}
+
+impl Contract {
+    /// This one, and where it says nothing, `other`.
+    pub fn or(self, other: Contract) -> Contract {
+        Contract {
+            requests: self.requests.or(other.requests),
+            tokens: self.tokens.or(other.tokens),
+            cost: self.cost.or(other.cost),
+            concurrency: self.concurrency.or(other.concurrency),
+        }
+    }
+}
+
 /// How gateways and sites of ours share load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fleet {

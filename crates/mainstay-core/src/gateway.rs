@@ -19,7 +19,9 @@ mod hearsay;
 pub mod held;
 pub mod indirect;
 pub mod joint;
+pub mod keyring;
 pub mod latency;
+pub mod limits;
 mod nodes;
 mod orders;
 mod ours;
@@ -291,6 +293,11 @@ impl Gateway {
     /// What the machine decides by.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The generation of policy that another gateway said it runs, however long ago.
+    pub fn generation_of(&self, gateway: GatewayId) -> Option<u64> {
+        self.hearsay.peers.generation(gateway)
     }
 
     /// What it believes of each target.

@@ -2,5 +2,8 @@
 
 pub mod auth;
 pub mod dns;
+pub mod keyring;
+pub mod limiter;
 pub mod openai;
+pub mod record;
 pub mod stream;

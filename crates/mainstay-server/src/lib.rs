@@ -13,6 +13,7 @@ pub mod http;
 pub mod link;
 pub mod places;
 pub mod policy;
+mod replace;
 pub mod run;
 pub mod setup;
 pub mod site;

@@ -244,6 +244,11 @@ impl Link {
         is_taken
     }
 
+    /// Who this node is.
+    pub fn me(&self) -> &NodeName {
+        self.shared.identity.name()
+    }
+
     /// A connection for requests to the site that this node itself controls. It reaches that site
     /// as one of another node would, within the process.
     ///

@@ -1,11 +1,10 @@
-//! What positions lead to while one configuration is in force: sites, keys, names, other nodes.
+//! What positions lead to while one configuration is in force: sites, names, other nodes.
 //!
 //! The machine's decisions are positions. Each attempt that it starts carries the places that its
 //! positions mean, so that an answer that began before another configuration came goes on with its
 //! own site and connection; they are let go with the last answer that has them.
 
 use crate::attempt::Site;
-use crate::gateway::auth::Keys;
 use crate::link::NodeName;
 use crate::setup::Bounds;
 use crate::telemetry::Names;
@@ -23,8 +22,6 @@ pub struct Places {
     pub doors: Vec<Vec<Site>>,
     /// The embedded engines, by `SiteId`. One stops when the last places that have it are let go.
     pub engines: Vec<Option<Arc<Worker>>>,
-    /// Who may call.
-    pub keys: Keys,
     /// Bounds on what a client may send.
     pub bounds: Bounds,
     /// The gateways, by `GatewayId`.

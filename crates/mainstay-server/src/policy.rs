@@ -8,7 +8,6 @@
 
 pub mod ask;
 pub mod boot;
-mod file;
 pub mod journal;
 pub mod kept;
 pub mod page;

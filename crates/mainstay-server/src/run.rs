@@ -5,6 +5,7 @@
 
 pub mod adopt;
 mod build;
+mod callers;
 mod door;
 mod drill;
 mod home;
@@ -27,6 +28,7 @@ use crate::telemetry::log::Log;
 use crate::telemetry::{Names, Telemetry};
 use adopt::{Adopter, Parts};
 use build::Plot;
+use callers::Callers;
 use door::{Door, House};
 use hyper::service::service_fn;
 use nodes::{Nodes, Office};
@@ -67,10 +69,11 @@ pub async fn run(
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
     let page = listeners.status.is_some().then(|| status::Desk::new(&setup));
-    let places = (&drive, url(&setup), page.clone());
+    let callers = Callers::open(&setup, &drive);
+    let places = (&drive, url(&setup), (page.clone(), &callers));
     let nodes = Nodes::join(&setup, places, listeners.link, office)?.map(Arc::new);
     let last = CancellationToken::new();
-    let house = house(&setup, &drive)?;
+    let house = house(&setup, &drive, &callers)?;
     // A node that is no gateway takes no clients.
     let is_gateway = setup.node.as_ref().is_none_or(|node| node.roles.gateway);
     let link = nodes.as_ref().map(|nodes| nodes.link().clone());
@@ -81,6 +84,7 @@ pub async fn run(
     let shown = Shown::open((&setup, page.clone()), listeners.status, bounds, &last)?.map(Arc::new);
     if is_gateway {
         Prober::begin(&drive, last.clone());
+        callers.run(&drive, link.clone(), &last);
         let me = setup.node.as_ref().map(|node| node.identity.name().clone());
         tokio::spawn(page::tell(drive.clone(), (link, me), page, last.clone()));
     }
@@ -95,6 +99,7 @@ pub async fn run(
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let admin = drill::shown(admin, &drive);
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
+    let admin = if is_gateway { callers.shown(admin) } else { admin };
     let admin = adopter.shown(admin).build();
     let publisher = names.as_ref().map(Dns::publisher);
     let (parts, page) = (house.clone(), shown.clone());
@@ -175,13 +180,14 @@ fn answer_names(
 }
 
 /// What the doors share.
-fn house(setup: &Setup, drive: &Arc<Drive>) -> Result<Arc<House>, String> {
+fn house(setup: &Setup, drive: &Arc<Drive>, callers: &Callers) -> Result<Arc<House>, String> {
     let tls = match &setup.listen.tls {
         Some((certificate, key)) => Some(server_config(certificate, key)?),
         None => None,
     };
     Ok(Arc::new(House {
         drive: drive.clone(),
+        callers: callers.clone(),
         bounds: watch::Sender::new(setup.bounds.clone()),
         drain: setup.drain,
         tls,

@@ -2,17 +2,22 @@
 //!
 //! Decisions' settings are in `mainstay_core::config`; here is only what acting needs.
 
+pub mod terms;
+
 use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
+use mainstay_core::config::Contract;
 use mainstay_core::names::SiteId;
 use mainstay_core::site::schedule::profile::Profile;
 pub use mainstay_engine::{Device, Precision};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+pub use terms::{Network, Terms, date, format_date, unix_now};
 
 /// Everything a server needs to start.
 #[derive(Clone, Debug)]
@@ -27,6 +32,10 @@ pub struct Setup {
     pub upstreams: Vec<Upstream>,
     /// Who may call. Empty: anyone who reaches the listener.
     pub keys: Vec<Key>,
+    /// What tiers and tenants may use.
+    pub contracts: Contracts,
+    /// Where this process keeps what must outlive it.
+    pub data_dir: Option<PathBuf>,
     /// Tier (position in `core.tiers`) of callers when no key is configured.
     pub anonymous_tier: u8,
     /// Bounds on what a client may send.
@@ -472,6 +481,17 @@ pub struct Key {
     pub tier: u8,
     /// SHA-256 of the key.
     pub hash: [u8; 32],
+    /// What it is for.
+    pub terms: Terms,
+}
+
+/// What may be used of what is limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contracts {
+    /// By each key of a tier that says nothing else, in the order of `core.tiers`.
+    pub tiers: Vec<Contract>,
+    /// By all keys of a tenant together.
+    pub tenants: BTreeMap<String, Contract>,
 }
 
 /// Bounds on what a client may send.

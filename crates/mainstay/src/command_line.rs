@@ -3,17 +3,19 @@
 
 mod drill;
 mod fleet;
+mod keys;
 mod model;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
-    check, demo, drill as drills, explain, faults, keys, load, model as models, node, policy,
-    simulate, start, top,
+    check, demo, drill as drills, explain, faults, keys as callers, load, model as models, node,
+    policy, simulate, start, top,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
+pub use keys::{ChangeKey, CreateKey, Keys};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -308,27 +310,6 @@ enum Pace {
 }
 
 #[derive(Debug, Subcommand)]
-enum Keys {
-    /// Make a key: it is shown once, the file keeps only its hash
-    Create(CreateKey),
-}
-
-/// Options of `mainstay keys create`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Example:
-  mainstay keys create --name acme-prod --tier enterprise >> mainstay.toml
-  (the key itself goes to the terminal, the [[key]] lines to the file)")]
-pub struct CreateKey {
-    /// Its name in logs and usage
-    #[arg(long, default_value = "key-1")]
-    pub name: String,
-    /// Its service class: enterprise, pro, free, batch, or one of your file
-    #[arg(long, default_value = "pro")]
-    pub tier: String,
-}
-
-#[derive(Debug, Subcommand)]
 enum Node {
     /// Make a node's certificate; the first call also makes the authority that signs them all
     Init(InitNode),
@@ -411,7 +392,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Model { command }) => models::model(&command),
-        Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
+        Some(Command::Keys { command }) => callers::keys(command),
         Some(Command::Node { command: Node::Init(options) }) => node::init(&options),
     }
 }

@@ -42,6 +42,8 @@ pub struct File {
     pub tier: Vec<Tier>,
     /// Who may call. None: anyone who reaches the listener.
     pub key: Vec<Key>,
+    /// What all keys of one tenant may use together.
+    pub tenant: Vec<Tenant>,
     /// Times and bounds.
     pub limits: Limits,
     /// What is logged, and how.
@@ -223,6 +225,30 @@ pub struct Tier {
     pub name: Option<String>,
     /// Share of capacity that other tiers cannot take from it, 0 to 1.
     pub floor: Option<f64>,
+    /// What each key of it may use that says nothing else. Unset: without a bound.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers.
+    pub tokens_per_minute: Option<u64>,
+    /// Cost units, which weigh tokens by the work that they are.
+    pub cost_units_per_minute: Option<u64>,
+    /// Requests at once.
+    pub concurrency: Option<u32>,
+}
+
+/// A tenant: several keys of one customer.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Tenant {
+    /// Its name, as keys have it.
+    pub name: Option<String>,
+    /// What all its keys may use together. Unset: without a bound.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers.
+    pub tokens_per_minute: Option<u64>,
+    /// Cost units.
+    pub cost_units_per_minute: Option<u64>,
+    /// Requests at once.
+    pub concurrency: Option<u32>,
 }
 
 /// A caller.
@@ -235,6 +261,26 @@ pub struct Key {
     pub tier: Option<String>,
     /// SHA-256 of the key in hex; `mainstay keys create` prints it.
     pub hash: Option<String>,
+    /// Whose it is: keys of one tenant share its limits and its turn. Unset: its name.
+    pub tenant: Option<String>,
+    /// The models it may ask for. Unset: all.
+    pub models: Vec<String>,
+    /// Where its requests may come from, e.g. `10.0.0.0/8`. Unset: anywhere.
+    pub networks: Vec<String>,
+    /// The date from which it is not let in any more.
+    pub expires: Option<String>,
+    /// What it may use, instead of what its tier says.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers.
+    pub tokens_per_minute: Option<u64>,
+    /// Cost units.
+    pub cost_units_per_minute: Option<u64>,
+    /// Requests at once.
+    pub concurrency: Option<u32>,
+    /// Money it may use a day, in the currency of the prices.
+    pub budget_per_day: Option<f64>,
+    /// And a month.
+    pub budget_per_month: Option<f64>,
 }
 
 /// Times and bounds. What each is for is said at `mainstay_core::config::Limits`.

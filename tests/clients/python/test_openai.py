@@ -231,6 +231,25 @@ def test_only_known_keys_may_call_where_keys_are_configured(faults):
             client_of(gateway).chat.completions.create(model="ok", messages=PROMPT)
 
 
+def test_a_limit_is_told_so_that_the_client_waits_as_long_as_it_must(faults):
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    more = f'[[key]]\nname = "few"\nhash = "{digest}"\nrequests_per_minute = 60\n'
+    with servers.gateway(servers.config(faults, "python-limits", more)) as gateway:
+        once = client_of(gateway, api_key=KEY)
+        raw = once.chat.completions.with_raw_response
+        headers = raw.create(model="ok", messages=PROMPT).headers
+        assert headers["x-ratelimit-limit-requests"] == "60"
+        assert 0 <= int(headers["x-ratelimit-remaining-requests"]) <= 5
+        with pytest.raises(openai.RateLimitError) as refused:
+            for _ in range(200):
+                once.embeddings.create(model="ok", input="sea")
+        assert refused.value.code == "rate_limit_exceeded"
+        assert 0 < int(refused.value.response.headers["retry-after-ms"]) <= 1000
+        # The client's own retries come when they are told to, and are let in.
+        patient = client_of(gateway, api_key=KEY, max_retries=2)
+        assert patient.chat.completions.create(model="ok", messages=PROMPT).choices
+
+
 # The embedded engine, as it is without any configuration.
 
 

@@ -3,13 +3,15 @@
 //! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
 
 use super::auth::{Caller, Stranger};
+use super::keyring::Keyring;
+use super::limiter::{Limiter, Reservation};
 use super::stream::Relay;
 use super::stream::client::Client;
 use crate::dialect::event::Endpoint;
 use crate::dialect::request::{Call, Format, Invalid};
 use crate::drive::Drive;
 use crate::error;
-use crate::http::{BodyError, ResponseBody, json, read_body};
+use crate::http::{BodyError, Peer, ResponseBody, json, read_body};
 use crate::places::Places;
 use crate::setup::Bounds;
 use crate::telemetry::format_request;
@@ -31,6 +33,10 @@ use tokio_util::task::TaskTracker;
 pub struct Api {
     /// The machine, and what its positions lead to.
     pub drive: Arc<Drive>,
+    /// Who may call.
+    pub keyring: Arc<Keyring>,
+    /// How much.
+    pub limiter: Arc<Limiter>,
     /// Which door this is.
     pub door: usize,
     /// The tasks of requests.
@@ -71,10 +77,16 @@ impl Api {
             return wrong_method("POST");
         }
         let places = self.drive.places();
-        match places.keys.admit(request.headers()) {
+        match self.admit(&request, &places) {
             Ok(caller) => self.call(name, (endpoint, caller), request, places).await,
             Err(stranger) => turn_away(stranger),
         }
+    }
+
+    fn admit(&self, request: &Request<Incoming>, places: &Places) -> Result<Caller, Stranger> {
+        let from = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+        let tier_of = |name: &str| places.names.tier_of(name);
+        self.keyring.keys().admit(request.headers(), from, tier_of)
     }
 
     fn look(&self, request: &Request<Incoming>, path: &str) -> Response<ResponseBody> {
@@ -85,10 +97,12 @@ impl Api {
         if request.method() != Method::GET {
             return wrong_method("GET");
         }
-        if let Err(stranger) = self.drive.places().keys.admit(request.headers()) {
-            return turn_away(stranger);
-        }
-        let models = self.models();
+        let caller = match self.admit(request, &self.drive.places()) {
+            Ok(caller) => caller,
+            Err(stranger) => return turn_away(stranger),
+        };
+        let mut models = self.models();
+        models.retain(|model| model["id"].as_str().is_none_or(|name| caller.may_ask(name)));
         let Some(name) = name.strip_prefix('/') else {
             return json(StatusCode::OK, &object!({ "object": "list", "data": models }));
         };
@@ -142,13 +156,24 @@ impl Api {
         };
         let found = self.drive.read(|gateway| gateway.find_model(&call.model));
         let Some(model) = found else { return refuse(&self.no_model(&call.model)) };
-        let ask = ask(&call, model, caller);
+        if !caller.may_ask(&call.model) {
+            return refuse(&not_theirs(&call.model));
+        }
+        let reservation = match self.reserve(&call, model, &caller) {
+            Ok(reservation) => reservation,
+            Err(refused) => return refused,
+        };
+        let parties = caller.parties();
+        let ask = ask(&call, model, &caller);
         let (head, answer) = oneshot::channel();
         let client = Client::new(head, call.stream, endpoint);
         let relay = Relay::new((self.drive.clone(), self.door), name, Arc::new(call), client);
-        self.tasks.spawn(relay.run(ask, places));
+        self.tasks.spawn(relay.holding(reservation).run(ask, places));
         match answer.await {
-            Ok(response) => response,
+            Ok(mut response) => {
+                self.limiter.mark(&parties, response.headers_mut());
+                response
+            }
             // Only a panic in the relay leaves a client without an answer.
             Err(_) => {
                 let what = "an internal error stopped this request; it was counted and logged";
@@ -160,6 +185,30 @@ impl Api {
                 refuse(&refusal)
             }
         }
+    }
+
+    /// Takes from the caller's limits what this call is predicted to use, where it has any.
+    #[expect(clippy::result_large_err, reason = "it is the answer, and goes on as it is")]
+    fn reserve(
+        &self,
+        call: &Call,
+        model: ModelId,
+        caller: &Caller,
+    ) -> Result<Option<Reservation>, Response<ResponseBody>> {
+        let parties = caller.parties();
+        if parties.is_empty() {
+            return Ok(None);
+        }
+        let usual = self.drive.read(|gateway| gateway.config().fleet.price.output_usual);
+        let output = match call.endpoint {
+            Endpoint::Embeddings => 0,
+            _ => call.max_tokens.unwrap_or(u32::MAX).min(usual),
+        };
+        let output = u64::from(output) * u64::from(call.choices().max(1));
+        self.limiter.admit(&parties, (call.prompt_tokens, output)).map(Some).map_err(|beyond| {
+            self.drive.telemetry().quota(caller.tier, model);
+            self.limiter.refuse(&parties, beyond)
+        })
     }
 
     fn no_model(&self, name: &str) -> Refusal {
@@ -179,7 +228,7 @@ fn parse(endpoint: Endpoint, body: Bytes) -> Result<Call, Invalid> {
     Call::parse(endpoint, body)
 }
 
-fn ask(call: &Call, model: ModelId, caller: Caller) -> Ask {
+fn ask(call: &Call, model: ModelId, caller: &Caller) -> Ask {
     let media = call.media;
     let needs = Needs {
         tools: call.tools,
@@ -210,6 +259,13 @@ fn plain(text: &'static str) -> Response<ResponseBody> {
     Response::new(ResponseBody::from(text))
 }
 
+/// Another model than the key may ask for: what OpenAI says of a project's models.
+fn not_theirs(model: &str) -> Refusal {
+    let name: String = model.chars().filter(|c| !c.is_control()).take(100).collect();
+    let what = format!("This API key does not have access to model `{name}`.");
+    error::of_caller(403, "model_not_found", what)
+}
+
 fn turn_away(stranger: Stranger) -> Response<ResponseBody> {
     let what = match stranger {
         Stranger::NoKey => {
@@ -217,6 +273,19 @@ fn turn_away(stranger: Stranger) -> Response<ResponseBody> {
         }
         Stranger::WrongKey => {
             "Incorrect API key provided. Ask the operator of this gateway for one."
+        }
+        Stranger::Revoked => {
+            "This API key has been revoked. Ask the operator of this gateway for another."
+        }
+        Stranger::Expired => {
+            "This API key has expired. Ask the operator of this gateway for another."
+        }
+        Stranger::Rotated => {
+            "This API key has been replaced by another one, and is not valid any more."
+        }
+        Stranger::Address(from) => {
+            let what = format!("This API key may not be used from {from}.");
+            return refuse(&error::of_caller(403, "ip_not_authorized", what));
         }
     };
     let mut response = refuse(&error::of_caller(401, "invalid_api_key", what));

@@ -6,6 +6,7 @@
 
 pub mod client;
 
+use super::limiter::Reservation;
 use crate::answer::{Answer, Leg};
 use crate::attempt::roster;
 use crate::attempt::{Attempt, Fault, Item, Question, Site};
@@ -55,6 +56,8 @@ pub struct Relay {
     comment_at: Instant,
     /// Whether the machine has let go of the request.
     over: bool,
+    /// What it took of its caller's limits.
+    reservation: Option<Reservation>,
 }
 
 /// The attempt under way.
@@ -102,7 +105,14 @@ impl Relay {
             timer: Box::pin(sleep_until(far)),
             comment_at: far,
             over: false,
+            reservation: None,
         }
+    }
+
+    /// The same, which settles what it took of its caller's limits.
+    pub fn holding(mut self, reservation: Option<Reservation>) -> Relay {
+        self.reservation = reservation;
+        self
     }
 
     /// Carries the request to its end; the positions in `ask` are those of `places`.
@@ -283,6 +293,9 @@ impl Relay {
     fn progress(&mut self, tokens: u32) {
         let drive = &self.drive;
         let now = drive.clock().now();
+        if let Some(reservation) = &mut self.reservation {
+            reservation.flow(u64::from(tokens));
+        }
         let Some(running) = &mut self.leg else { return };
         let attempt = running.start.attempt;
         if tokens == 0 {
@@ -468,7 +481,12 @@ impl Relay {
                 let endings = self.answer.filtered();
                 self.end(endings).await;
             }
-            Close::Error(refusal) => self.client.refuse(&refusal, &self.marks).await,
+            Close::Error(refusal) => {
+                self.reservation.iter_mut().for_each(Reservation::excuse);
+                // Whoever has read that may ask again at once.
+                self.reservation = None;
+                self.client.refuse(&refusal, &self.marks).await;
+            }
             Close::Gone => {}
         }
     }
@@ -487,6 +505,11 @@ impl Relay {
         let telemetry = self.drive.telemetry();
         telemetry.tokens(Direction::Input, usage.prompt);
         telemetry.tokens(Direction::Output, usage.completion);
+        if let Some(reservation) = &mut self.reservation {
+            reservation.count(usage.prompt, usage.completion);
+        }
+        // As above.
+        self.reservation = None;
         let name = (self.answer.id(), self.answer.model());
         self.client.done(self.verbatim.take(), name, &self.marks).await;
     }

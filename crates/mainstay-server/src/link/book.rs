@@ -154,6 +154,8 @@ impl Translation {
             Message::Fetch(_)
             | Message::QuotaReport(_)
             | Message::QuotaGrant(_)
+            | Message::KeyMarks(_)
+            | Message::Keys(_)
             | Message::Poll
             | Message::Snapshot(_) => message,
         };

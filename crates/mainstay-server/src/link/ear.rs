@@ -44,6 +44,7 @@ pub(super) fn hear(
         }
         Kind::Report | Kind::Grant | Kind::Digest => {}
         Kind::QuotaReport | Kind::QuotaGrant | Kind::Snapshot => {}
+        Kind::KeyMarks | Kind::Keys => {}
         Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll | Kind::Summary => {}
     }
     // Who has not said what its positions are called cannot be understood.
@@ -67,9 +68,13 @@ pub(super) fn hear(
 /// Whether `peer` has the part in which one says this, by the policy of `book`.
 pub(super) fn may_say(kind: Kind, peer: &NodeName, book: &Book) -> bool {
     match kind {
-        Kind::Report | Kind::Digest | Kind::QuotaReport | Kind::QuotaGrant | Kind::Summary => {
-            book.gateway(peer).is_some()
-        }
+        Kind::Report
+        | Kind::Digest
+        | Kind::QuotaReport
+        | Kind::QuotaGrant
+        | Kind::Summary
+        | Kind::KeyMarks
+        | Kind::Keys => book.gateway(peer).is_some(),
         Kind::Grant => book.is_site(peer),
         Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll | Kind::Snapshot => true,
         Kind::Hello | Kind::Names | Kind::Beat => true,

@@ -48,11 +48,15 @@ pub enum Kind {
     Snapshot = 25,
     /// What a gateway counted, for a status page.
     Summary = 26,
+    /// What a gateway has heard of callers' keys, in numbers.
+    KeyMarks = 27,
+    /// Callers' keys.
+    Keys = 28,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Hello,
         Kind::Names,
         Kind::Beat,
@@ -67,6 +71,8 @@ impl Kind {
         Kind::Poll,
         Kind::Snapshot,
         Kind::Summary,
+        Kind::KeyMarks,
+        Kind::Keys,
     ];
 
     fn of_number(number: u16) -> Option<Kind> {
@@ -90,6 +96,8 @@ impl Kind {
             Kind::Poll => "poll",
             Kind::Snapshot => "snapshot",
             Kind::Summary => "summary",
+            Kind::KeyMarks => "key_marks",
+            Kind::Keys => "keys",
         }
     }
 
@@ -104,6 +112,10 @@ impl Kind {
             Kind::Orders => 64 * 512,
             // Everything, models and sites: 2 x 128 and one, each with 18 counts.
             Kind::Summary => 64 * 1024,
+            // Eight bytes for each of 256 parts.
+            Kind::KeyMarks => 4 * 1024,
+            // Sixty-four, each with a body of 4 KiB.
+            Kind::Keys => 64 * (4096 + 64),
             // A hundred models at each of sixty-four sites, with long names.
             Kind::Names => 1 << 20,
             // 4 MiB of content, and what is said of it.

@@ -2,8 +2,10 @@
 
 use super::frame::Kind;
 use bytes::Bytes;
+use mainstay_core::gateway::keyring::Entry;
 use mainstay_core::message::{Digest, Grant, Order, QuotaGrant, QuotaReport, Report, Summary};
 use mainstay_core::policy::Snapshot;
+use mainstay_core::rng::mix;
 
 /// A message between two nodes. Positions in it are the owner's: the link translates them by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,16 @@ pub enum Message {
     Snapshot(Generation),
     /// Gateway to status node.
     Summary(Box<Summary>),
+    /// Gateway to gateway: what it has heard of keys, a number for each part.
+    KeyMarks(Vec<u64>),
+    /// Gateway to gateway: keys, at most `KEYS_MAX` of them.
+    Keys(Vec<Entry>),
 }
+
+/// Keys in one message.
+pub const KEYS_MAX: usize = 64;
+/// Longest body of a key, in bytes.
+pub const KEY_BODY_MAX: usize = 4096;
 
 /// One generation of policy with its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +70,8 @@ impl Message {
             Message::Poll => Kind::Poll,
             Message::Snapshot(_) => Kind::Snapshot,
             Message::Summary(_) => Kind::Summary,
+            Message::KeyMarks(_) => Kind::KeyMarks,
+            Message::Keys(_) => Kind::Keys,
         }
     }
 
@@ -69,7 +82,10 @@ impl Message {
             Message::Order(order) => (order.id.author, order.id.seq),
             Message::QuotaReport(report) => (report.key, 0),
             Message::QuotaGrant(grant) => (grant.key, 0),
-            Message::Digest(_)
+            // A newer word on the very same keys.
+            Message::Keys(keys) => (keys.iter().fold(0, |all, key| mix(all, key.id)), 0),
+            Message::KeyMarks(_)
+            | Message::Digest(_)
             | Message::Orders(_)
             | Message::Fetch(_)
             | Message::Poll

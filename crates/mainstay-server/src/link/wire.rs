@@ -4,6 +4,7 @@
 //! are ages in microseconds. What is read is checked against its bounds before anyone sees it.
 //! The sender is not in it: who that is, its certificate says.
 
+mod keys;
 mod names;
 mod summary;
 
@@ -234,6 +235,8 @@ pub(super) fn encode(message: &Message, tiers: usize) -> (Vec<u8>, bool) {
         Message::Poll => Vec::new(),
         Message::Snapshot(generation) => write_policy(generation).encode_to_vec(),
         Message::Summary(told) => summary::write(told).encode_to_vec(),
+        Message::KeyMarks(marks) => keys::write_marks(marks).encode_to_vec(),
+        Message::Keys(keys) => keys::write(keys).encode_to_vec(),
     };
     (body, false)
 }
@@ -263,6 +266,8 @@ pub(super) fn decode(kind: Kind, body: Vec<u8>) -> Result<Message, Nonsense> {
         Kind::Poll => read::<Empty>(body).map(|_| Message::Poll)?,
         Kind::Snapshot => Message::Snapshot(read_policy(read(body)?)?),
         Kind::Summary => Message::Summary(Box::new(summary::read(&read(body)?)?)),
+        Kind::KeyMarks => Message::KeyMarks(keys::read_marks(read(body)?)?),
+        Kind::Keys => Message::Keys(keys::read(read(body)?)?),
         Kind::Hello | Kind::Names | Kind::Beat => return Err(Nonsense::Unexpected),
     })
 }

@@ -1,8 +1,8 @@
 //! Generations on this node's disk: which one runs, what proved itself, what is in quarantine, and
 //! the contents of all of them. A process that starts needs nothing else.
 
-use super::file::replace;
 use super::kept::{Hash, Kept, hash};
+use crate::replace::replace;
 use bytes::Bytes;
 use mainstay_core::policy::Snapshot;
 use mainstay_core::policy::disk::{Crash, Disk};

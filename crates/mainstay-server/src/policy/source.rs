@@ -1,9 +1,9 @@
 //! The source: what was published, with its contents, on the disk of one node. It answers those
 //! who poll and pushes nothing, so that nobody depends on it to serve.
 
-use super::file::replace;
 use super::kept::{Hash, Kept, hash};
 use crate::link::Generation;
+use crate::replace::replace;
 use bytes::Bytes;
 use mainstay_core::policy::Snapshot;
 use serde::{Deserialize, Serialize};

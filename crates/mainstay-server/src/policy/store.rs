@@ -1,8 +1,8 @@
 //! Orders on disk, and the log of who gave which: each line holds the hash of the one before, so
 //! that a line that was changed or taken out is seen.
 
-use super::file::replace;
 use super::{format_order, parse_order};
+use crate::replace::replace;
 use mainstay_core::message::{Order, Verb};
 use mainstay_core::names::SiteId;
 use serde_json::{Value, json};

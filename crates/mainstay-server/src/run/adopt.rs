@@ -240,6 +240,8 @@ impl Running {
         if let Some(nodes) = &parts.nodes {
             nodes.configure(&setup);
         }
+        // Keys name their tiers: they may come a moment later, and many take a while.
+        parts.house.callers.configure(&setup);
         parts.house.bounds.send_replace(setup.bounds.clone());
         self.setup = setup;
         Ok(())

@@ -1,11 +1,10 @@
-//! Builds the places of a configuration: connections, engines, keys. What stays as it was is taken
+//! Builds the places of a configuration: connections, engines. What stays as it was is taken
 //! over from the configuration before, so that no pool grows cold and no model is loaded again.
 
 use crate::attempt::roster::Roster;
 use crate::attempt::{Account, Site};
 use crate::dialect;
 use crate::drive::Drive;
-use crate::gateway::auth::Keys;
 use crate::link::Link;
 use crate::places::Places;
 use crate::setup::{Http2, NodeSite, Provider, Setup, Upstream};
@@ -67,7 +66,6 @@ pub(super) fn places(
         names: Names::of(&setup.core),
         doors,
         engines,
-        keys: Keys::new(setup.keys.clone(), setup.anonymous_tier),
         bounds: setup.bounds.clone(),
         gateways: setup.node.as_ref().map_or_else(Vec::new, |node| node.gateways.clone()),
         nodes: book.map(|book| book.nodes).unwrap_or_default(),

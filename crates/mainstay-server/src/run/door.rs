@@ -4,6 +4,7 @@
 //! other thread on its way. Only the machine, behind its short lock, is shared.
 
 use super::CUT_TIME;
+use super::callers::Callers;
 use crate::drive::Drive;
 use crate::gateway::openai::Api;
 use crate::http::{Arrivals, Counters, Front, serve};
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 /// What the doors share.
 pub(super) struct House {
     pub(super) drive: Arc<Drive>,
+    pub(super) callers: Callers,
     pub(super) bounds: watch::Sender<Bounds>,
     pub(super) drain: Duration,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
@@ -84,6 +86,8 @@ async fn attend(house: &House, door: usize, arrivals: Arrivals) {
     let tasks = TaskTracker::new();
     let api = Arc::new(Api {
         drive: house.drive.clone(),
+        keyring: house.callers.keyring.clone(),
+        limiter: house.callers.limiter.clone(),
         door,
         tasks: tasks.clone(),
         draining: house.draining.clone(),

@@ -1,6 +1,7 @@
 //! This node among others: its link, what the gateway machine says over it, and what it hears.
 
 use super::adopt::Adopter;
+use super::callers::Callers;
 use super::home::Home;
 use crate::admin::Builder;
 use crate::drive::{Drive, Others};
@@ -54,6 +55,9 @@ impl Ranks {
     }
 }
 
+/// Who hears what gateways count, and what they say of keys and limits.
+type Told<'a> = (Option<Arc<status::Desk>>, &'a Callers);
+
 /// What decides which configuration is in force.
 pub(super) struct Office {
     /// What the process began with.
@@ -66,10 +70,11 @@ pub(super) struct Office {
 
 impl Nodes {
     /// Joins the other nodes, if there are any, and opens the site that this one controls. `url`
-    /// is where the API listens, without a path; `page` hears what gateways count.
+    /// is where the API listens, without a path; `page` hears what gateways count, and `callers`
+    /// what they say of keys and limits.
     pub(super) fn join(
         setup: &Setup,
-        (drive, url, page): (&Arc<Drive>, String, Option<Arc<status::Desk>>),
+        (drive, url, (page, callers)): (&Arc<Drive>, String, Told<'_>),
         listener: Option<std::net::TcpListener>,
         office: Office,
     ) -> Result<Option<Nodes>, String> {
@@ -90,6 +95,9 @@ impl Nodes {
             let completing = desk.clone();
             let complete = Box::new(move |digest| completing.complete(digest));
             drive.join(Others { link: link.clone(), complete });
+            let of_now = desk.clone();
+            let generation = move || of_now.complete(Digest::default()).generation;
+            callers.join((drive, &link), generation);
             let (lagging, ended) = (drive.clone(), stop.clone());
             tokio::spawn(async move { lagging.watch_lag(ended).await });
             tokio::spawn(feel(drive.clone(), desk.clone(), stop.clone()));
@@ -103,6 +111,7 @@ impl Nodes {
             home: home.clone(),
             ranks: ranks.clone(),
             page,
+            callers: callers.clone(),
             source: node.policy.as_ref().map(|source| source.node.clone()),
         };
         let reader = tokio::spawn(read(inbox, link.clone(), hears));
@@ -314,6 +323,7 @@ struct Hears {
     home: Option<Arc<Home>>,
     ranks: Arc<RwLock<Ranks>>,
     page: Option<Arc<status::Desk>>,
+    callers: Callers,
     /// Who may hand out generations.
     source: Option<NodeName>,
 }
@@ -379,8 +389,14 @@ async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
                     hears.drive.while_hold(&places, || page.hear(peer.as_str(), *summary));
                 }
             }
-            // For machines that do not run in this process.
-            Message::QuotaReport(_) | Message::QuotaGrant(_) => {}
+            Message::QuotaReport(_)
+            | Message::QuotaGrant(_)
+            | Message::KeyMarks(_)
+            | Message::Keys(_) => {
+                if hears.is_gateway {
+                    hears.callers.hear((&peer, hears.position(&peer)), message);
+                }
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ pub fn resolve(
     let sites = desk.sites();
     let plan = desk.models(&sites);
     let keys = desk.keys(&tiers);
+    let contracts = desk.contracts(&tiers);
     let listen = desk.listen();
     let (limits, bounds, drain) = desk.limits();
     let log = desk.log();
@@ -94,15 +95,12 @@ pub fn resolve(
     let (node, status) = desk.node_and_page(&sites, listen.link);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
-    if !desk.problems.is_empty() {
-        desk.problems.sort_by_key(|problem| problem.offset);
-        return Err(desk.problems);
-    }
+    let mut desk = desk.sound()?;
     let (core, rest): (Vec<CoreSite>, Vec<_>) =
         sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
     let (upstreams, origins) = rest.into_iter().unzip();
     let core = Config {
-        fleet: fleet(node.as_ref(), core.len()),
+        fleet: Fleet { quota: desk.quota_terms(), ..fleet(node.as_ref(), core.len()) },
         sites: core,
         targets: plan.targets,
         models: plan.models,
@@ -116,6 +114,8 @@ pub fn resolve(
         core,
         upstreams,
         keys,
+        contracts,
+        data_dir: desk.data_dir(),
         // Without keys all callers are of one class. The highest, so that no share is kept from
         // them for callers who cannot exist.
         anonymous_tier: 0,
@@ -155,6 +155,12 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// This one, if nothing is wrong.
+    fn sound(mut self) -> Result<Self, Vec<Problem>> {
+        self.problems.sort_by_key(|problem| problem.offset);
+        if self.problems.is_empty() { Ok(self) } else { Err(self.problems) }
+    }
+
     fn wrong(&mut self, path: &str, what: impl Into<String>) {
         let problem = self.problem(path, what);
         self.problems.push(problem);

@@ -259,10 +259,10 @@ fn a_gateway_without_its_home_spends_its_part_of_a_tenth() {
 }
 
 #[test]
-fn no_more_than_a_thousand_keys_are_kept() {
+fn no_more_keys_than_the_bound_are_kept() {
     let listing = Listing { generation: 1, gateways: 2 };
     let mut quota = Quota::new(at(0), GatewayId(0), listing, Terms::QUOTA);
-    for key in 0..3000 {
+    for key in 0..3 * KEYS as u64 {
         quota.admit(at(key), key, ONE, RATE);
         let report = QuotaReport { key, nonce: 1, demand: RATE };
         quota.report(at(20_000), (GatewayId(1), report), RATE, &|_| true);

@@ -3,11 +3,13 @@
 use super::bench::{book, node};
 use super::joined::{grant, report};
 use crate::link::frame::{BODY_MAX, HEAD, Head, Incoming, Kind, Nonsense, Outgoing, Whole};
+use crate::link::message::{KEY_BODY_MAX, KEYS_MAX};
 use crate::link::wire::{Hello, decode, decode_names, encode, encode_hello, encode_names};
 use crate::link::{Generation, Message, outside};
 use bytes::{Bytes, BytesMut};
 use mainstay_core::cost::CostRate;
 use mainstay_core::fact::Verdict;
+use mainstay_core::gateway::keyring::Entry;
 use mainstay_core::message::{
     Count, Digest, Grant, Offer, Order, OrderId, PerTier, QuotaGrant, QuotaReport, Report,
     SLOW_MAX, SUMMARY_MAX, Standing, Summary, TIERS_MAX, Verb,
@@ -144,6 +146,32 @@ fn quotas() -> impl Strategy<Value = Message> {
     )
 }
 
+fn keys() -> impl Strategy<Value = Message> {
+    let entry = (any::<u64>(), any::<u64>(), any::<bool>(), vec(any::<u8>(), 0..400))
+        .prop_map(|(id, version, is_revoked, body)| Entry { id, version, is_revoked, body });
+    prop_oneof![
+        vec(any::<u64>(), 0..=256).prop_map(Message::KeyMarks),
+        vec(entry, 0..8).prop_map(Message::Keys),
+    ]
+}
+
+#[test]
+fn as_many_and_as_long_keys_as_there_may_be_fit_and_more_are_refused() {
+    let entry = |body| Entry { id: u64::MAX, version: u64::MAX, is_revoked: true, body };
+    let most = std::vec![entry(std::vec![b'x'; KEY_BODY_MAX]); KEYS_MAX];
+    let (body, _) = encode(&Message::Keys(most.clone()), 2);
+    assert!(body.len() <= Kind::Keys.body_max(), "{}", body.len());
+    assert_eq!(decode(Kind::Keys, body), Ok(Message::Keys(most)));
+    let (body, _) = encode(&Message::Keys(std::vec![entry(std::vec![0; KEY_BODY_MAX + 1])]), 2);
+    assert_eq!(decode(Kind::Keys, body), Err(Nonsense::Malformed));
+    let many: Vec<u8> = (0..=KEYS_MAX).flat_map(|_| [0x0a, 0]).collect();
+    assert_eq!(decode(Kind::Keys, many), Err(Nonsense::Malformed));
+    let marks = Message::KeyMarks(std::vec![u64::MAX; 256]);
+    assert!(encode(&marks, 2).0.len() <= Kind::KeyMarks.body_max());
+    let (body, _) = encode(&Message::KeyMarks(std::vec![0; 257]), 2);
+    assert_eq!(decode(Kind::KeyMarks, body), Err(Nonsense::Malformed));
+}
+
 fn policies() -> impl Strategy<Value = Message> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>());
     (numbers, ".{0,40}", ".{0,40}", vec(any::<u8>(), 0..5000)).prop_map(
@@ -213,6 +241,7 @@ fn the_longest_summary_fits_and_one_of_more_is_refused() {
 fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         reports(),
+        keys(),
         grants(),
         summaries(),
         digests(),

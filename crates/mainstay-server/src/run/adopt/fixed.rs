@@ -28,6 +28,8 @@ pub(super) fn check(now: &Setup, new: &Setup) -> Result<(), String> {
     same("limits.drain", now.drain == new.drain, what);
     let (was, is) = (now.bounds.connections, new.bounds.connections);
     same("limits.connections", was == is, differs("room is made at the start for", was, is));
+    let what = differs("this process keeps things in", &now.data_dir, &new.data_dir);
+    same("node.data_dir", now.data_dir == new.data_dir, what);
     names(now, new, &mut same);
     node(now, new, &mut same);
     if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
@@ -59,8 +61,6 @@ fn node(now: &Setup, new: &Setup, same: &mut Same<'_>) {
     let (name, other) = (was.identity.name(), is.identity.name());
     same("node.name", name == other, format!("this process is `{name}`, not `{other}`"));
     same("node.roles", was.roles == is.roles, "roles begin with the process".to_string());
-    let what = differs("this process keeps things in", &was.data_dir, &is.data_dir);
-    same("node.data_dir", was.data_dir == is.data_dir, what);
     let origin = |node: &Node| node.policy.as_ref().map(|source| source.node.to_string());
     let what = differs("this process takes policy from", origin(was), origin(is));
     same("policy.source", origin(was) == origin(is), what);

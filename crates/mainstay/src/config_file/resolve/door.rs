@@ -5,6 +5,8 @@ use crate::config_file::node::Role;
 use crate::config_file::value::Wait;
 use crate::config_file::{LogFormat, Profile};
 use mainstay_core::config::Limits;
+use mainstay_core::lease::Terms;
+use mainstay_server::gateway::keyring::KEYRING;
 use mainstay_server::setup::{Bounds, Listen, Log, LogFormat as Format};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,6 +33,15 @@ const CONNECTIONS: usize = 10_000;
 const DRAIN: Duration = Duration::from_secs(30);
 
 impl Resolver<'_> {
+    /// How long slices of callers' limits last.
+    pub(super) fn quota_terms(&self) -> Terms {
+        let Terms { lease, drift, mutants } = Terms::QUOTA;
+        match self.file.limits.profile.unwrap_or(Profile::Full) {
+            Profile::Full => Terms::QUOTA,
+            Profile::Fast => Terms { lease: lease / FAST, drift: drift / FAST, mutants },
+        }
+    }
+
     pub(super) fn listen(&mut self) -> Listen {
         let listen = self.file.listen.clone();
         let api = self.address("listen.api", listen.api.as_deref().unwrap_or(API));
@@ -38,7 +49,8 @@ impl Resolver<'_> {
         if api == admin && api.port() != 0 {
             self.wrong("listen.admin", format!("{admin} is the API's address; give it its own"));
         }
-        let open = !api.ip().is_loopback() && self.file.key.is_empty();
+        let has_ring = self.data_dir().is_some_and(|kept| kept.join(KEYRING).exists());
+        let open = !api.ip().is_loopback() && self.file.key.is_empty() && !has_ring;
         if open && self.file.allow_anonymous != Some(true) {
             self.wrong(
                 "listen.api",

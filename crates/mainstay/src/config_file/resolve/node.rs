@@ -53,7 +53,7 @@ impl Resolver<'_> {
             let what = "others reach this node by its `link`; add listen.link = \"IP:PORT\"";
             self.wrong("node.name", what);
         }
-        let data_dir = file.data_dir.as_ref().map(|text| self.directory("node.data_dir", text));
+        let data_dir = self.data_dir();
         let alone = vec![name];
         let gateways: Vec<NodeName> = gateways.into_iter().map(|peer| peer.name).collect();
         let gateways = if gateways.is_empty() && roles.gateway { alone } else { gateways };
@@ -68,7 +68,6 @@ impl Resolver<'_> {
             ("node.ca_file", file.ca_file.is_some()),
             ("node.cert_file", file.cert_file.is_some()),
             ("node.key_file", file.key_file.is_some()),
-            ("node.data_dir", file.data_dir.is_some()),
             ("node.roles", file.roles.is_some()),
             ("node.site", file.site.is_some()),
             ("listen.link", self.file.listen.link.is_some()),
@@ -330,6 +329,12 @@ impl Resolver<'_> {
     }
 
     /// A directory that exists, or can be made later.
+    /// Where this process keeps what must outlive it, one of several nodes or not.
+    pub(super) fn data_dir(&mut self) -> Option<PathBuf> {
+        let text = self.file.node.data_dir.clone()?;
+        Some(self.directory("node.data_dir", &text))
+    }
+
     fn directory(&mut self, key: &str, text: &str) -> PathBuf {
         let path = self.path(text);
         if path.exists() && !path.is_dir() {

@@ -1,9 +1,11 @@
 //! Who may call: service classes and keys.
 
 use super::Resolver;
+use crate::config_file::Key as FileKey;
 use crate::config_file::problem::hint;
-use mainstay_core::config::Tier;
-use mainstay_server::setup::Key;
+use mainstay_core::config::{Contract, Tier};
+use mainstay_server::gateway::record::hash_of;
+use mainstay_server::setup::{Contracts, Key, Terms, date};
 
 /// The classes that are always there, the highest first, with the share that is kept for each. The
 /// floors leave a third to whoever comes, and batch lives on what is left over.
@@ -77,49 +79,118 @@ impl Resolver<'_> {
         let mut keys: Vec<Key> = Vec::new();
         for (at, key) in self.file.key.clone().into_iter().enumerate() {
             let path = format!("key.{at}");
-            let name = key.name.unwrap_or_else(|| format!("key-{}", at + 1));
+            let name = key.name.clone().unwrap_or_else(|| format!("key-{}", at + 1));
             if keys.iter().any(|each| each.name == name) {
                 let what = format!("`{name}` is there twice; give each key its own name");
                 self.wrong(&format!("{path}.name"), what);
             }
-            let wanted = key.tier.unwrap_or_else(|| String::from("pro"));
+            let wanted = key.tier.clone().unwrap_or_else(|| String::from("pro"));
             let tier = tiers.iter().position(|tier| tier.name == wanted);
             if tier.is_none() {
                 let hint = hint(&wanted, tiers.iter().map(|tier| tier.name.as_str()));
                 self.wrong(&format!("{path}.tier"), format!("no tier `{wanted}`; {hint}"));
             }
-            let hash = match key.hash.as_deref().map(digest) {
-                Some(Some(hash)) => hash,
-                Some(None) => {
-                    let what = "is not 64 hex digits; `mainstay keys create` prints one";
-                    self.wrong(&format!("{path}.hash"), what);
-                    continue;
-                }
-                None => {
-                    let what = "has no hash; `mainstay keys create` prints one";
-                    self.wrong(&path, what);
-                    continue;
-                }
-            };
+            let Some(hash) = self.hash(&path, key.hash.as_deref()) else { continue };
             if let Some(other) = keys.iter().find(|each| each.hash == hash) {
                 let what = format!("is the same key as `{}`; create another", other.name);
                 self.wrong(&format!("{path}.hash"), what);
             }
             let tier = u8::try_from(tier.unwrap_or(0)).unwrap_or(u8::MAX);
-            keys.push(Key { name, tier, hash });
+            let terms = self.terms(&path, key);
+            keys.push(Key { name, tier, hash, terms });
         }
         keys
     }
-}
 
-/// The 32 bytes that 64 hex digits stand for.
-fn digest(hex: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
+    fn hash(&mut self, path: &str, hash: Option<&str>) -> Option<[u8; 32]> {
+        let Some(hash) = hash else {
+            self.wrong(path, "has no hash; `mainstay keys create` prints one");
+            return None;
+        };
+        let read = hash_of(hash);
+        if read.is_none() {
+            let what = "is not 64 hex digits; `mainstay keys create` prints one";
+            self.wrong(&format!("{path}.hash"), what);
+        }
+        read
     }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+
+    fn terms(&mut self, path: &str, key: FileKey) -> Terms {
+        let mut networks = Vec::new();
+        for (at, text) in key.networks.iter().enumerate() {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(what) => self.wrong(&format!("{path}.networks.{at}"), what),
+            }
+        }
+        let mut expires = None;
+        if let Some(text) = &key.expires {
+            match date(text) {
+                Ok(at) => expires = Some(at),
+                Err(what) => self.wrong(&format!("{path}.expires"), what),
+            }
+        }
+        let terms = Terms {
+            tenant: key.tenant,
+            models: key.models,
+            networks,
+            expires,
+            requests_per_minute: key.requests_per_minute,
+            tokens_per_minute: key.tokens_per_minute,
+            cost_units_per_minute: key.cost_units_per_minute,
+            concurrency: key.concurrency,
+            budget_per_day: key.budget_per_day,
+            budget_per_month: key.budget_per_month,
+        };
+        if let Some((what, why)) = terms.wrong() {
+            self.wrong(&format!("{path}.{what}"), why);
+        }
+        terms
     }
-    Some(bytes)
+
+    /// What keys of each tier may use that say nothing else, and all keys of a tenant together.
+    pub(super) fn contracts(&mut self, tiers: &[Tier]) -> Contracts {
+        let mut contracts =
+            Contracts { tiers: vec![Contract::default(); tiers.len()], ..Contracts::default() };
+        for (at, tier) in self.file.tier.clone().into_iter().enumerate() {
+            let contract = Terms {
+                requests_per_minute: tier.requests_per_minute,
+                tokens_per_minute: tier.tokens_per_minute,
+                cost_units_per_minute: tier.cost_units_per_minute,
+                concurrency: tier.concurrency,
+                ..Terms::default()
+            };
+            let contract = self.contract(&format!("tier.{at}"), &contract);
+            let position = tiers.iter().position(|each| Some(&each.name) == tier.name.as_ref());
+            if let Some(position) = position {
+                contracts.tiers[position] = contract;
+            }
+        }
+        for (at, tenant) in self.file.tenant.clone().into_iter().enumerate() {
+            let path = format!("tenant.{at}");
+            let Some(name) = tenant.name.filter(|name| !name.is_empty()) else {
+                self.wrong(&path, "has no name; add name = \"…\"");
+                continue;
+            };
+            let contract = Terms {
+                requests_per_minute: tenant.requests_per_minute,
+                tokens_per_minute: tenant.tokens_per_minute,
+                cost_units_per_minute: tenant.cost_units_per_minute,
+                concurrency: tenant.concurrency,
+                ..Terms::default()
+            };
+            let contract = self.contract(&path, &contract);
+            if contracts.tenants.insert(name.clone(), contract).is_some() {
+                self.wrong(&format!("{path}.name"), format!("`{name}` is there twice; merge them"));
+            }
+        }
+        contracts
+    }
+
+    fn contract(&mut self, path: &str, terms: &Terms) -> Contract {
+        if let Some((what, why)) = terms.wrong() {
+            self.wrong(&format!("{path}.{what}"), why);
+        }
+        terms.contract()
+    }
 }
