@@ -8,7 +8,7 @@
 
 pub mod ask;
 pub mod boot;
-mod file;
+pub(crate) mod file;
 pub mod journal;
 pub mod kept;
 pub mod page;

@@ -3,17 +3,19 @@
 
 mod drill;
 mod fleet;
+mod incident;
 mod model;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
-    check, demo, drill as drills, explain, faults, keys, load, model as models, node, policy,
-    simulate, start, top,
+    check, demo, drill as drills, explain, faults, incident as incidents, keys, load,
+    model as models, node, policy, simulate, start, top,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
+pub use incident::{AtPage, Incident};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,6 +90,11 @@ enum Command {
         site: String,
         #[command(flatten)]
         given: Given,
+    },
+    /// Tell the public of an outage: list, open, update, report
+    Incident {
+        #[command(subcommand)]
+        command: Incident,
     },
     /// List the orders in force
     Orders {
@@ -399,6 +406,7 @@ pub fn main() -> ExitCode {
         Some(Command::Freeze { site, given }) => {
             orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
         }
+        Some(Command::Incident { command }) => incidents::incident(&command),
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
         Some(Command::Policy { command }) => policy::policy(&command),
         Some(Command::Taste(options)) => policy::taste::taste(&options),
