@@ -8,11 +8,17 @@
 //! A site that is down gets no requests, so its own counts say nothing after a second; what says
 //! it then is how gateways believe that it stands, which comes from their attempts and probes.
 //!
-//! What it leaves out: incidents, what users report, and everything older than two minutes.
+//! What users report is counted beside it (`crowd`), what lasts is told as an incident
+//! (`incident`), and what was is kept in short (`history`). Days and hours are the role's own wall
+//! clock, which only names times and decides nothing that gateways do.
 
 mod component;
 pub mod counted;
+pub mod crowd;
 mod ears;
+pub mod history;
+pub mod incident;
+mod told;
 
 use crate::fact::{Because, Component as Which, State, StatusFact};
 use crate::message::{Count, SUMMARY_MAX, Standing, Summary};
@@ -21,9 +27,12 @@ use crate::time::{Duration, Time};
 use alloc::string::String;
 use alloc::vec::Vec;
 use component::{Component, Sign};
+use crowd::Reported;
 use ears::Ears;
+use incident::Incidents;
 
 pub use ears::Data;
+pub use told::{Kept, KeptComponent};
 
 /// First tokens later than this break the promise of any tier.
 pub const PROMISE: Duration = Duration::from_secs(5);
@@ -71,6 +80,15 @@ pub enum Event {
     Summary(GatewayId, Summary),
     /// Another configuration is in force.
     Adopt(Config),
+    /// A user reports trouble with a model, a site, both or the API as such.
+    Report {
+        /// Which model.
+        model: Option<ModelId>,
+        /// Which site.
+        site: Option<SiteId>,
+        /// A number for who reports, the same for half an hour at least.
+        reporter: u64,
+    },
     /// The deadline came.
     Tick,
 }
@@ -125,6 +143,8 @@ pub struct Row {
     pub good: Option<u16>,
     /// Within this time 95 of 100 first tokens came in the last minute.
     pub first_token: Option<Duration>,
+    /// What users report of it.
+    pub reported: Reported,
 }
 
 /// The machine.
@@ -135,26 +155,33 @@ pub struct Status {
     api: Component,
     models: Vec<Component>,
     sites: Vec<Component>,
+    incidents: Incidents,
+    /// Seconds since 1970 when its time was zero.
+    zero: u64,
     began: Time,
     judged: Time,
     changed: Time,
 }
 
 impl Status {
-    /// One that begins now and knows nothing.
-    pub fn new(now: Time, config: Config) -> Status {
+    /// One that begins now, so many seconds since 1970, and knows what was kept.
+    pub fn new(now: Time, wall: u64, config: Config, kept: Kept) -> Status {
         let config = within_bounds(config);
         let components = |names: &[String]| names.iter().map(|_| Component::default()).collect();
-        Status {
+        let mut status = Status {
             ears: Ears::new(now, config.gateways.len()),
             api: Component::default(),
             models: components(&config.models),
             sites: components(&config.sites),
+            incidents: Incidents::default(),
+            zero: wall.saturating_sub(now.as_micros() / 1_000_000),
             config,
             began: now,
             judged: now,
             changed: now,
-        }
+        };
+        status.restore(kept);
+        status
     }
 
     /// Takes in an event.
@@ -162,11 +189,17 @@ impl Status {
         match event {
             Event::Summary(from, summary) => self.hear(now, from, summary, actions),
             Event::Adopt(config) => self.adopt(now, config),
+            Event::Report { model, site, reporter } => {
+                self.report(now, (model, site), reporter, actions);
+            }
             Event::Tick => {}
         }
         if now.since(self.judged) >= JUDGE_EVERY {
-            self.judged = now;
+            let lasted = now.since(self.judged).as_secs();
+            // The rest of a second counts for the next time.
+            self.judged = self.judged + Duration::from_secs(lasted);
             self.judge(now, actions);
+            self.pass(now, lasted, actions);
         }
     }
 
@@ -207,6 +240,7 @@ impl Status {
             lasts: now.since(each.since.unwrap_or(self.began)),
             good: told.good_per_mille(),
             first_token: told.first_token_p95(),
+            reported: each.crowd.shown(self.minute(now)),
         }
     }
 
@@ -218,15 +252,13 @@ impl Status {
 
     fn hear(&mut self, now: Time, from: GatewayId, summary: Summary, actions: &mut Vec<Action>) {
         let Some(more) = self.ears.hear(now, from, summary, actions) else { return };
-        self.api.add(now, &more.api);
-        for (model, count) in &more.models {
-            if let Some(component) = self.models.get_mut(usize::from(model.0)) {
+        let wall = self.wall(now);
+        let models = more.models.iter().map(|(model, count)| (Which::Model(*model), count));
+        let sites = more.sites.iter().map(|(site, _, count)| (Which::Site(*site), count));
+        for (which, count) in [(Which::Api, &more.api)].into_iter().chain(models).chain(sites) {
+            if let Some(component) = self.component(which) {
                 component.add(now, count);
-            }
-        }
-        for (site, _, count) in &more.sites {
-            if let Some(component) = self.sites.get_mut(usize::from(site.0)) {
-                component.add(now, count);
+                component.history.counted(wall, count);
             }
         }
     }
@@ -276,6 +308,7 @@ impl Status {
         self.models = moved((&self.config.models, &self.models), &config.models);
         self.sites = moved((&self.config.sites, &self.sites), &config.sites);
         self.ears.adopt(now, &self.config.gateways, &config.gateways);
+        self.move_incidents(&config);
         self.config = config;
     }
 }

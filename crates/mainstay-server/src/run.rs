@@ -69,6 +69,7 @@ pub async fn run(
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
     let page = listeners.status.is_some().then(|| status::Desk::new(&setup));
+    let operated = page.clone();
     let callers = Callers::open(&setup, &drive);
     let places = (&drive, url(&setup), (page.clone(), &callers));
     let nodes = Nodes::join(&setup, places, listeners.link, office)?.map(Arc::new);
@@ -98,6 +99,7 @@ pub async fn run(
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let admin = drill::shown(admin, &drive);
+    let admin = operated.iter().fold(admin, page::shown);
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = if is_gateway { callers.shown(admin) } else { admin };
     let admin = adopter.shown(admin).build();

@@ -5,22 +5,35 @@
 //! public; no request, key or tenant is known here.
 
 mod badge;
+mod bars;
 mod dates;
 mod door;
+mod feed;
 mod html;
 mod json;
+mod kept;
+pub mod operate;
+mod reports;
 mod style;
+mod tell;
 mod words;
 
 pub use door::Door;
 
 use crate::drive::{Clock, at_deadlines};
 use crate::setup::Setup;
+use kept::Store;
 use mainstay_core::fact::{Because, Component, State, StatusFact};
 use mainstay_core::message::Summary;
 use mainstay_core::names::GatewayId;
+use mainstay_core::status::history::{Day, Drawn};
+use mainstay_core::status::incident::Incident;
+use mainstay_core::status::incident::{Unwilling, Wish};
 use mainstay_core::status::{Action, Config, Event, Page, Row, Status};
+use mainstay_core::time::Time;
+use reports::Gate;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +48,10 @@ struct Shared {
     machine: Status,
     config: Config,
     names: Arc<Names>,
+    gate: Gate,
+    store: Store,
+    /// The minute in which everything was kept last.
+    stored: u64,
 }
 
 /// What the public calls things.
@@ -51,18 +68,31 @@ struct Names {
 struct View {
     page: Page,
     names: Arc<Names>,
+    incidents: Vec<Incident>,
+    /// Ninety days of the first components, by row.
+    days: Vec<Vec<Option<Day>>>,
+    /// The last day of the API.
+    drawn: Vec<Drawn>,
+    /// Seconds since 1970.
+    wall: u64,
 }
+
+/// So many components have their bars on the page, which has to stay small.
+const BARS_MAX: usize = 24;
 
 impl Desk {
     /// A status role that begins now.
     pub fn new(setup: &Setup) -> Arc<Desk> {
-        Desk::of(setup.status_config(), Names::of(setup))
+        let directory = setup.node.as_ref().and_then(|node| node.data_dir.as_deref());
+        Desk::of(setup.status_config(), Names::of(setup), Store::of(directory))
     }
 
-    fn of(config: Config, names: Names) -> Arc<Desk> {
+    fn of(config: Config, names: Names, store: Store) -> Arc<Desk> {
         let clock = Clock::new();
-        let machine = Status::new(clock.now(), config.clone());
-        let shared = Shared { machine, config, names: Arc::new(names) };
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let machine = Status::new(clock.now(), wall, config.clone(), store.read(&config));
+        let (names, gate) = (Arc::new(names), Gate::default());
+        let shared = Shared { machine, config, names, gate, store, stored: wall / 60 };
         Arc::new(Desk { clock, shared: Mutex::new(shared), wake: Notify::new() })
     }
 
@@ -94,20 +124,61 @@ impl Desk {
         let mut actions = Vec::new();
         let mut shared = self.lock();
         shared.machine.handle(now, event, &mut actions);
-        for Action::Fact(fact) in actions {
-            log(&shared.config, &fact);
+        shared.carry_out(now, actions);
+    }
+
+    /// Does what a person wants of an incident; its number, or why not.
+    fn wish(&self, wish: Wish) -> Result<u32, Unwilling> {
+        let now = self.clock.now();
+        let mut actions = Vec::new();
+        let mut shared = self.lock();
+        let done = shared.machine.wish(now, wish, &mut actions);
+        shared.carry_out(now, actions);
+        if done.is_ok() {
+            shared.keep();
         }
+        done
     }
 
     fn view(&self) -> View {
         let now = self.clock.now();
         let shared = self.lock();
-        View { page: shared.machine.page(now), names: shared.names.clone() }
+        let (machine, names) = (&shared.machine, shared.names.clone());
+        let (page, wall) = (machine.page(now), machine.wall(now));
+        let history = |row: &Row| machine.history(row.component);
+        let days = page
+            .rows
+            .iter()
+            .take(BARS_MAX)
+            .map(|row| history(row).map_or_else(Vec::new, |history| history.bars(wall)));
+        let days = days.collect();
+        let drawn = page.rows.first().and_then(history);
+        let drawn = drawn.map_or_else(Vec::new, |history| history.drawn(wall));
+        View { page, names, incidents: machine.incidents().to_vec(), days, drawn, wall }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         // As in `Drive`: showing on is better than failing every reader from then on.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn carry_out(&mut self, now: Time, actions: Vec<Action>) {
+        let is_told =
+            actions.iter().any(|Action::Fact(fact)| matches!(fact, StatusFact::Incident { .. }));
+        for Action::Fact(fact) in actions {
+            log(&self.config, &fact);
+        }
+        let minute = self.machine.wall(now) / 60;
+        if is_told || minute > self.stored {
+            self.stored = minute;
+            self.keep();
+        }
+    }
+
+    fn keep(&self) {
+        self.store.write(&self.machine.kept(), &self.config);
     }
 }
 
@@ -134,7 +205,13 @@ impl Names {
 impl View {
     /// What is shown, in its order, with its names.
     fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
-        self.page.rows.iter().filter_map(|row| Some((self.names.name(row.component)?, row)))
+        self.numbered().map(|(_, row)| row)
+    }
+
+    /// The same, each with its number among all.
+    fn numbered(&self) -> impl Iterator<Item = (usize, (&str, &Row))> {
+        let rows = self.page.rows.iter().enumerate();
+        rows.filter_map(|(at, row)| Some((at, (self.names.name(row.component)?, row))))
     }
 
     /// Whether the API as a whole is well.
@@ -183,6 +260,21 @@ fn log(config: &Config, fact: &StatusFact) {
             );
         }
         StatusFact::Found => tracing::info!(fact = "status_found", "there are data again"),
+        StatusFact::Surge { component, reports, began: true } => {
+            let what = kept::path(*component, config);
+            tracing::warn!(
+                fact = "status_surge",
+                "users report problems with {what}: {reports} in half an hour"
+            );
+        }
+        StatusFact::Surge { component, began: false, .. } => {
+            let what = kept::path(*component, config);
+            tracing::info!(fact = "status_surge", "reports of {what} are as usual again");
+        }
+        StatusFact::Incident { id, stage, cause } => {
+            let (stage, cause) = (kept::word(&kept::STAGES, stage), kept::cause(*cause));
+            tracing::warn!(fact = "status_incident", "incident {id} is {stage}: {cause}");
+        }
     }
 }
 

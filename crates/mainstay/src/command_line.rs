@@ -3,18 +3,20 @@
 
 mod drill;
 mod fleet;
+mod incident;
 mod keys;
 mod model;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
-    check, demo, drill as drills, explain, faults, keys as callers, load, model as models, node,
-    policy, simulate, start, top,
+    check, demo, drill as drills, explain, faults, incident as incidents, keys as callers, load,
+    model as models, node, policy, simulate, start, top,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
+pub use incident::{AtPage, Incident};
 pub use keys::{ChangeKey, CreateKey, Keys};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
@@ -90,6 +92,11 @@ enum Command {
         site: String,
         #[command(flatten)]
         given: Given,
+    },
+    /// Tell the public of an outage: list, open, update, report
+    Incident {
+        #[command(subcommand)]
+        command: Incident,
     },
     /// List the orders in force
     Orders {
@@ -380,6 +387,7 @@ pub fn main() -> ExitCode {
         Some(Command::Freeze { site, given }) => {
             orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
         }
+        Some(Command::Incident { command }) => incidents::incident(&command),
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
         Some(Command::Policy { command }) => policy::policy(&command),
         Some(Command::Taste(options)) => policy::taste::taste(&options),

@@ -10,6 +10,7 @@ pub mod drill;
 pub mod environment;
 pub mod explain;
 pub mod faults;
+pub mod incident;
 pub mod keys;
 pub mod load;
 pub mod model;

@@ -43,6 +43,7 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("http", "how long clients' connections last"),
     ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
+    ("status/reports.rs", "how long one network's reports count together"),
     ("site/engine", "what a number in an engine's metrics can be"),
     ("telemetry.rs", "how often the same line is written"),
     ("telemetry/scribe.rs", "how long lines are gathered before they are written"),

@@ -1,6 +1,7 @@
 //! What the status role decides about what the public reads.
 
 use crate::names::{GatewayId, ModelId, SiteId};
+use crate::status::incident::{Cause, Stage};
 use crate::time::Duration;
 
 /// What has a state of its own on the page.
@@ -33,6 +34,16 @@ pub enum State {
 }
 
 impl State {
+    /// All of them, in their order.
+    pub const ALL: [State; 6] = [
+        State::NoData,
+        State::Maintenance,
+        State::Operational,
+        State::Degraded,
+        State::Partial,
+        State::Major,
+    ];
+
     /// Whether it keeps its promise to less than all.
     pub fn is_impaired(self) -> bool {
         self >= State::Degraded
@@ -108,4 +119,22 @@ pub enum StatusFact {
     },
     /// Enough of them are heard again.
     Found,
+    /// Users report far more trouble than usual, or no longer.
+    Surge {
+        /// With what.
+        component: Component,
+        /// In the last half hour.
+        reports: u32,
+        /// Whether it began or ended.
+        began: bool,
+    },
+    /// Something was said of an incident.
+    Incident {
+        /// Its number.
+        id: u32,
+        /// How far it is.
+        stage: Stage,
+        /// Why.
+        cause: Cause,
+    },
 }

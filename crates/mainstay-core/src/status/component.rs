@@ -5,6 +5,8 @@
 //! the time is believed sooner, from two short looks that lie apart. What is shown gets better
 //! slowly: under load that returns a service that was declared well falls again.
 
+use super::crowd::Crowd;
+use super::history::History;
 use crate::fact::{Because, State};
 use crate::message::{Count, FIRST_TOKEN_ENDS};
 use crate::time::{Duration, Time};
@@ -29,6 +31,9 @@ const LATE_ONE_IN: u64 = 20;
 const LATE: u32 = 3;
 /// Nothing succeeds for so long, and at least so many fail: that is major whatever the traffic.
 const DRY: (Duration, u64) = (Duration::from_secs(60), 3);
+/// In the last seconds so many failures among few requests are a doubt.
+const DOUBT: (u64, u64) = (0, 30);
+const DOUBTFUL: u64 = 3;
 /// What is less bad than shown must be so for this long before it is shown.
 const CALM: Duration = Duration::from_secs(30);
 /// Where nothing is seen any more, what was seen last holds for this long.
@@ -58,6 +63,9 @@ pub(super) struct Component {
     green: Option<Time>,
     /// When there last was something to judge.
     seen: Option<Time>,
+    /// What users report of it, and how it was.
+    pub(super) crowd: Crowd,
+    pub(super) history: History,
 }
 
 impl Component {
@@ -110,6 +118,12 @@ impl Component {
             _ => Because::Late,
         };
         Some((state, because))
+    }
+
+    /// Whether anything speaks against it now, though it may be too little to be shown.
+    pub(super) fn is_doubtful(&self, now: Time, promise: Duration) -> bool {
+        let latest = self.count(now, DOUBT);
+        latest.says(promise).is_impaired() && (latest.failed >= DOUBTFUL || latest.is_enough())
     }
 
     /// What was counted from so many to so many seconds before now.
@@ -175,7 +189,7 @@ impl Component {
 }
 
 impl Count {
-    fn add(&mut self, more: &Count) {
+    pub(super) fn add(&mut self, more: &Count) {
         self.good = self.good.saturating_add(more.good);
         self.failed = self.failed.saturating_add(more.failed);
         for (sum, more) in self.first_tokens.iter_mut().zip(more.first_tokens) {

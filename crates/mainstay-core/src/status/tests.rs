@@ -6,6 +6,9 @@ use crate::rng::Rng;
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod crowds;
+mod incidents;
+
 fn config(gateways: &[&str]) -> Config {
     let names = |names: &[&str]| names.iter().map(|name| String::from(*name)).collect();
     Config {
@@ -24,6 +27,9 @@ struct Fleet {
     facts: Vec<(u64, StatusFact)>,
 }
 
+/// Seconds since 1970 at the beginning: a Thursday.
+const WALL: u64 = 20_000 * 86_400;
+
 /// What one gateway counts in a second: good, failed, and how A and B stand.
 type Second = (u64, u64, [Standing; 2]);
 
@@ -33,7 +39,7 @@ const WELL: Second = (20, 0, UP);
 impl Fleet {
     fn new(gateways: &[&str]) -> Fleet {
         let now = Time::ZERO + Duration::from_secs(86_400);
-        let status = Status::new(now, config(gateways));
+        let status = Status::new(now, WALL, config(gateways), Kept::default());
         let gateways = (1..).zip(gateways).map(|(run, _)| Summary { run, ..Summary::default() });
         Fleet { status, now, gateways: gateways.collect(), facts: Vec::new() }
     }
@@ -263,7 +269,7 @@ fn silent_gateways_are_told_and_fewer_than_half_of_them_for_90_s_are_no_data() {
         StatusFact::Heard { gateway } => Some((gateway.0, 'h')),
         StatusFact::Lost { .. } => Some((9, 'l')),
         StatusFact::Found => Some((9, 'f')),
-        StatusFact::Moved { .. } => None,
+        StatusFact::Moved { .. } | StatusFact::Surge { .. } | StatusFact::Incident { .. } => None,
     };
     let told: Vec<_> = fleet.facts.iter().filter_map(|(_, fact)| told(fact)).collect();
     let all = [(0, 'h'), (1, 'h'), (1, 's'), (0, 's'), (9, 'l'), (1, 'h'), (9, 'f')];

@@ -3,6 +3,7 @@
 //! The public is served on a thread of its own: whatever it asks for, and however much, no request
 //! to the API waits for it. A gateway tells how it goes whether or not anybody listens.
 
+use crate::admin::Builder;
 use crate::drive::Drive;
 use crate::http::{Arrivals, Counters, Front, serve};
 use crate::link::{Link, Message, NodeName};
@@ -44,10 +45,11 @@ impl Shown {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 let arrivals = Arrivals::Listener(listener);
                 let drain = super::CUT_TIME;
-                let front = Front { arrivals, tls: None, bounds, drain, counters };
+                let front = Front { arrivals, tls: None, bounds: bounds.clone(), drain, counters };
+                let limits = bounds.clone();
                 let service = service_fn(move |request| {
-                    let answer = door.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
+                    let (door, limits) = (door.clone(), limits.borrow().clone());
+                    async move { Ok::<_, Infallible>(door.serve(request, &limits).await) }
                 });
                 serve(front, service, stop).await;
             });
@@ -72,6 +74,16 @@ impl Shown {
             let _ = shown.closed.await;
         }
     }
+}
+
+/// What operators see and say of incidents, at the page of this process.
+pub(super) fn shown(admin: Builder, desk: &Arc<Desk>) -> Builder {
+    let (list, change) = (desk.clone(), desk.clone());
+    admin.show("/-/incidents", "incidents on the status page", move || list.incidents()).change(
+        "/-/incident",
+        "open an incident, or say how it goes",
+        move |body| change.incident(&body),
+    )
 }
 
 /// Tells every status page how this gateway goes, for as long as it serves.

@@ -10,6 +10,7 @@ const MONTHS: [&str; 12] =
 pub(super) struct Date {
     pub(super) day: String,
     pub(super) time: String,
+    text: String,
 }
 
 impl Date {
@@ -19,15 +20,27 @@ impl Date {
         Date::of(now.checked_sub(age).unwrap_or(now))
     }
 
+    /// So many seconds after 1970 began.
+    pub(super) fn at(seconds: u64) -> Date {
+        let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        Date::of(then.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
     fn of(at: SystemTime) -> Date {
         // `Sun, 06 Nov 1994 08:49:37 GMT`, of fixed width.
         let text = httpdate::fmt_http_date(at);
         let words: Vec<&str> = text.split(' ').collect();
         let [_, day, month, year, time, _] = words.as_slice() else {
-            return Date { day: text.clone(), time: text };
+            return Date { day: text.clone(), time: text.clone(), text };
         };
         let month = MONTHS.iter().position(|name| name == month).map_or(0, |at| at + 1);
-        Date { day: format!("{year}-{month:02}-{day}"), time: (*time).to_owned() }
+        let (day, time) = (format!("{year}-{month:02}-{day}"), (*time).to_owned());
+        Date { day, time, text }
+    }
+
+    /// As mail and feeds write it (RFC 9110, 5.6.7).
+    pub(super) fn http(&self) -> &str {
+        &self.text
     }
 
     /// As programs read it.

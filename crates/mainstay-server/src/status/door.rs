@@ -1,14 +1,17 @@
-//! What the public asks for, and what it gets. Nothing changes by asking.
+//! What the public asks for, and what it gets. Nothing changes by asking; the only thing that is
+//! taken is a report.
 
 use super::words::Language;
-use super::{Desk, View, badge, html, json};
-use crate::http::ResponseBody;
+use super::{Desk, View, badge, feed, html, json, reports};
+use crate::http::{Peer, ResponseBody, read_body};
+use crate::setup::Bounds;
 use http::header::{
     ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,12 +19,14 @@ use std::time::{Duration, Instant};
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
+const RSS: &str = "application/rss+xml; charset=utf-8";
+const ATOM: &str = "application/atom+xml; charset=utf-8";
 const SVG: &str = "image/svg+xml; charset=utf-8";
 /// A cache may go on showing what it has where nobody answers.
 const CACHED: &str = "max-age=10, stale-if-error=600";
 /// The page needs nothing but its own style, and no other site may put it into a frame.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Answers the public. Cheap to clone.
 #[derive(Clone)]
@@ -36,7 +41,38 @@ impl Door {
         Door { desk, began: Instant::now() }
     }
 
-    /// Answers one request. Its body, if it has one, is of no interest.
+    /// Answers one request; of those with a body only a report is taken.
+    pub async fn serve(
+        &self,
+        request: Request<Incoming>,
+        bounds: &Bounds,
+    ) -> Response<ResponseBody> {
+        if request.method() != Method::POST || request.uri().path() != "/report" {
+            return self.answer(&request);
+        }
+        let headers = request.headers().clone();
+        let language = Language::asked(request.uri().query(), &headers);
+        let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
+            return missing();
+        };
+        let bounds = Bounds { body: reports::BODY_MAX, ..bounds.clone() };
+        let taken = match read_body(request, &bounds).await {
+            Ok(body) => self.desk.report(peer.ip(), &headers, &form(&body)),
+            Err(_) => reports::Taken::Wrong,
+        };
+        let status = match taken {
+            reports::Taken::Yes => StatusCode::OK,
+            reports::Taken::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            reports::Taken::Foreign => StatusCode::FORBIDDEN,
+            reports::Taken::Wrong => StatusCode::BAD_REQUEST,
+        };
+        let (view, _) = self.look();
+        let mut response = plain(status, HTML, reports::page(&view, language, Some(taken)));
+        guard(language, &mut response);
+        response
+    }
+
+    /// Answers one request that takes nothing in. Its body, if it has one, is of no interest.
     pub fn answer<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET or HEAD\n");
@@ -55,12 +91,18 @@ impl Door {
                 response.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
                 response
             }
-            "/en" | "/en/" => self.page(super::words::English),
-            "/zh" | "/zh/" => self.page(super::words::Chinese),
+            "/en" => self.page(super::words::English),
+            "/zh" => self.page(super::words::Chinese),
             "/badge.svg" => self.badge(request.uri().query().unwrap_or_default()),
+            "/report" => {
+                let language = Language::asked(request.uri().query(), request.headers());
+                self.html(language, |view| Some(reports::page(view, language, None)))
+            }
+            "/history.rss" => self.feed(RSS, feed::rss),
+            "/history.atom" => self.feed(ATOM, feed::atom),
             path => match path.strip_prefix("/api/v2/") {
                 Some(rest) => self.document(rest),
-                None => missing(),
+                None => self.told(path, header(ACCEPT_LANGUAGE)),
             },
         };
         let headers = response.headers_mut();
@@ -79,11 +121,47 @@ impl Door {
     }
 
     fn page(&self, language: Language) -> Response<ResponseBody> {
-        let (view, green) = self.look();
-        let mut response = cached(HTML, html::page(&view, language, green));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        let green = self.desk.lock().config.green;
+        self.html(language, |view| Some(html::page(view, language, green)))
+    }
+
+    /// Pages about incidents, in the language of their path or the browser's.
+    fn told(&self, path: &str, accepted: &str) -> Response<ResponseBody> {
+        let of = |each: &Language| path.strip_prefix(each.path());
+        let named = Language::ALL.iter().find_map(|each| Some((*each, of(each)?)));
+        let whole = || (Language::accepted(accepted), path.trim_start_matches('/'));
+        let (language, rest) = named.unwrap_or_else(whole);
+        match rest {
+            "" => self.page(language),
+            "history" => self.html(language, |view| Some(html::history(view, language))),
+            _ => match rest.strip_prefix("incidents/") {
+                Some(id) => self.html(language, |view| html::incident(view, language, id)),
+                None => missing(),
+            },
+        }
+    }
+
+    fn html(
+        &self,
+        language: Language,
+        page: impl FnOnce(&View) -> Option<String>,
+    ) -> Response<ResponseBody> {
+        let (view, _) = self.look();
+        let Some(page) = page(&view) else { return missing() };
+        let mut response = cached(HTML, page);
+        guard(language, &mut response);
+        response
+    }
+
+    fn feed(
+        &self,
+        kind: &'static str,
+        feed: impl FnOnce(&View, &str) -> String,
+    ) -> Response<ResponseBody> {
+        let (view, _) = self.look();
+        let base = view.names.url.clone().unwrap_or_default();
+        let mut response = cached(kind, feed(&view, base.trim_end_matches('/')));
+        open(&mut response);
         response
     }
 
@@ -110,6 +188,14 @@ impl Door {
     fn look(&self) -> (View, Duration) {
         (self.desk.view(), self.desk.lock().config.green)
     }
+}
+
+/// What browsers are told of a page.
+fn guard(language: Language, response: &mut Response<ResponseBody>) {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// Pages of others may read it.
@@ -142,6 +228,13 @@ fn plain(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// The fields of a form.
+fn form(body: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(body);
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
 
 /// A value of a query as it was meant (percent-encoding, RFC 3986, 2.1; a plus is a blank).

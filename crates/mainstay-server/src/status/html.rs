@@ -1,25 +1,98 @@
 //! The page for people: one file without scripts, for every screen and for who hears it read.
 
-use super::View;
 use super::style::{SHAPES, STYLE};
 use super::words::Language;
+use super::{View, bars, tell};
 use mainstay_core::fact::{Component, State};
+use mainstay_core::status::history::Day;
+use mainstay_core::status::incident::Incident;
 use mainstay_core::status::{Data, Overall, Row};
 use std::fmt::Write;
 
 /// Longer names are cut: a page stays small whatever things are called.
 const LONGEST: usize = 64;
+/// Incidents on the first page.
+const LATELY_MAX: usize = 10;
 
 /// The page in `language`; `green` is how long a component must be well before it is shown so.
 pub(super) fn page(view: &View, language: Language, green: std::time::Duration) -> String {
+    let headline = language.headline(view);
+    frame(view, language, &headline, |text| {
+        let _ = write!(
+            text,
+            "<div class=\"all {class}\" role=\"status\">{shape}<div><p class=\"line\">{headline}</p>\
+             <p class=\"soft\">{freshness}</p></div></div>\n",
+            class = class(overall(view)),
+            shape = shape(overall(view)),
+            headline = escape(&headline),
+            freshness = escape(&language.freshness(view)),
+        );
+        let ask = language.of("Does it not work for you?", "遇到问题？");
+        let report = language.of("Report a problem", "反馈问题");
+        let tag = language.tag();
+        let _ = writeln!(
+            text,
+            "<p class=\"ask\">{ask} <a href=\"/report?lang={tag}\">{report}</a></p>"
+        );
+        let mut lately = tell::lately(view).peekable();
+        if lately.peek().is_some() {
+            let heading = language.of("Incidents", "事件");
+            let _ = write!(text, "<section><h2>{heading}</h2>");
+            tell::list(lately.take(LATELY_MAX), (view, language), text);
+            text.push_str("</section>\n");
+        }
+        if view.days.iter().flatten().flatten().next().is_some() {
+            text.push_str(&bars::mask());
+        }
+        groups(view, language, text);
+        if let Some(lines) = bars::day(&view.drawn, language) {
+            let heading = language.of("Last 24 hours", "最近 24 小时");
+            let _ = writeln!(text, "<section><h2>{heading}</h2>{lines}</section>");
+        }
+        let _ = write!(
+            text,
+            "<p class=\"soft\">{}</p>",
+            escape(&language.method(&language.lasting(green)))
+        );
+    })
+}
+
+/// All incidents that are kept.
+pub(super) fn history(view: &View, language: Language) -> String {
+    let heading = language.of("Incidents", "事件");
+    frame(view, language, heading, |text| {
+        let _ = write!(text, "<h1>{heading}</h1>");
+        if view.incidents.is_empty() {
+            let none = language.of("No incidents are known.", "暂无事件记录。");
+            let _ = write!(text, "<p>{none}</p>");
+        }
+        tell::list(view.incidents.iter().rev(), (view, language), text);
+    })
+}
+
+/// One incident, if there is one of this number.
+pub(super) fn incident(view: &View, language: Language, id: &str) -> Option<String> {
+    let wanted = |each: &&Incident| each.id.to_string() == id;
+    let one = view.incidents.iter().find(wanted)?;
+    let heading = language.title(one, &view.names);
+    Some(frame(view, language, &heading, |text| tell::article(one, (view, language), true, text)))
+}
+
+/// A whole page around `body`, which is titled so.
+pub(super) fn frame(
+    view: &View,
+    language: Language,
+    titled: &str,
+    body: impl FnOnce(&mut String),
+) -> String {
     let title = escape(&view.names.title);
-    let headline = escape(&language.headline(view));
     let heading = language.of(format!("{title} status"), format!("{title} 服务状态"));
     let mut text = format!(
         "<!doctype html>\n<html lang=\"{tag}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
-         <title>{headline} · {heading}</title>\n",
-        tag = language.tag()
+         <title>{titled} · {heading}</title>\n",
+        tag = language.tag(),
+        titled = escape(titled),
     );
     let base = view.names.url.as_deref().unwrap_or_default().trim_end_matches('/');
     let base = escape(base);
@@ -27,11 +100,13 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
         let (tag, path) = (each.tag(), each.path());
         let _ = writeln!(text, "<link rel=\"alternate\" hreflang=\"{tag}\" href=\"{base}{path}\">");
     }
-    let _ = writeln!(text, "<link rel=\"alternate\" hreflang=\"x-default\" href=\"{base}/\">");
     let _ = write!(
         text,
-        "<style>{STYLE}</style>\n</head>\n<body>\n{SHAPES}\n<div class=\"page\">\n\
-         <header><h1>{heading}</h1>\n<nav aria-label=\"{}\">",
+        "<link rel=\"alternate\" hreflang=\"x-default\" href=\"{base}/\">\n\
+         <link rel=\"alternate\" type=\"application/atom+xml\" href=\"/history.atom\">\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n{SHAPES}\n<div class=\"page\">\n\
+         <header><p class=\"top\"><a href=\"{}\">{heading}</a></p>\n<nav aria-label=\"{}\">",
+        language.path(),
         language.of("Language", "语言")
     );
     for each in Language::ALL {
@@ -42,29 +117,24 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
             "<a href=\"{path}\" lang=\"{tag}\" hreflang=\"{tag}\"{current}>{name}</a>"
         );
     }
+    text.push_str("</nav></header>\n<main>\n");
+    body(&mut text);
+    let path = language.path();
     let _ = write!(
         text,
-        "</nav></header>\n<main>\n<div class=\"all {class}\" role=\"status\">{shape}\
-         <div><p class=\"line\">{headline}</p><p class=\"soft\">{freshness}</p></div></div>\n",
-        class = class(overall(view)),
-        shape = shape(overall(view)),
-        freshness = escape(&language.freshness(view)),
-    );
-    groups(view, language, &mut text);
-    let _ = write!(
-        text,
-        "</main>\n<footer><p>{}</p><p>{} <a href=\"/api/v2/summary.json\">JSON</a> · \
-         <a href=\"/badge.svg\">{}</a></p></footer>\n</div>\n</body>\n</html>\n",
-        escape(&language.method(&language.lasting(green))),
-        language.of("All times are UTC. For programs:", "所有时间均为 UTC。程序接口："),
+        "</main>\n<footer><p><a href=\"{path}history\">{}</a> · <a href=\"/history.rss\">RSS</a> · \
+         <a href=\"/history.atom\">Atom</a> · <a href=\"/api/v2/summary.json\">JSON</a> · \
+         <a href=\"/badge.svg\">{}</a></p><p>{}</p></footer>\n</div>\n</body>\n</html>\n",
+        language.of("All incidents", "全部事件"),
         language.of("badge", "徽章"),
+        language.of("All times are UTC.", "所有时间均为 UTC。"),
     );
     text
 }
 
 fn groups(view: &View, language: Language, text: &mut String) {
     let mut last = None;
-    for (name, row) in view.rows() {
+    for (at, (name, row)) in view.numbered() {
         let kind = std::mem::discriminant(&row.component);
         if last != Some(kind) {
             let end = if last.is_some() { "</ul></section>\n" } else { "" };
@@ -72,14 +142,20 @@ fn groups(view: &View, language: Language, text: &mut String) {
             let _ = writeln!(text, "{end}<section><h2>{heading}</h2><ul>");
         }
         last = Some(kind);
-        item(view, language, (name, row), text);
+        let days = view.days.get(at).map(Vec::as_slice).unwrap_or_default();
+        item((view, days), language, (name, row), text);
     }
     if last.is_some() {
         text.push_str("</ul></section>\n");
     }
 }
 
-fn item(view: &View, language: Language, (name, row): (&str, &Row), text: &mut String) {
+fn item(
+    (view, days): (&View, &[Option<Day>]),
+    language: Language,
+    (name, row): (&str, &Row),
+    text: &mut String,
+) {
     let name = match row.component {
         Component::Api => language.of("API", "API 接口"),
         Component::Model(_) | Component::Site(_) => name,
@@ -97,6 +173,13 @@ fn item(view: &View, language: Language, (name, row): (&str, &Row), text: &mut S
         more.extend(row.good.map(|good| language.answered(good)));
         more.extend(row.first_token.map(|within| language.first_token(within)));
     }
+    let reports = row.reported;
+    if reports.is_surge {
+        more.push(language.of(
+            format!("users report problems ({})", reports.lately),
+            format!("有用户反馈异常（{} 条）", reports.lately),
+        ));
+    }
     if row.state == State::NoData && matches!(view.page.data, Data::Fresh(_)) {
         more.push(language.of("too few requests to tell", "请求过少，无法判断").into());
     }
@@ -112,6 +195,7 @@ fn item(view: &View, language: Language, (name, row): (&str, &Row), text: &mut S
         let more = escape(&more.join(" · "));
         let _ = write!(text, "<span class=\"more\">{more}</span>");
     }
+    text.push_str(&bars::uptime(days, language).unwrap_or_default());
     text.push_str("</li>\n");
 }
 

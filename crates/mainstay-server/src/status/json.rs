@@ -6,12 +6,15 @@
 
 use super::dates::Date;
 use super::words::English;
-use super::{Names, View};
+use super::{Names, View, tell};
 use mainstay_core::fact::{Component, State};
 use mainstay_core::status::{Data, Overall, Row};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
+
+/// Incidents in a document, as Statuspage has them.
+const INCIDENTS_MAX: usize = 50;
 
 /// The document at this path below `/api/v2/`, if there is one. `began` is how long ago this
 /// process began.
@@ -23,11 +26,12 @@ pub(super) fn document(view: &View, path: &str, began: Duration) -> Option<Value
             "page": page,
             "status": status(view),
             "components": components(view, began),
-            "incidents": [],
+            "incidents": incidents(view, true),
             "scheduled_maintenances": [],
         }),
         "components.json" => json!({ "page": page, "components": components(view, began) }),
-        "incidents.json" | "incidents/unresolved.json" => json!({ "page": page, "incidents": [] }),
+        "incidents.json" => json!({ "page": page, "incidents": incidents(view, false) }),
+        "incidents/unresolved.json" => json!({ "page": page, "incidents": incidents(view, true) }),
         "scheduled-maintenances.json"
         | "scheduled-maintenances/upcoming.json"
         | "scheduled-maintenances/active.json" => {
@@ -64,7 +68,15 @@ fn short(parts: &[&str]) -> String {
     hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn page_id(names: &Names) -> String {
+/// The newest incidents, the newest first; those that are not over, if only they are wanted.
+fn incidents(view: &View, is_open: bool) -> Vec<Value> {
+    let page_id = page_id(&view.names);
+    let all = view.incidents.iter().rev();
+    let wanted = all.filter(|each| !is_open || each.resolved().is_none());
+    wanted.take(INCIDENTS_MAX).map(|each| tell::json(each, view, &page_id)).collect()
+}
+
+pub(super) fn page_id(names: &Names) -> String {
     short(&["page", &names.title])
 }
 

@@ -37,6 +37,24 @@ li:first-child{border-top:0}\
 .state{display:flex;gap:.45rem;align-items:center;color:var(--c);font-weight:600}\
 .more{grid-column:1/-1;color:var(--soft);font-size:.85rem}\
 svg{flex:none;width:1.15rem;height:1.15rem;color:var(--c);fill:currentColor}\
+.top{font-size:1.35rem;font-weight:700;margin:0;overflow-wrap:anywhere}\
+.top a{color:var(--ink);text-decoration:none}.ask{margin:-.75rem 0 1.5rem}\
+.said{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem 1rem}\
+h3{font-size:1.05rem;margin:0}ol{list-style:none;margin:.5rem 0 0;padding:0}\
+ol li{display:block;padding:.5rem 0;border-top:1px solid var(--line)}ol li p{margin:.15rem 0}\
+article{background:var(--card);border:1px solid var(--line);border-left:.4rem solid var(--warn);\
+border-radius:.6rem;padding:.9rem 1.1rem;margin-bottom:1rem;overflow-wrap:anywhere}\
+.major{border-left-color:var(--part)}.critical{border-left-color:var(--bad)}\
+time{color:var(--soft);font-size:.85rem}pre{white-space:pre-wrap;font:inherit}\
+.days{grid-column:1/-1;width:100%;height:1.25rem}\
+.f0{fill:var(--none)}.f1{fill:var(--note)}.f2{fill:var(--ok)}.f3{fill:var(--warn)}\
+.f4{fill:var(--part)}.f5{fill:var(--bad)}\
+figure{margin:0 0 1rem}figcaption{color:var(--soft);font-size:.85rem}\
+.line path{fill:none;stroke:var(--note);stroke-width:1.5;vector-effect:non-scaling-stroke}\
+svg.line{width:100%;height:4rem;background:var(--card);border:1px solid var(--line)}\
+form{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.5rem 1.1rem}\
+select,button{font:inherit;padding:.4rem .6rem;max-width:100%;color:inherit;background:var(--bg);\
+border:1px solid var(--soft);border-radius:.3rem}fieldset{border:0;padding:0;margin:0;line-height:2}\
 footer{margin-top:2rem;color:var(--soft);font-size:.875rem}footer p{margin:.4rem 0}\
 .s0{--c:var(--none)}.s1{--c:var(--note)}.s2{--c:var(--ok)}.s3{--c:var(--warn)}\
 .s4{--c:var(--part)}.s5{--c:var(--bad)}\

@@ -9,10 +9,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use mainstay_core::message::{Count, SUMMARY_MAX};
 use mainstay_core::names::{ModelId, SiteId};
+use mainstay_core::status::crowd::Reported;
 use mainstay_core::status::{Data, Overall};
 use serde_json::Value;
 use std::time::Duration;
 
+const WALL: u64 = 20_000 * 86_400;
 const GREEN: Duration = Duration::from_secs(600);
 
 fn names(title: &str, models: &[&str], sites: &[Option<&str>]) -> Names {
@@ -26,7 +28,8 @@ fn names(title: &str, models: &[&str], sites: &[Option<&str>]) -> Names {
 
 fn row(component: Component, state: State) -> Row {
     let lasts = Duration::from_secs(7);
-    Row { component, state, lasts, good: Some(998), first_token: Some(Duration::from_millis(350)) }
+    let first_token = Some(Duration::from_millis(350));
+    Row { component, state, lasts, good: Some(998), first_token, reported: Reported::default() }
 }
 
 fn view(names: Names, states: &[State], overall: Overall) -> View {
@@ -46,7 +49,8 @@ fn view(names: Names, states: &[State], overall: Overall) -> View {
         changed: Duration::from_secs(7),
         rows,
     };
-    View { page, names: Arc::new(names) }
+    let (incidents, days, drawn) = Default::default();
+    View { page, names: Arc::new(names), incidents, days, drawn, wall: WALL }
 }
 
 /// A door whose only gateway counted this.
@@ -57,7 +61,7 @@ fn door(names: Names) -> Door {
         sites: vec!["inside".into(); names.sites.len()],
         ..Config::default()
     };
-    let desk = Desk::of(config, names);
+    let desk = Desk::of(config, names, Store::of(None));
     let count = Count { good: 60, ..Count::default() };
     let models = vec![(ModelId(0), count)];
     desk.hear("g", Summary { run: 1, models, api: count, ..Summary::default() });

@@ -2,6 +2,7 @@
 
 use super::View;
 use super::dates::Date;
+use http::header::{ACCEPT_LANGUAGE, HeaderMap};
 use mainstay_core::fact::{Component, State};
 use mainstay_core::status::{Data, Overall};
 use std::time::Duration;
@@ -38,6 +39,15 @@ impl Language {
             }
         }
         best.0
+    }
+
+    /// The one that a link named, or that the browser prefers.
+    pub(super) fn asked(query: Option<&str>, headers: &HeaderMap) -> Language {
+        let named =
+            query.unwrap_or_default().split('&').find_map(|each| each.strip_prefix("lang="));
+        let of = |tag: &str| Language::ALL.into_iter().find(|each| each.tag() == tag);
+        let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        named.and_then(of).unwrap_or_else(|| Language::accepted(accepted.unwrap_or_default()))
     }
 
     /// Its tag in `lang` and `hreflang`.

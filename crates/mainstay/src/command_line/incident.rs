@@ -1,0 +1,73 @@
+//! Options of `mainstay incident`.
+
+use clap::{Args, Subcommand};
+
+/// Where the status page is asked.
+#[derive(Args, Clone, Debug)]
+pub struct AtPage {
+    /// The admin listener of the node that shows the status page
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub admin: String,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `mainstay incident …`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  mainstay incident list
+  mainstay incident open \"Wrong answers\" --component model/chat --text \"We look into it.\"
+  mainstay incident update 3 --stage identified --text \"A site lost its network.\"
+  mainstay incident update 3 --stage resolved --text \"The network is back.\"
+  mainstay incident report 3 --file report.md
+
+What fails opens an incident by itself. It is not resolved while its components still fail, except
+by --force with a word why. Give the same command at each node that shows the page.")]
+pub enum Incident {
+    /// List the incidents that are kept
+    List {
+        #[command(flatten)]
+        at: AtPage,
+    },
+    /// Say that there is one
+    Open {
+        /// What it is called
+        title: String,
+        /// What fails: api, model/NAME or site/NAME; may be given several times
+        #[arg(long, value_name = "COMPONENT", default_value = "api")]
+        component: Vec<String>,
+        /// What is said of it
+        #[arg(long, default_value = "")]
+        text: String,
+        #[command(flatten)]
+        at: AtPage,
+    },
+    /// Say how one goes
+    Update {
+        /// Its number, from `mainstay incident list`
+        id: u32,
+        /// How far it is
+        #[arg(long, value_parser = ["investigating", "identified", "monitoring", "resolved"])]
+        stage: String,
+        /// What is said
+        #[arg(long, default_value = "")]
+        text: String,
+        /// It is resolved though its components still fail; needs a word why
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        at: AtPage,
+    },
+    /// Make the report after one public
+    Report {
+        /// Its number
+        id: u32,
+        /// The report, as text; an empty file takes it back
+        #[arg(long, value_name = "FILE")]
+        file: std::path::PathBuf,
+        #[command(flatten)]
+        at: AtPage,
+    },
+}
