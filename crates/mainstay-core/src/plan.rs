@@ -136,12 +136,26 @@ impl Spending {
         self.free = self.free.plus(free);
     }
 
+    /// What was counted elsewhere comes to it.
+    pub fn merge(&mut self, at: Moment, other: &Spending) {
+        let other = other.turned(at);
+        *self = self.turned(at);
+        self.day.1 = self.day.1.plus(other.day.1);
+        self.month.1 = self.month.1.plus(other.month.1);
+        self.free = self.free.plus(other.free);
+    }
+
+    /// Whether a tenant that has spent this has something free left.
+    pub fn has_free(&self, at: Moment, allowance: Money) -> bool {
+        self.turned(at).free < allowance
+    }
+
     /// How much of `budget` is spent in that period; `None` if there is none for it. Nothing is
-    /// spent while something is still free.
+    /// while its tenant has something free left.
     pub fn level(
         &self,
         at: Moment,
-        (budget, allowance): (&Budget, Money),
+        (budget, is_free): (&Budget, bool),
         period: Period,
     ) -> Option<Level> {
         let now = self.turned(at);
@@ -149,7 +163,6 @@ impl Spending {
             Period::Day => (budget.day?, now.day.1),
             Period::Month => (budget.month?, now.month.1),
         };
-        let is_free = now.free < allowance;
         Some(match spent {
             spent if spent >= most && !is_free => Level::Spent,
             spent if spent > Money::ZERO && spent >= most.percent(budget.warn) => Level::Near,
@@ -158,13 +171,9 @@ impl Spending {
     }
 
     /// The period in which a request of now is refused, and the seconds until it is over.
-    pub fn refused(
-        &self,
-        at: Moment,
-        (budget, allowance): (&Budget, Money),
-    ) -> Option<(Period, u64)> {
+    pub fn refused(&self, at: Moment, (budget, is_free): (&Budget, bool)) -> Option<(Period, u64)> {
         let is_spent = |period: &Period| {
-            budget.is_hard && self.level(at, (budget, allowance), *period) == Some(Level::Spent)
+            budget.is_hard && self.level(at, (budget, is_free), *period) == Some(Level::Spent)
         };
         // The longer one says when it makes sense to come again.
         let period = [Period::Month, Period::Day].into_iter().find(is_spent)?;

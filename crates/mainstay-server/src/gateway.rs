@@ -2,5 +2,6 @@
 
 pub mod auth;
 pub mod dns;
+pub mod meter;
 pub mod openai;
 pub mod stream;

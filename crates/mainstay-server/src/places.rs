@@ -6,6 +6,7 @@
 
 use crate::attempt::Site;
 use crate::gateway::auth::Keys;
+use crate::ledger::Tariff;
 use crate::link::NodeName;
 use crate::setup::Bounds;
 use crate::telemetry::Names;
@@ -25,6 +26,8 @@ pub struct Places {
     pub engines: Vec<Option<Arc<Worker>>>,
     /// Who may call.
     pub keys: Keys,
+    /// What callers pay, and what providers want.
+    pub tariff: Arc<Tariff>,
     /// Bounds on what a client may send.
     pub bounds: Bounds,
     /// The gateways, by `GatewayId`.

@@ -4,12 +4,13 @@
 mod drill;
 mod fleet;
 mod model;
+mod usage;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
     check, demo, drill as drills, explain, faults, keys, load, model as models, node, policy,
-    simulate, start, top,
+    simulate, start, top, usage as used,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
@@ -17,6 +18,7 @@ pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
 use std::process::ExitCode;
+pub use usage::{LedgerPlace, Reconcile, Span, Usage, UsageBy, UsageCommand};
 
 /// Wrong command line or configuration.
 pub const WRONG: u8 = 2;
@@ -134,6 +136,8 @@ enum Command {
         #[command(subcommand)]
         command: Keys,
     },
+    /// What was asked, given and owed: sums of the ledger
+    Usage(Usage),
     /// Nodes of one fleet, and their certificates
     Node {
         #[command(subcommand)]
@@ -412,6 +416,7 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Model { command }) => models::model(&command),
         Some(Command::Keys { command: Keys::Create(options) }) => keys::create(&options),
+        Some(Command::Usage(options)) => used::usage(&options),
         Some(Command::Node { command: Node::Init(options) }) => node::init(&options),
     }
 }

@@ -21,3 +21,4 @@ pub mod simulate;
 pub mod start;
 pub mod stdout;
 pub mod top;
+pub mod usage;

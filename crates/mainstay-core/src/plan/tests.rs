@@ -89,6 +89,9 @@ fn an_allowance_is_used_up_before_anything_is_paid_and_begins_anew_each_month() 
         assert_eq!(split, (money(paid), money(free)));
         spending.add(FEBRUARY, split);
     }
+    let mut known = Spending::known(FEBRUARY, Money::ZERO, Money::ZERO, money("0.5"));
+    known.merge(FEBRUARY, &spending);
+    assert_eq!(known.split(FEBRUARY, money("2"), allowance), (money("0.5"), money("0.5")));
     let march = Moment(FEBRUARY.0 + 86_400);
     assert_eq!(spending.split(march, allowance, money("0.6")), (Money::ZERO, money("0.6")));
 }
@@ -98,20 +101,20 @@ fn a_hard_budget_refuses_until_its_period_is_over_and_a_soft_one_tells() {
     let budget = Budget { day: Some(money("1")), month: None, is_hard: true, warn: 80 };
     let mut spending = Spending::default();
     let none = Money::ZERO;
-    let level = |spending: &Spending| spending.level(FEBRUARY, (&budget, none), Period::Day);
+    let level = |spending: &Spending| spending.level(FEBRUARY, (&budget, false), Period::Day);
     assert_eq!(level(&spending), Some(Level::Within));
     spending.add(FEBRUARY, (money("0.8"), none));
     assert_eq!(level(&spending), Some(Level::Near));
-    assert_eq!(spending.refused(FEBRUARY, (&budget, none)), None);
+    assert_eq!(spending.refused(FEBRUARY, (&budget, false)), None);
     spending.add(FEBRUARY, (money("0.2"), none));
     assert_eq!(level(&spending), Some(Level::Spent));
     let refused = Some((Period::Day, 12 * 3600));
-    assert_eq!(spending.refused(FEBRUARY, (&budget, none)), refused);
+    assert_eq!(spending.refused(FEBRUARY, (&budget, false)), refused);
     let soft = Budget { is_hard: false, ..budget };
-    assert_eq!(spending.refused(FEBRUARY, (&soft, none)), None);
+    assert_eq!(spending.refused(FEBRUARY, (&soft, false)), None);
     let tomorrow = Moment(FEBRUARY.0 + 86_400);
-    assert_eq!(spending.refused(tomorrow, (&budget, none)), None);
-    assert_eq!(spending.level(FEBRUARY, (&budget, none), Period::Month), None);
+    assert_eq!(spending.refused(tomorrow, (&budget, false)), None);
+    assert_eq!(spending.level(FEBRUARY, (&budget, false), Period::Month), None);
 }
 
 #[test]
@@ -119,8 +122,12 @@ fn a_budget_of_nothing_ends_with_the_allowance() {
     let budget = Budget { month: Some(Money::ZERO), is_hard: true, ..Budget::default() };
     let allowance = money("1");
     let mut spending = Spending::known(FEBRUARY, Money::ZERO, Money::ZERO, money("0.9"));
-    assert_eq!(spending.refused(FEBRUARY, (&budget, allowance)), None);
+    let refused = |spending: &Spending| {
+        let is_free = spending.has_free(FEBRUARY, allowance);
+        spending.refused(FEBRUARY, (&budget, is_free))
+    };
+    assert_eq!(refused(&spending), None);
     spending.add(FEBRUARY, (Money::ZERO, money("0.1")));
-    let refused = spending.refused(FEBRUARY, (&budget, allowance));
+    let refused = refused(&spending);
     assert_eq!(refused.map(|(period, _)| period), Some(Period::Month));
 }

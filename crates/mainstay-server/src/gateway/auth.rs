@@ -5,6 +5,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use mainstay_core::names::TierId;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// Why a caller is not let in.
@@ -17,12 +18,16 @@ pub enum Stranger {
 }
 
 /// Who calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Its tier.
     pub tier: TierId,
     /// A number for its name, the same at every gateway; 0 where nobody has a key.
     pub tenant: u32,
+    /// The key's name; empty where nobody has one.
+    pub key: Arc<str>,
+    /// Whose key it is, in rows of the ledger.
+    pub owner: Arc<str>,
 }
 
 /// The keys that are known.
@@ -41,7 +46,9 @@ impl Keys {
     /// Who it is. With no key configured, whatever the caller sends is ignored.
     pub fn admit(&self, headers: &HeaderMap) -> Result<Caller, Stranger> {
         if self.keys.is_empty() {
-            return Ok(Caller { tier: self.anonymous, tenant: 0 });
+            let nobody: Arc<str> = "".into();
+            let (tier, key) = (self.anonymous, nobody.clone());
+            return Ok(Caller { tier, tenant: 0, key, owner: nobody });
         }
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|text| {
@@ -58,7 +65,9 @@ impl Keys {
             }
         }
         let known = found.ok_or(Stranger::WrongKey)?;
-        Ok(Caller { tier: TierId(known.tier), tenant: number(&known.name) })
+        let name: Arc<str> = known.name.as_str().into();
+        let (tier, tenant) = (TierId(known.tier), number(&known.name));
+        Ok(Caller { tier, tenant, key: name.clone(), owner: name })
     }
 }
 
@@ -86,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_known_key_is_let_in_at_its_tier_and_no_other_is() {
-        let acme = Ok(Caller { tier: TierId(1), tenant: number("acme") });
+        let (tier, tenant) = (TierId(1), number("acme"));
+        let acme = Ok(Caller { tier, tenant, key: "acme".into(), owner: "acme".into() });
         assert_eq!(keys().admit(&bearer("Bearer sk-right")), acme);
         assert_eq!(keys().admit(&bearer("bearer  sk-right")), acme);
         assert_ne!(number("acme"), number("acme-2"));
@@ -99,7 +109,7 @@ mod tests {
         let open = Keys::new(Vec::new(), 2);
         assert_eq!(
             open.admit(&bearer("Bearer whatever")),
-            Ok(Caller { tier: TierId(2), tenant: 0 })
+            Ok(Caller { tier: TierId(2), tenant: 0, key: "".into(), owner: "".into() })
         );
     }
 }

@@ -3,6 +3,7 @@
 //! Prompts are not decoded here, let alone encoded again: a call keeps the client's bytes.
 
 use super::auth::{Caller, Stranger};
+use super::meter::Meter;
 use super::stream::Relay;
 use super::stream::client::Client;
 use crate::dialect::event::Endpoint;
@@ -10,6 +11,7 @@ use crate::dialect::request::{Call, Format, Invalid};
 use crate::drive::Drive;
 use crate::error;
 use crate::http::{BodyError, ResponseBody, json, read_body};
+use crate::ledger::Stop;
 use crate::places::Places;
 use crate::setup::Bounds;
 use crate::telemetry::format_request;
@@ -21,6 +23,7 @@ use mainstay_core::config::Needs;
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::gateway::request::Ask;
 use mainstay_core::names::{ModelId, RequestId};
+use mainstay_core::plan::Period;
 use serde_json::{Value, json as object};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,9 +145,16 @@ impl Api {
         };
         let found = self.drive.read(|gateway| gateway.find_model(&call.model));
         let Some(model) = found else { return refuse(&self.no_model(&call.model)) };
-        let ask = ask(&call, model, caller);
+        let ledger = self.drive.ledger();
+        if let Some(stop) = ledger.and_then(|ledger| ledger.stop(&places, &caller)) {
+            self.drive.telemetry().quota(caller.tier, model);
+            return refuse(&spent(&stop));
+        }
+        let ask = ask(&call, model, &caller);
+        let asked = (call.model.as_str(), call.prompt_tokens);
+        let meter = Meter::new(ledger, (name.0, caller), &places, asked);
         let (head, answer) = oneshot::channel();
-        let client = Client::new(head, call.stream, endpoint);
+        let client = (Client::new(head, call.stream, endpoint), meter);
         let relay = Relay::new((self.drive.clone(), self.door), name, Arc::new(call), client);
         self.tasks.spawn(relay.run(ask, places));
         match answer.await {
@@ -179,7 +189,7 @@ fn parse(endpoint: Endpoint, body: Bytes) -> Result<Call, Invalid> {
     Call::parse(endpoint, body)
 }
 
-fn ask(call: &Call, model: ModelId, caller: Caller) -> Ask {
+fn ask(call: &Call, model: ModelId, caller: &Caller) -> Ask {
     let media = call.media;
     let needs = Needs {
         tools: call.tools,
@@ -229,6 +239,25 @@ fn wrong_method(allowed: &'static str) -> Response<ResponseBody> {
     let mut response = refuse(&error::of_caller(405, "method_not_allowed", what));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+/// A budget is spent: what OpenAI says of that, and when to come again.
+fn spent(stop: &Stop) -> Refusal {
+    let (kind, name) = stop.payer.told();
+    let period = match stop.period {
+        Period::Day => "day",
+        Period::Month => "month",
+    };
+    let what = format!(
+        "You exceeded your current quota, please check your plan and billing details: the budget \
+         of {kind} '{name}' for this {period} is spent. It begins anew in {} s.",
+        stop.left
+    );
+    Refusal {
+        kind: "insufficient_quota".into(),
+        retry_after: Some(std::time::Duration::from_secs(stop.left)),
+        ..error::of_caller(429, "insufficient_quota", what)
+    }
 }
 
 fn leaving() -> Refusal {

@@ -68,6 +68,7 @@ pub(super) fn places(
         doors,
         engines,
         keys: Keys::new(setup.keys.clone(), setup.anonymous_tier),
+        tariff: setup.tariff.clone(),
         bounds: setup.bounds.clone(),
         gateways: setup.node.as_ref().map_or_else(Vec::new, |node| node.gateways.clone()),
         nodes: book.map(|book| book.nodes).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! A policy, which all nodes share, and a node's own file, put together.
 //!
 //! *The policy* has what all nodes decide by: `[[gateway]]`, `[[site]]`, `[[model]]`, `[[tier]]`,
-//! `[[key]]`, `[limits]`, `[dns]`, `[check]` and `[status]`. *The own file* has what is this node's
+//! `[[key]]`, `[[plan]]`, `[[budget]]`, `[limits]`, `[dns]`, `[check]` and `[status]`. *The own file* has what is this node's
 //! alone: where it listens, who it is, what it logs, where it keeps things.
 //!
 //! What the policy has takes the place of what the own file says of the same: a node may so start
@@ -22,8 +22,20 @@ use toml::de::{DeTable, DeValue};
 pub const POLICY: &str = "policy";
 
 /// Sections that a policy may have.
-const SHARED: [&str; 10] =
-    ["gateway", "site", "model", "tier", "key", "limits", "dns", "check", "rehearsal", "status"];
+const SHARED: [&str; 12] = [
+    "gateway",
+    "site",
+    "model",
+    "tier",
+    "key",
+    "plan",
+    "budget",
+    "limits",
+    "dns",
+    "check",
+    "rehearsal",
+    "status",
+];
 /// Keys in them that are one node's all the same: what its disk, sockets and supervisor allow.
 const OF_NODE: [(&str, &str); 3] =
     [("dns", "kept_file"), ("limits", "connections"), ("limits", "drain")];

@@ -5,6 +5,7 @@ mod check;
 mod dns;
 mod door;
 mod models;
+mod money;
 mod node;
 mod people;
 mod policy;
@@ -93,6 +94,9 @@ pub fn resolve(
     let (node, status) = desk.node_and_page(&sites, listen.link);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
+    let ledger = desk.ledger(node.as_ref());
+    let named: Vec<CoreSite> = sites.iter().map(|site| site.core.clone()).collect();
+    let tariff = desk.tariff(&named, &tiers, &keys);
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
@@ -125,6 +129,8 @@ pub fn resolve(
         node,
         rehearsal,
         status,
+        ledger,
+        tariff: std::sync::Arc::new(tariff),
     };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }

@@ -28,6 +28,8 @@ pub(super) fn check(now: &Setup, new: &Setup) -> Result<(), String> {
     same("limits.drain", now.drain == new.drain, what);
     let (was, is) = (now.bounds.connections, new.bounds.connections);
     same("limits.connections", was == is, differs("room is made at the start for", was, is));
+    let what = "the ledger is opened at the start".to_string();
+    same("ledger", now.ledger == new.ledger, what);
     names(now, new, &mut same);
     node(now, new, &mut same);
     if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
