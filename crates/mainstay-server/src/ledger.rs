@@ -19,9 +19,10 @@ pub mod usage;
 mod writer;
 
 pub use purse::{Notice, Purse};
-pub use tariff::{BudgetLine, Hook, Payer, Stop, Tariff, Terms};
+pub use tariff::{BudgetLine, Payer, Stop, Tariff, Terms};
 
 use crate::gateway::auth::Caller;
+use crate::hook::Hooks;
 use crate::places::Places;
 use crate::setup::Secret;
 use crate::telemetry::Telemetry;
@@ -29,6 +30,7 @@ use journal::Journal;
 use mainstay_core::plan::Moment;
 use queue::Queue;
 use row::{Entry, Opening};
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -64,6 +66,7 @@ struct Shared {
     wake: Condvar,
     ending: AtomicBool,
     purse: Purse,
+    hooks: Hooks,
     counts: Counts,
     /// How far PostgreSQL has taken over our file, as we last knew.
     reached: AtomicI64,
@@ -98,6 +101,7 @@ impl Ledger {
             wake: Condvar::new(),
             ending: AtomicBool::new(false),
             purse: Purse::default(),
+            hooks: Hooks::begin(),
             counts: Counts::default(),
             reached: AtomicI64::new(0),
             telemetry,
@@ -152,9 +156,21 @@ impl Ledger {
     pub fn notify(&self, notices: Vec<Notice>, terms: &Terms<'_>) {
         for notice in notices {
             let (kind, name) = notice.payer.told();
-            let (period, level) = (notice.period, notice.level);
-            tracing::warn!("{kind} {name}: the budget of the {period:?} is {level:?}");
-            let _ = terms;
+            let (period, level) = (notice.period_word(), notice.level_word());
+            tracing::warn!("{kind} {name}: {level} of the budget for this {period} is spent");
+            let line = terms.budgets.iter().find(|line| line.payer == notice.payer);
+            let Some(hook) = line.and_then(|line| line.hook.as_ref()) else { continue };
+            let at = now();
+            let message = json!({
+                "id": format!("budget-{kind}-{name}-{period}-{level}-{}", moment(at).day()),
+                "kind": "budget",
+                "at": at / 1_000_000,
+                kind: name,
+                "period": period,
+                "spent": level,
+                "node": self.shared.keeping.node,
+            });
+            self.shared.hooks.tell(hook, at / 1_000_000, &message);
         }
     }
 

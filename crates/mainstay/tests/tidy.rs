@@ -41,6 +41,8 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("http", "how long clients' connections last"),
+    ("hook.rs", "how often a message is sent again"),
+    ("ledger", "how often files are written and databases asked again"),
     ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
     ("site/engine", "what a number in an engine's metrics can be"),

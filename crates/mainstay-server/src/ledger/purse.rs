@@ -32,6 +32,25 @@ pub struct Notice {
     pub level: Level,
 }
 
+impl Notice {
+    /// Which day or month, in a word.
+    pub fn period_word(&self) -> &'static str {
+        match self.period {
+            Period::Day => "day",
+            Period::Month => "month",
+        }
+    }
+
+    /// How much, in a word.
+    pub fn level_word(&self) -> &'static str {
+        match self.level {
+            Level::Within => "some",
+            Level::Near => "most",
+            Level::Spent => "all",
+        }
+    }
+}
+
 impl Purse {
     /// Why a request of these payers is refused now, if it is.
     pub fn refused(&self, at: Moment, terms: &Terms<'_>) -> Option<Stop> {

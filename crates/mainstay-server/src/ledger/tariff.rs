@@ -1,6 +1,6 @@
 //! Who pays what, and what providers want: what the configuration says of money.
 
-use crate::setup::Secret;
+use crate::hook::Hook;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Moment, Period, Plan, PriceLine, price};
 use std::collections::BTreeMap;
@@ -34,15 +34,6 @@ pub struct BudgetLine {
     pub budget: Budget,
     /// Where it is told, and what such a message is signed with.
     pub hook: Option<Hook>,
-}
-
-/// Where something is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// The URL.
-    pub url: String,
-    /// What messages are signed with.
-    pub secret: Secret,
 }
 
 /// What the configuration says of money.

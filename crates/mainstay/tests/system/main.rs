@@ -25,6 +25,7 @@ mod faults {
     mod f53_f56;
 }
 mod fleet;
+mod ledger;
 mod nodes;
 mod policy;
 mod probes;

@@ -6,7 +6,8 @@ use crate::config_file::problem::hint;
 use mainstay_core::config::{Site, Tier};
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Hours, Plan, PriceLine};
-use mainstay_server::ledger::{BudgetLine, Hook, Keeping, Payer, Tariff};
+use mainstay_server::hook::Hook;
+use mainstay_server::ledger::{BudgetLine, Keeping, Payer, Tariff};
 use mainstay_server::setup::{Key, Node, Secret};
 
 /// The ledger's file in a node's directory.
