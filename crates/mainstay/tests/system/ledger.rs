@@ -133,6 +133,7 @@ async fn ask_on(api: String) -> BTreeMap<String, (i64, i64)> {
     let mut whole = BTreeMap::new();
     loop {
         let ask = Ask::chat("healthy", "hello").patient_for(Duration::from_secs(5));
+        let api = api.clone();
         let Ok(reply) = tokio::spawn(async move { ask.send(&api).await }).await else { break };
         if reply.status != 200 || !reply.terminated {
             break;
