@@ -13,6 +13,7 @@ mod postgres;
 mod purse;
 mod queue;
 pub mod row;
+mod secure;
 mod store;
 mod tariff;
 pub mod usage;

@@ -2,10 +2,13 @@
 //! again and again until they are there, and never twice.
 
 use super::row::Entry;
+use super::secure::Secure;
 use super::store::{Sums, counts, id};
 use crate::setup::Secret;
+use crate::upstream::tls;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls};
@@ -62,12 +65,20 @@ impl Postgres {
     /// Connects, and makes the tables where they are not there.
     pub(super) async fn connect(url: &Secret) -> Result<Postgres, String> {
         let config: Config = url.reveal().parse().map_err(|_| String::from("no such URL"))?;
-        let connecting = within(async { config.connect(NoTls).await.map_err(told) });
-        let (client, connection) = connecting.await?;
-        let talk = tokio::spawn(async move {
-            // Whoever asks next hears of it.
-            let _ = connection.await;
-        });
+        // Whoever asks next hears of a connection's end.
+        let (client, talk) = match config.get_ssl_mode() {
+            SslMode::Require => {
+                let secure = Secure(tls::plain_config()?);
+                let connecting = async { config.connect(secure).await.map_err(told) };
+                let (client, connection) = within(connecting).await?;
+                (client, tokio::spawn(async move { drop(connection.await) }))
+            }
+            _ => {
+                let connecting = async { config.connect(NoTls).await.map_err(told) };
+                let (client, connection) = within(connecting).await?;
+                (client, tokio::spawn(async move { drop(connection.await) }))
+            }
+        };
         let postgres = Postgres { client, talk };
         within(async {
             match postgres.client.batch_execute(TABLES).await {

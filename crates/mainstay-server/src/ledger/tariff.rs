@@ -48,7 +48,7 @@ pub struct Tariff {
     /// The same for tiers.
     pub of_tier: BTreeMap<String, usize>,
     /// All budgets.
-    pub budgets: Vec<BudgetLine>,
+    pub budgets: BTreeMap<Payer, BudgetLine>,
 }
 
 /// What holds for one caller.
@@ -82,15 +82,12 @@ impl Tariff {
     /// What holds for a caller.
     pub fn terms(&self, (key, tenant): (&Arc<str>, &Arc<str>), tier: &str) -> Terms<'_> {
         let at = self.of_key.get(&**key).or_else(|| self.of_tier.get(tier));
-        let is_theirs = |line: &&BudgetLine| match &line.payer {
-            Payer::Key(name) => name == key,
-            Payer::Tenant(name) => name == tenant,
-        };
+        let payers = [Payer::Key(key.clone()), Payer::Tenant(tenant.clone())];
         Terms {
             tenant: tenant.clone(),
             key: key.clone(),
             plan: at.and_then(|at| self.plans.get(*at)),
-            budgets: self.budgets.iter().filter(is_theirs).collect(),
+            budgets: payers.iter().filter_map(|payer| self.budgets.get(payer)).collect(),
         }
     }
 }

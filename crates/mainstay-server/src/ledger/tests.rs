@@ -188,7 +188,7 @@ fn tariff() -> Tariff {
     Tariff {
         plans: vec![Plan { name: "pay".into(), allowance: Money(4), prices: Vec::new() }],
         of_tier: [("pro".to_string(), 0)].into(),
-        budgets: vec![BudgetLine { payer, budget, hook: None }],
+        budgets: [(payer.clone(), BudgetLine { payer, budget, hook: None })].into(),
         ..Tariff::default()
     }
 }

@@ -189,12 +189,14 @@ async fn postgres_and_gateway_are_killed_under_load_and_no_request_fails_or_is_l
     let directory = tempfile::tempdir().expect("a directory");
     let mut postgres = Postgres::start();
     let place = Kept::Postgres(Secret::new(postgres.url()));
-    let layout =
-        Layout::new(Place::Alone, "ok", "ok").top(&format!("ledger = {:?}", postgres.url()));
+    let layout = Layout::new(Place::Alone, "ok", "ok")
+        .top(&format!("ledger = \"{}?sslmode=require\"", postgres.url()));
     let faults = faults::serve(Options::default()).await.expect("start the fault server");
     let config = directory.path().join("mainstay.toml");
     std::fs::write(&config, layout.file(&faults)).expect("written");
-    let gateway = Gateway::start_at(&config, &[]).await;
+    let certificate = postgres.certificate();
+    let trusting = [("SSL_CERT_FILE", certificate.as_path())];
+    let gateway = Gateway::start_at(&config, &trusting).await;
     let api = format!("{}/v1", gateway.api);
     let clients: Vec<_> = (0..8).map(|_| tokio::spawn(ask_on(api.clone()))).collect();
     until(&gateway, "mainstay_ledger_requests_total", |count| count >= 32.0).await;
@@ -208,7 +210,7 @@ async fn postgres_and_gateway_are_killed_under_load_and_no_request_fails_or_is_l
     for client in clients {
         whole.extend(client.await.expect("a client"));
     }
-    let gateway = Gateway::start_at(&config, &[]).await;
+    let gateway = Gateway::start_at(&config, &trusting).await;
     until(&gateway, "mainstay_ledger_unsynced_rows", |count| count >= 16.0).await;
     postgres.go_on();
     let began = Instant::now();

@@ -9,6 +9,7 @@ use mainstay_core::plan::{Budget, Hours, Plan, PriceLine};
 use mainstay_server::hook::Hook;
 use mainstay_server::ledger::{BudgetLine, Keeping, Payer, Tariff};
 use mainstay_server::setup::{Key, Node, Secret};
+use std::collections::BTreeMap;
 
 /// The ledger's file in a node's directory.
 const FILE: &str = "ledger.db";
@@ -115,8 +116,8 @@ impl Resolver<'_> {
         lines
     }
 
-    fn budgets(&mut self, keys: &[Key]) -> Vec<BudgetLine> {
-        let mut lines: Vec<BudgetLine> = Vec::new();
+    fn budgets(&mut self, keys: &[Key]) -> BTreeMap<Payer, BudgetLine> {
+        let mut lines: BTreeMap<Payer, BudgetLine> = BTreeMap::new();
         for (at, file) in self.file.budget.clone().into_iter().enumerate() {
             let path = format!("budget.{at}");
             let payer = match (file.key, file.tenant) {
@@ -139,7 +140,7 @@ impl Resolver<'_> {
             if file.day.is_none() && file.month.is_none() {
                 self.wrong(&path, "has no amount; add day or month");
             }
-            if lines.iter().any(|line| line.payer == payer) {
+            if lines.contains_key(&payer) {
                 let (kind, name) = payer.told();
                 self.wrong(&path, format!("{kind} `{name}` has a budget already; merge them"));
             }
@@ -151,7 +152,7 @@ impl Resolver<'_> {
             let amount = |amount: Option<crate::config_file::value::Amount>| amount.map(|a| a.0);
             let (day, month) = (amount(file.day), amount(file.month));
             let budget = Budget { day, month, is_hard: file.hard.unwrap_or(false), warn };
-            lines.push(BudgetLine { payer, budget, hook });
+            lines.insert(payer.clone(), BudgetLine { payer, budget, hook });
         }
         lines
     }

@@ -1,8 +1,9 @@
 //! A real PostgreSQL on a free port, to be killed and started again. Debian's package has it.
 
 use super::nodes::free_port;
+use std::fs::Permissions;
 use std::net::TcpStream;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,6 +30,7 @@ impl Postgres {
             chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("give it away");
         }
         let mut server = Postgres { directory, port: free_port(), child: None };
+        server.certify();
         let made = server
             .command("initdb")
             .args(["-U", "mainstay", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
@@ -42,6 +44,23 @@ impl Postgres {
     /// Its URL, with a password that it does not ask for.
     pub fn url(&self) -> String {
         format!("postgres://mainstay:secret@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The file with its certificate, for those who trust it.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join("server.pem")
+    }
+
+    fn certify(&self) {
+        let names = vec![String::from("127.0.0.1")];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let key = self.directory.path().join("server.key");
+        std::fs::write(self.certificate(), made.cert.pem()).expect("written");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("ours");
+        if is_superuser() {
+            chown(&key, Some(NOBODY), Some(NOBODY)).expect("given away");
+        }
     }
 
     /// Kills it, as a machine that loses its power does.
@@ -59,7 +78,8 @@ impl Postgres {
             let mut child = self
                 .command("postgres")
                 .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
-                .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+                .args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "ssl=on"])
+                .args(["-c", "ssl_cert_file=../server.pem", "-c", "ssl_key_file=../server.key"])
                 .spawn()
                 .expect("run postgres");
             loop {
