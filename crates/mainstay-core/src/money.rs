@@ -1,5 +1,5 @@
-//! Money in whole millionths of the operator's currency, and what tokens cost. No fractions, so that
-//! sums are the same in whatever order they are added.
+//! Money in whole millionths of the operator's currency, and what tokens cost. No fractions, so
+//! that sums are the same in whatever order they are added.
 
 use core::fmt;
 
@@ -13,8 +13,8 @@ impl Money {
     /// Millionths in a unit.
     const UNIT: i64 = 1_000_000;
 
-    /// What `text` says, e.g. `0.14` or `12`: digits with at most six behind the point. `None` if it
-    /// says no such amount, or one of more than nine billion.
+    /// What `text` says, e.g. `0.14` or `12`: digits with at most six behind the point. `None` if
+    /// it says no such amount, or one of more than nine billion.
     pub fn parse(text: &str) -> Option<Money> {
         let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
         let plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

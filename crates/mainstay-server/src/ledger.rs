@@ -8,6 +8,7 @@
 //! the disk is full, those of higher tiers the longest.
 
 mod flow;
+pub mod hook;
 mod journal;
 mod postgres;
 mod purse;
@@ -23,10 +24,10 @@ pub use purse::{Notice, Purse};
 pub use tariff::{BudgetLine, Payer, Stop, Tariff, Terms};
 
 use crate::gateway::auth::Caller;
-use crate::hook::Hooks;
 use crate::places::Places;
 use crate::setup::Secret;
 use crate::telemetry::Telemetry;
+use hook::Hooks;
 use journal::Journal;
 use mainstay_core::plan::Moment;
 use queue::Queue;

@@ -9,7 +9,6 @@ pub mod embedded;
 pub mod error;
 pub mod gateway;
 pub mod handover;
-pub mod hook;
 pub mod http;
 pub mod ledger;
 pub mod link;

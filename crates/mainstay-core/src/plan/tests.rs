@@ -1,3 +1,5 @@
+//! Calendars, price lists, allowances and budgets.
+
 use super::*;
 
 const FEBRUARY: Moment = Moment(1_709_208_000); // Thursday, 2024-02-29 12:00.

@@ -66,7 +66,8 @@ impl Purse {
         })
     }
 
-    /// A request came to `price`: what of it is to be paid and what is free, and what is to be told.
+    /// A request came to `price`: what of it is to be paid and what is free, and what is to be
+    /// told.
     pub fn pay(&self, at: Moment, terms: &Terms<'_>, price: Money) -> (Money, Money, Vec<Notice>) {
         let mut inner = self.inner();
         let allowance = terms.allowance();

@@ -14,8 +14,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Takes `entry` in. Returns how many had to go for it: the oldest of the lowest rank, which may
-    /// be itself.
+    /// Takes `entry` in. Returns how many had to go for it: the oldest of the lowest rank, which
+    /// may be itself.
     pub(super) fn push(&mut self, entry: Entry) -> u64 {
         self.by_rank.entry(entry.rank()).or_default().push_back(entry);
         self.len += 1;

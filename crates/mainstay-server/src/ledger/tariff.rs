@@ -1,6 +1,6 @@
 //! Who pays what, and what providers want: what the configuration says of money.
 
-use crate::hook::Hook;
+use super::hook::Hook;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Moment, Period, Plan, PriceLine, price};
 use std::collections::BTreeMap;

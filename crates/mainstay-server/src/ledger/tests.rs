@@ -1,3 +1,5 @@
+//! What the ledger keeps, through kills, broken disks and other processes.
+
 use super::row::{Attempt, Counted, Who};
 use super::store::Store;
 use super::usage::{By, Place, costs, usage};

@@ -1,5 +1,5 @@
-//! What the ledger says when somebody asks: sums by key, tenant, tier, model, site, day or hour. The
-//! same questions go to SQLite and to PostgreSQL.
+//! What the ledger says when somebody asks: sums by key, tenant, tier, model, site, day or hour.
+//! The same questions go to SQLite and to PostgreSQL.
 
 use super::postgres::Postgres;
 use super::store::{Store, Sums};

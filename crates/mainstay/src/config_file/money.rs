@@ -1,5 +1,5 @@
-//! `ledger`, `[[plan]]`, `[[budget]]` and the prices of sites. What they mean together, and what can
-//! be wrong, is in `resolve/money`.
+//! `ledger`, `[[plan]]`, `[[budget]]` and the prices of sites. What they mean together, and what
+//! can be wrong, is in `resolve/money`.
 
 use super::value::Amount;
 use serde::{Deserialize, Serialize};

@@ -75,13 +75,7 @@ pub fn resolve(
         warnings: Vec::new(),
     };
     desk.dialects();
-    let mut missing = Vec::new();
-    if desk.file.site.is_empty() {
-        let found = desk.environment.sites(&desk.catalog);
-        desk.file.site = found.sites;
-        missing = found.missing;
-        desk.sites_from_environment = true;
-    }
+    let missing = desk.find_sites();
     let tiers = desk.tiers();
     let sites = desk.sites();
     let plan = desk.models(&sites);
@@ -95,8 +89,7 @@ pub fn resolve(
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
     let ledger = desk.ledger(node.as_ref());
-    let named: Vec<CoreSite> = sites.iter().map(|site| site.core.clone()).collect();
-    let tariff = desk.tariff(&named, &tiers, &keys);
+    let tariff = desk.tariff(&sites, &tiers, &keys);
     if !desk.problems.is_empty() {
         desk.problems.sort_by_key(|problem| problem.offset);
         return Err(desk.problems);
@@ -160,6 +153,18 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// Without any site in the file, those that the environment offers. Returns what else was looked
+    /// for.
+    fn find_sites(&mut self) -> Vec<String> {
+        if !self.file.site.is_empty() {
+            return Vec::new();
+        }
+        let found = self.environment.sites(&self.catalog);
+        self.file.site = found.sites;
+        self.sites_from_environment = true;
+        found.missing
+    }
+
     fn wrong(&mut self, path: &str, what: impl Into<String>) {
         let problem = self.problem(path, what);
         self.problems.push(problem);

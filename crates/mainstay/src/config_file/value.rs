@@ -44,8 +44,8 @@ impl<'de> Deserialize<'de> for Amount {
         };
         Money::parse(&text).map(Amount).ok_or_else(|| {
             D::Error::custom(format!(
-                "\"{text}\" is no amount of money; write it like 0.14 or 12, with at most six digits \
-                 behind the point"
+                "\"{text}\" is no amount of money; write it like 0.14 or 12, with at most six \
+                 digits behind the point"
             ))
         })
     }

@@ -27,7 +27,8 @@ fn money(file: &Path) -> Layout {
         .site_line("primary", "price = [{ input = 1, output = 2 }]")
         .site_line("fallback", "price = [{ input = 100, output = 200 }]")
         .more(&format!(
-            "[[plan]]\nname = \"pay\"\nprice = [{{ model = \"chat\", input = 1000, output = 3000 }}]\n\
+            "[[plan]]\nname = \"pay\"\n\
+             price = [{{ model = \"chat\", input = 1000, output = 3000 }}]\n\
              [[plan]]\nname = \"some\"\nallowance = 0.001\nprice = [{{ output = 10 }}]\n\
              [[key]]\nname = \"acme\"\nplan = \"pay\"\nhash = \"{}\"\n\
              [[key]]\nname = \"guest\"\nplan = \"some\"\nhash = \"{}\"\n\
@@ -66,7 +67,7 @@ fn tokens(reply: &Reply) -> (i64, i64) {
             let told = reply.events.iter().filter_map(|event| {
                 serde_json::from_str::<Value>(&event.data).ok()?.get("usage").cloned()
             });
-            told.filter(Value::is_object).last().expect("usage")
+            told.filter(Value::is_object).next_back().expect("usage")
         }
     };
     let count = |key: &str| usage[key].as_i64().expect("a count");

@@ -1,12 +1,13 @@
 //! Where the ledger is, and what the file says of money.
 
 use super::Resolver;
+use super::sites::Made;
 use crate::config_file::money::Price;
 use crate::config_file::problem::hint;
-use mainstay_core::config::{Site, Tier};
+use mainstay_core::config::Tier;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Hours, Plan, PriceLine};
-use mainstay_server::hook::Hook;
+use mainstay_server::ledger::hook::Hook;
 use mainstay_server::ledger::{BudgetLine, Keeping, Payer, Tariff};
 use mainstay_server::setup::{Key, Node, Secret};
 use std::collections::BTreeMap;
@@ -45,12 +46,12 @@ impl Resolver<'_> {
     }
 
     /// Prices, plans and budgets.
-    pub(super) fn tariff(&mut self, sites: &[Site], tiers: &[Tier], keys: &[Key]) -> Tariff {
+    pub(super) fn tariff(&mut self, sites: &[Made], tiers: &[Tier], keys: &[Key]) -> Tariff {
         let mut tariff = Tariff::default();
         for (at, site) in self.file.site.clone().into_iter().enumerate() {
             let lines = self.prices(&format!("site.{at}"), &site.price);
             if let Some(named) = sites.get(at).filter(|_| !lines.is_empty()) {
-                tariff.costs.insert(named.name.clone(), lines);
+                tariff.costs.insert(named.core.name.clone(), lines);
             }
         }
         for (at, plan) in self.file.plan.clone().into_iter().enumerate() {

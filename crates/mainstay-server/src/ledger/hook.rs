@@ -1,8 +1,8 @@
 //! Tells somebody's server that something happened: a signed POST, sent again until it is taken.
 //!
 //! A message has an id; who gets one twice knows it by that. It is signed with HMAC-SHA256 over the
-//! time and the body, `x-mainstay-signature: t=SECONDS,v1=HEX`, so that nobody can forge one or send
-//! an old one again.
+//! time and the body, `x-mainstay-signature: t=SECONDS,v1=HEX`, so that nobody can forge one or
+//! send an old one again.
 
 use crate::setup::Secret;
 use crate::upstream::{Origin, OriginOptions, Outbound};
