@@ -2,8 +2,8 @@
 //! budgets that warn or stop.
 //!
 //! Calendar time comes in as `Moment`: days, months and hours are those of UTC, so that all
-//! gateways and invoices mean the same. What somebody spent is counted up here from what the ledger had at
-//! the start; no database is asked while a request waits.
+//! gateways and invoices mean the same. What somebody spent is counted up here from what the
+//! ledger had at the start; no database is asked while a request waits.
 
 mod moment;
 

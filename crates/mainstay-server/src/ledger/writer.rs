@@ -1,5 +1,6 @@
 //! The thread that moves rows from the queue into SQLite, as many in a commit as have come since
-//! the one before. What cannot be written stays in the queue and in the journal, and is tried again.
+//! the one before. What cannot be written stays in the queue and in the journal, and is tried
+//! again.
 
 use super::row::Entry;
 use super::store::Store;

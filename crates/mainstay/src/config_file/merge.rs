@@ -2,7 +2,8 @@
 //!
 //! *The policy* has what all nodes decide by: `[[gateway]]`, `[[site]]`, `[[model]]`, `[[tier]]`,
 //! `[[key]]`, `[[plan]]`, `[[budget]]`, `[limits]`, `[dns]`, `[check]` and `[status]`. *The own
-//! file* has what is this node's alone: where it listens, who it is, what it logs, where it keeps things.
+//! file* has what is this node's alone: where it listens, who it is, what it logs, where it keeps
+//! things.
 //!
 //! What the policy has takes the place of what the own file says of the same: a node may so start
 //! from a whole file before the first policy comes. Three things of the own file stay:

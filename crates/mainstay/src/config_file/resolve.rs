@@ -153,8 +153,8 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// Without any site in the file, those that the environment offers. Returns what else was looked
-    /// for.
+    /// Without any site in the file, those that the environment offers. Returns what else was
+    /// looked for.
     fn find_sites(&mut self) -> Vec<String> {
         if !self.file.site.is_empty() {
             return Vec::new();
