@@ -32,8 +32,8 @@ pub struct Answer {
     stops: Vec<String>,
     choices: Vec<Choice>,
     counted: Option<Usage>,
-    /// Output tokens of the attempt under way, as its provider counted them.
-    counted_here: Option<u64>,
+    /// Tokens of the attempt under way alone, as its provider counted them.
+    counted_here: Option<Usage>,
     /// The chunk that told `counted`, where it counts the whole answer, and whether it can go to
     /// the client as it came.
     usage: Option<(Bytes, bool)>,
@@ -160,7 +160,7 @@ impl Answer {
     /// Takes a whole reply in that goes to the client as it came. Returns its tokens, at least.
     pub fn take_whole(&mut self, plain: &Plain) -> u32 {
         self.counted = plain.usage;
-        self.counted_here = plain.usage.map(|usage| usage.completion);
+        self.counted_here = plain.usage;
         let mut tokens = 0;
         for delta in &plain.deltas {
             tokens += self.account(delta);
@@ -191,7 +191,17 @@ impl Answer {
     pub fn counted_here(&self) -> Option<u32> {
         let calls = self.choices.iter().any(|c| !c.relayed.tools.is_empty());
         let counted = self.counted_here.filter(|_| !calls)?;
-        Some(u32::try_from(counted).unwrap_or(u32::MAX))
+        Some(u32::try_from(counted.completion).unwrap_or(u32::MAX))
+    }
+
+    /// Tokens of the attempt under way alone, as its provider counted them.
+    pub fn usage_here(&self) -> Option<Usage> {
+        self.counted_here
+    }
+
+    /// Embeddings came, which go to the client as they are.
+    pub fn count_embeddings(&mut self, usage: Option<Usage>) {
+        (self.counted, self.counted_here) = (usage, usage);
     }
 
     /// It came at once, so that no chunks stand for tokens: the provider's count does, or where
@@ -298,7 +308,7 @@ impl Answer {
     }
 
     fn note_usage(&mut self, leg: &Leg, usage: Usage, chunk: &Chunk) {
-        self.counted_here = Some(usage.completion);
+        self.counted_here = Some(usage);
         let is_native = leg.how == How::Resume(Rung::Native);
         // What was continued was part of its prompt and is part of our answer. So are the choices
         // that it was not asked for.

@@ -7,6 +7,7 @@
 mod recent;
 
 use crate::gateway::dns::publish::{Publisher, Set};
+use crate::ledger::Ledger;
 use crate::link::{Link, Message};
 use crate::places::Places;
 use crate::policy::taste::Asked;
@@ -112,6 +113,8 @@ pub struct Drive {
     names: OnceLock<Arc<Publisher>>,
     /// The other nodes, if there are any.
     others: OnceLock<Others>,
+    /// Where rows of requests go, if they are kept.
+    ledger: OnceLock<Ledger>,
     /// Who sends probes, if anybody does.
     prober: OnceLock<mpsc::Sender<(TargetId, Probe)>>,
 }
@@ -185,9 +188,9 @@ impl Drive {
             recent: Recent::default(),
         };
         let (clock, shared, wake) = (Clock::new(), Mutex::new(shared), Notify::new());
-        let (names, others, prober) = Default::default();
+        let (names, others, ledger, prober) = Default::default();
         let turn = RwLock::default();
-        Drive { clock, shared, turn, wake, telemetry, names, others, prober }
+        Drive { clock, shared, turn, wake, telemetry, names, others, ledger, prober }
     }
 
     /// What positions lead to from now on, before the first request comes.
@@ -223,6 +226,17 @@ impl Drive {
     pub fn probe_by(&self, prober: mpsc::Sender<(TargetId, Probe)>) {
         // Said once, when the process starts.
         let _ = self.prober.set(prober);
+    }
+
+    /// Rows of requests go to `ledger` from now on.
+    pub fn keep(&self, ledger: Ledger) {
+        // Said once, when the process starts.
+        let _ = self.ledger.set(ledger);
+    }
+
+    /// Where they go.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.get()
     }
 
     /// The machine reaches the other nodes by `others` from now on.

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod dns;
 pub mod keyring;
 pub mod limiter;
+pub mod meter;
 pub mod openai;
 pub mod record;
 pub mod stream;

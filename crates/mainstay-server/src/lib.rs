@@ -10,6 +10,7 @@ pub mod error;
 pub mod gateway;
 pub mod handover;
 pub mod http;
+pub mod ledger;
 pub mod link;
 pub mod places;
 pub mod policy;

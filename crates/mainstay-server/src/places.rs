@@ -5,6 +5,7 @@
 //! own site and connection; they are let go with the last answer that has them.
 
 use crate::attempt::Site;
+use crate::ledger::Tariff;
 use crate::link::NodeName;
 use crate::setup::Bounds;
 use crate::telemetry::Names;
@@ -22,6 +23,8 @@ pub struct Places {
     pub doors: Vec<Vec<Site>>,
     /// The embedded engines, by `SiteId`. One stops when the last places that have it are let go.
     pub engines: Vec<Option<Arc<Worker>>>,
+    /// What callers pay, and what providers want.
+    pub tariff: Arc<Tariff>,
     /// Bounds on what a client may send.
     pub bounds: Bounds,
     /// The gateways, by `GatewayId`.

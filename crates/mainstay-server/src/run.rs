@@ -20,6 +20,7 @@ use crate::gateway::dns::publish::Publisher;
 use crate::gateway::dns::sockets::Sockets;
 use crate::gateway::dns::{Counts, Dns};
 use crate::http::{Arrivals, Counters, Front, serve, server_config};
+use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::policy::boot::{Boot, boot};
 use crate::setup::{Listeners, Reader, Setup};
@@ -66,6 +67,8 @@ pub async fn run(
     let adopter = Adopter::new(setup.clone(), content, reader.clone());
     let telemetry = Arc::new(Telemetry::new(Names::of(&setup.core)));
     let drive = Arc::new(Drive::new(setup.core.clone(), telemetry.clone()));
+    let ledger = setup.ledger.clone().map(|keeping| Ledger::begin(keeping, telemetry.clone()));
+    ledger.iter().for_each(|ledger| drive.keep(ledger.clone()));
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
     let page = listeners.status.is_some().then(|| status::Desk::new(&setup));
@@ -100,6 +103,8 @@ pub async fn run(
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
     let admin = drill::shown(admin, &drive);
     let admin = operated.iter().fold(admin, page::shown);
+    let counted = ledger.clone();
+    let admin = admin.metrics(move || counted.as_ref().map_or_else(String::new, Ledger::lines));
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = if is_gateway { callers.shown(admin) } else { admin };
     let admin = adopter.shown(admin).build();
@@ -119,6 +124,8 @@ pub async fn run(
     adopter.end();
     stop_engines(&drive).await;
     timer.abort();
+    // The last answer has gone; what it came to is written before this process ends.
+    ledger.iter().for_each(Ledger::end);
     part((names, shown, nodes), setup.drain).await;
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 pub mod terms;
 
+use crate::ledger::{Keeping, Tariff};
 use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
@@ -52,6 +53,10 @@ pub struct Setup {
     pub rehearsal: Option<Rehearsal>,
     /// What the public is shown.
     pub status: StatusPage,
+    /// Where the ledger is kept, if one is.
+    pub ledger: Option<Keeping>,
+    /// What callers pay, and what providers want.
+    pub tariff: Arc<Tariff>,
 }
 
 /// What a gateway is called that stands alone and has no name.

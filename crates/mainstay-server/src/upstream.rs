@@ -10,7 +10,7 @@ mod connect;
 mod fault;
 mod pool;
 mod resolve;
-mod tls;
+pub(crate) mod tls;
 
 pub use body::ReplyBody;
 pub use fault::{SendError, Sent, cut_off, refused};

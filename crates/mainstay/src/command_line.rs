@@ -6,12 +6,13 @@ mod fleet;
 mod incident;
 mod keys;
 mod model;
+mod usage;
 
 use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
     check, demo, drill as drills, explain, faults, incident as incidents, keys as callers, load,
-    model as models, node, policy, simulate, start, top,
+    model as models, node, policy, simulate, start, top, usage as used,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
@@ -21,6 +22,7 @@ pub use keys::{ChangeKey, CreateKey, Keys};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
 use std::process::ExitCode;
+pub use usage::{LedgerPlace, Reconcile, Span, Usage, UsageBy, UsageCommand};
 
 /// Wrong command line or configuration.
 pub const WRONG: u8 = 2;
@@ -143,6 +145,8 @@ enum Command {
         #[command(subcommand)]
         command: Keys,
     },
+    /// What was asked, given and owed: sums of the ledger
+    Usage(Usage),
     /// Nodes of one fleet, and their certificates
     Node {
         #[command(subcommand)]
@@ -401,6 +405,7 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Model { command }) => models::model(&command),
         Some(Command::Keys { command }) => callers::keys(command),
+        Some(Command::Usage(options)) => used::usage(&options),
         Some(Command::Node { command: Node::Init(options) }) => node::init(&options),
     }
 }

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod dns;
 pub mod merge;
+pub mod money;
 pub mod node;
 pub mod policy;
 pub mod problem;
@@ -32,6 +33,9 @@ pub struct File {
     /// Directory of TOML files that add dialects or replace built-in ones of the same name. For a
     /// provider that changed its errors before the next release, or one that only you have.
     pub dialects_dir: Option<String>,
+    /// Where what was asked, given and owed is written down: a path, `off`, or the URL of a
+    /// PostgreSQL. Unset: in `node.data_dir`, if there is one.
+    pub ledger: Option<String>,
     /// Where to listen.
     pub listen: Listen,
     /// The failure domains that can answer. None: what the environment offers.
@@ -44,6 +48,10 @@ pub struct File {
     pub key: Vec<Key>,
     /// What all keys of one tenant may use together.
     pub tenant: Vec<Tenant>,
+    /// What callers pay. None: nothing.
+    pub plan: Vec<money::Plan>,
+    /// What callers may spend.
+    pub budget: Vec<money::Budget>,
     /// Times and bounds.
     pub limits: Limits,
     /// What is logged, and how.
@@ -114,6 +122,8 @@ pub struct Site {
     pub fate: Vec<String>,
     /// What its models can do, where the dialect does not know or is wrong.
     pub models: Vec<SiteModel>,
+    /// What its provider wants, for the ledger. None: nothing.
+    pub price: Vec<money::Price>,
     /// PEM file with more certificate authorities to trust, for a server of yours.
     pub ca_file: Option<String>,
     /// The embedded engine instead of a provider.
@@ -249,6 +259,8 @@ pub struct Tenant {
     pub cost_units_per_minute: Option<u64>,
     /// Requests at once.
     pub concurrency: Option<u32>,
+    /// What its callers pay, the name of a `[[plan]]`.
+    pub plan: Option<String>,
 }
 
 /// A caller.
@@ -281,6 +293,8 @@ pub struct Key {
     pub budget_per_day: Option<f64>,
     /// And a month.
     pub budget_per_month: Option<f64>,
+    /// What it pays, the name of a `[[plan]]`. Unset: as its tier says.
+    pub plan: Option<String>,
 }
 
 /// Times and bounds. What each is for is said at `mainstay_core::config::Limits`.

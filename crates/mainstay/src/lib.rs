@@ -22,3 +22,4 @@ pub mod simulate;
 pub mod start;
 pub mod stdout;
 pub mod top;
+pub mod usage;

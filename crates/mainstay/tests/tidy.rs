@@ -41,6 +41,7 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("http", "how long clients' connections last"),
+    ("ledger", "how often a disk, a database or a hook that is gone is asked again"),
     ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
     ("status/reports.rs", "how long one network's reports count together"),

@@ -51,6 +51,16 @@ impl Caller {
         models.is_empty() || models.iter().any(|each| each == model)
     }
 
+    /// The name of its key; empty where nobody needs one.
+    pub fn name(&self) -> Arc<str> {
+        self.key.as_ref().map_or("", |key| &key.name).into()
+    }
+
+    /// Whose key it is, in rows of the ledger.
+    pub fn owner(&self) -> Arc<str> {
+        self.key.as_ref().map_or("", |key| key.tenant()).into()
+    }
+
     /// Who is bound by its requests, if anybody is.
     pub fn parties(&self) -> Arc<[Party]> {
         self.key.as_ref().map_or_else(Arc::default, |key| key.parties.clone())

@@ -5,6 +5,7 @@
 use super::auth::{Caller, Stranger};
 use super::keyring::Keyring;
 use super::limiter::{Limiter, Reservation};
+use super::meter::Meter;
 use super::stream::Relay;
 use super::stream::client::Client;
 use crate::dialect::event::Endpoint;
@@ -12,6 +13,7 @@ use crate::dialect::request::{Call, Format, Invalid};
 use crate::drive::Drive;
 use crate::error;
 use crate::http::{BodyError, Peer, ResponseBody, json, read_body};
+use crate::ledger::Stop;
 use crate::places::Places;
 use crate::setup::Bounds;
 use crate::telemetry::format_request;
@@ -23,6 +25,7 @@ use mainstay_core::config::Needs;
 use mainstay_core::gateway::refusal::Refusal;
 use mainstay_core::gateway::request::Ask;
 use mainstay_core::names::{ModelId, RequestId};
+use mainstay_core::plan::Period;
 use serde_json::{Value, json as object};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,14 +162,21 @@ impl Api {
         if !caller.may_ask(&call.model) {
             return refuse(&not_theirs(&call.model));
         }
+        let ledger = self.drive.ledger();
+        if let Some(stop) = ledger.and_then(|ledger| ledger.stop(&places, &caller)) {
+            self.drive.telemetry().quota(caller.tier, model);
+            return refuse(&spent(&stop));
+        }
         let reservation = match self.reserve(&call, model, &caller) {
             Ok(reservation) => reservation,
             Err(refused) => return refused,
         };
         let parties = caller.parties();
         let ask = ask(&call, model, &caller);
+        let asked = (call.model.as_str(), call.prompt_tokens);
+        let meter = Meter::new(ledger, (name.0, caller), &places, asked);
         let (head, answer) = oneshot::channel();
-        let client = Client::new(head, call.stream, endpoint);
+        let client = (Client::new(head, call.stream, endpoint), meter);
         let relay = Relay::new((self.drive.clone(), self.door), name, Arc::new(call), client);
         self.tasks.spawn(relay.holding(reservation).run(ask, places));
         match answer.await {
@@ -298,6 +308,25 @@ fn wrong_method(allowed: &'static str) -> Response<ResponseBody> {
     let mut response = refuse(&error::of_caller(405, "method_not_allowed", what));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+/// A budget is spent: what OpenAI says of that, and when to come again.
+fn spent(stop: &Stop) -> Refusal {
+    let (kind, name) = stop.payer.told();
+    let period = match stop.period {
+        Period::Day => "day",
+        Period::Month => "month",
+    };
+    let what = format!(
+        "You exceeded your current quota, please check your plan and billing details: the budget \
+         of {kind} '{name}' for this {period} is spent. It begins anew in {} s.",
+        stop.left
+    );
+    Refusal {
+        kind: "insufficient_quota".into(),
+        retry_after: Some(std::time::Duration::from_secs(stop.left)),
+        ..error::of_caller(429, "insufficient_quota", what)
+    }
 }
 
 fn leaving() -> Refusal {

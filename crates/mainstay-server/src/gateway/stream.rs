@@ -7,10 +7,11 @@
 pub mod client;
 
 use super::limiter::Reservation;
+use super::meter::{self, Ended, Meter};
 use crate::answer::{Answer, Leg};
 use crate::attempt::roster;
 use crate::attempt::{Attempt, Fault, Item, Question, Site};
-use crate::dialect::event::{Chunk, Endpoint, Finish};
+use crate::dialect::event::{Chunk, Endpoint, Finish, Usage};
 use crate::dialect::plain::Plain;
 use crate::dialect::request::{Call, Relayed};
 use crate::drive::{Command, Drive};
@@ -19,10 +20,11 @@ use crate::places::Places;
 use crate::telemetry::Direction;
 use bytes::Bytes;
 use client::{Client, Marks, Slowness, Stop};
-use mainstay_core::fact::Why;
+use mainstay_core::fact::{Outcome, Why};
 use mainstay_core::gateway::request::{Ask, Broken, Report, Sent};
 use mainstay_core::gateway::watch::Watch;
 use mainstay_core::gateway::{Close, Event, FLOWING, Start};
+use mainstay_core::money::Tokens;
 use mainstay_core::names::{ErrorClass, Failure, RequestId, Scope};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub struct Relay {
     call: Arc<Call>,
     answer: Answer,
     client: Client,
+    meter: Meter,
     /// Whose request it is.
     tenant: u32,
     marks: Marks,
@@ -87,7 +90,7 @@ impl Relay {
         (drive, door): (Arc<Drive>, usize),
         (request, name): (RequestId, String),
         call: Arc<Call>,
-        client: Client,
+        (client, meter): (Client, Meter),
     ) -> Relay {
         let id = format!("chatcmpl-{}", name.trim_start_matches("req-"));
         let far = Instant::now() + FIRST_COMMENT;
@@ -98,6 +101,7 @@ impl Relay {
             request,
             call,
             client,
+            meter,
             tenant: 0,
             marks: Marks::default(),
             leg: None,
@@ -199,6 +203,7 @@ impl Relay {
         let tenant = self.tenant;
         let question = Question { call: &self.call, start: &start, relayed, stream, tier, tenant };
         let attempt = Attempt::open(site, &question);
+        self.meter.begin(&start, names.site(start.site));
         let watch = Watch::new(clock.now(), start.patience);
         let leg = self.answer.leg(start.how, start.only_choice);
         let began = Instant::now();
@@ -211,6 +216,8 @@ impl Relay {
     /// The client left: `true`, so that the caller stops.
     fn leave(&mut self) -> bool {
         let report = self.report();
+        self.meter_end("left", true);
+        self.meter.settle(Outcome::Gone, self.given());
         self.leg = None;
         self.drive.tell(Event::Gone { request: self.request, report });
         true
@@ -236,6 +243,7 @@ impl Relay {
                 self.drive.tell(Event::Ack(ack));
             }
             Item::Refused(refuse) => {
+                self.meter_end("refused", false);
                 self.leg = None;
                 self.drive.tell(Event::Refused(refuse));
             }
@@ -313,6 +321,7 @@ impl Relay {
     /// A plain reply came whole.
     async fn whole(&mut self, plain: Plain) -> Result<(), Left> {
         if self.call.endpoint == Endpoint::Embeddings {
+            self.answer.count_embeddings(plain.usage);
             self.verbatim = Some(plain.json);
             self.tell_whole(End::Whole);
             return Ok(());
@@ -363,6 +372,7 @@ impl Relay {
     /// The attempt is over and good; what becomes of the request is the machine's to say.
     fn tell_whole(&mut self, end: End) {
         let report = self.report();
+        self.meter_end("whole", true);
         let Some(running) = self.leg.take() else { return };
         let attempt = running.start.attempt;
         // A stream that did not end while its usage was waited for gets no more time to do so.
@@ -401,6 +411,9 @@ impl Relay {
         let quiet = self.leg.as_ref().map_or(Duration::ZERO, |r| r.watch.quiet(now));
         self.answer.forget_finish();
         let report = self.report();
+        // A reply that is an error, and a request that never went out, cost nothing.
+        let is_reply = failure.status.is_some_and(|status| status >= 300);
+        self.meter_end(failure.class.word(), !is_reply && sent != Sent::Nothing);
         let Some(running) = self.leg.take() else { return };
         let attempt = running.start.attempt;
         drop(running);
@@ -470,7 +483,10 @@ impl Relay {
     }
 
     async fn close(&mut self, close: Close) {
+        self.meter_end("left", true);
         self.leg = None;
+        // Before its last byte: who has a whole answer has a row, whatever ends this process.
+        self.meter.settle(meter::outcome(&close), self.given());
         match close {
             Close::Done if self.verbatim.is_some() => self.end(Vec::new()).await,
             Close::Done => {
@@ -514,6 +530,24 @@ impl Relay {
         self.client.done(self.verbatim.take(), name, &self.marks).await;
     }
 
+    /// Tokens that the client has been given, or is about to be.
+    fn given(&self) -> Tokens {
+        tokens(self.answer.usage(self.call.prompt_tokens))
+    }
+
+    /// The attempt under way, if there is one, ends for the ledger. One that may have been worked
+    /// at cost its prompt at least.
+    fn meter_end(&mut self, outcome: &str, may_cost: bool) {
+        let Some(running) = &self.leg else { return };
+        let written = u64::from(running.watch.count());
+        let counted = self.answer.usage_here();
+        let own = Tokens { prompt: self.call.prompt_tokens, cached: 0, output: written };
+        let none = Tokens::default();
+        let is_free = !may_cost && written == 0;
+        let tokens = counted.map_or(if is_free { none } else { own }, tokens);
+        self.meter.end(&Ended { outcome, tokens, estimated: counted.is_none() && !is_free });
+    }
+
     fn is_finished(&self) -> bool {
         self.leg.as_ref().is_some_and(|running| self.answer.is_finished(&running.leg))
     }
@@ -531,6 +565,11 @@ impl Relay {
             None => Report { standing, ..Report::default() },
         }
     }
+}
+
+/// Usage as the ledger has it.
+fn tokens(usage: Usage) -> Tokens {
+    Tokens { prompt: usage.prompt, cached: usage.cached.unwrap_or(0), output: usage.completion }
 }
 
 /// A task that ends in any other way, by a panic or at shutdown, must not leave the machine waiting

@@ -66,6 +66,7 @@ pub(super) fn places(
         names: Names::of(&setup.core),
         doors,
         engines,
+        tariff: setup.tariff.clone(),
         bounds: setup.bounds.clone(),
         gateways: setup.node.as_ref().map_or_else(Vec::new, |node| node.gateways.clone()),
         nodes: book.map(|book| book.nodes).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! What the status role keeps over a restart, in a file of the node's directory: incidents, ninety
 //! days of each component, and what users reported. Components are kept by name.
 
-use crate::file::replace;
+use crate::replace::replace;
 use mainstay_core::fact::{Component, State};
 use mainstay_core::message::Count;
 use mainstay_core::names::{ModelId, SiteId};

@@ -31,6 +31,13 @@ pub(super) fn config(ca_file: Option<&Path>, http2: Http2) -> Result<Arc<ClientC
     Ok(Arc::new(config))
 }
 
+/// How connections to servers that are no HTTP are secured.
+pub(crate) fn plain_config() -> Result<Arc<ClientConfig>, String> {
+    let mut config = (*config(None, Http2::Never)?).clone();
+    config.alpn_protocols.clear();
+    Ok(Arc::new(config))
+}
+
 /// How connections to a node of ours are secured: its own certificate, and no other authority.
 pub(super) fn node_config(identity: &Identity, http2: Http2) -> Arc<ClientConfig> {
     identity.requests(protocols(http2))

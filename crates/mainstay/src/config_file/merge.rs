@@ -1,8 +1,9 @@
 //! A policy, which all nodes share, and a node's own file, put together.
 //!
 //! *The policy* has what all nodes decide by: `[[gateway]]`, `[[site]]`, `[[model]]`, `[[tier]]`,
-//! `[[key]]`, `[[tenant]]`, `[limits]`, `[dns]`, `[check]` and `[status]`. *The own file* has what
-//! is this node's alone: where it listens, who it is, what it logs, where it keeps things.
+//! `[[key]]`, `[[tenant]]`, `[[plan]]`, `[[budget]]`, `[limits]`, `[dns]`, `[check]` and
+//! `[status]`. *The own file* has what is this node's alone: where it listens, who it is, what it
+//! logs, where it keeps things.
 //!
 //! What the policy has takes the place of what the own file says of the same: a node may so start
 //! from a whole file before the first policy comes. Three things of the own file stay:
@@ -22,13 +23,15 @@ use toml::de::{DeTable, DeValue};
 pub const POLICY: &str = "policy";
 
 /// Sections that a policy may have.
-const SHARED: [&str; 11] = [
+const SHARED: [&str; 13] = [
     "gateway",
     "site",
     "model",
     "tier",
     "key",
     "tenant",
+    "plan",
+    "budget",
     "limits",
     "dns",
     "check",

@@ -5,6 +5,7 @@ mod check;
 mod dns;
 mod door;
 mod models;
+mod money;
 mod node;
 mod people;
 mod policy;
@@ -75,13 +76,7 @@ pub fn resolve(
         warnings: Vec::new(),
     };
     desk.dialects();
-    let mut missing = Vec::new();
-    if desk.file.site.is_empty() {
-        let found = desk.environment.sites(&desk.catalog);
-        desk.file.site = found.sites;
-        missing = found.missing;
-        desk.sites_from_environment = true;
-    }
+    let missing = desk.find_sites();
     let tiers = desk.tiers();
     let sites = desk.sites();
     let plan = desk.models(&sites);
@@ -95,6 +90,8 @@ pub fn resolve(
     let (node, status) = desk.node_and_page(&sites, listen.link);
     let dns = desk.dns_of_nodes(dns, node.as_ref());
     let rehearsal = desk.rehearsal();
+    let ledger = desk.ledger(node.as_ref());
+    let tariff = desk.tariff(&sites, &tiers, &keys);
     let mut desk = desk.sound()?;
     let (core, rest): (Vec<CoreSite>, Vec<_>) =
         sites.into_iter().map(|site| (site.core, (site.upstream, site.origin))).unzip();
@@ -126,6 +123,8 @@ pub fn resolve(
         node,
         rehearsal,
         status,
+        ledger,
+        tariff: std::sync::Arc::new(tariff),
     };
     Ok(Resolved { setup, origins, missing, warnings: desk.warnings })
 }
@@ -159,6 +158,18 @@ impl Resolver<'_> {
     fn sound(mut self) -> Result<Self, Vec<Problem>> {
         self.problems.sort_by_key(|problem| problem.offset);
         if self.problems.is_empty() { Ok(self) } else { Err(self.problems) }
+    }
+
+    /// Without any site in the file, those that the environment offers. Returns what else was
+    /// looked for.
+    fn find_sites(&mut self) -> Vec<String> {
+        if !self.file.site.is_empty() {
+            return Vec::new();
+        }
+        let found = self.environment.sites(&self.catalog);
+        self.file.site = found.sites;
+        self.sites_from_environment = true;
+        found.missing
     }
 
     fn wrong(&mut self, path: &str, what: impl Into<String>) {

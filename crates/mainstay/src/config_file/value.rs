@@ -1,6 +1,7 @@
 //! Values with units: times as `"30s"`, sizes as `"32MiB"`. A bare number is refused, because the
 //! next reader would have to guess its unit.
 
+use mainstay_core::money::Money;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 use std::time::Duration;
@@ -19,6 +20,42 @@ pub struct Wait(pub Duration);
 /// A size, written `"64KiB"` or `"32MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub usize);
+
+/// An amount of money, written `0.14`, `"0.14"` or `12`, with at most six digits behind the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount(pub Money);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Amount, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Whole(u64),
+            Part(f64),
+            Other(serde::de::IgnoredAny),
+        }
+        let text = match Written::deserialize(from)? {
+            Written::Text(text) => text,
+            Written::Whole(number) => number.to_string(),
+            // The shortest text that means the same number is what stands there.
+            Written::Part(number) => number.to_string(),
+            Written::Other(_) => String::from("…"),
+        };
+        Money::parse(&text).map(Amount).ok_or_else(|| {
+            D::Error::custom(format!(
+                "\"{text}\" is no amount of money; write it like 0.14 or 12, with at most six \
+                 digits behind the point"
+            ))
+        })
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0.to_string())
+    }
+}
 
 /// The time that `text` says, in the same units.
 pub fn time(text: &str) -> Option<Duration> {

@@ -15,6 +15,8 @@ pub mod client;
 pub mod gateway;
 #[path = "bed/nodes.rs"]
 pub mod nodes;
+#[path = "bed/postgres.rs"]
+pub mod postgres;
 #[path = "bed/rows.rs"]
 pub mod rows;
 #[path = "bed/told.rs"]

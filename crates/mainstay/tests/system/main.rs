@@ -26,6 +26,7 @@ mod faults {
 }
 mod fleet;
 mod keys;
+mod ledger;
 mod nodes;
 mod policy;
 mod probes;

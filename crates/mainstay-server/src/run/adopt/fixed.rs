@@ -30,6 +30,8 @@ pub(super) fn check(now: &Setup, new: &Setup) -> Result<(), String> {
     same("limits.connections", was == is, differs("room is made at the start for", was, is));
     let what = differs("this process keeps things in", &now.data_dir, &new.data_dir);
     same("node.data_dir", now.data_dir == new.data_dir, what);
+    let what = "the ledger is opened at the start".to_string();
+    same("ledger", now.ledger == new.ledger, what);
     names(now, new, &mut same);
     node(now, new, &mut same);
     if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }

@@ -1,0 +1,241 @@
+//! What the ledger keeps, through kills, broken disks and other processes.
+
+use super::row::{Attempt, Counted, Who};
+use super::store::Store;
+use super::usage::{By, Place, costs, usage};
+use super::*;
+use crate::gateway::auth::{Caller, Known};
+use crate::telemetry::Names;
+use mainstay_core::money::Money;
+use mainstay_core::names::TierId;
+use mainstay_core::plan::{Budget, Level, Period, Plan};
+use std::path::Path;
+
+const DAY: u64 = 86_400_000_000;
+
+fn keeping(directory: &Path) -> Keeping {
+    Keeping { file: directory.join("ledger.db"), postgres: None, node: "here".into() }
+}
+
+fn begin(directory: &Path) -> Ledger {
+    let telemetry = Arc::new(Telemetry::new(Names::default()));
+    Ledger::begin(keeping(directory), telemetry)
+}
+
+fn who(key: &str) -> Who {
+    Who { key: key.into(), tenant: "acme".into(), tier: "pro".into(), rank: 1 }
+}
+
+fn attempt(number: u8, site: &str, outcome: &str, cost: i64) -> Attempt {
+    let tokens = Counted { prompt: 10, cached: 0, output: 5 };
+    let (site, outcome) = (site.to_string(), outcome.to_string());
+    Attempt { number, at: DAY, site, target: "m".into(), outcome, tokens, estimated: false, cost }
+}
+
+fn entry(id: u64, key: &str) -> Entry {
+    Entry {
+        id,
+        at: DAY.wrapping_add(id),
+        who: who(key),
+        model: "chat".into(),
+        site: "b".into(),
+        target: "m".into(),
+        outcome: "done".into(),
+        tokens: Counted { prompt: 10, cached: 2, output: 5 },
+        price: 7,
+        free: 1,
+        attempts: vec![attempt(1, "a", "overload", 3), attempt(2, "b", "whole", 4)],
+    }
+}
+
+fn opening(id: u64) -> Opening {
+    let attempt = attempt(1, "a", "lost", 2);
+    Opening { id, who: who("k"), model: "chat".into(), attempt }
+}
+
+/// All of it.
+fn all(directory: &Path, by: By) -> Vec<(String, usage::Sum)> {
+    let place = Place::File(directory.join("ledger.db"));
+    usage(&place, by, (0, i64::MAX)).expect("a ledger").into_iter().collect()
+}
+
+#[test]
+fn a_request_is_billed_once_however_often_it_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = Store::open(&directory.path().join("ledger.db"), "here").expect("a file");
+    let entries = [entry(1, "k"), entry(u64::MAX, "k")];
+    assert_eq!(store.commit(&entries).expect("written"), 2);
+    assert_eq!(store.commit(&entries).expect("written"), 0);
+    let rows = store.after(0, 10).expect("rows");
+    assert_eq!(rows.iter().map(|(_, _, entry)| entry.id).collect::<Vec<_>>(), [1, u64::MAX]);
+    let expected = Entry { who: Who { rank: 0, ..who("k") }, ..entry(1, "k") };
+    assert_eq!(rows[0].2, expected);
+    assert_eq!(store.behind(rows[0].0).expect("a count"), (1, Some(DAY.wrapping_add(u64::MAX))));
+}
+
+#[test]
+fn failed_attempts_are_cost_and_no_completion() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ledger = begin(directory.path());
+    ledger.settle(entry(1, "k"));
+    ledger.settle(entry(2, "other"));
+    ledger.settle(Entry { outcome: "gone".into(), ..entry(3, "k") });
+    ledger.end();
+    let sums = all(directory.path(), By::Key);
+    let [(key, sum), _] = &sums[..] else { panic!("{sums:?}") };
+    assert_eq!(key, "k");
+    assert_eq!((sum.requests, sum.answered, sum.failed), (2, 1, 0));
+    assert_eq!((sum.prompt, sum.cached, sum.output), (20, 4, 10));
+    assert_eq!((sum.price, sum.free), (14, 2));
+    assert_eq!((sum.attempts, sum.attempts_failed), (4, 2));
+    assert_eq!((sum.cost, sum.cost_failed), (14, 6));
+    let sites = all(directory.path(), By::Site);
+    let told: Vec<_> = sites.iter().map(|(s, sum)| (s.as_str(), sum.requests, sum.cost)).collect();
+    assert_eq!(told, [("a", 0, 9), ("b", 3, 12)]);
+    assert_eq!(all(directory.path(), By::Day)[0].0, "1");
+    let place = Place::File(directory.path().join("ledger.db"));
+    let costs = costs(&place, (0, i64::MAX)).expect("costs");
+    let of_a = &costs[&("a".to_string(), "m".to_string())];
+    assert_eq!((of_a[0].day, of_a[0].attempts, of_a[0].cost), (1, 3, 9));
+}
+
+#[test]
+fn what_was_over_when_the_process_was_killed_is_billed_and_what_was_open_is_lost() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::new(&directory.path().join("ledger.db"));
+    assert!(journal.opened(&opening(1)) && journal.opened(&opening(2)));
+    assert!(journal.settled(&entry(1, "k"), || {}));
+    // Attempts under way are written into each file anew.
+    journal.turn();
+    journal.forget();
+    assert!(journal.settled(&entry(3, "k"), || {}));
+    drop(journal);
+    let ledger = begin(directory.path());
+    ledger.end();
+    let sums = all(directory.path(), By::Nothing);
+    let (_, sum) = &sums[0];
+    // The first was queued and forgotten, as if the database had it.
+    assert_eq!((sum.requests, sum.answered, sum.failed), (2, 1, 1));
+    assert_eq!((sum.price, sum.cost), (7, 9));
+    let again = begin(directory.path());
+    again.end();
+    assert_eq!(all(directory.path(), By::Nothing), sums);
+}
+
+#[test]
+fn a_journal_outlives_nobody_who_took_its_directory_away() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("ledger.db");
+    let journal = Journal::new(&path);
+    journal.opened(&opening(1));
+    drop(journal);
+    drop(directory);
+    let other = tempfile::tempdir().expect("a directory");
+    Journal::new(&other.path().join("ledger.db")).end();
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+    let left = Journal::new(&path);
+    assert_eq!(left.left().open, []);
+    left.end();
+    std::fs::remove_dir_all(path.parent().expect("a directory")).expect("removed");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_waits_in_memory_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // A directory stands where the file should be.
+    std::fs::create_dir(directory.path().join("ledger.db")).expect("made");
+    let ledger = begin(directory.path());
+    (0..10).for_each(|id| ledger.settle(entry(id, "k")));
+    let until = Instant::now() + Duration::from_secs(5);
+    while !ledger.lines().contains("mainstay_ledger_failing 1") {
+        assert!(Instant::now() < until, "{}", ledger.lines());
+        std::thread::yield_now();
+    }
+    assert!(ledger.lines().contains("mainstay_ledger_queued 10"), "{}", ledger.lines());
+    std::fs::remove_dir(directory.path().join("ledger.db")).expect("removed");
+    while !ledger.lines().contains("mainstay_ledger_requests_total 10") {
+        assert!(Instant::now() < until, "{}", ledger.lines());
+        std::thread::yield_now();
+    }
+    assert!(ledger.lines().contains("mainstay_ledger_failing 0"), "{}", ledger.lines());
+    ledger.end();
+}
+
+#[test]
+fn two_processes_do_not_keep_one_ledger() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = begin(directory.path());
+    first.settle(entry(1, "k"));
+    let until = Instant::now() + Duration::from_secs(5);
+    while !first.lines().contains("mainstay_ledger_requests_total 1") {
+        assert!(Instant::now() < until);
+        std::thread::yield_now();
+    }
+    let second = begin(directory.path());
+    while !second.lines().contains("mainstay_ledger_failing 1") {
+        assert!(Instant::now() < until, "{}", second.lines());
+        std::thread::yield_now();
+    }
+    second.settle(entry(2, "k"));
+    first.end();
+    while !second.lines().contains("mainstay_ledger_requests_total 1") {
+        assert!(Instant::now() < until, "{}", second.lines());
+        std::thread::yield_now();
+    }
+    second.end();
+    assert_eq!(all(directory.path(), By::Nothing)[0].1.requests, 2);
+}
+
+fn tariff() -> Tariff {
+    let budget = Budget { day: Some(Money(10)), month: None, is_hard: true, warn: 50 };
+    let payer = Payer::Key("k".into());
+    Tariff {
+        plans: vec![Plan { name: "pay".into(), allowance: Money(4), prices: Vec::new() }],
+        of_tier: [("pro".to_string(), 0)].into(),
+        budgets: [(payer.clone(), BudgetLine { payer, budget, hook: None })].into(),
+        ..Tariff::default()
+    }
+}
+
+/// A key of one tenant, which may spend this much in a day.
+fn caller(key: &str, budget_per_day: Option<f64>) -> Caller {
+    let tenant = Some("acme".into());
+    let terms = crate::setup::Terms { tenant, budget_per_day, ..Default::default() };
+    let known = Known {
+        id: 0,
+        name: key.into(),
+        tier: "pro".into(),
+        prefix: String::new(),
+        terms,
+        is_revoked: false,
+        parties: Arc::default(),
+    };
+    Caller { tier: TierId(1), tenant: 0, key: Some(Arc::new(known)) }
+}
+
+#[test]
+fn budgets_are_held_in_memory_from_what_the_ledger_had_and_what_came_since() {
+    let tariff = tariff();
+    let one = caller("k", None);
+    let terms = tariff.terms(&one, "pro");
+    let purse = Purse::default();
+    let at = Moment(1_709_208_000);
+    assert_eq!(purse.pay(at, &terms, Money(3)), (Money(0), Money(3), vec![]));
+    // Of another key of the tenant; and of this one, before this process began.
+    let had = |key: &str, paid: i64| ("acme".to_string(), key.to_string(), paid, 0);
+    purse.learn(at, vec![had("k", 2), had("l", 9)], vec![had("k", 2), had("l", 9)]);
+    let told = |level: Level| Notice { payer: terms.key(), period: Period::Day, level };
+    assert_eq!(purse.pay(at, &terms, Money(4)), (Money(3), Money(1), vec![told(Level::Near)]));
+    assert_eq!(purse.refused(at, &terms), None);
+    assert_eq!(purse.pay(at, &terms, Money(6)), (Money(6), Money(0), vec![told(Level::Spent)]));
+    assert_eq!(purse.pay(at, &terms, Money(1)).2, []);
+    let stop = purse.refused(at, &terms).expect("refused");
+    assert_eq!((stop.period, stop.left), (Period::Day, 12 * 3600));
+    assert_eq!(purse.refused(at, &tariff.terms(&caller("l", None), "pro")), None);
+    // A budget that was given to a key when it was made holds as well.
+    let small = caller("m", Some(0.000_002));
+    let terms = tariff.terms(&small, "pro");
+    assert_eq!(purse.refused(at, &terms), None);
+    purse.pay(at, &terms, Money(2));
+    assert!(purse.refused(at, &terms).is_some());
+}
