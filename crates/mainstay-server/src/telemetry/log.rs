@@ -184,6 +184,11 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
             let after_ms = after.as_millis() as u64;
             tracing::debug!(fact = "gives_way", request, after_ms, "gets what is left over");
         }
+        SiteFact::Late { work, left, .. } => {
+            let request = format_request(work.attempt.request);
+            let left_ms = left.as_millis() as u64;
+            tracing::debug!(fact = "late", request, left_ms, "waits behind those in time");
+        }
         SiteFact::MovedInside { work, worker } => {
             let request = format_request(work.attempt.request);
             tracing::info!(fact = "moved_inside", request, worker = worker.0, "lost by a worker");

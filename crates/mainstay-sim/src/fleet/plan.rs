@@ -134,6 +134,7 @@ impl Plan {
                 promise: shortest / 2,
             }],
             tiers: tiers(bench),
+            in_time: patience.clone(),
             patience,
             gateways: self.gateways as u16,
             service: self.service(bench),

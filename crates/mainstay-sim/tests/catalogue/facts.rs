@@ -21,6 +21,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("Fact::Drill", "people give it to a running gateway: gateway_drill"),
     ("CreditFact::Slow", "no outage makes a site slow that has room beside it: tests/slow"),
     ("SiteFact::GivesWay", "their workers tell nothing that times are learned from: site/learns"),
+    ("SiteFact::Late", "clients there wait no longer than a first token is in time: site/late"),
     ("PolicyFact::NothingToRun", "disks are whole when a process boots: policy/tests"),
 ];
 
