@@ -1,12 +1,14 @@
 //! What is let in, told in the same call: an acknowledgement or a refusal.
 //!
-//! With credit an attempt is let in if its first token is predicted to be in time. Without, only
-//! into room that is there now, ahead of lower tiers that wait, or in place of lower tiers that are
-//! let in above their floors. Work that goes on with an answer
-//! begun elsewhere waits ahead of first attempts of its tier, with credit or without, but for a
-//! short time only: a reader waits in the middle of a sentence. Health may fail open, this never
-//! does. Load is judged by the prediction for the start of the work, never by present load, which
-//! would swing (Mooncake, arXiv 2407.00079).
+//! The scheduler foresees what would become of an attempt (`schedule/admission`). The site says
+//! what it has to know for that, and what it alone knows: who has credit, and whether there is room
+//! for who has none.
+//!
+//! With credit an attempt is let in if it is in time, or late and still wanted. Without, only into
+//! room that is there now, ahead of lower tiers that wait, or in place of lower tiers that are let
+//! in above their floors. Work that goes on with an answer begun elsewhere waits ahead of first
+//! attempts of its tier, with credit or without, but for a short time only: a reader waits in the
+//! middle of a sentence. Health may fail open, this never does.
 
 use super::{Action, Site};
 use crate::fact::SiteFact;
@@ -14,7 +16,7 @@ use crate::message::{Ack, Offer, Open, Reason, Refuse};
 use crate::mutant::Mutant;
 use crate::names::{TierId, Work};
 use crate::site::prefixes::Prefix;
-use crate::site::schedule::admission::{Asks, Outcome, SERVICE_MAX};
+use crate::site::schedule::admission::{Asks, Outcome};
 use crate::site::schedule::inside::Taken;
 use crate::time::{Duration, Time};
 use alloc::sync::Arc;
@@ -126,18 +128,15 @@ impl Site {
         };
         let longer = pool.longer(open.cost);
         let within = |time: Duration| (time + longer).min(open.left);
-        let deadline = within(deadline);
-        let service = pool.workers().service().min(deadline.mul_f64(SERVICE_MAX));
         let prefix = self.coming.take_if(|(work, _)| *work == open.work);
         let prefix = prefix.map_or_else(Prefix::default, |(_, prefix)| prefix);
         let taken = Taken {
             open: *open,
             token: prefix.token,
             block: prefix.block,
-            deadline: now + deadline,
+            deadline: now + within(deadline),
             until: now + within(until),
             in_line: now + in_time + longer,
-            latest: now + deadline - service,
             lost_by: None,
         };
         (taken, prefix.keys)

@@ -247,6 +247,9 @@ struct Life {
     deadline: Time,
     /// and until when it is wanted.
     until: Time,
+    /// Of a site, while it is not known what prompts take: until when it has to be given out, to be
+    /// in time.
+    latest: Time,
     /// What a site says of it.
     taken: Option<Taken>,
     expires: Time,
@@ -280,6 +283,7 @@ impl Life {
             arrived,
             deadline,
             until,
+            latest: deadline,
             taken: None,
             expires,
             place: Place::Queued,

@@ -35,7 +35,7 @@ const TRIAGE_EVERY: Duration = Duration::from_millis(50);
 /// However slow the workers of a site are, this share of the time an attempt has is theirs at most:
 /// with nothing before it an attempt is always tried, else nothing would tell when they are well
 /// again.
-pub const SERVICE_MAX: f64 = 0.8;
+pub(super) const SERVICE_MAX: f64 = 0.8;
 
 /// What is foreseen for an attempt, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -249,9 +249,9 @@ impl Scheduler {
 
     /// From then on its first token would be late.
     fn latest_start(&self, life: &Life) -> Time {
-        match life.taken.filter(|_| !self.is_known()) {
-            Some(taken) => taken.latest,
-            None => life.deadline - life.least_prefill,
+        match self.is_known() {
+            true => life.deadline - life.least_prefill,
+            false => life.latest,
         }
     }
 
@@ -312,7 +312,7 @@ impl Scheduler {
         if !self.workers.values().any(|worker| usable(worker.verdict)) {
             return self.give_back(one.work, Why::NoWorker, Duration::ZERO, actions);
         }
-        let wait = self.queue.before(one.tier, one.key) as f64 / self.rate(now, one.tier);
+        let wait = self.wait_behind(now, self.goes_before(one));
         if life.attempt.elsewhere {
             return self.give_back(one.work, Why::Overload, duration(wait), actions);
         }
@@ -364,12 +364,11 @@ impl Scheduler {
         if let Some(taken) = life.taken.filter(|_| !self.is_known()) {
             return self.foresee_by_cost(now, taken.open.cost, (ahead, behind.max(ahead)));
         }
-        let rate = self.rate_of_all(now).max(f64::MIN_POSITIVE);
-        let wait = ahead as f64 / rate;
+        let wait = self.wait_behind(now, ahead);
         let pace = self.waits[usize::from(one.tier.0)];
         let (slowness, quantiles) = (pace.slowness(), pace.quantiles(0));
         let ttft_10 = |wait: f64| wait * slowness * quantiles.q10 + survey.ttft_10;
-        let last_10 = ttft_10(behind.max(ahead) as f64 / rate);
+        let last_10 = ttft_10(self.wait_behind(now, behind.max(ahead)));
         Foreseen { wait, ttft_50: wait * slowness + survey.ttft, ttft_10: ttft_10(wait), last_10 }
     }
 
@@ -387,6 +386,11 @@ impl Scheduler {
         let (wait, last) = (wait(ahead), wait(all));
         let (ttft, last_10) = (wait + service, last + service);
         Foreseen { wait, ttft_50: ttft, ttft_10: ttft, last_10 }
+    }
+
+    /// Milliseconds that so much work takes.
+    fn wait_behind(&mut self, now: Time, work: u64) -> f64 {
+        work as f64 / self.rate_of_all(now).max(f64::MIN_POSITIVE)
     }
 
     /// Work that goes before one that is about to wait.

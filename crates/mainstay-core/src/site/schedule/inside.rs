@@ -6,7 +6,7 @@
 //! first, and nothing is held or set back by a forecast. What is held in caches is what each
 //! worker was given last.
 
-use super::admission::Asks;
+use super::admission::{Asks, SERVICE_MAX};
 use super::cost::Asked;
 use super::profile::Profile;
 use super::settings::TierSettings;
@@ -35,8 +35,6 @@ pub struct Taken {
     /// Until when it would be in time where nobody is in a hurry: its place in line. Who waits for
     /// a shorter time than others do does not go before them for it.
     pub in_line: Time,
-    /// While it is not known what prompts take: until when it has to be given out, to be in time.
-    pub latest: Time,
     /// Who lost it last.
     pub lost_by: Option<WorkerId>,
 }
@@ -135,6 +133,8 @@ impl Scheduler {
         let (deadline, until) = (taken.deadline, taken.until);
         let mut life = Life::queued(attempt, asked, (now, deadline, until, until));
         life.taken = Some(taken);
+        let most = taken.deadline.since(now).mul_f64(SERVICE_MAX);
+        life.latest = taken.deadline - self.strength.service().min(most);
         self.counted(now, life)
     }
 
@@ -205,13 +205,12 @@ impl Scheduler {
         let Some(mut life) = self.lives.remove(&work) else { return };
         if let Some(taken) = life.taken.as_mut().filter(|_| relayed > 0) {
             taken.open.moving = true;
-            taken.latest = now + gap;
-            (life.arrived, life.deadline) = (now, now + gap);
+            (life.arrived, life.deadline, life.latest) = (now, now + gap, now + gap);
             (life.until, life.expires) = (now + gap, now + gap);
             (life.relayed, life.reached) = (relayed, relayed);
-        } else if let Some(taken) = life.taken.as_mut().filter(|taken| !taken.open.elsewhere) {
+        } else if let Some(taken) = life.taken.filter(|taken| !taken.open.elsewhere) {
             let again = (now + gap).min(life.arrived + taken.open.left);
-            taken.latest = taken.latest.max(again);
+            life.latest = life.latest.max(again);
             life.deadline = life.deadline.max(again);
             life.until = life.until.max(again);
             life.expires = life.until;

@@ -149,11 +149,6 @@ impl Queue {
         self.waiting.get(&work)
     }
 
-    /// Work that waits in a tier and goes before this key.
-    pub fn before(&self, tier: TierId, key: Time) -> u64 {
-        self.tiers[usize::from(tier.0)].keys.before(key)
-    }
-
     /// How far tenants may run ahead of each other, see `Settings::window`.
     pub fn set_window(&mut self, window: f64) {
         self.tiers.iter_mut().for_each(|tier| tier.window = window);
