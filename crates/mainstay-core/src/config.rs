@@ -149,6 +149,11 @@ impl SiteConfig {
     /// From this floor on much was promised.
     const PROMISED: f64 = 0.2;
 
+    /// Within what time a first token is in time for who waits so long for it.
+    pub fn in_time(patience: Duration) -> Duration {
+        (patience / SiteConfig::IN_TIME).max(SiteConfig::PROMISE).min(patience)
+    }
+
     /// What the controller of `site` decides by, where `config` is in force.
     pub fn of(config: &Config, site: SiteId) -> SiteConfig {
         let here = config.targets.iter().enumerate().filter(|(_, target)| target.site == site);
@@ -163,12 +168,11 @@ impl SiteConfig {
             floor if floor > 0.0 => SiteConfig::PATIENCE[1],
             _ => SiteConfig::PATIENCE[2],
         };
-        let in_time = |tier: &Tier| (patience(tier) / SiteConfig::IN_TIME).max(SiteConfig::PROMISE);
         SiteConfig {
             site,
             pools: here.map(pool).collect(),
             tiers: config.tiers.clone(),
-            in_time: config.tiers.iter().map(in_time).collect(),
+            in_time: config.tiers.iter().map(|tier| SiteConfig::in_time(patience(tier))).collect(),
             patience: config.tiers.iter().map(patience).collect(),
             gateways: config.fleet.gateways,
             credit: config.fleet.credit,
