@@ -39,7 +39,7 @@ pub(super) const SERVICE_MAX: f64 = 0.8;
 
 /// What is foreseen for an attempt, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Foreseen {
+struct Foreseen {
     /// Work before it, by the workers' pace.
     wait: f64,
     /// First token: likely, and optimistic.
@@ -129,8 +129,9 @@ impl Scheduler {
         let outcome = self.outcome(now, &life, (&foreseen, expected));
         if self.is_known() {
             life.expected_wait = foreseen.wait;
-        } else if outcome == Outcome::Late {
-            // Where times are known it is looked for who else could give way.
+        } else if outcome == Outcome::Late && life.failed == 0 {
+            // Where times are known it is looked for who else could give way. Whom a worker lost is
+            // not late for that.
             one.lane = Lane::Late;
         }
         Asks { life, one, foreseen, outcome, expected }
