@@ -134,7 +134,9 @@ pub struct SiteConfig {
     pub pools: Vec<Pool>,
     /// The service classes, the highest first. Never empty.
     pub tiers: Vec<Tier>,
-    /// For each tier: how long an attempt may wait for its first token.
+    /// For each tier: within what time a first token is in time,
+    pub in_time: Vec<Duration>,
+    /// and how long an attempt may wait for it. What cannot be in time waits behind what can.
     pub patience: Vec<Duration>,
     /// Gateways that the policy lists.
     pub gateways: u16,
@@ -162,12 +164,20 @@ impl SiteConfig {
     /// with a floor, and of those that fill what others leave.
     const PATIENCE: [Duration; 3] =
         [Duration::from_secs(60), Duration::from_secs(5), Duration::from_secs(3600)];
+    /// Who waits for long is in time within so much of that: five seconds of a minute, and five
+    /// minutes of an hour.
+    const IN_TIME: u32 = 12;
     /// What a median request costs: a prompt of a thousand tokens, or an answer of a hundred. The
     /// longest usual answer in its place, ten times as much, left a site of less than a hundred
     /// cost units a second with credit for one of two gateways, and a small one with none at all.
     const MEDIAN: CostUnits = CostUnits::whole(1);
     /// From this floor on much was promised.
     const PROMISED: f64 = 0.2;
+
+    /// Within what time a first token is in time for who waits so long for it.
+    pub fn in_time(patience: Duration) -> Duration {
+        (patience / SiteConfig::IN_TIME).max(SiteConfig::PROMISE).min(patience)
+    }
 
     /// What the controller of `site` decides by, where `config` is in force.
     pub fn of(config: &Config, site: SiteId) -> SiteConfig {
@@ -187,6 +197,7 @@ impl SiteConfig {
             site,
             pools: here.map(pool).collect(),
             tiers: config.tiers.clone(),
+            in_time: config.tiers.iter().map(|tier| SiteConfig::in_time(patience(tier))).collect(),
             patience: config.tiers.iter().map(patience).collect(),
             gateways: config.fleet.gateways,
             credit: config.fleet.credit,

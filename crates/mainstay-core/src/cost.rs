@@ -85,6 +85,14 @@ impl CostRate {
         CostUnits(scale(self.0, time.as_micros() as u64, 1_000_000))
     }
 
+    /// How long `work` takes at this rate; a day at most, also if nothing moves.
+    pub fn time_for(self, work: CostUnits) -> Duration {
+        /// Long enough to be too late for everybody, and no overflow.
+        const NEVER: u64 = 86_400_000_000;
+        let micros = u128::from(work.0) * 1_000_000 / u128::from(self.0.max(1));
+        Duration::from_micros(u64::try_from(micros).unwrap_or(NEVER).min(NEVER))
+    }
+
     /// This share of it in hundredths, rounded down.
     pub fn percent(self, percent: u32) -> CostRate {
         CostRate(scale(self.0, u64::from(percent), 100))

@@ -71,6 +71,7 @@ fn site_config(number: u16) -> SiteConfig {
             promise: Duration::from_secs(2),
         }],
         tiers: gateway_config().tiers,
+        in_time: vec![Duration::from_secs(5)],
         patience: vec![Duration::from_secs(5)],
         gateways: 1,
         service: Service::default(),

@@ -6,15 +6,23 @@ use crate::time::Duration;
 /// One decision of the scheduler. An attempt that is served in time has none: there are too many.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ScheduleFact {
-    /// An attempt gives way to others, or can no longer have its first token in time: it gets what
-    /// is left over, or waits in the late lane.
+    /// Not all that wait can be in time, and this attempt is among those that get what is left.
+    GivesWay {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// Its first token would have to come within this time.
+        after: Duration,
+    },
+    /// It cannot have its first token in time, and waits in the late lane.
     Late {
         /// Which.
         work: Work,
         /// Its tier.
         tier: TierId,
-        /// Its first token is foreseen after this time.
-        after: Duration,
+        /// It is wanted for so long.
+        left: Duration,
     },
     /// It was refused.
     Refused {

@@ -39,7 +39,7 @@ pub enum SiteFact {
         /// Why.
         reason: Reason,
     },
-    /// An attempt waited until its first token could not come in time, and was dropped.
+    /// An attempt waited until its first token could not come while it was wanted, and was dropped.
     Shed {
         /// Which.
         work: Work,
@@ -68,6 +68,16 @@ pub enum SiteFact {
         worker: WorkerId,
         /// and who has its place.
         by: Work,
+    },
+    /// An attempt cannot have its first token in time. It waits behind those that can, since it is
+    /// still wanted.
+    Late {
+        /// Which.
+        work: Work,
+        /// Its tier.
+        tier: TierId,
+        /// It is wanted for so long.
+        left: Duration,
     },
     /// An attempt whose worker was lost goes to another.
     MovedInside {

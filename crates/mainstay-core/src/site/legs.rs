@@ -82,7 +82,7 @@ impl Site {
                     self.dispatched(now, position, (work, worker), actions);
                 }
                 Placed::Shed(inside) => self.shed(now, position, &inside, actions),
-                Placed::Fact(ScheduleFact::Late { work, tier, after }) => {
+                Placed::Fact(ScheduleFact::GivesWay { work, tier, after }) => {
                     actions.push(Action::Fact(SiteFact::GivesWay { work, tier, after }));
                 }
                 // Its attempt goes on waiting.
@@ -92,6 +92,9 @@ impl Site {
                 Placed::Fact(ScheduleFact::Preempted { work, tier, worker, by }) => {
                     actions.push(Action::Fact(SiteFact::Preempted { work, tier, worker, by }));
                 }
+                Placed::Fact(ScheduleFact::Late { work, tier, left }) => {
+                    actions.push(Action::Fact(SiteFact::Late { work, tier, left }));
+                }
                 // Who comes and leaves is the site's to say.
                 Placed::Refuse { .. } | Placed::HandBack { .. } => {}
                 Placed::Fact(_) => {}
@@ -99,7 +102,7 @@ impl Site {
         }
     }
 
-    /// The scheduler let it go: its first token would be late.
+    /// The scheduler let it go: its first token would come when it is not wanted any more.
     fn shed(&mut self, now: Time, position: usize, shed: &Inside, actions: &mut Vec<Action>) {
         let open = &shed.open;
         self.pools[position].room.give_back(open.cost);

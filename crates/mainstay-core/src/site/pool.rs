@@ -19,8 +19,6 @@ use crate::site::wanted::{Seen, Wanted};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
-/// A first token while none was measured.
-const FIRST_TOKEN_GUESS: Duration = Duration::from_millis(300);
 /// Work without credit leaves room for this much of a second's work free, in hundredths: what has
 /// credit comes first. A reserve and not a rate: else that much would never be used.
 const KEPT_FREE: u32 = 5;
@@ -127,13 +125,13 @@ impl Pool {
 
     /// What there is to grant, of which an operator's order leaves `cap` hundredths.
     pub fn supply(&self, now: Time, cap: u8, offer: Offer) -> Supply {
+        let (carries, queued) = (self.workers().carries(now), self.scheduler.cost_in_line());
         Supply {
-            capacity: self.workers().carries(now).percent(u32::from(cap.min(100))),
+            capacity: carries.percent(u32::from(cap.min(100))),
             ramp: self.ramp.percent(),
-            queued: self.scheduler.queued_cost(),
+            queued,
             offer,
-            ttft: self.service()
-                + time_for(self.scheduler.queued_cost(), self.workers().carries(now)),
+            ttft: self.workers().service() + carries.time_for(queued),
             slow: self.workers().slowness(),
         }
     }
@@ -143,33 +141,17 @@ impl Pool {
         self.scheduler.strength()
     }
 
-    /// A first token without a queue.
-    pub fn service(&self) -> Duration {
-        self.workers().service().unwrap_or(FIRST_TOKEN_GUESS)
-    }
-
-    /// How long it would wait for a worker, in its place in line.
-    pub fn wait(&self, now: Time, open: &Open, in_line: Time) -> Duration {
-        let in_line = (!open.moving).then_some(in_line);
-        let ahead = self.scheduler.ahead(now, (open.tier, open.tenant), in_line);
-        if ahead == CostUnits::ZERO && self.scheduler.has_room_now(now) {
-            return Duration::ZERO;
-        }
-        time_for(ahead + open.cost, self.workers().carries(now))
-    }
-
     /// How much longer a first token may take than that of a median request: times of tiers are
     /// made for those, and a long prompt would be refused for its length by every site.
     pub fn longer(&self, cost: CostUnits) -> Duration {
-        time_for(cost - self.config.median, self.workers().one()).min(LONGER_MAX) * LONGER
+        self.workers().one().time_for(cost - self.config.median).min(LONGER_MAX) * LONGER
     }
 
     /// When a refused attempt may come back: when what is before it will be gone.
     pub fn again(&self, now: Time, open: &Open, rng: &mut Rng) -> Duration {
         let rate = self.workers().carries(now).percent(u32::from(self.ramp.percent()));
-        let of = (open.tier, open.tenant);
-        let before = self.scheduler.ahead(now, of, Some(now + LONGEST));
-        let drain = time_for(before + open.cost, rate).min(AGAIN.1);
+        let before = self.scheduler.ahead(now, (open.tier, open.tenant), now + LONGEST);
+        let drain = rate.time_for(before + open.cost).min(AGAIN.1);
         let (low, high) = (drain.mul_f64(1.0 - AGAIN_SPREAD), drain.mul_f64(1.0 + AGAIN_SPREAD));
         rng.between(low, high).clamp(AGAIN.0, AGAIN.1)
     }
@@ -252,30 +234,19 @@ impl Pool {
     }
 }
 
-/// What each tier gets of the pool, the highest first. What a site has let in has no patience: it
-/// can begin in time or is dropped. Who has no floor lives on what others leave, and gives way to
-/// them at workers too.
+/// What each tier gets of the pool, the highest first. Its times the site says of each attempt.
+/// Who has no floor lives on what others leave, and gives way to them at workers too.
 fn tiers(floors: &[u16]) -> Vec<TierSettings> {
     let mut weight = 1.0;
     let mut tiers: Vec<TierSettings> = Vec::new();
     for floor in floors.iter().rev().take(TIERS_MAX) {
         let floor = f64::from(*floor) / 1000.0;
-        let patience = Duration::ZERO;
         let preemptible = floor == 0.0;
-        let rest = TierSettings::default();
-        tiers.push(TierSettings { floor, weight, patience, preemptible, ..rest });
+        tiers.push(TierSettings { floor, weight, preemptible, ..TierSettings::default() });
         weight *= WEIGHT;
     }
     tiers.reverse();
     tiers
-}
-
-/// How long `work` takes at `rate`; a day if nothing moves.
-pub fn time_for(work: CostUnits, rate: CostRate) -> Duration {
-    /// Long enough to be too late for everybody, and no overflow.
-    const NEVER: u64 = 86_400_000_000;
-    let micros = u128::from(work.0) * 1_000_000 / u128::from(rate.0.max(1));
-    Duration::from_micros(u64::try_from(micros).unwrap_or(NEVER).min(NEVER))
 }
 
 /// Room for work that has no credit: what is on offer less what was taken in, as a bucket.

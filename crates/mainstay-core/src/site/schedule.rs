@@ -12,6 +12,7 @@
 //! formulas of other routers stand beside ours, see `baseline`, and are played in the same
 //! simulator.
 
+pub mod admission;
 pub mod baseline;
 mod by_id;
 pub mod check;
@@ -26,7 +27,6 @@ pub mod settings;
 pub mod strength;
 pub mod worker;
 
-mod admission;
 mod dispatch;
 mod forecast;
 mod learn;
@@ -245,8 +245,13 @@ struct Life {
     attempt: Attempt,
     asked: Asked,
     arrived: Time,
-    /// When its first token is promised.
+    /// When its first token is promised,
     deadline: Time,
+    /// and until when it is wanted.
+    until: Time,
+    /// Of a site, while it is not known what prompts take: until when it has to be given out, to be
+    /// in time.
+    latest: Time,
     /// What a site says of it.
     taken: Option<Taken>,
     expires: Time,
@@ -273,13 +278,16 @@ struct Life {
 }
 
 impl Life {
-    /// One that begins to wait. Times: when it arrived, its deadline, and its end.
-    fn queued(attempt: Attempt, asked: Asked, times: (Time, Time, Time)) -> Life {
-        let (arrived, deadline, expires) = times;
+    /// One that begins to wait. Times: when it arrived, its deadline, until when it is wanted, and
+    /// its end.
+    fn queued(attempt: Attempt, asked: Asked, times: (Time, Time, Time, Time)) -> Life {
+        let (arrived, deadline, until, expires) = times;
         Life {
             asked,
             arrived,
             deadline,
+            until,
+            latest: deadline,
             taken: None,
             expires,
             place: Place::Queued,

@@ -32,6 +32,7 @@ pub fn config(gateways: u16) -> SiteConfig {
             promise: Duration::from_secs(5),
         }],
         tiers: vec![tier("enterprise", 0.4), tier("pro", 0.25), tier("free", 0.05)],
+        in_time: vec![Duration::from_secs(5); 3],
         patience: vec![Duration::from_secs(5); 3],
         gateways,
         // Two more of the same, so that this one may be drained.

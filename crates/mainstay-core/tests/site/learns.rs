@@ -6,6 +6,7 @@ use mainstay_core::cost::{CostRate, CostUnits};
 use mainstay_core::fact::SiteFact;
 use mainstay_core::message::Open;
 use mainstay_core::names::{TierId, WorkerId};
+use mainstay_core::site::prefixes::Prefix;
 use mainstay_core::site::schedule::profile::Profile;
 use mainstay_core::site::{Action, Event, Site, WorkerState};
 use mainstay_core::time::Duration;
@@ -116,4 +117,39 @@ fn a_site_that_learned_what_prompts_take_lets_long_ones_give_way() {
     // One to whom nobody tells of caches knows what is done in a second, and nothing of prompts.
     let mut site = one_worker();
     assert_eq!(gives_way(&crowd(&mut site, 10)), 0);
+}
+
+#[test]
+fn a_site_that_learned_what_prompts_take_says_when_a_first_token_comes() {
+    let ttft = |actions: &[Action]| {
+        let acks = actions.iter().find_map(|action| match action {
+            Action::Ack { ack, .. } => Some(ack.ttft.as_millis()),
+            _ => None,
+        });
+        acks.expect("it is let in")
+    };
+    let turn = |site: &mut Site, millis: u64, number: u64, blocks: u32| {
+        let open = prompt(number, blocks * 500);
+        let keys = (1..=u64::from(blocks)).collect();
+        let prefix = Prefix { keys, block: 500, token: CostUnits(1) };
+        tell(site, millis, Event::Prefix { work: open.work, prefix });
+        ttft(&tell(site, millis, Event::Open(open)))
+    };
+    let ends = |site: &mut Site, millis: u64, number: u64, cached: u32| {
+        let work = prompt(number, 0).work;
+        tell(site, millis, Event::FirstToken { work, after: Duration::from_millis(1_000) });
+        tell(site, millis, Event::Cached { work, tokens: cached });
+        tell(site, millis, Event::Ended { work, cost: CostUnits(20_000) });
+    };
+    let mut site = one_worker();
+    let millis = teach(&mut site, 60) + 1000;
+    // 20,000 tokens a second, and then what is not cached of it.
+    let first = turn(&mut site, millis, 500, 40);
+    assert!((900..1_200).contains(&first), "{first} ms");
+    ends(&mut site, millis + 1_000, 500, 0);
+    let second = turn(&mut site, millis + 2_000, 501, 44);
+    assert!((90..300).contains(&second), "{second} ms");
+    // Who does not know takes it for one like others.
+    let plain = turn(&mut one_worker(), 10, 500, 40);
+    assert!(plain < 500, "{plain} ms");
 }

@@ -3,6 +3,7 @@
 mod adopts;
 mod bench;
 mod carries;
+mod late;
 mod learns;
 mod loses;
 mod preempts;

@@ -47,6 +47,7 @@ fn config() -> SiteConfig {
         site: SiteId(0),
         pools: vec![pool],
         tiers: vec![Tier { name: "pro".into(), floor: 0.5 }],
+        in_time: vec![Duration::from_secs(5)],
         patience: vec![Duration::from_secs(5)],
         gateways: 2,
         credit: Terms::CREDIT,

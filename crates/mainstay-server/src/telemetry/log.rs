@@ -195,6 +195,11 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
                 "waits again for a higher tier's sake"
             );
         }
+        SiteFact::Late { work, left, .. } => {
+            let request = format_request(work.attempt.request);
+            let left_ms = left.as_millis() as u64;
+            tracing::debug!(fact = "late", request, left_ms, "waits behind those in time");
+        }
         SiteFact::MovedInside { work, worker } => {
             let request = format_request(work.attempt.request);
             tracing::info!(fact = "moved_inside", request, worker = worker.0, "lost by a worker");

@@ -45,6 +45,7 @@ impl WholeSite {
                 promise: BASE,
             }],
             tiers: vec![tier],
+            in_time: vec![BASE],
             patience: vec![BASE],
             gateways: 1,
             service: Service::default(),

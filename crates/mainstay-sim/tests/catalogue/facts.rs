@@ -22,6 +22,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("CreditFact::Slow", "no outage makes a site slow that has room beside it: tests/slow"),
     ("SiteFact::GivesWay", "their workers tell nothing that times are learned from: site/learns"),
     ("SiteFact::Preempted", "for the same reason: site/preempts"),
+    ("SiteFact::Late", "clients there wait no longer than a first token is in time: site/late"),
     ("PolicyFact::NothingToRun", "disks are whole when a process boots: policy/tests"),
 ];
 

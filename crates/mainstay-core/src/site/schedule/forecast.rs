@@ -42,12 +42,8 @@ impl Backlog {
         self.change(at, |sum| *sum -= cost);
     }
 
-    /// Work that goes before this key.
-    pub fn before(&self, key: Time) -> u64 {
-        self.first(self.bucket(key))
-    }
-
-    /// The same with all that has about this key: what waits already came first.
+    /// Work that goes before this key, and all that has about this key: what waits already came
+    /// first.
     pub fn up_to(&self, key: Time) -> u64 {
         self.first(self.bucket(key) + 1)
     }
@@ -124,8 +120,8 @@ mod tests {
                 !is_old
             });
             let key = second * 10 + rng.below(900);
-            let sum: u64 = waiting.iter().filter(|(at, _)| *at < key).map(|(_, cost)| cost).sum();
-            assert_eq!(backlog.before(Time::from_micros(key * BUCKET)), sum, "{second}");
+            let sum: u64 = waiting.iter().filter(|(at, _)| *at <= key).map(|(_, cost)| cost).sum();
+            assert_eq!(backlog.up_to(Time::from_micros(key * BUCKET)), sum, "{second}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! one that is through first comes first, and nothing is held or set back by a forecast. What is
 //! held in caches is what each worker was given last.
 
+use super::admission::{Asks, SERVICE_MAX};
 use super::cost::Asked;
 use super::profile::Profile;
 use super::settings::TierSettings;
@@ -27,13 +28,13 @@ pub struct Taken {
     pub token: CostUnits,
     /// Tokens for which its prompt has one key.
     pub block: u32,
-    /// Until when its first token may come.
+    /// Until when its first token is in time,
+    pub deadline: Time,
+    /// and until when it may come.
     pub until: Time,
-    /// Until when it might where nobody is in a hurry: its place in line. Who waits for a shorter
-    /// time than others do does not go before them for it.
+    /// Until when it would be in time where nobody is in a hurry: its place in line. Who waits for
+    /// a shorter time than others do does not go before them for it.
     pub in_line: Time,
-    /// While it is not known what prompts take: until when it has to be given out.
-    pub latest: Time,
     /// Who lost it last.
     pub lost_by: Option<WorkerId>,
 }
@@ -115,14 +116,8 @@ impl Scheduler {
         self.settings.policy != super::settings::Policy::Site || self.profile.is_some()
     }
 
-    /// A site has let it in: it waits. Its prompt begins with what has these keys.
-    pub fn take_in(
-        &mut self,
-        now: Time,
-        taken: Taken,
-        keys: Arc<[u64]>,
-        actions: &mut Vec<Action>,
-    ) {
+    /// What would become of an attempt of a site. Its prompt begins with what has these keys.
+    pub fn ask(&mut self, now: Time, taken: Taken, keys: Arc<[u64]>) -> Asks {
         let open = taken.open;
         let attempt = Attempt {
             work: open.work,
@@ -135,24 +130,23 @@ impl Scheduler {
             elsewhere: open.elsewhere,
         };
         let asked = Asked { prompt: 0, output: 0 };
-        let mut life = Life::queued(attempt, asked, (now, taken.until, taken.until));
+        let (deadline, until) = (taken.deadline, taken.until);
+        let mut life = Life::queued(attempt, asked, (now, deadline, until, until));
         life.taken = Some(taken);
-        self.wait(now, life, actions);
+        let most = taken.deadline.since(now).mul_f64(SERVICE_MAX);
+        life.latest = taken.deadline - self.strength.service().min(most);
+        self.counted(now, life)
     }
 
-    fn wait(&mut self, now: Time, mut life: Life, actions: &mut Vec<Action>) {
-        let (work, tier) = (life.attempt.work, life.attempt.tier);
+    fn counted(&mut self, now: Time, mut life: Life) -> Asks {
         let (output, _) = self.lengths.expected(life.attempt.limit);
         life.counted(self.is_known(), output);
-        let survey = self.survey(now, &life);
-        life.least_prefill = survey.prefill;
-        let one = self.waiting(&life, &survey);
-        self.lives.insert(work, life);
-        self.watch_start(now, work);
-        self.queue.put(one);
-        if self.is_known() {
-            self.triage_at_times(now, tier, actions);
-        }
+        self.asks(now, life)
+    }
+
+    /// A site has let it in: it waits, or is given out.
+    pub fn take_in(&mut self, now: Time, asks: Asks, actions: &mut Vec<Action>) {
+        self.let_in(now, asks, actions);
     }
 
     /// How it stands, if it is here.
@@ -210,17 +204,19 @@ impl Scheduler {
     ) {
         let Some(mut life) = self.lives.remove(&work) else { return };
         if let Some(taken) = life.taken.as_mut().filter(|_| relayed > 0) {
-            (taken.until, taken.latest) = (now + gap, now + gap);
             taken.open.moving = true;
-            (life.arrived, life.deadline, life.expires) = (now, taken.until, taken.until);
+            (life.arrived, life.deadline, life.latest) = (now, now + gap, now + gap);
+            (life.until, life.expires) = (now + gap, now + gap);
             (life.relayed, life.reached) = (relayed, relayed);
-        } else if let Some(taken) = life.taken.as_mut().filter(|taken| !taken.open.elsewhere) {
+        } else if let Some(taken) = life.taken.filter(|taken| !taken.open.elsewhere) {
             let again = (now + gap).min(life.arrived + taken.open.left);
-            taken.until = taken.until.max(again);
-            taken.latest = taken.latest.max(again);
-            (life.deadline, life.expires) = (taken.until, taken.until);
+            life.latest = life.latest.max(again);
+            life.deadline = life.deadline.max(again);
+            life.until = life.until.max(again);
+            life.expires = life.until;
         }
-        self.wait(now, life, actions);
+        let asks = self.counted(now, life);
+        self.let_in(now, asks, actions);
     }
 
     /// What one that was given out cost in the end.
@@ -285,6 +281,11 @@ impl Scheduler {
         self.has_any_room(now)
     }
 
+    /// Work that waits and is to be in time.
+    pub fn cost_in_line(&self) -> CostUnits {
+        CostUnits(self.queue.cost_in_line())
+    }
+
     /// Work that waits.
     pub fn queued_cost(&self) -> CostUnits {
         CostUnits(self.queue.cost())
@@ -300,18 +301,10 @@ impl Scheduler {
         self.queue.has_at_or_above(self.tier(tier))
     }
 
-    /// Work that goes before one more of this tier with this place in line; before one that goes on
-    /// with an answer, if it has none.
-    pub fn ahead(&self, now: Time, of: (TierId, u32), in_line: Option<Time>) -> CostUnits {
-        let tier = self.tier(of.0);
-        CostUnits(match in_line {
-            Some(in_line) => {
-                // By tenants only where work is in time: cost units alone promise too much.
-                let tenant = self.is_known().then_some(of.1);
-                self.queue.ahead((tier, tenant), self.key(now, in_line))
-            }
-            None => self.queue.ahead_of_moving(tier),
-        })
+    /// Work that goes before one more of this tier and tenant with this place in line.
+    pub fn ahead(&self, now: Time, (tier, tenant): (TierId, u32), in_line: Time) -> CostUnits {
+        let tenant = self.is_known().then_some(tenant);
+        CostUnits(self.queue.ahead((self.tier(tier), tenant), self.key(now, in_line)))
     }
 
     /// A gateway may know tiers that this site does not: they are its lowest.

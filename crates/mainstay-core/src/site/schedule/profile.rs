@@ -121,6 +121,11 @@ pub fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
 
+/// A duration in milliseconds.
+pub fn millis_of(time: Duration) -> f64 {
+    millis(time.as_micros() as u64)
+}
+
 /// Milliseconds as a duration.
 pub fn duration(millis: f64) -> Duration {
     Duration::from_micros(micros(millis))

@@ -9,7 +9,7 @@
 //!
 //! Where not all can be in time some give way: they get what is left over, earliest first. The late
 //! lane holds what can no longer keep its promise but is still wanted, first come first served: a
-//! tenth of its tier's work, and what is left over after those.
+//! tenth of its tier's work, its tier's turn where that has nobody else, and what is left over.
 
 mod ahead;
 mod waiting;
@@ -149,11 +149,6 @@ impl Queue {
         self.waiting.get(&work)
     }
 
-    /// Work that waits in a tier and goes before this key.
-    pub fn before(&self, tier: TierId, key: Time) -> u64 {
-        self.tiers[usize::from(tier.0)].keys.before(key)
-    }
-
     /// How far tenants may run ahead of each other, see `Settings::window`.
     pub fn set_window(&mut self, window: f64) {
         self.tiers.iter_mut().for_each(|tier| tier.window = window);
@@ -291,7 +286,8 @@ impl Queue {
         !self.held.is_empty()
     }
 
-    /// Whether a late one is next by its tier's share, not by what is left.
+    /// Whether somebody waits who may be in time: a late one that is next has its tier's share then,
+    /// not what is left.
     pub fn is_lates_turn(&self) -> bool {
         self.tiers.iter().any(|tier| !tier.is_empty())
     }
@@ -300,8 +296,13 @@ impl Queue {
     pub fn next(&mut self) -> Option<Waiting> {
         let mut heads = core::mem::take(&mut self.heads);
         heads.clear();
-        for (at, tier) in self.tiers.iter().enumerate().filter(|(_, tier)| !tier.is_empty()) {
-            let one = tier.head(self.mutants).and_then(|work| self.waiting.get(&work));
+        let is_any = self.is_lates_turn();
+        for (at, tier) in self.tiers.iter().enumerate() {
+            // Late ones have their tier's turn as long as it has nobody else: a lower one's do not
+            // go before them for being in time.
+            let late = tier.late.first().filter(|_| is_any).map(|(_, work)| *work);
+            let head = if tier.is_empty() { late } else { tier.head(self.mutants) };
+            let one = head.and_then(|work| self.waiting.get(&work));
             heads.extend(one.map(|one| (at, *one)));
         }
         let next = self.among(&heads);
@@ -484,7 +485,7 @@ impl Tier {
             }
             Lane::Normal => self.take(one),
         }
-        if self.is_empty() {
+        if self.is_empty() && self.late.is_empty() {
             self.deficit = 0;
         }
     }

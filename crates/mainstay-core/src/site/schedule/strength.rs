@@ -11,6 +11,9 @@ use crate::cost::{CostRate, CostUnits};
 use crate::names::{Work, WorkerId};
 use crate::time::{Duration, Time};
 
+/// A first token while none was measured.
+const FIRST_TOKEN_GUESS: Duration = Duration::from_millis(300);
+
 /// What the workers of a pool carry.
 #[derive(Clone, Debug, Default)]
 pub struct Strength {
@@ -92,12 +95,14 @@ impl Strength {
     }
 
     /// First tokens without a queue: usual ones with what the workers have in hand, times how slow
-    /// they are now. `None` before the first.
-    pub fn service(&self) -> Option<Duration> {
-        self.usual.time()?;
+    /// they are now.
+    pub fn service(&self) -> Duration {
+        if self.usual.time().is_none() {
+            return FIRST_TOKEN_GUESS;
+        }
         let all = self.calibrated();
         let slow = (self.sums.slow / all.as_f64().max(0.001)).max(0.5);
-        Some(Duration::from_secs_f64(self.usual.expected(self.in_hand, all) * slow))
+        Duration::from_secs_f64(self.usual.expected(self.in_hand, all) * slow)
     }
 
     /// Answers under way.

@@ -2,7 +2,8 @@
 //! somewhere, the shortest prefill, the earliest first token, and how fast all of them work.
 
 use super::kv_index::{KvIndex, Matches};
-use super::profile::{Profile, duration};
+use super::profile::{Profile, duration, millis};
+use super::settings::Policy;
 use super::worker::{Order, Verdict, Worker};
 use super::{Life, Scheduler};
 use crate::names::{Work, WorkerId};
@@ -102,6 +103,10 @@ impl Scheduler {
 
     /// What all of them get done in a millisecond, in the units of what waits.
     pub(super) fn rate_of_all(&mut self, now: Time) -> f64 {
+        if self.settings.policy == Policy::Site {
+            // Thousandths a second.
+            return millis(self.strength.carries(now).0);
+        }
         let (at, rate) = self.rate;
         if rate > 0.0 && now.since(at) < RATE_EVERY {
             return rate;

@@ -16,6 +16,17 @@ impl Queue {
         self.tiers.iter().map(|tier| tier.all).sum()
     }
 
+    /// Of it, that of those in line.
+    pub fn cost_in_line(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.backlog).sum()
+    }
+
+    /// All work that waits in a tier, and what other tiers get meanwhile by their shares.
+    pub fn ahead_of_late(&self, tier: TierId) -> u64 {
+        let all = self.tiers[usize::from(tier.0)].all as f64;
+        ((all / self.share(tier)) as u64).min(self.cost())
+    }
+
     /// Whether work of this tier or a higher one waits,
     pub fn has_at_or_above(&self, tier: TierId) -> bool {
         self.down_to(tier).any(|tier| tier.count > 0)
