@@ -235,6 +235,8 @@ pub struct Tier {
     pub name: Option<String>,
     /// Share of capacity that other tiers cannot take from it, 0 to 1.
     pub floor: Option<f64>,
+    /// What its callers pay, the name of a `[[plan]]`.
+    pub plan: Option<String>,
     /// What each key of it may use that says nothing else. Unset: without a bound.
     pub requests_per_minute: Option<u32>,
     /// Tokens of prompts and answers.
@@ -259,8 +261,6 @@ pub struct Tenant {
     pub cost_units_per_minute: Option<u64>,
     /// Requests at once.
     pub concurrency: Option<u32>,
-    /// What its callers pay, the name of a `[[plan]]`.
-    pub plan: Option<String>,
 }
 
 /// A caller.
