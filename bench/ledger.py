@@ -71,7 +71,8 @@ class Postgres:
         while True:
             self.process = self.run(
                 "postgres", "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
-                "-c", "unix_socket_directories=", "-c", "fsync=off")
+                "-c", "unix_socket_directories=", "-c", "fsync=off",
+                "-c", "dynamic_shared_memory_type=mmap")
             time.sleep(0.3)
             # Parts of one that was killed may hold its memory for a moment.
             if self.process.poll() is None:

@@ -79,6 +79,7 @@ impl Postgres {
                 .command("postgres")
                 .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
                 .args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "ssl=on"])
+                .args(["-c", "dynamic_shared_memory_type=mmap"])
                 .args(["-c", "ssl_cert_file=../server.pem", "-c", "ssl_key_file=../server.key"])
                 .spawn()
                 .expect("run postgres");
