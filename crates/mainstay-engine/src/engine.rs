@@ -65,6 +65,10 @@ pub struct Settings {
     pub hide: Hide,
 }
 
+/// Heads that look at one latent row before its products cost more than reading and widening it.
+/// The built-in model has fewer, and published ones 16 and more.
+const PAIRED_HEADS: usize = 8;
+
 /// Memory of a card for keys and values, sequences at once, and tokens of a prompt in a step: what
 /// a card of 80 GB has room for beside a model of some gigabytes, and what keeps it busy.
 const ON_CARD: (usize, usize, usize) = (8 << 30, 64, 2048);
@@ -86,11 +90,14 @@ impl Settings {
 impl Settings {
     /// How numbers in the cache are kept where it is computed, for this kind of attention.
     fn element(&self, attention: &AttentionShape) -> Element {
-        let is_latent = matches!(attention, AttentionShape::Latent { .. });
+        let is_busy = match attention {
+            AttentionShape::Latent { heads, .. } => *heads >= PAIRED_HEADS,
+            AttentionShape::Grouped { .. } => false,
+        };
         match (self.kv, self.device) {
             (KvPrecision::F32, _) => Element::F32,
             (KvPrecision::F16, Device::Cpu) => Element::F16,
-            (KvPrecision::Half, Device::Cpu) if !is_latent => Element::F16,
+            (KvPrecision::Half, Device::Cpu) if !is_busy => Element::F16,
             (KvPrecision::Half | KvPrecision::F16 | KvPrecision::Bf16, _) => Element::Bf16,
         }
     }
@@ -123,8 +130,8 @@ impl Default for Settings {
 pub enum KvPrecision {
     /// Exact; for comparing with a reference.
     F32,
-    /// In two bytes, as suits who computes: `F16` for grouped attention on a processor, `Bf16` for
-    /// latent attention, whose every number takes part in 16 heads and more.
+    /// In two bytes, as suits who computes: on a processor `Bf16` for latent attention of many
+    /// heads, which is bound by its products, and else `F16`.
     Half,
     /// Half the memory and traffic, 11 significant bits.
     F16,

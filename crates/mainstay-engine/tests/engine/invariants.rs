@@ -1,7 +1,7 @@
 //! What must hold whatever the batch: a request's tokens are its own, and no page is lost.
 
 use crate::fixture::{Answer, KINDS, engine, finish, prompt, random_after, run, settings, work};
-use mainstay_engine::{Engine, Finish, Refusal, Sampling, SequenceId, Settings, Work};
+use mainstay_engine::{Engine, Finish, KvPrecision, Refusal, Sampling, SequenceId, Settings, Work};
 use std::sync::Arc;
 
 /// Three requests of different lengths, each run alone.
@@ -31,6 +31,39 @@ fn tokens_do_not_depend_on_chunk_page_or_thread_count() {
             let mut engine = engine(name, changed);
             assert_eq!(run(&mut engine, works()), expected, "{name} chunk {prefill_chunk}");
         }
+    }
+}
+
+/// What each token was thought to be, to the bit.
+fn thoughts(changed: Settings, together: bool) -> Vec<Vec<String>> {
+    let mut engine = engine("deepseek-v3", Settings { kv: KvPrecision::Bf16, ..changed });
+    let works = works().into_iter().map(|work| Work { scores: Some(5), ..work });
+    let (mut told, mut out) = (vec![Vec::new(); 3], Vec::new());
+    let mut ids = Vec::new();
+    for work in works {
+        ids.push(engine.submit(work).unwrap());
+        while !together && !engine.is_idle() {
+            engine.step(&mut out);
+        }
+    }
+    while !engine.is_idle() {
+        engine.step(&mut out);
+    }
+    for progress in &out {
+        let at = ids.iter().position(|id| *id == progress.id).unwrap();
+        told[at].push(format!("{} {:?}", progress.token, progress.scores));
+    }
+    told
+}
+
+#[test]
+fn rows_looked_at_in_pairs_give_the_same_bits_in_any_company() {
+    let expected = thoughts(Settings { prefill_chunk: 1, ..settings() }, false);
+    assert_eq!(expected.iter().map(Vec::len).sum::<usize>(), 90);
+    assert_eq!(thoughts(settings(), true), expected);
+    for (prefill_chunk, page_tokens, threads) in [(3, 5, 2), (512, 32, 3)] {
+        let changed = Settings { prefill_chunk, page_tokens, threads, ..settings() };
+        assert_eq!(thoughts(changed, true), expected, "chunk {prefill_chunk}");
     }
 }
 
