@@ -87,7 +87,9 @@ impl Site {
                 return Err(if is_too_late { Reason::TooLate } else { Reason::Overloaded });
             }
         }
-        let is_free = open.credited || open.moving || self.removes(Mutant::PanicOpensAdmission);
+        let is_lax =
+            self.removes(Mutant::PanicOpensAdmission) || self.removes(Mutant::NoDeadlineDrop);
+        let is_free = open.credited || open.moving || is_lax;
         if is_free || self.has_room_for(now, position, open) {
             return Ok((position, asks));
         }

@@ -286,8 +286,8 @@ impl Queue {
         !self.held.is_empty()
     }
 
-    /// Whether somebody waits who may be in time: a late one that is next has its tier's share then,
-    /// not what is left.
+    /// Whether somebody waits who may be in time: a late one that is next has its tier's share
+    /// then, not what is left.
     pub fn is_lates_turn(&self) -> bool {
         self.tiers.iter().any(|tier| !tier.is_empty())
     }
