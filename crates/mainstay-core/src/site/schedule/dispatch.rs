@@ -94,7 +94,7 @@ impl Scheduler {
     fn fill(&mut self, now: Time, actions: &mut Vec<Action>) {
         self.serve_woken(now, actions);
         let mut parked: Vec<Waiting> = Vec::new();
-        while parked.len() < PARKED_MAX && self.has_any_room(now) {
+        while self.has_any_room(now) && (parked.len() < PARKED_MAX || self.has_idle(now)) {
             let Some(one) = self.queue.next() else { break };
             let is_spare = self.is_spare(&one);
             match self.place(now, &one, actions) {
@@ -135,6 +135,14 @@ impl Scheduler {
 
     pub(super) fn has_any_room(&self, now: Time) -> bool {
         self.rooms.first().is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// Whether one of those with room has nothing to do. However many it has lost already stand
+    /// before the next, that one is found.
+    fn has_idle(&self, now: Time) -> bool {
+        let free = self.rooms.iter().take_while(|(at, _)| *at <= now);
+        let is_idle = |id: &WorkerId| self.workers.get(id).is_some_and(|w| w.in_flight() == 0);
+        free.map(|(_, id)| id).any(is_idle)
     }
 
     /// A worker has room: those held for it come first, since they hold their place for its sake,
