@@ -52,6 +52,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections to the operator's door.
 const OPERATORS: usize = 256;
 
+/// What operators see and change of drills, the page and the ledger.
+fn told(
+    admin: Builder,
+    (drive, shown, ledger): (&Arc<Drive>, Option<&Arc<Shown>>, Option<Ledger>),
+) -> Builder {
+    let admin = drill::shown(admin, drive);
+    let admin = shown.into_iter().fold(admin, page::shown);
+    admin.metrics(move || ledger.as_ref().map_or_else(String::new, Ledger::lines))
+}
+
 /// Serves until `shutdown` is done, then lets running answers finish. `reader` reads the
 /// configuration again when another is to be taken, as it is whenever `again` is heard. The error
 /// says what could not be started and how to mend it.
@@ -72,7 +82,6 @@ pub async fn run(
     let names = answer_names(&setup, &drive, listeners.dns)?;
     let office = Office { begun, adopter: adopter.clone(), reader };
     let page = listeners.status.is_some().then(|| status::Desk::new(&setup));
-    let operated = page.clone();
     let callers = Callers::open(&setup, &drive);
     let places = (&drive, url(&setup), (page.clone(), &callers));
     let nodes = Nodes::join(&setup, places, listeners.link, office)?.map(Arc::new);
@@ -101,10 +110,7 @@ pub async fn run(
     let serving = served(doors, (&house.stop, &last));
     let counts = names.as_ref().map(Dns::counts);
     let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
-    let admin = drill::shown(admin, &drive);
-    let admin = operated.iter().fold(admin, page::shown);
-    let counted = ledger.clone();
-    let admin = admin.metrics(move || counted.as_ref().map_or_else(String::new, Ledger::lines));
+    let admin = told(admin, (&drive, shown.as_ref(), ledger.clone()));
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = if is_gateway { callers.shown(admin) } else { admin };
     let admin = adopter.shown(admin).build();

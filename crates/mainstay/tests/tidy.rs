@@ -31,8 +31,7 @@ const ROOMS: [&str; 6] = ["gateway", "site", "worker", "policy", "status", "cons
 const EMPTY_NAMES: [&str; 9] =
     ["util", "utils", "helper", "helpers", "common", "misc", "manager", "handler", "wrapper"];
 
-/// Files and folders of the server that may hold times or shares of their own, each with its
-/// reason. All other thresholds are decisions and belong to core or to the configuration.
+/// Files of the server with times or shares of their own, and why; all others are core's to have.
 const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("attempt/engine/scores.rs", "what OpenAI's API says of log probabilities and biases"),
     ("attempt/roster.rs", "how long a list of names may take"),

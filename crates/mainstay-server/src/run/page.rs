@@ -77,8 +77,8 @@ impl Shown {
 }
 
 /// What operators see and say of incidents, at the page of this process.
-pub(super) fn shown(admin: Builder, desk: &Arc<Desk>) -> Builder {
-    let (list, change) = (desk.clone(), desk.clone());
+pub(super) fn shown(admin: Builder, shown: &Arc<Shown>) -> Builder {
+    let (list, change) = (shown.desk.clone(), shown.desk.clone());
     admin.show("/-/incidents", "incidents on the status page", move || list.incidents()).change(
         "/-/incident",
         "open an incident, or say how it goes",

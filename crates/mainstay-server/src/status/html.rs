@@ -18,10 +18,10 @@ const LATELY_MAX: usize = 10;
 pub(super) fn page(view: &View, language: Language, green: std::time::Duration) -> String {
     let headline = language.headline(view);
     frame(view, language, &headline, |text| {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "<div class=\"all {class}\" role=\"status\">{shape}<div><p class=\"line\">{headline}</p>\
-             <p class=\"soft\">{freshness}</p></div></div>\n",
+            "<div class=\"all {class}\" role=\"status\">{shape}<div>\
+             <p class=\"line\">{headline}</p><p class=\"soft\">{freshness}</p></div></div>",
             class = class(overall(view)),
             shape = shape(overall(view)),
             headline = escape(&headline),

@@ -105,7 +105,7 @@ impl Desk {
                 let parts: Vec<String> =
                     parts.iter().map(|part| kept::path(*part, &config)).collect();
                 format!(
-                    "{} still fails, so it is not resolved; wait for it, or use --force and say why",
+                    "{} still fails, so it is not resolved; wait, or use --force and say why",
                     parts.join(", ")
                 )
             }

@@ -232,7 +232,8 @@ fn form(view: &View, language: Language, text: &mut String) {
         };
         let _ = write!(
             text,
-            "<label><input type=\"radio\" name=\"kind\" value=\"{kind}\" required> {words}</label><br>"
+            "<label><input type=\"radio\" name=\"kind\" value=\"{kind}\" required> {words}\
+             </label><br>"
         );
     }
     let (send, note) = (

@@ -54,7 +54,8 @@ figure{margin:0 0 1rem}figcaption{color:var(--soft);font-size:.85rem}\
 svg.line{width:100%;height:4rem;background:var(--card);border:1px solid var(--line)}\
 form{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.5rem 1.1rem}\
 select,button{font:inherit;padding:.4rem .6rem;max-width:100%;color:inherit;background:var(--bg);\
-border:1px solid var(--soft);border-radius:.3rem}fieldset{border:0;padding:0;margin:0;line-height:2}\
+border:1px solid var(--soft);border-radius:.3rem}\
+fieldset{border:0;padding:0;margin:0;line-height:2}\
 footer{margin-top:2rem;color:var(--soft);font-size:.875rem}footer p{margin:.4rem 0}\
 .s0{--c:var(--none)}.s1{--c:var(--note)}.s2{--c:var(--ok)}.s3{--c:var(--warn)}\
 .s4{--c:var(--part)}.s5{--c:var(--bad)}\

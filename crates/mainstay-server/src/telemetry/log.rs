@@ -187,13 +187,7 @@ pub(super) fn site_fact(names: &Names, fact: &SiteFact) {
         SiteFact::Preempted { work, worker, by, .. } => {
             let request = format_request(work.attempt.request);
             let by = format_request(by.attempt.request);
-            tracing::debug!(
-                fact = "preempted",
-                request,
-                worker = worker.0,
-                by,
-                "waits again for a higher tier's sake"
-            );
+            tracing::debug!(fact = "preempted", request, worker = worker.0, by, "waits again");
         }
         SiteFact::Late { work, left, .. } => {
             let request = format_request(work.attempt.request);

@@ -64,10 +64,10 @@ fn tokens(reply: &Reply) -> (i64, i64) {
     let usage: Value = match reply.events.is_empty() {
         true => reply.json()["usage"].clone(),
         false => {
-            let told = reply.events.iter().filter_map(|event| {
+            let mut told = reply.events.iter().filter_map(|event| {
                 serde_json::from_str::<Value>(&event.data).ok()?.get("usage").cloned()
             });
-            told.filter(Value::is_object).next_back().expect("usage")
+            told.rfind(Value::is_object).expect("usage")
         }
     };
     let count = |key: &str| usage[key].as_i64().expect("a count");
