@@ -3,7 +3,7 @@
 //! It answers from memory and from closures of the owner, so it works with everything else dead.
 //! Changes are made by POST only; a page that a browser fetches ahead changes nothing.
 
-use crate::http::{ResponseBody, json, read_body};
+use crate::http::{ResponseBody, is_foreign, is_rebound, json, read_body};
 use crate::setup::Bounds;
 use crate::telemetry::Telemetry;
 use bytes::Bytes;
@@ -73,6 +73,12 @@ impl Admin {
         if let Some((_, _, change)) = changes.find(|(p, _, _)| *p == path && !is_read) {
             if request.method() != Method::POST {
                 return not_allowed("POST");
+            }
+            if is_foreign(request.headers()) || is_rebound(request.headers()) {
+                return fault(
+                    StatusCode::FORBIDDEN,
+                    "changes are not taken from other sites' pages",
+                );
             }
             return match read_body(request, &self.inner.bounds).await {
                 Ok(body) => changed(change(body)),

@@ -8,12 +8,14 @@ mod body;
 mod bounds;
 mod connection;
 mod listener;
+mod origin;
 mod tls;
 
 pub use body::{BodySender, Cut, Left, ResponseBody, channel, json};
 pub use bounds::{BodyError, read_body};
 pub use connection::Peer;
 pub use listener::{Arrivals, Counters, Front, Known, serve};
+pub use origin::{is_foreign, is_rebound};
 pub use tls::server_config;
 
 #[cfg(test)]

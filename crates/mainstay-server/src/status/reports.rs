@@ -7,7 +7,8 @@
 use super::html::{escape, frame};
 use super::words::Language;
 use super::{Desk, View};
-use http::header::{HOST, HeaderMap, HeaderName, ORIGIN, USER_AGENT};
+use crate::http::is_foreign;
+use http::header::{HeaderMap, HeaderName, USER_AGENT};
 use mainstay_core::fact::Component;
 use mainstay_core::names::{ModelId, SiteId};
 use mainstay_core::status::Event;
@@ -105,18 +106,6 @@ pub(super) fn sender(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let last = headers.get_all(forwarded).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     last.filter(|_| peer.is_loopback()).unwrap_or(peer)
-}
-
-/// Whether a form was sent by a page of another site: then whoever sent it may not know of it.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    match text(HeaderName::from_static("sec-fetch-site")) {
-        Some(site) => !["same-origin", "none"].contains(&site),
-        None => text(ORIGIN).is_some_and(|origin| {
-            let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-            text(HOST) != Some(host)
-        }),
-    }
 }
 
 impl Desk {
@@ -285,20 +274,5 @@ mod tests {
         assert_eq!(sender(proxy, &headers), "198.51.100.7".parse::<IpAddr>().expect("one"));
         assert_eq!(sender(other, &headers), other);
         assert_eq!(sender(proxy, &HeaderMap::new()), proxy);
-    }
-
-    #[test]
-    fn a_form_of_another_site_is_refused() {
-        let headers = |all: &[(&'static str, &str)]| {
-            let all = all.iter().map(|(name, value)| {
-                (HeaderName::from_static(name), value.parse().expect("a value"))
-            });
-            all.collect::<HeaderMap>()
-        };
-        assert!(!is_foreign(&headers(&[])));
-        assert!(!is_foreign(&headers(&[("sec-fetch-site", "same-origin")])));
-        assert!(is_foreign(&headers(&[("sec-fetch-site", "cross-site")])));
-        assert!(!is_foreign(&headers(&[("origin", "https://a.example"), ("host", "a.example")])));
-        assert!(is_foreign(&headers(&[("origin", "https://b.example"), ("host", "a.example")])));
     }
 }
