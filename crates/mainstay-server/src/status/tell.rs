@@ -156,7 +156,7 @@ pub(super) fn article(
     for update in incident.updates.iter().rev().take(shown) {
         let _ = write!(
             text,
-            "<li><b>{}</b> <time datetime=\"{}\">{} UTC</time><p>{}</p></li>",
+            "<li><strong>{}</strong> <time datetime=\"{}\">{} UTC</time><p>{}</p></li>",
             language.stage(update.stage),
             Date::at(update.at).iso(),
             moment(update.at),

@@ -25,6 +25,7 @@ mod faults {
     mod f53_f56;
 }
 mod fleet;
+mod incidents;
 mod keys;
 mod ledger;
 mod nodes;

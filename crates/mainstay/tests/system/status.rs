@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 const SHOWN: Duration = Duration::from_secs(10);
 
 /// A running `mainstay serve`; it ends with the test.
-struct Running {
+pub struct Running {
     child: Child,
     /// What it said of its listeners, e.g. `status=http://127.0.0.1:8082`.
     listens: String,
 }
 
 impl Running {
-    fn start(directory: &Path, file: &str) -> Running {
+    pub fn start(directory: &Path, file: &str) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
         command.env_clear().current_dir(directory).args(["serve", "--config", file]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -40,7 +40,7 @@ impl Running {
         Running { child, listens }
     }
 
-    fn address(&self, key: &str) -> String {
+    pub fn address(&self, key: &str) -> String {
         let mut words = self.listens.split(' ');
         let found = words.find_map(|word| word.strip_prefix(key)?.strip_prefix("=http://"));
         found.unwrap_or_else(|| panic!("no {key}: {}", self.listens)).to_owned()
@@ -61,7 +61,7 @@ impl Drop for Running {
 }
 
 /// Head and body of what `address` answers; none if it does not.
-fn ask(address: &str, path: &str, headers: &str) -> Option<(String, String)> {
+pub fn ask(address: &str, path: &str, headers: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     let text = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
@@ -88,7 +88,7 @@ fn state(page: &str, name: &str) -> String {
 
 /// Looks until it is so.
 #[track_caller]
-fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
+pub fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
