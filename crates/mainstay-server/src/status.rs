@@ -33,7 +33,6 @@ use mainstay_core::status::{Action, Config, Event, Page, Row, Status};
 use mainstay_core::time::Time;
 use reports::Gate;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +88,7 @@ impl Desk {
 
     fn of(config: Config, names: Names, store: Store) -> Arc<Desk> {
         let clock = Clock::new();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let wall = dates::now();
         let machine = Status::new(clock.now(), wall, config.clone(), store.read(&config));
         let (names, gate) = (Arc::new(names), Gate::default());
         let shared = Shared { machine, config, names, gate, store, stored: wall / 60 };

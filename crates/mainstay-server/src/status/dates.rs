@@ -13,6 +13,11 @@ pub(super) struct Date {
     text: String,
 }
 
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 impl Date {
     /// So long ago.
     pub(super) fn ago(age: Duration) -> Date {

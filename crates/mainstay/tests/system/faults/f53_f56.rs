@@ -126,8 +126,8 @@ fn f56_the_wall_clock_is_read_only_for_dates_that_people_read() {
     // `created` in an answer of ours, and in the list of models. Then what must go on where the
     // last process left off: numbers of orders, how long ago they were kept and who gave them when,
     // and the epoch of a site that keeps nothing; dates on the status page; and those of rows of
-    // the ledger, with the hours, days and months that callers pay by. None is compared with
-    // another machine's.
+    // the ledger, with the hours, days and months that callers pay by; and the dates on which keys
+    // end. None is compared with another machine's.
     let known = [
         "dialect/shape.rs",
         "ledger.rs",
@@ -136,6 +136,7 @@ fn f56_the_wall_clock_is_read_only_for_dates_that_people_read() {
         "policy/store.rs",
         "run/door.rs",
         "run/home.rs",
+        "setup/terms.rs",
         "status/dates.rs",
     ];
     assert_eq!(readers, known);
