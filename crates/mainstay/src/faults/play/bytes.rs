@@ -212,9 +212,11 @@ fn splits(stage: &Stage) -> Play {
 
 fn huge_event(stage: &Stage) -> Play {
     let block = Step::Body(vec![b'x'; 65_536], 0);
+    // As a network brings it: at once, a kernel's buffers take in all of it before anybody can close.
+    let pause = Duration::from_millis(1);
     let event = vec![
         text("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\""),
-        Step::Repeat(Box::new(block), Duration::ZERO, 160),
+        Step::Repeat(Box::new(block), pause, 160),
         text("\"},\"finish_reason\":null}]}\n\n"),
     ];
     if stage.ask.stream {
