@@ -82,8 +82,8 @@ const BARS_MAX: usize = 24;
 impl Desk {
     /// A status role that begins now.
     pub fn new(setup: &Setup) -> Arc<Desk> {
-        let directory = setup.node.as_ref().and_then(|node| node.data_dir.as_deref());
-        Desk::of(setup.status_config(), Names::of(setup), Store::of(directory))
+        let store = Store::of(setup.data_dir.as_deref());
+        Desk::of(setup.status_config(), Names::of(setup), store)
     }
 
     fn of(config: Config, names: Names, store: Store) -> Arc<Desk> {

@@ -212,7 +212,7 @@ fn splits(stage: &Stage) -> Play {
 
 fn huge_event(stage: &Stage) -> Play {
     let block = Step::Body(vec![b'x'; 65_536], 0);
-    // As a network brings it: at once, a kernel's buffers take in all of it before anybody can close.
+    // As a network brings it: at once, the kernel takes in all of it before anybody can close.
     let pause = Duration::from_millis(1);
     let event = vec![
         text("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\""),
