@@ -18,11 +18,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 /// The system's memory, as files.
 const MEMORY: &str = "/dev/shm";
 /// How the names of journals begin there.
 const STEM: &str = "mainstay-ledger-";
+/// A journal of a directory that is not there is kept for so long: a week.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 86_400);
 /// All of a journal may take so much of it: containers have 64 MiB unless told.
 const BYTES_MAX: u64 = 16 << 20;
 
@@ -229,11 +232,16 @@ impl Left {
     }
 }
 
-/// Deletes journals whose databases are gone, with the directories that they were in: nobody will
-/// ever ask for them.
+/// Deletes journals whose databases are gone, with the directories that they were in, for so long
+/// that nobody will ever ask for them: a disk may be mounted later than this begins.
 fn sweep() {
     for path in files(&Path::new(MEMORY).join(STEM)) {
         let Ok(file) = File::open(&path) else { continue };
+        let written = file.metadata().and_then(|about| about.modified());
+        let age = written.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        if age < FORGOTTEN {
+            continue;
+        }
         let mut first = String::new();
         let read = BufReader::new(file.take(64 << 10)).read_line(&mut first);
         let of = read.ok().and_then(|_| serde_json::from_str(&first).ok());

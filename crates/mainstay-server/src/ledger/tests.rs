@@ -123,7 +123,7 @@ fn what_was_over_when_the_process_was_killed_is_billed_and_what_was_open_is_lost
 }
 
 #[test]
-fn a_journal_outlives_nobody_who_took_its_directory_away() {
+fn a_journal_outlives_its_directory_by_a_week_and_no_more() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ledger.db");
     let journal = Journal::new(&path);
@@ -131,7 +131,26 @@ fn a_journal_outlives_nobody_who_took_its_directory_away() {
     drop(journal);
     drop(directory);
     let other = tempfile::tempdir().expect("a directory");
-    Journal::new(&other.path().join("ledger.db")).end();
+    let sweep = || Journal::new(&other.path().join("ledger.db")).end();
+    // Its disk was not mounted yet.
+    sweep();
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+    let left = Journal::new(&path);
+    assert_eq!(left.left().open.len(), 1);
+    drop(left);
+    std::fs::remove_dir_all(path.parent().expect("a directory")).expect("removed");
+    // Nobody came for long.
+    let told = path.display().to_string();
+    let mut aged = 0;
+    for entry in std::fs::read_dir("/dev/shm").expect("the system's memory").flatten() {
+        if std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(&told)) {
+            let file = std::fs::File::options().write(true).open(entry.path()).expect("ours");
+            file.set_modified(std::time::UNIX_EPOCH).expect("aged");
+            aged += 1;
+        }
+    }
+    assert_ne!(aged, 0);
+    sweep();
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
     let left = Journal::new(&path);
     assert_eq!(left.left().open, []);
