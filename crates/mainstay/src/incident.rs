@@ -1,13 +1,16 @@
 //! What operators say of incidents, from the command line.
 
-use crate::admin_client::{get, post};
+use crate::admin_client::post;
 use crate::command_line::{AtPage, Incident, WRONG};
-use crate::orders::{message, silent};
+use crate::orders::{message, shown, silent};
 use crate::stdout::say;
 use mainstay_server::status::operate::IncidentWish;
 use serde_json::Value;
 use std::fmt::Write;
 use std::process::ExitCode;
+
+/// What is said where no page is shown.
+const NO_PAGE: &str = "shows no status page; give --admin of a node with the role `status`";
 
 /// Does what the command asks for.
 pub fn incident(command: &Incident) -> ExitCode {
@@ -59,7 +62,10 @@ fn give(wish: IncidentWish, at: &AtPage) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Ok((404, _)) => shows_none(at),
+        Ok((404, _)) => {
+            eprintln!("mainstay: {} {NO_PAGE}", at.admin);
+            ExitCode::FAILURE
+        }
         Ok((_, body)) => {
             eprintln!("mainstay: not taken: {}", message(&body));
             ExitCode::FAILURE
@@ -69,16 +75,10 @@ fn give(wish: IncidentWish, at: &AtPage) -> ExitCode {
 }
 
 fn list(at: &AtPage) -> ExitCode {
-    let body = match get(&at.admin, "/-/incidents", "application/json") {
-        Ok((200, body)) => body,
-        Ok(_) => return shows_none(at),
-        Err(error) => return silent(&at.admin, &error),
+    let told = match shown((&at.admin, "/-/incidents"), NO_PAGE, at.json) {
+        Ok(told) => told,
+        Err(code) => return code,
     };
-    if at.json {
-        say(&format!("{}\n", body.trim_end()));
-        return ExitCode::SUCCESS;
-    }
-    let told: Value = serde_json::from_str(&body).unwrap_or_default();
     let mut text = String::new();
     for each in told["incidents"].as_array().into_iter().flatten() {
         let word = |key: &str| each[key].as_str().unwrap_or_default().to_owned();
@@ -96,12 +96,4 @@ fn list(at: &AtPage) -> ExitCode {
     }
     say(if text.is_empty() { "no incidents\n" } else { &text });
     ExitCode::SUCCESS
-}
-
-fn shows_none(at: &AtPage) -> ExitCode {
-    eprintln!(
-        "mainstay: {} shows no status page; give --admin of a node with the role `status`",
-        at.admin
-    );
-    ExitCode::FAILURE
 }

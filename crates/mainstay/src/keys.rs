@@ -1,9 +1,9 @@
 //! Keys of those who may call: made here or at a gateway, shown once, kept as a hash.
 
-use crate::admin_client::{get, post};
+use crate::admin_client::post;
 use crate::command_line::{ChangeKey, CreateKey, Keys, WRONG};
 use crate::config_file::value::time;
-use crate::orders::{author, message, silent};
+use crate::orders::{author, message, shown, silent};
 use crate::stdout::say;
 use mainstay_server::gateway::keyring::{NewKey, OldKey};
 use mainstay_server::gateway::record::Secret;
@@ -144,19 +144,10 @@ fn lines(options: &CreateKey, hash: &[u8; 32]) -> String {
 }
 
 fn list(admin: &str, json: bool) -> ExitCode {
-    let body = match get(admin, "/-/keys", "application/json") {
-        Ok((200, body)) => body,
-        Ok((status, _)) => {
-            eprintln!("mainstay: {admin} knows no keys ({status}); is it a gateway?");
-            return ExitCode::FAILURE;
-        }
-        Err(error) => return silent(admin, &error),
+    let told = match shown((admin, "/-/keys"), "knows no keys; is it a gateway?", json) {
+        Ok(told) => told,
+        Err(code) => return code,
     };
-    if json {
-        say(&format!("{}\n", body.trim_end()));
-        return ExitCode::SUCCESS;
-    }
-    let told: Value = serde_json::from_str(&body).unwrap_or_default();
     let keys = told["keys"].as_array().map_or(&[][..], Vec::as_slice);
     say(if keys.is_empty() { "no keys: anyone who reaches the API may call\n" } else { "" });
     let row = |key: &Value| {

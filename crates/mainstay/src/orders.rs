@@ -68,19 +68,11 @@ pub fn give(what: &What, given: &Given) -> ExitCode {
 
 /// Lists the orders in force.
 pub fn list(admin: &str, json: bool) -> ExitCode {
-    let body = match get(admin, "/-/orders", "application/json") {
-        Ok((200, body)) => body,
-        Ok((status, _)) => {
-            eprintln!("mainstay: {admin} knows no orders ({status}); is it one of several nodes?");
-            return ExitCode::FAILURE;
-        }
-        Err(error) => return silent(admin, &error),
+    let unknown = "knows no orders; is it one of several nodes?";
+    let told = match shown((admin, "/-/orders"), unknown, json) {
+        Ok(told) => told,
+        Err(code) => return code,
     };
-    if json {
-        say(&format!("{}\n", body.trim_end()));
-        return ExitCode::SUCCESS;
-    }
-    let told: Value = serde_json::from_str(&body).unwrap_or_default();
     let mut text = String::new();
     for order in told["orders"].as_array().into_iter().flatten() {
         let left = order["left_ms"].as_u64().unwrap_or(0) / 60_000;
@@ -96,6 +88,29 @@ pub fn list(admin: &str, json: bool) -> ExitCode {
     }
     say(if text.is_empty() { "no orders\n" } else { &text });
     ExitCode::SUCCESS
+}
+
+/// What an admin listener shows at a path; what it says of one that it does not have is `unknown`.
+///
+/// # Errors
+/// With how the command ends: nobody answers, it has no such page, or, asked for JSON, all is said.
+pub(crate) fn shown(
+    (admin, path): (&str, &str),
+    unknown: &str,
+    json: bool,
+) -> Result<Value, ExitCode> {
+    match get(admin, path, "application/json") {
+        Ok((200, body)) if json => {
+            say(&format!("{}\n", body.trim_end()));
+            Err(ExitCode::SUCCESS)
+        }
+        Ok((200, body)) => Ok(serde_json::from_str(&body).unwrap_or_default()),
+        Ok(_) => {
+            eprintln!("mainstay: {admin} {unknown}");
+            Err(ExitCode::FAILURE)
+        }
+        Err(error) => Err(silent(admin, &error)),
+    }
 }
 
 /// Who gives an order or publishes: whom the option names, or whom the system does.

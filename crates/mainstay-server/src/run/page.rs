@@ -78,7 +78,8 @@ impl Shown {
 
 /// What operators see and say of incidents, at the page of this process.
 pub(super) fn shown(admin: Builder, shown: &Arc<Shown>) -> Builder {
-    let (list, change) = (shown.desk.clone(), shown.desk.clone());
+    let [list, change, counts] = [(); 3].map(|()| shown.desk.clone());
+    let admin = admin.metrics(move || counts.lines());
     admin.show("/-/incidents", "incidents on the status page", move || list.incidents()).change(
         "/-/incident",
         "open an incident, or say how it goes",

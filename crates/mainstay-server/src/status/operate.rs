@@ -1,5 +1,6 @@
 //! What operators say of incidents, over the admin listener.
 
+use super::reports::KINDS;
 use super::tell::{impact, moment};
 use super::words::English;
 use super::{Desk, kept};
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use mainstay_core::status::incident::{Incident, TEXT, Unwilling, Wish};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::fmt::Write;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -48,6 +50,20 @@ impl Desk {
             })
         };
         json!({ "incidents": view.incidents.iter().rev().map(shown).collect::<Vec<_>>() })
+    }
+
+    /// Metrics, in the exposition format.
+    pub fn lines(&self) -> String {
+        let shared = self.lock();
+        let mut text = String::from("# TYPE mainstay_user_reports counter\n");
+        for (kind, count) in KINDS.iter().zip(shared.gate.counts) {
+            let _ = writeln!(text, "mainstay_user_reports_total{{category=\"{kind}\"}} {count}");
+        }
+        let refused = shared.gate.refused;
+        text + &format!(
+            "# TYPE mainstay_user_reports_refused counter\nmainstay_user_reports_refused_total \
+             {refused}\n"
+        )
     }
 
     /// Does what an operator wants of an incident.

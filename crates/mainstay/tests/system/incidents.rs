@@ -80,12 +80,14 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
     let evil = "model=%3Cscript%3E&kind=slow";
     assert!(post(&page, ([127, 0, 99, 1], "/report"), "", evil).await.starts_with("HTTP/1.1 400"));
 
+    let (_, metrics) = ask(&running.address("admin"), "/metrics", "").expect("metrics");
+    assert!(metrics.contains("mainstay_user_reports_total{category=\"errors\"} 12\n"), "{metrics}");
+
     // Requests that fail, too few to be a state.
     let call = "{\"model\":\"chat\",\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}";
-    let json = "content-type: application/json\r\n";
+    let from = ([127, 0, 0, 1], "/v1/chat/completions");
     for _ in 0..4 {
-        let from = ([127, 0, 0, 1], "/v1/chat/completions");
-        let reply = post(&running.address("api"), from, json, call).await;
+        let reply = post(&running.address("api"), from, "", call).await;
         assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     }
     until("an incident opens", SOON, || incidents(&page).len() == 1);
