@@ -146,6 +146,15 @@ fn gap(engine: &mut Engine, tokens: usize) -> f64 {
         busy.push(timed(engine, &mut out));
     }
     engine.cancel(stream);
+    if std::env::var_os("GAPS").is_some() {
+        let mid = { let mut i = idle.clone(); i.sort_by(f64::total_cmp); i[i.len()/2] };
+        eprintln!("idle {:.1} ms, {} steps; first {:?}", mid*1e3, busy.len(), busy[..24].iter().map(|t| (t/mid*10.0).round()/10.0).collect::<Vec<_>>());
+        for part in busy.chunks(busy.len().div_ceil(10)) {
+            let mut p = part.to_vec(); p.sort_by(f64::total_cmp);
+            let at = |q: f64| p[((p.len()-1) as f64 * q) as usize]/mid;
+            eprintln!("{:.2} {:.2} {:.2} {:.2}", at(0.5), at(0.9), at(0.99), at(1.0));
+        }
+    }
     idle.sort_by(f64::total_cmp);
     busy.sort_by(f64::total_cmp);
     busy[(busy.len() - 1) * 99 / 100] / idle[idle.len() / 2]
