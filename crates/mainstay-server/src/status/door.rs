@@ -3,7 +3,7 @@
 
 use super::words::Language;
 use super::{Desk, View, badge, feed, html, json, reports};
-use crate::http::{Peer, ResponseBody, read_body};
+use crate::http::{Peer, ResponseBody, decoded, form, read_body};
 use crate::setup::Bounds;
 use http::header::{
     ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE,
@@ -228,29 +228,4 @@ fn plain(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-/// The fields of a form.
-fn form(body: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(body);
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
-}
-
-/// A value of a query as it was meant (percent-encoding, RFC 3986, 2.1; a plus is a blank).
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let byte = hex.and_then(|two| u8::from_str_radix(two, 16).ok());
-        let (byte, left) = match (first, byte) {
-            (b'%', Some(byte)) => (byte, after.get(2..).unwrap_or_default()),
-            (b'+', _) => (b' ', after),
-            (other, _) => (*other, after),
-        };
-        bytes.push(byte);
-        rest = left;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -3,6 +3,7 @@
 use super::style::{SHAPES, STYLE};
 use super::words::Language;
 use super::{View, bars, tell};
+pub(super) use crate::http::escape;
 use mainstay_core::fact::{Component, State};
 use mainstay_core::status::history::Day;
 use mainstay_core::status::incident::Incident;
@@ -225,23 +226,4 @@ fn class(state: State) -> &'static str {
 fn shape(state: State) -> String {
     let class = class(state);
     format!("<svg class=\"{class}\" aria-hidden=\"true\"><use href=\"#{class}\"/></svg>")
-}
-
-/// `text` where markup is read, in an attribute too. What would turn the direction of what comes
-/// after it, or is no character of text at all, is left out.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            character if character.is_control() => {}
-            character => safe.push(character),
-        }
-    }
-    safe
 }
