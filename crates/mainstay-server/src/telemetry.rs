@@ -161,6 +161,11 @@ impl Telemetry {
         let closing = self.records.note(at, (fact, names));
         self.metrics.fact((names, &named.found), fact);
         named.tally.fact(names, fact);
+        if let Fact::AttemptStarted { attempt, target, .. } = fact
+            && let Some(tier) = self.records.tier(attempt.request, names)
+        {
+            named.tally.flow(names, (tier, *target));
+        }
         if let Some(closing) = &closing {
             self.metrics.closed((names, &named.found), closing);
             named.tally.closed(names, closing);
@@ -193,6 +198,13 @@ impl Telemetry {
     /// What status pages are told, with how the sites stand, by position.
     pub fn summary(&self, standings: &[Standing]) -> Summary {
         self.named().tally.summary(standings)
+    }
+
+    /// Attempts of each tier at each site since these are the names, the sites of the first tier
+    /// first.
+    pub fn flows(&self) -> (Arc<Names>, Vec<u64>) {
+        let named = self.named();
+        (named.names.clone(), named.tally.flows())
     }
 
     /// A request was refused before any machine saw it, by the caller's own contract.

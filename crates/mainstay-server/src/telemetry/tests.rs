@@ -78,6 +78,16 @@ fn tell(telemetry: &Telemetry, request: RequestId) {
 }
 
 #[test]
+fn attempts_are_counted_by_tier_and_site() {
+    let telemetry = telemetry();
+    tell(&telemetry, REQUEST);
+    let (names, flows) = telemetry.flows();
+    assert_eq!((names.tiers.len(), flows), (2, vec![0, 0, 1, 1]), "both of them for a free one");
+    telemetry.rename(Names { models: vec!["other".to_owned()], ..(*names).clone() });
+    assert_eq!(telemetry.flows().1, vec![0; 4], "counted anew under other names");
+}
+
+#[test]
 fn a_request_becomes_metrics_under_the_published_names() {
     let telemetry = telemetry();
     tell(&telemetry, REQUEST);
