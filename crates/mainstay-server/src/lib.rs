@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod answer;
 pub mod attempt;
+pub mod console;
 pub mod dialect;
 pub mod drive;
 pub mod embedded;

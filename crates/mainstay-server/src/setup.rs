@@ -304,6 +304,9 @@ pub struct Listen {
     pub api: SocketAddr,
     /// Metrics, health, explain.
     pub admin: SocketAddr,
+    /// SHA-256 of the token without which the admin listener tells and does little, if there is
+    /// one.
+    pub admin_token: Option<[u8; 32]>,
     /// Certificate chain and key (PEM files) for the API listener.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Names that are answered with gateways; none unless told.

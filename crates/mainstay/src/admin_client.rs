@@ -7,6 +7,9 @@ use std::time::Duration;
 /// The admin listener is near and answers from memory; whoever waits longer waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where commands have the admin token from, if the listener wants one.
+pub const TOKEN: &str = "MAINSTAY_ADMIN_TOKEN";
+
 /// Far more than anything it tells.
 const ANSWER_MAX: u64 = 16 << 20;
 
@@ -37,7 +40,10 @@ fn ask(base: &str, line: &str, headers: &str, body: &str) -> std::io::Result<(u1
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // At once: `write!` on a socket sends each piece by itself.
-    let request = format!("{line} HTTP/1.0\r\nhost: {host}\r\n{headers}\r\n{body}");
+    let token = std::env::var(TOKEN).ok().filter(|token| !token.trim().is_empty());
+    let token =
+        token.map_or(String::new(), |token| format!("authorization: Bearer {}\r\n", token.trim()));
+    let request = format!("{line} HTTP/1.0\r\nhost: {host}\r\n{token}{headers}\r\n{body}");
     stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut reply)?;

@@ -1,5 +1,6 @@
-//! How this gateway stands, as one JSON document: what `mainstay top` shows.
+//! How this gateway stands, as one JSON document: what `mainstay top` and the console show.
 
+use crate::console::flow::Flow;
 use crate::drive::Drive;
 use crate::telemetry::Names;
 use mainstay_core::fact::Verdict;
@@ -8,7 +9,7 @@ use mainstay_core::message::Offer;
 use serde_json::{Value, json};
 
 /// The document.
-pub fn view(drive: &Drive) -> Value {
+pub fn view(drive: &Drive, flow: &Flow) -> Value {
     let now = drive.clock().now();
     let view = drive.read(|gateway| gateway.view(now));
     let telemetry = drive.telemetry();
@@ -35,7 +36,9 @@ pub fn view(drive: &Drive) -> Value {
         .collect();
     json!({
         "targets": targets.iter().map(|target| of_target(names, target)).collect::<Vec<_>>(),
+        "tiers": names.tiers,
         "demand": demand,
+        "flow": flow.told(),
         "open": open,
         "waiting": waiting,
         "orders": orders,
