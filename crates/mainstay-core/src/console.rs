@@ -178,7 +178,8 @@ mod tests {
             assert!(console.used(now, &MINE).is_some());
             now = now + IDLE / 2;
         }
-        assert_eq!((console.used(now, &MINE), console.count(now)), (None, 0));
+        assert_eq!(console.used(now, &MINE), None);
+        assert_eq!(console.count(now), 0);
         let mut console = entered();
         console.leave(&MINE);
         assert!(!console.lasts(START, &MINE));

@@ -129,6 +129,9 @@ impl Console {
         documents: Arc<dyn Documents>,
     ) -> Response<ResponseBody> {
         let (parts, body) = request.into_parts();
+        if ![Method::GET, Method::HEAD, Method::POST].contains(&parts.method) {
+            return not_by("GET, HEAD, POST");
+        }
         let body = match parts.method == Method::POST {
             true => read_body(Request::new(body), &self.inner.bounds).await,
             false => Ok(Bytes::new()),
@@ -156,7 +159,7 @@ impl Inner {
         if is_post && path == "/-/console/login" {
             return self.login(now, parts, &form(body));
         }
-        let visit = self.door.visit(now, &parts.headers, &mut self.state());
+        let visit = self.door.visit(now, parts, &mut self.state());
         let Some(visit) = visit else { return self.unknown(now, parts, documents).await };
         match (path, is_post) {
             ("/", false) => self.page(parts, &visit, documents).await,
@@ -174,10 +177,7 @@ impl Inner {
                 }
             }
             ("/-/console/login" | "/-/console/logout" | forms::ASK | forms::DO, false) => {
-                let mut response =
-                    told(StatusCode::METHOD_NOT_ALLOWED, "Nothing here", "This is for forms.");
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-                response
+                not_by("POST")
             }
             _ => told(StatusCode::NOT_FOUND, "Nothing here", "There is no such page."),
         }
@@ -203,7 +203,7 @@ impl Inner {
         if self.door.token.is_some() {
             return login_page(StatusCode::UNAUTHORIZED, None);
         }
-        let Some((name, visit)) = self.enter(now, guard::CONSOLE.into()) else {
+        let Some((name, visit)) = self.enter(now, parts, guard::CONSOLE) else {
             return no_chance();
         };
         let mut response = self.page(parts, &visit, documents).await;
@@ -217,8 +217,8 @@ impl Inner {
         parts: &Parts,
         fields: &[(String, String)],
     ) -> Response<ResponseBody> {
-        let from = guard::peer(parts);
-        let network = from.map_or(0, guard::network);
+        let from = guard::from(parts);
+        let network = guard::peer(parts).map_or(0, guard::network);
         if self.door.token.is_none() {
             return told(
                 StatusCode::NOT_FOUND,
@@ -233,30 +233,30 @@ impl Inner {
         let who = guard::author(field(fields, "name"));
         if !self.door.is_token(field(fields, "secret")) {
             self.state().wrong(now, network);
-            tracing::warn!(fact = "console_refused", who, from = ?from, "a wrong admin token");
+            tracing::warn!(fact = "console_refused", who, from, "a wrong admin token");
             return login_page(StatusCode::FORBIDDEN, Some("That is not the token."));
         }
         if let Some(mark) = guard::mark(&parts.headers) {
             self.state().leave(&mark);
         }
-        let Some((name, _)) = self.enter(now, who.clone()) else { return no_chance() };
-        tracing::info!(fact = "console_login", who, from = ?from);
+        let Some((name, _)) = self.enter(now, parts, &who) else { return no_chance() };
+        tracing::info!(fact = "console_login", who, from);
         let mut response = see_first();
         guard::set_cookie(&parts.headers, &name, &mut response);
         response
     }
 
     /// Opens a session: its name, which the browser keeps.
-    fn enter(&self, now: Time, who: String) -> Option<(String, Visit)> {
+    fn enter(&self, now: Time, parts: &Parts, who: &str) -> Option<(String, Visit)> {
         let (name, mark) = guard::draw()?;
-        self.state().enter(now, mark, who.clone());
-        let visit = Visit::of(&name, who);
+        self.state().enter(now, mark, who.into());
+        let visit = Visit::of(&name, who.into(), parts);
         Some((name, visit))
     }
 
     fn logout(&self, visit: &Visit) -> Response<ResponseBody> {
         self.state().leave(&visit.mark);
-        tracing::info!(fact = "console_logout", who = visit.who);
+        tracing::info!(fact = "console_logout", who = visit.who, from = visit.from);
         see_first()
     }
 
@@ -321,10 +321,12 @@ impl Inner {
         let body = Bytes::from(proposal.body.to_string());
         let outcome = documents.change(proposal.path, body);
         let outcome = outcome.unwrap_or_else(|| Err("this process does not take that".into()));
-        let (who, what) = (&visit.who, &proposal.title);
+        let (who, from, what) = (&visit.who, &visit.from, &proposal.title);
+        // It holds no secret: that of a key is made where it is sent.
+        let sent = proposal.body.to_string();
         match &outcome {
-            Ok(_) => tracing::info!(fact = "console_done", who, what),
-            Err(why) => tracing::info!(fact = "console_not_done", who, what, why),
+            Ok(_) => tracing::info!(fact = "console_done", who, from, what, sent),
+            Err(why) => tracing::info!(fact = "console_not_done", who, from, what, sent, why),
         }
         let mut html = Html::default();
         forms::outcome(&proposal, &outcome, &mut html);
@@ -411,6 +413,13 @@ fn login_page(status: StatusCode, why: Option<&'static str>) -> Response<Respons
     if status == StatusCode::UNAUTHORIZED {
         guard::ask_for_token(&mut response);
     }
+    response
+}
+
+fn not_by(allowed: &'static str) -> Response<ResponseBody> {
+    let why = "It is not asked for like this.";
+    let mut response = told(StatusCode::METHOD_NOT_ALLOWED, "Nothing here", why);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 

@@ -2,6 +2,7 @@
 //! minute, drawn as bands, and written as a table for who does not see the picture.
 
 use super::html::{Cell, Html, amount};
+use super::live::{list, site_names, text};
 use crate::telemetry::{Names, Telemetry};
 use mainstay_core::console::FLOW_LOOKS;
 use mainstay_core::time::Time;
@@ -24,7 +25,10 @@ const LETTERS: usize = 15;
 
 /// The last looks, the oldest first.
 #[derive(Default)]
-pub struct Flow(Mutex<VecDeque<(Time, Arc<Names>, Vec<u64>)>>);
+pub struct Flow(Mutex<VecDeque<Look>>);
+
+/// When, what things were called, and what had been counted.
+type Look = (Time, Arc<Names>, Vec<u64>);
 
 impl Flow {
     /// Looks now.
@@ -64,11 +68,9 @@ impl Flow {
 }
 
 /// The picture and its table.
-pub(super) fn draw(flows: &Value, html: &mut Html) {
-    let flows: Vec<(&str, &str, f64)> = flows
-        .as_array()
-        .into_iter()
-        .flatten()
+pub(super) fn draw(view: &Value, html: &mut Html) {
+    let flows: Vec<(&str, &str, f64)> = list(&view["flow"])
+        .iter()
         .filter_map(|flow| {
             let rate = flow["per_second"].as_f64()?;
             Some((flow["tier"].as_str()?, flow["site"].as_str()?, rate))
@@ -78,10 +80,11 @@ pub(super) fn draw(flows: &Value, html: &mut Html) {
         html.raw("<p class=\"soft\">Nothing was sent to any site within the last minute.</p>\n");
         return;
     }
-    picture(&flows, html);
+    let tiers: Vec<&str> = list(&view["tiers"]).iter().map(text).collect();
+    picture(&flows, (&tiers, &site_names(view)), html);
     let row = |(tier, site, rate): &(&str, &str, f64)| {
-        let text = |text: &str| Cell::Text(text.into());
-        vec![text(tier), text(site), Cell::Number(amount(*rate))]
+        let cell = |text: &str| Cell::Text(text.into());
+        vec![cell(tier), cell(site), Cell::Number(amount(*rate))]
     };
     html.raw("<details><summary>The same as a table</summary>\n");
     let caption = ("Attempts a second, mean of the last minute", "none");
@@ -89,9 +92,9 @@ pub(super) fn draw(flows: &Value, html: &mut Html) {
     html.raw("</details>\n");
 }
 
-fn picture(flows: &[(&str, &str, f64)], html: &mut Html) {
-    let tiers = nodes(flows.iter().map(|(tier, _, rate)| (*tier, *rate)));
-    let sites = nodes(flows.iter().map(|(_, site, rate)| (*site, *rate)));
+fn picture(flows: &[(&str, &str, f64)], (tiers, sites): (&[&str], &[&str]), html: &mut Html) {
+    let tiers = nodes(flows.iter().map(|(tier, _, rate)| (*tier, *rate)), tiers);
+    let sites = nodes(flows.iter().map(|(_, site, rate)| (*site, *rate)), sites);
     let most = flows.iter().map(|flow| flow.2).fold(f64::MIN_POSITIVE, f64::max);
     let height = STEP * tiers.len().max(sites.len()) + STEP / 2;
     let place = |nodes: &[(&str, f64)], name: &str| {
@@ -125,9 +128,9 @@ fn picture(flows: &[(&str, &str, f64)], html: &mut Html) {
     html.raw("</svg>\n");
 }
 
-/// What flows through each of these, in the order in which they first come; the last one stands
-/// for all beyond the bound.
-fn nodes<'a>(parts: impl Iterator<Item = (&'a str, f64)>) -> Vec<(&'a str, f64)> {
+/// What flows through each of these, in this order, so that nothing jumps about; the last one
+/// stands for all beyond the bound.
+fn nodes<'a>(parts: impl Iterator<Item = (&'a str, f64)>, order: &[&str]) -> Vec<(&'a str, f64)> {
     let mut nodes: Vec<(&str, f64)> = Vec::new();
     for (name, rate) in parts {
         match nodes.iter().position(|(node, _)| *node == name) {
@@ -137,6 +140,7 @@ fn nodes<'a>(parts: impl Iterator<Item = (&'a str, f64)>) -> Vec<(&'a str, f64)>
             None => nodes[NODES_MAX - 1].1 += rate,
         }
     }
+    nodes.sort_by_key(|(name, _)| order.iter().position(|each| each == name).unwrap_or(usize::MAX));
     nodes
 }
 
@@ -157,7 +161,8 @@ mod tests {
 
     fn drawn(flows: &Value) -> String {
         let mut html = Html::default();
-        draw(flows, &mut html);
+        let targets = [json!({ "site": "<b>" }), json!({ "site": "a" })];
+        draw(&json!({ "flow": flows, "tiers": ["pro", "free"], "targets": targets }), &mut html);
         html.into_string()
     }
 
@@ -175,6 +180,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("&lt;b&gt;") && !text.contains("<b>"), "{text}");
+        assert!(text.find(">&lt;b&gt;</text>") < text.find(">a</text>"), "as configured: {text}");
         assert!(drawn(&json!([])).contains("Nothing was sent"));
     }
 

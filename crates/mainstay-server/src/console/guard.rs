@@ -30,6 +30,8 @@ pub(super) struct Visit {
     pub(super) mark: Mark,
     /// Whose.
     pub(super) who: String,
+    /// From where, for the log.
+    pub(super) from: String,
     /// What its forms send back: nobody knows it who has not read its pages.
     pub(super) token: String,
 }
@@ -55,13 +57,12 @@ impl Door {
     pub(super) fn visit<A>(
         &self,
         now: Time,
-        headers: &HeaderMap,
+        parts: &Parts,
         state: &mut Console<A>,
     ) -> Option<Visit> {
-        let name = session(headers)?;
-        let mark = hash(&name);
-        let who = state.used(now, &mark)?.to_owned();
-        Some(Visit::of(&name, who))
+        let name = session(&parts.headers)?;
+        let who = state.used(now, &hash(&name))?.to_owned();
+        Some(Visit::of(&name, who, parts))
     }
 
     /// Whether this is the token.
@@ -81,14 +82,20 @@ impl Door {
 
 impl Visit {
     /// One in the session of this name.
-    pub(super) fn of(name: &str, who: String) -> Visit {
-        Visit { mark: hash(name), who, token: hex(&hash(&format!("form {name}"))) }
+    pub(super) fn of(name: &str, who: String, parts: &Parts) -> Visit {
+        let (mark, token) = (hash(name), hex(&hash(&format!("form {name}"))));
+        Visit { mark, who, from: from(parts), token }
     }
 }
 
 /// Where a request comes from.
 pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical())
+}
+
+/// The same for the log.
+pub(super) fn from(parts: &Parts) -> String {
+    peer(parts).map_or_else(|| "unknown".into(), |peer| peer.to_string())
 }
 
 /// Whether it comes from this machine, and nobody passed it on.

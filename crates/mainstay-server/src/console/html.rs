@@ -73,17 +73,24 @@ impl Html {
         rows: impl ExactSizeIterator<Item = Vec<Cell>>,
     ) -> &mut Html {
         let more = rows.len().saturating_sub(ROWS_MAX);
-        if rows.len() == 0 {
+        let rows: Vec<Vec<Cell>> = rows.take(ROWS_MAX).collect();
+        let Some(first) = rows.first() else {
             return self.raw("<p class=\"soft\">").raw(none).raw("</p>\n");
-        }
+        };
         // A region that scrolls must be reached without a mouse.
         self.raw("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"");
         self.raw(caption).raw("\"><table><caption>").raw(caption).raw("</caption><thead><tr>");
-        for head in heads {
-            self.raw("<th scope=\"col\">").raw(head).raw("</th>");
+        for (head, cell) in heads.iter().zip(first) {
+            let is_number = matches!(cell, Cell::Number(_));
+            self.raw(if is_number {
+                "<th scope=\"col\" class=\"number\">"
+            } else {
+                "<th scope=\"col\">"
+            });
+            self.raw(head).raw("</th>");
         }
         self.raw("</tr></thead><tbody>\n");
-        for row in rows.take(ROWS_MAX) {
+        for row in rows {
             self.raw("<tr>");
             for (at, cell) in row.into_iter().enumerate() {
                 self.cell(at == 0, &cell);
@@ -203,8 +210,8 @@ mod tests {
 
     #[test]
     fn numbers_and_times_are_short() {
-        let told = [0.0, 0.044, 3.0, 3.14, 12345.6, f64::NAN].map(amount);
-        assert_eq!(told, ["0", "0.04", "3", "3.1", "12346", "–"]);
+        let told = [0.0, 0.044, 3.0, 3.16, 12345.6, f64::NAN].map(amount);
+        assert_eq!(told, ["0", "0.04", "3", "3.2", "12346", "–"]);
         assert_eq!([3.2, 600.0, 9000.0].map(time), ["3 s", "10 min", "2.5 h"]);
     }
 }

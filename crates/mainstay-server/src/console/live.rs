@@ -4,12 +4,14 @@
 use super::Documents;
 use super::flow;
 use super::html::{Cell, Html, amount, time};
-use mainstay_core::console::ROWS_MAX;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a model at a site can be, the best first.
 const STATES: [&str; 7] = ["up", "probation", "suspect", "draining", "down", "parked", "drained"];
+
+/// Decisions on the page; what operators do comes below them.
+const FACTS_MAX: usize = 20;
 
 /// All of it.
 pub(super) fn live(documents: &dyn Documents) -> Html {
@@ -20,7 +22,7 @@ pub(super) fn live(documents: &dyn Documents) -> Html {
     html.raw("<h2>Sites</h2>\n");
     sites(&view, &mut html);
     html.raw("<h2>Traffic from tiers to sites</h2>\n");
-    flow::draw(&view["flow"], &mut html);
+    flow::draw(&view, &mut html);
     html.raw("<h2>Orders in force</h2>\n");
     orders(documents.show("/-/orders"), &mut html);
     drill(documents.show("/-/drill"), &mut html);
@@ -131,7 +133,7 @@ fn state(targets: &[&Value]) -> String {
 fn health(targets: &[&Value]) -> String {
     let count = |state: &&str| targets.iter().filter(|target| target["state"] == **state).count();
     let counts = STATES.iter().filter(|state| count(state) > 0);
-    let told: Vec<String> = counts.map(|state| format!("{} {state}", count(&state))).collect();
+    let told: Vec<String> = counts.map(|state| format!("{} {state}", count(state))).collect();
     told.join(", ")
 }
 
@@ -189,8 +191,7 @@ fn facts(view: &Value, html: &mut Html) {
             Cell::Text(text(&fact["text"]).into()),
         ]
     };
-    // The newest first, and not more of them than a table has.
-    let newest: Vec<&Value> = list(&view["facts"]).iter().rev().take(ROWS_MAX).collect();
+    let newest: Vec<&Value> = list(&view["facts"]).iter().rev().take(FACTS_MAX).collect();
     let none = ("The newest first", "Nothing was decided that is worth a look.");
     html.table(none, &["When", "What", "Why"], newest.into_iter().map(row));
 }

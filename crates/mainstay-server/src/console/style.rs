@@ -31,7 +31,7 @@ caption{text-align:left;padding:.5rem .75rem;color:var(--soft);font-size:.9rem}\
 th,td{text-align:left;padding:.35rem .75rem;border-top:1px solid var(--line);vertical-align:top}\
 th[scope=row]{font-weight:600;overflow-wrap:anywhere;min-width:7rem}\
 thead th{color:var(--soft);font-size:.85rem;font-weight:600;white-space:nowrap}\
-td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
+td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
 .good,.warn,.bad,.none{font-weight:600;white-space:nowrap}\
 .good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.none{color:var(--none)}\
 label{display:block;margin:.5rem 0 .15rem;font-weight:600;font-size:.9rem}\
@@ -50,7 +50,8 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
 .flow path{fill:none;stroke-opacity:.55}\
 .f0{stroke:#2f7de1;fill:#2f7de1}.f1{stroke:#1a9c6b;fill:#1a9c6b}.f2{stroke:#b7791f;fill:#b7791f}\
 .f3{stroke:#8a63d2;fill:#8a63d2}.f4{stroke:#d1495b;fill:#d1495b}.f5{stroke:#4a7c8c;fill:#4a7c8c}\
-@media(max-width:30rem){body{padding:.75rem}dl{grid-template-columns:1fr}dt{margin-top:.25rem}}\
+@media(max-width:30rem){body{padding:.75rem}th,td{padding:.3rem .45rem;font-size:.85rem;\
+overflow-wrap:anywhere}th[scope=row]{min-width:4.5rem}dl{grid-template-columns:1fr}dt{margin-top:.25rem}}\
 @media print{.wide{overflow:visible}}";
 
 /// Keeps the part `live` up to date while nobody is in it, and can be told to pause. What the
