@@ -61,7 +61,8 @@ impl Flow {
         }
         flows.sort_by(|one, other| other.0.total_cmp(&one.0));
         let told = flows.into_iter().map(|(rate, tier, site)| {
-            json!({ "tier": names.tiers.get(tier), "site": names.sites.get(site), "per_second": rate })
+            let (tier, site) = (names.tiers.get(tier), names.sites.get(site));
+            json!({ "tier": tier, "site": site, "per_second": rate })
         });
         told.collect()
     }

@@ -160,8 +160,8 @@ pub(super) fn time(seconds: f64) -> String {
     }
 }
 
-/// A whole page around `body`. What it may run and look like is bound to `nonce`, which is drawn for
-/// this page alone.
+/// A whole page around `body`. What it may run and look like is bound to `nonce`, which is drawn
+/// for this page alone.
 pub(super) fn frame(title: &'static str, nonce: &str, body: &Html) -> String {
     let mut page = Html::default();
     page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");

@@ -51,7 +51,8 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
 .f0{stroke:#2f7de1;fill:#2f7de1}.f1{stroke:#1a9c6b;fill:#1a9c6b}.f2{stroke:#b7791f;fill:#b7791f}\
 .f3{stroke:#8a63d2;fill:#8a63d2}.f4{stroke:#d1495b;fill:#d1495b}.f5{stroke:#4a7c8c;fill:#4a7c8c}\
 @media(max-width:30rem){body{padding:.75rem}th,td{padding:.3rem .45rem;font-size:.85rem;\
-overflow-wrap:anywhere}th[scope=row]{min-width:4.5rem}dl{grid-template-columns:1fr}dt{margin-top:.25rem}}\
+overflow-wrap:anywhere}th[scope=row]{min-width:4.5rem}\
+dl{grid-template-columns:1fr}dt{margin-top:.25rem}}\
 @media print{.wide{overflow:visible}}";
 
 /// Keeps the part `live` up to date while nobody is in it, and can be told to pause. What the

@@ -32,7 +32,7 @@ pub fn findings(scene: &Scene<'_>, config: Option<&Path>) -> Vec<Finding> {
         let finding = Finding::new("MS603", Severity::Warning, scene.place("listen.admin"));
         found.push(finding.saying(
             format!("the admin listener is on {}", listen.admin),
-            "It has no login: whoever reaches it sees what requests did, and changes keys and sites.",
+            "It has no login: whoever reaches it sees what requests did and changes keys.",
             "give it a token (listen.admin_token_env), or listen on 127.0.0.1",
         ));
     }
