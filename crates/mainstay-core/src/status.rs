@@ -18,6 +18,7 @@ pub mod crowd;
 mod ears;
 pub mod history;
 pub mod incident;
+pub mod maintenance;
 mod told;
 
 use crate::fact::{Because, Component as Which, State, StatusFact};
@@ -30,6 +31,7 @@ use component::{Component, Sign};
 use crowd::Reported;
 use ears::Ears;
 use incident::Incidents;
+use maintenance::Windows;
 
 pub use ears::Data;
 pub use told::{Kept, KeptComponent};
@@ -156,6 +158,7 @@ pub struct Status {
     models: Vec<Component>,
     sites: Vec<Component>,
     incidents: Incidents,
+    windows: Windows,
     /// Seconds since 1970 when its time was zero.
     zero: u64,
     began: Time,
@@ -174,6 +177,7 @@ impl Status {
             models: components(&config.models),
             sites: components(&config.sites),
             incidents: Incidents::default(),
+            windows: Windows::default(),
             zero: wall.saturating_sub(now.as_micros() / 1_000_000),
             config,
             began: now,
@@ -236,7 +240,7 @@ impl Status {
         let told = each.count(now, TOLD);
         Row {
             component,
-            state: each.shown,
+            state: self.shown((component, each)),
             lasts: now.since(each.since.unwrap_or(self.began)),
             good: told.good_per_mille(),
             first_token: told.first_token_p95(),
@@ -255,7 +259,10 @@ impl Status {
         let wall = self.wall(now);
         let models = more.models.iter().map(|(model, count)| (Which::Model(*model), count));
         let sites = more.sites.iter().map(|(site, _, count)| (Which::Site(*site), count));
-        for (which, count) in [(Which::Api, &more.api)].into_iter().chain(models).chain(sites) {
+        let all: Vec<(Which, &Count)> =
+            [(Which::Api, &more.api)].into_iter().chain(models).chain(sites).collect();
+        self.incidents.counted(&all);
+        for (which, count) in all {
             if let Some(component) = self.component(which) {
                 component.add(now, count);
                 component.history.counted(wall, count);

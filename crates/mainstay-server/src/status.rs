@@ -8,6 +8,7 @@ mod badge;
 mod bars;
 mod dates;
 mod door;
+mod draft;
 mod feed;
 mod html;
 mod json;
@@ -17,6 +18,7 @@ mod reports;
 mod style;
 mod tell;
 mod words;
+mod works;
 
 pub use door::Door;
 
@@ -29,6 +31,7 @@ use mainstay_core::names::GatewayId;
 use mainstay_core::status::history::{Day, Drawn};
 use mainstay_core::status::incident::Incident;
 use mainstay_core::status::incident::{Unwilling, Wish};
+use mainstay_core::status::maintenance::{Maintenance, Plan, Untold};
 use mainstay_core::status::{Action, Config, Event, Page, Row, Status};
 use mainstay_core::time::Time;
 use reports::Gate;
@@ -68,6 +71,7 @@ struct View {
     page: Page,
     names: Arc<Names>,
     incidents: Vec<Incident>,
+    maintenances: Vec<Maintenance>,
     /// Ninety days of the first components, by row.
     days: Vec<Vec<Option<Day>>>,
     /// The last day of the API.
@@ -128,10 +132,22 @@ impl Desk {
 
     /// Does what a person wants of an incident; its number, or why not.
     fn wish(&self, wish: Wish) -> Result<u32, Unwilling> {
+        self.change(|machine, now, actions| machine.wish(now, wish, actions))
+    }
+
+    /// Does what a person wants of a maintenance window; its number, or why not.
+    fn plan(&self, plan: Plan) -> Result<u32, Untold> {
+        self.change(|machine, now, actions| machine.plan(now, plan, actions))
+    }
+
+    fn change<T, E>(
+        &self,
+        change: impl FnOnce(&mut Status, Time, &mut Vec<Action>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let now = self.clock.now();
         let mut actions = Vec::new();
         let mut shared = self.lock();
-        let done = shared.machine.wish(now, wish, &mut actions);
+        let done = change(&mut shared.machine, now, &mut actions);
         shared.carry_out(now, actions);
         if done.is_ok() {
             shared.keep();
@@ -153,7 +169,9 @@ impl Desk {
         let days = days.collect();
         let drawn = page.rows.first().and_then(history);
         let drawn = drawn.map_or_else(Vec::new, |history| history.drawn(wall));
-        View { page, names, incidents: machine.incidents().to_vec(), days, drawn, wall }
+        let incidents = machine.incidents().to_vec();
+        let maintenances = machine.maintenances().to_vec();
+        View { page, names, incidents, maintenances, days, drawn, wall }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
@@ -164,8 +182,9 @@ impl Desk {
 
 impl Shared {
     fn carry_out(&mut self, now: Time, actions: Vec<Action>) {
-        let is_told =
-            actions.iter().any(|Action::Fact(fact)| matches!(fact, StatusFact::Incident { .. }));
+        let is_told = actions.iter().any(|Action::Fact(fact)| {
+            matches!(fact, StatusFact::Incident { .. } | StatusFact::Maintenance { .. })
+        });
         for Action::Fact(fact) in actions {
             log(&self.config, &fact);
         }
@@ -272,7 +291,15 @@ fn log(config: &Config, fact: &StatusFact) {
         }
         StatusFact::Incident { id, stage, cause } => {
             let (stage, cause) = (kept::word(&kept::STAGES, stage), kept::cause(*cause));
-            tracing::warn!(fact = "status_incident", "incident {id} is {stage}: {cause}");
+            let next = match stage {
+                "resolved" => format!("; a draft of its report: mainstay incident report {id}"),
+                _ => String::new(),
+            };
+            tracing::warn!(fact = "status_incident", "incident {id} is {stage}: {cause}{next}");
+        }
+        StatusFact::Maintenance { id, step } => {
+            let step = kept::word(&works::STEPS, step);
+            tracing::info!(fact = "status_maintenance", "maintenance {id} is {step}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
-pub use incident::{AtPage, Incident};
+pub use incident::{AtPage, Incident, Maintenance};
 pub use keys::{ChangeKey, CreateKey, Keys};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
@@ -99,6 +99,11 @@ enum Command {
     Incident {
         #[command(subcommand)]
         command: Incident,
+    },
+    /// Tell the public of announced work: list, announce, say, end
+    Maintenance {
+        #[command(subcommand)]
+        command: Maintenance,
     },
     /// List the orders in force
     Orders {
@@ -392,6 +397,7 @@ pub fn main() -> ExitCode {
             orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
         }
         Some(Command::Incident { command }) => incidents::incident(&command),
+        Some(Command::Maintenance { command }) => incidents::work::maintenance(&command),
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
         Some(Command::Policy { command }) => policy::policy(&command),
         Some(Command::Taste(options)) => policy::taste::taste(&options),

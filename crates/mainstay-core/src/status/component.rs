@@ -57,6 +57,8 @@ pub(super) struct Component {
     dry: Option<(u64, Time, Time)>,
     pub(super) shown: State,
     pub(super) since: Option<Time>,
+    /// Why it is shown so.
+    pub(super) because: Option<Because>,
     /// Since when it is less bad than shown, and the worst that it was in this time.
     milder: Option<(Time, State)>,
     /// Since when nothing is wrong.
@@ -166,6 +168,7 @@ impl Component {
             return None;
         }
         (self.shown, self.since, self.milder) = (to, Some(now), None);
+        self.because = Some(because);
         Some((to, because))
     }
 

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 mod crowds;
 mod incidents;
+mod works;
 
 fn config(gateways: &[&str]) -> Config {
     let names = |names: &[&str]| names.iter().map(|name| String::from(*name)).collect();

@@ -76,15 +76,20 @@ impl Shown {
     }
 }
 
-/// What operators see and say of incidents, at the page of this process.
+/// What operators see and say of incidents and announced work, at the page of this process.
 pub(super) fn shown(admin: Builder, shown: &Arc<Shown>) -> Builder {
-    let [list, change, counts] = [(); 3].map(|()| shown.desk.clone());
+    let [list, change, counts, works, plan] = [(); 5].map(|()| shown.desk.clone());
     let admin = admin.metrics(move || counts.lines());
-    admin.show("/-/incidents", "incidents on the status page", move || list.incidents()).change(
-        "/-/incident",
-        "open an incident, or say how it goes",
-        move |body| change.incident(&body),
-    )
+    let listed = "maintenance windows on the status page";
+    admin
+        .show("/-/incidents", "incidents on the status page", move || list.incidents())
+        .change("/-/incident", "open an incident, or say how it goes", move |body| {
+            change.incident(&body)
+        })
+        .show("/-/maintenances", listed, move || works.maintenances())
+        .change("/-/maintenance", "announce a maintenance window, or end one", move |body| {
+            plan.maintenance(&body)
+        })
 }
 
 /// Tells every status page how this gateway goes, for as long as it serves.

@@ -134,9 +134,14 @@ impl Door {
         match rest {
             "" => self.page(language),
             "history" => self.html(language, |view| Some(html::history(view, language))),
-            _ => match rest.strip_prefix("incidents/") {
-                Some(id) => self.html(language, |view| html::incident(view, language, id)),
-                None => missing(),
+            _ => match rest.split_once('/') {
+                Some(("incidents", id)) => {
+                    self.html(language, |view| html::incident(view, language, id))
+                }
+                Some(("maintenance", id)) => {
+                    self.html(language, |view| html::maintenance(view, language, id))
+                }
+                _ => missing(),
             },
         }
     }

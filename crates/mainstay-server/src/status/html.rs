@@ -2,7 +2,7 @@
 
 use super::style::{SHAPES, STYLE};
 use super::words::Language;
-use super::{View, bars, tell};
+use super::{View, bars, tell, works};
 use mainstay_core::fact::{Component, State};
 use mainstay_core::status::history::Day;
 use mainstay_core::status::incident::Incident;
@@ -11,6 +11,8 @@ use std::fmt::Write;
 
 /// Longer names are cut: a page stays small whatever things are called.
 const LONGEST: usize = 64;
+/// What a page may take beside its frame: it is to stay below 100 kB.
+const ROOM: usize = 80_000;
 /// Incidents on the first page.
 const LATELY_MAX: usize = 10;
 
@@ -34,27 +36,34 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
             text,
             "<p class=\"ask\">{ask} <a href=\"/report?lang={tag}\">{report}</a></p>"
         );
+        let states = states(view, language, green);
+        let works = works::section(view, language, ROOM.saturating_sub(states.len()) / 2);
+        let states = works + &states;
         let mut lately = tell::lately(view).peekable();
         if lately.peek().is_some() {
             let heading = language.of("Incidents", "事件");
-            let _ = write!(text, "<section><h2>{heading}</h2>");
-            tell::list(lately.take(LATELY_MAX), (view, language), text);
-            text.push_str("</section>\n");
+            let room = ROOM.saturating_sub(states.len());
+            let lately = tell::list(lately.take(LATELY_MAX), (view, language), room);
+            let _ = writeln!(text, "<section><h2>{heading}</h2>{lately}</section>");
         }
-        if view.days.iter().flatten().flatten().next().is_some() {
-            text.push_str(&bars::mask());
-        }
-        groups(view, language, text);
-        if let Some(lines) = bars::day(&view.drawn, language) {
-            let heading = language.of("Last 24 hours", "最近 24 小时");
-            let _ = writeln!(text, "<section><h2>{heading}</h2>{lines}</section>");
-        }
-        let _ = write!(
-            text,
-            "<p class=\"soft\">{}</p>",
-            escape(&language.method(&language.lasting(green)))
-        );
+        text.push_str(&states);
     })
+}
+
+/// How everything is, now and in the last days.
+fn states(view: &View, language: Language, green: std::time::Duration) -> String {
+    let mut text = String::new();
+    if view.days.iter().flatten().flatten().next().is_some() {
+        text.push_str(&bars::mask());
+    }
+    groups(view, language, &mut text);
+    if let Some(lines) = bars::day(&view.drawn, language) {
+        let heading = language.of("Last 24 hours", "最近 24 小时");
+        let _ = writeln!(text, "<section><h2>{heading}</h2>{lines}</section>");
+    }
+    let method = escape(&language.method(&language.lasting(green)));
+    let _ = write!(text, "<p class=\"soft\">{method}</p>");
+    text
 }
 
 /// All incidents that are kept.
@@ -62,11 +71,17 @@ pub(super) fn history(view: &View, language: Language) -> String {
     let heading = language.of("Incidents", "事件");
     frame(view, language, heading, |text| {
         let _ = write!(text, "<h1>{heading}</h1>");
+        let works = works::all(view, language, ROOM / 3);
         if view.incidents.is_empty() {
             let none = language.of("No incidents are known.", "暂无事件记录。");
             let _ = write!(text, "<p>{none}</p>");
         }
-        tell::list(view.incidents.iter().rev(), (view, language), text);
+        let room = ROOM - works.len();
+        text.push_str(&tell::list(view.incidents.iter().rev(), (view, language), room));
+        if !works.is_empty() {
+            let heading = language.of("Maintenance", "计划维护");
+            let _ = write!(text, "<h1>{heading}</h1>{works}");
+        }
     })
 }
 
@@ -75,7 +90,14 @@ pub(super) fn incident(view: &View, language: Language, id: &str) -> Option<Stri
     let wanted = |each: &&Incident| each.id.to_string() == id;
     let one = view.incidents.iter().find(wanted)?;
     let heading = language.title(one, &view.names);
-    Some(frame(view, language, &heading, |text| tell::article(one, (view, language), true, text)))
+    let told = tell::whole(one, (view, language), ROOM);
+    Some(frame(view, language, &heading, |text| text.push_str(&told)))
+}
+
+/// One maintenance window, if there is one of this number.
+pub(super) fn maintenance(view: &View, language: Language, id: &str) -> Option<String> {
+    let (title, told) = works::page((view, language), id, ROOM)?;
+    Some(frame(view, language, &title, |text| text.push_str(&told)))
 }
 
 /// A whole page around `body`, which is titled so.

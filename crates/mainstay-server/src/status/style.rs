@@ -45,7 +45,9 @@ ol li{display:block;padding:.5rem 0;border-top:1px solid var(--line)}ol li p{mar
 article{background:var(--card);border:1px solid var(--line);border-left:.4rem solid var(--warn);\
 border-radius:.6rem;padding:.9rem 1.1rem;margin-bottom:1rem;overflow-wrap:anywhere}\
 .major{border-left-color:var(--part)}.critical{border-left-color:var(--bad)}\
-time{color:var(--soft);font-size:.85rem}pre{white-space:pre-wrap;font:inherit}\
+time{color:var(--soft);font-size:.85rem}.told h2{margin:1rem 0 .25rem}.told p{margin:.25rem 0}\
+.told ul{border:0;list-style:disc;padding-left:1.25rem}\
+.told li{display:list-item;border:0;padding:.1rem 0}\
 .days{grid-column:1/-1;width:100%;height:1.25rem}\
 .f0{fill:var(--none)}.f1{fill:var(--note)}.f2{fill:var(--ok)}.f3{fill:var(--warn)}\
 .f4{fill:var(--part)}.f5{fill:var(--bad)}\

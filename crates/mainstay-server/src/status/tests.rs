@@ -1,5 +1,7 @@
 //! What the public gets: pages, documents and badges, whatever things are called.
 
+mod told;
+
 use super::door::Door;
 use super::words::{Chinese, English, Language};
 use super::*;
@@ -49,8 +51,9 @@ fn view(names: Names, states: &[State], overall: Overall) -> View {
         changed: Duration::from_secs(7),
         rows,
     };
-    let (incidents, days, drawn) = Default::default();
-    View { page, names: Arc::new(names), incidents, days, drawn, wall: WALL }
+    let (incidents, maintenances, days, drawn) = Default::default();
+    let names = Arc::new(names);
+    View { page, names, incidents, maintenances, days, drawn, wall: WALL }
 }
 
 /// A door whose only gateway counted this.

@@ -42,10 +42,53 @@ async fn post(address: &str, (from, path): ([u8; 4], &str), headers: &str, body:
 }
 
 fn incident(running: &Running, words: &[&str]) -> Output {
+    told(running, "incident", words)
+}
+
+fn told(running: &Running, command: &str, words: &[&str]) -> Output {
     let admin = format!("http://{}", running.address("admin"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-    command.env_clear().arg("incident").args(words).args(["--admin", &admin]);
-    command.output().expect("it runs")
+    let mut started = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    started.env_clear().arg(command).args(words).args(["--admin", &admin]);
+    started.output().expect("it runs")
+}
+
+fn maintenances(page: &str) -> Value {
+    let (_, body) = ask(page, "/api/v2/scheduled-maintenances.json", "").expect("JSON");
+    let told: Value = serde_json::from_str(&body).expect("JSON");
+    told["scheduled_maintenances"].clone()
+}
+
+/// The draft of the report of incident 1 is finished by a person and made public.
+fn report(running: &Running, root: &Path) {
+    let page = running.address("status");
+    let draft = incident(running, &["report", "1"]);
+    let draft = String::from_utf8(draft.stdout).expect("text");
+    assert!(draft.starts_with("## TL;DR\n") && draft.contains("UTC: Investigating: "), "{draft}");
+    let file = root.join("report.md");
+    let path = file.display().to_string();
+    std::fs::write(&file, &draft).expect("written");
+    let early = incident(running, &["report", "1", "--file", &path]);
+    assert!(String::from_utf8_lossy(&early.stderr).contains("a gap to fill"), "{early:?}");
+    let (_, body) = ask(&page, "/en/incidents/1", "").expect("a page");
+    assert!(!body.contains("TL;DR"), "{body}");
+    std::fs::write(&file, draft.replace("(fill in:", "(so:")).expect("written");
+    assert!(incident(running, &["report", "1", "--file", &path]).status.success());
+    let (_, body) = ask(&page, "/zh/incidents/1", "").expect("a page");
+    assert!(body.contains("<h2>摘要</h2>"), "{body}");
+    assert_eq!(incidents(&page)[0]["status"], "postmortem");
+}
+
+/// Work is announced, begins and is seen.
+fn announce(running: &Running) {
+    let page = running.address("status");
+    let words = ["announce", "New <racks>", "--component", "site/gone", "--for", "1h"];
+    let done = told(running, "maintenance", &words);
+    assert!(done.status.success(), "{done:?}");
+    until("the work begins", SOON, || maintenances(&page)[0]["status"] == "in_progress");
+    let (_, body) = ask(&page, "/en/", "").expect("a page");
+    assert!(body.contains("New &lt;racks&gt;") && body.contains("Under maintenance"), "{body}");
+    let wrong = told(running, "maintenance", &["end", "7"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("maintenance list"), "{wrong:?}");
 }
 
 fn incidents(page: &str) -> Vec<Value> {
@@ -118,9 +161,16 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
     let from = ([127, 0, 0, 1], "/-/incident");
     assert!(post(&admin, from, foreign, open).await.starts_with("HTTP/1.1 403"));
 
+    report(&running, root.path());
+    announce(&running);
+
     // All of it is there after a restart.
     drop(running);
     let again = start(root.path());
     let kept = incidents(&again.address("status"));
-    assert_eq!((kept.len(), &kept[0]["status"]), (1, &Value::from("resolved")));
+    assert_eq!((kept.len(), &kept[0]["status"]), (1, &Value::from("postmortem")));
+    assert_eq!(maintenances(&again.address("status"))[0]["status"], "in_progress");
+    assert!(told(&again, "maintenance", &["end", "1"]).status.success());
+    let listed = told(&again, "maintenance", &["list"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("verifying"), "{listed:?}");
 }

@@ -170,3 +170,44 @@ fn ninety_days_are_kept_with_their_gaps_and_over_a_restart() {
     let uptime = history::Day::uptime(history.bars(wall).into_iter().flatten());
     assert!(uptime.is_some_and(|of| (90_000..100_000).contains(&of)), "{uptime:?}");
 }
+
+#[test]
+fn what_a_report_tells_is_counted_while_it_lasts() {
+    let mut fleet = Fleet::new(&["a"]);
+    fleet.seconds(60, &[Some(WELL)]);
+    fleet.seconds(30, &[Some(BROKEN)]);
+    fleet.seconds(700, &[Some(WELL)]);
+    let one = fleet.status.incidents()[0].clone();
+    assert_eq!(one.stage(), Stage::Resolved);
+    let api = one.parts[0];
+    assert_eq!((api.component, api.worst, api.now), (Api, State::Major, State::Operational));
+    // It opens some seconds after it broke, and is told over when it was well for ten minutes.
+    assert!((20 * 19..=30 * 19).contains(&api.failed), "{api:?}");
+    assert!(api.good > 500 * 20 && api.good < 700 * 20, "{api:?}");
+    let states: Vec<State> =
+        one.moves.iter().filter(|each| each.component == Api).map(|each| each.to).collect();
+    assert_eq!(states.first(), Some(&State::Major));
+    assert_eq!(states.last(), Some(&State::Operational));
+    assert!(one.moves.iter().all(|each| each.at <= one.told()));
+    fleet.seconds(100, &[Some(BROKEN)]);
+    assert_eq!(fleet.wish(Wish::Report { id: 1, text: Some("early".into()) }),
+        Err(Unwilling::NotResolved));
+    fleet.seconds(700, &[Some(WELL)]);
+    assert_eq!(fleet.wish(Wish::Report { id: 1, text: Some("why".into()) }), Ok(1));
+    assert!(fleet.status.incidents()[0].published().is_some());
+    // What the report does not know of takes it off the page until it is told anew.
+    fleet.seconds(30, &[Some(BROKEN)]);
+    fleet.seconds(700, &[Some(WELL)]);
+    let one = &fleet.status.incidents()[0];
+    assert!(one.stage() == Stage::Resolved && one.published().is_none() && one.report.is_some());
+    // A day later another one, which is told how often it was before.
+    fleet.seconds(24 * 3600 + 600, &[Some(WELL)]);
+    fleet.seconds(30, &[Some(BROKEN)]);
+    let all = fleet.status.incidents();
+    let earlier = all[1].earlier(all);
+    let of = |which| earlier.iter().find(|each| each.component == which).copied();
+    let api = of(Api).expect("a part of it");
+    assert_eq!((api.incidents, api.relapses), (1, 2));
+    assert!((1500..2500).contains(&api.lasted), "{api:?}");
+    assert_eq!(all[0].earlier(all)[0].incidents, 0);
+}
