@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod handover;
 pub mod http;
 pub mod ledger;
+pub mod letters;
 pub mod link;
 pub mod places;
 pub mod policy;

@@ -5,6 +5,7 @@
 pub mod terms;
 
 use crate::ledger::{Keeping, Tariff};
+use crate::letters::Hook;
 use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
@@ -77,6 +78,8 @@ pub struct StatusPage {
     pub first_token: Duration,
     /// What the public calls each site, in the order of `core.sites`; none keeps one off the page.
     pub sites: Vec<Option<String>>,
+    /// Who is told what the page tells.
+    pub webhooks: Vec<Hook>,
 }
 
 /// Reads configurations while the process runs, and checks them as at the start. An error has a

@@ -4,6 +4,7 @@
 //! from one look at the machine, so they never differ. Names are what operators call things in
 //! public; no request, key or tenant is known here.
 
+mod alert;
 mod badge;
 mod bars;
 mod dates;
@@ -24,6 +25,7 @@ pub use door::Door;
 
 use crate::drive::{Clock, at_deadlines};
 use crate::setup::Setup;
+use alert::Alerts;
 use kept::Store;
 use mainstay_core::fact::{Because, Component, State, StatusFact};
 use mainstay_core::message::Summary;
@@ -51,6 +53,7 @@ struct Shared {
     config: Config,
     names: Arc<Names>,
     gate: Gate,
+    alerts: Alerts,
     store: Store,
     /// The minute in which everything was kept last.
     stored: u64,
@@ -87,15 +90,17 @@ impl Desk {
     /// A status role that begins now.
     pub fn new(setup: &Setup) -> Arc<Desk> {
         let store = Store::of(setup.data_dir.as_deref());
-        Desk::of(setup.status_config(), Names::of(setup), store)
+        let desk = Desk::of(setup.status_config(), Names::of(setup), store);
+        desk.lock().alerts.adopt(setup);
+        desk
     }
 
     fn of(config: Config, names: Names, store: Store) -> Arc<Desk> {
         let clock = Clock::new();
         let wall = dates::now();
         let machine = Status::new(clock.now(), wall, config.clone(), store.read(&config));
-        let (names, gate) = (Arc::new(names), Gate::default());
-        let shared = Shared { machine, config, names, gate, store, stored: wall / 60 };
+        let (names, gate, alerts) = (Arc::new(names), Gate::default(), Alerts::default());
+        let shared = Shared { machine, config, names, gate, alerts, store, stored: wall / 60 };
         Arc::new(Desk { clock, shared: Mutex::new(shared), wake: Notify::new() })
     }
 
@@ -113,6 +118,7 @@ impl Desk {
         self.tell(Event::Adopt(config.clone()));
         let mut shared = self.lock();
         (shared.config, shared.names) = (config, Arc::new(Names::of(setup)));
+        shared.alerts.adopt(setup);
     }
 
     /// Calls the machine at its deadlines until `shutdown`.
@@ -157,8 +163,18 @@ impl Desk {
 
     fn view(&self) -> View {
         let now = self.clock.now();
-        let shared = self.lock();
-        let (machine, names) = (&shared.machine, shared.names.clone());
+        self.lock().view(now)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        // As in `Drive`: showing on is better than failing every reader from then on.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn view(&self, now: Time) -> View {
+        let (machine, names) = (&self.machine, self.names.clone());
         let (page, wall) = (machine.page(now), machine.wall(now));
         let history = |row: &Row| machine.history(row.component);
         let days = page
@@ -174,19 +190,15 @@ impl Desk {
         View { page, names, incidents, maintenances, days, drawn, wall }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
-        // As in `Drive`: showing on is better than failing every reader from then on.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
     fn carry_out(&mut self, now: Time, actions: Vec<Action>) {
         let is_told = actions.iter().any(|Action::Fact(fact)| {
             matches!(fact, StatusFact::Incident { .. } | StatusFact::Maintenance { .. })
         });
         for Action::Fact(fact) in actions {
             log(&self.config, &fact);
+            if self.alerts.concern(&fact) {
+                self.alerts.tell(&fact, &self.view(now));
+            }
         }
         let minute = self.machine.wall(now) / 60;
         if is_told || minute > self.stored {

@@ -1,6 +1,6 @@
 //! Who pays what, and what providers want: what the configuration says of money.
 
-use super::hook::Hook;
+use crate::letters::Hook;
 use crate::gateway::auth::Caller;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Moment, Period, Plan, PriceLine, price};

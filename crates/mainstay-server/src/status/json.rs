@@ -96,7 +96,7 @@ fn page(view: &View) -> Value {
     })
 }
 
-fn status(view: &View) -> Value {
+pub(super) fn status(view: &View) -> Value {
     let indicator = match view.page.overall {
         Overall::Well => "none",
         Overall::Minor => "minor",

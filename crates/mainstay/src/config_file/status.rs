@@ -17,8 +17,21 @@ pub struct Status {
     pub green: Option<Wait>,
     /// First tokens are promised within this time; one in twenty three times as late is degraded.
     pub first_token: Option<Wait>,
+    /// Servers that are told of incidents, announced work and surges of reports.
+    pub webhook: Vec<Webhook>,
     /// The nodes that show it, beside those that gateways have in them.
     pub node: Vec<Shows>,
+}
+
+/// A server that is told what the page tells.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Webhook {
+    /// URL that is told, by POST.
+    pub url: Option<String>,
+    /// Environment variable with what such messages are signed with; only nodes that show the page
+    /// need it.
+    pub secret_env: Option<String>,
 }
 
 /// A node that shows the page.

@@ -212,3 +212,33 @@ fn what_is_told_outlives_a_restart() {
     store.write(&kept, &config);
     assert_eq!(store.read(&config), kept);
 }
+
+#[test]
+fn who_is_told_of_something_twice_knows_it_by_its_id() {
+    let view = shown(vec![incident(1, EVIL)], vec![work(1, EVIL)]);
+    let told = |fact: StatusFact| alert::message(&fact, &view).expect("a message");
+    let resolved = StatusFact::Incident { id: 1, stage: Stage::Resolved, cause: Cause::Person };
+    let message = told(resolved.clone());
+    assert_eq!((&message["kind"], &message["event"]), (&"incident".into(), &"resolved".into()));
+    assert_eq!(message["incident"]["status"], "resolved");
+    assert_eq!(message["page"]["status_indicator"], "none");
+    assert_eq!((&message["id"], &message["at"]), (&told(resolved)["id"], &WALL.into()));
+    let relapsed = StatusFact::Incident {
+        id: 1,
+        stage: Stage::Investigating,
+        cause: Cause::Relapse,
+    };
+    let ids = [
+        message,
+        told(relapsed),
+        told(StatusFact::Maintenance { id: 1, step: Step::InProgress }),
+        told(StatusFact::Surge { component: Component::Api, reports: 12, began: true }),
+        told(StatusFact::Lost { lasts: Duration::from_secs(90) }),
+        told(StatusFact::Found),
+    ];
+    let ids: std::collections::BTreeSet<String> =
+        ids.iter().map(|each| each["id"].to_string()).collect();
+    assert_eq!(ids.len(), 6, "{ids:?}");
+    let gone = StatusFact::Incident { id: 9, stage: Stage::Resolved, cause: Cause::Person };
+    assert_eq!(alert::message(&gone, &view), None);
+}

@@ -3,6 +3,7 @@
 use super::Resolver;
 use super::sites::Made;
 use mainstay_core::status::{GREEN, PROMISE};
+use mainstay_server::letters::Hook;
 use mainstay_server::link::{NodeName, Peer};
 use mainstay_server::setup::{Node, Roles, StatusPage};
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ const TITLE: &str = "Mainstay";
 const LONGEST: usize = 80;
 /// Nodes that show the page: gateways tell each of them, every second.
 const NODES_MAX: usize = 16;
+/// Servers that are told: each is asked again and again while it does not answer.
+const WEBHOOKS_MAX: usize = 16;
 
 impl Resolver<'_> {
     /// This node, if it is one of several, and what the public is shown.
@@ -23,7 +26,10 @@ impl Resolver<'_> {
     ) -> (Option<Node>, StatusPage) {
         let pages = self.pages();
         let node = self.node(sites, link, &pages);
-        (node, self.status(sites, pages))
+        let status = self.status(sites, pages);
+        let own = node.as_ref().map(|node| node.identity.name().clone());
+        let webhooks = self.webhooks(own.as_ref(), &status.nodes);
+        (node, StatusPage { webhooks, ..status })
     }
 
     /// What the public is shown, at these nodes.
@@ -52,7 +58,28 @@ impl Resolver<'_> {
             green: file.green.map_or(GREEN, |wait| wait.0),
             first_token: file.first_token.map_or(PROMISE, |wait| wait.0),
             sites: public,
+            webhooks: Vec::new(),
         }
+    }
+
+    /// Whom this node, called `own`, tells what the page says. One that shows only its own gateway's
+    /// view, because others show the page, tells nobody.
+    fn webhooks(&mut self, own: Option<&NodeName>, nodes: &[NodeName]) -> Vec<Hook> {
+        let files = self.file.status.webhook.clone();
+        if files.len() > WEBHOOKS_MAX {
+            let what = format!("{} are too many; at most {WEBHOOKS_MAX}", files.len());
+            self.wrong("status.webhook", what);
+        }
+        let tells = nodes.is_empty() || own.is_some_and(|own| nodes.contains(own));
+        let mut hooks = Vec::new();
+        for (at, file) in files.into_iter().enumerate().filter(|_| tells) {
+            let keys = ["url", "secret_env"].map(|key| format!("status.webhook.{at}.{key}"));
+            if file.url.is_none() {
+                self.wrong(&format!("status.webhook.{at}"), "tells nobody; add url");
+            }
+            hooks.extend(self.hook(&keys, file.url, file.secret_env));
+        }
+        hooks
     }
 
     /// What the public calls a site, if it is to know of it.

@@ -108,3 +108,27 @@ fn what_is_missing_for_the_page_is_told_with_the_remedy() {
            `mainstay node init --name NAME` prints the lines"],
     );
 }
+
+#[test]
+fn only_who_shows_the_page_tells_others_and_needs_the_secret() {
+    let root = fleet();
+    let hook = "[[status.webhook]]\nurl = \"https://h.example/x\"\nsecret_env = \"HOOK\"\n";
+    let setup = resolved(hook, [("HOOK", "s")]).expect("right").setup;
+    assert_eq!(setup.status.webhooks.len(), 1);
+    assert_eq!(setup.status.webhooks[0].secret.reveal(), "s");
+    let gateways = format!("{GATEWAY}[[gateway]]\nname = \"a\"\n");
+    let site = "[[site]]\nname = \"own\"\nengine = { model = \"builtin\" }\n";
+    let page = PAGE.replace("\"a\"", "\"board\"");
+    let text = format!("{A}{gateways}{page}{site}{hook}");
+    assert!(at(root.path(), &text).expect("right").setup.status.webhooks.is_empty());
+    for (line, what) in [
+        ("url = \"ftp://x\"", "is no URL"),
+        ("url = \"https://x\"", "add secret_env"),
+        ("url = \"https://x\"\nsecret_env = \"UNSET\"", "not in the environment"),
+        ("secret_env = \"UNSET\"", "add url"),
+    ] {
+        let found = resolved(&format!("[[status.webhook]]\n{line}\n"), []);
+        let told = found.err().expect("wrong");
+        assert!(told.contains(what), "{line}: {told}");
+    }
+}
