@@ -153,8 +153,7 @@ mod tests {
         let hook = Hook { url, secret: Secret::new("key") };
         letters.tell(&hook, &serde_json::json!({"id": "7"}));
         let bodies = server.join().expect("no panic");
-        let expected =
-            ("POST /budget?to=us HTTP/1.1\r\n".to_string(), r#"{"id":"7"}"#.to_string());
+        let expected = ("POST /budget?to=us HTTP/1.1\r\n".to_string(), r#"{"id":"7"}"#.to_string());
         assert_eq!(bodies, [expected.clone(), expected]);
     }
 }

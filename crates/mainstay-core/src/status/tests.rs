@@ -270,7 +270,10 @@ fn silent_gateways_are_told_and_fewer_than_half_of_them_for_90_s_are_no_data() {
         StatusFact::Heard { gateway } => Some((gateway.0, 'h')),
         StatusFact::Lost { .. } => Some((9, 'l')),
         StatusFact::Found => Some((9, 'f')),
-        StatusFact::Moved { .. } | StatusFact::Surge { .. } | StatusFact::Incident { .. } => None,
+        StatusFact::Moved { .. }
+        | StatusFact::Surge { .. }
+        | StatusFact::Incident { .. }
+        | StatusFact::Maintenance { .. } => None,
     };
     let told: Vec<_> = fleet.facts.iter().filter_map(|(_, fact)| told(fact)).collect();
     let all = [(0, 'h'), (1, 'h'), (1, 's'), (0, 's'), (9, 'l'), (1, 'h'), (9, 'f')];

@@ -4,7 +4,9 @@ use super::crowd::{Crowd, Minute, minutes};
 use super::history::History;
 use super::incident::{Incident, Incidents, Seen, Unwilling, Wish};
 use super::maintenance::{Maintenance, Plan, Untold, Windows};
-use super::{Action, Because, Component, Config, ModelId, SiteId, State, Status, StatusFact, Which};
+use super::{
+    Action, Because, Component, Config, ModelId, SiteId, State, Status, StatusFact, Which,
+};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 

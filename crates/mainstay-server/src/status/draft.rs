@@ -44,8 +44,8 @@ fn summary(incident: &Incident, view: &View, text: &mut String) {
     let title = English.title(incident, &view.names);
     let _ = write!(text, "{title}. From {from} to {to} UTC ({})", lasting(length(incident)));
     let _ = match whole(incident).filter(|part| part.good + part.failed > 0) {
-        Some(part) => write!(text, " {} failed", share(part)),
-        None => write!(text, " no failed requests were counted"),
+        Some(part) => write!(text, ": {} failed", share(part)),
+        None => write!(text, ": no failed requests were counted"),
     };
     let _ = match incident.relapses {
         0 => writeln!(text, "."),
@@ -74,7 +74,7 @@ fn changed(incident: &Incident, view: &View, text: &mut String) {
 
 fn matters(incident: &Incident, view: &View, text: &mut String) {
     if let Some(part) = whole(incident).filter(|part| part.failed > 0) {
-        let _ = writeln!(text, "- Of all requests in this time {} failed.", share(part));
+        let _ = writeln!(text, "- {} of that time failed.", share(part));
     }
     let api = view.days.first().map(Vec::as_slice).unwrap_or_default();
     if let Some(up) = Day::uptime(api.iter().flatten().copied()) {
@@ -98,8 +98,11 @@ fn next(incident: &Incident, _: &View, text: &mut String) {
         let _ = writeln!(text, "- Users saw it before it showed in counts: find out why.");
     }
     if is_of(Cause::Forced) {
-        let _ = writeln!(text, "- It was called resolved against its signals: see whether they \
-                                were wrong, and mend them.");
+        let _ = writeln!(
+            text,
+            "- It was called resolved against its signals: see whether they \
+                                were wrong, and mend them."
+        );
     }
     if incident.parts.iter().any(|part| matches!(part.component, Component::Site(_))) {
         let _ = writeln!(text, "- See what is left when this site is lost again.");
@@ -115,8 +118,9 @@ fn takeaways(incident: &Incident, view: &View, text: &mut String) {
         _ => "It showed in counts",
     };
     let _ = match first.map(|first| incident.began().saturating_sub(first.at)) {
-        Some(late) => writeln!(text, "- {noticed}; it was told here {} after it showed.",
-            lasting(late)),
+        Some(late) => {
+            writeln!(text, "- {noticed}; it was told here {} after it showed.", lasting(late))
+        }
         None => writeln!(text, "- {noticed}."),
     };
     let is_over = |stage: Stage| incident.updates.iter().find(|update| update.stage == stage);
@@ -133,7 +137,7 @@ fn takeaways(incident: &Incident, view: &View, text: &mut String) {
                 "- {name} failed in {many} other {} in the 90 days before, {} in all{}.",
                 if many == 1 { "incident" } else { "incidents" },
                 lasting(each.lasted),
-                if relapses > 0 { format!(", with {relapses} relapses") } else { String::new() },
+                if relapses > 0 { format!("; relapses: {relapses}") } else { String::new() },
             ),
         };
     }
@@ -164,10 +168,7 @@ fn whole(incident: &Incident) -> Option<&Part> {
     incident.parts.iter().find(|part| part.component == Component::Api)
 }
 
-fn named<'a>(
-    incident: &'a Incident,
-    view: &'a View,
-) -> impl Iterator<Item = (&'a str, &'a Part)> {
+fn named<'a>(incident: &'a Incident, view: &'a View) -> impl Iterator<Item = (&'a str, &'a Part)> {
     let parts = incident.parts.iter();
     parts.filter_map(|part| Some((view.names.name(part.component)?, part)))
 }

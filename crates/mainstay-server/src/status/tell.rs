@@ -177,7 +177,11 @@ pub(super) fn list<'a>(
 }
 
 /// One incident on a page of its own.
-pub(super) fn whole(incident: &Incident, (view, language): (&View, Language), room: usize) -> String {
+pub(super) fn whole(
+    incident: &Incident,
+    (view, language): (&View, Language),
+    room: usize,
+) -> String {
     article(incident, (view, language), (1, incident.updates.len()), room)
 }
 

@@ -7,7 +7,6 @@ use super::words::{English, Language};
 use super::{Names, View};
 use mainstay_core::status::maintenance::{Maintenance, Note, Reason, Step};
 use serde_json::{Value, json};
-use std::fmt::Write;
 
 /// Windows in a document or a feed.
 const MOST: usize = 50;
@@ -172,9 +171,11 @@ pub(super) fn newest(view: &View, which: Which) -> impl Iterator<Item = &Mainten
 
 /// What was said, the newest first, as text.
 pub(super) fn body(of: &Maintenance, names: &Names) -> String {
-    let said = of.notes.iter().rev().map(|note| {
-        format!("{} UTC – {}", moment(note.at), English.noted(note))
-    });
+    let said = of
+        .notes
+        .iter()
+        .rev()
+        .map(|note| format!("{} UTC – {}", moment(note.at), English.noted(note)));
     let (step, span) = (English.step(of), English.span(of));
     let parts = English.components(of, names);
     let head = format!("{step}: {span}. {parts}");

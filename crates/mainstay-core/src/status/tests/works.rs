@@ -37,7 +37,7 @@ fn announced_work_opens_no_incident_and_what_else_fails_does() {
     fleet.seconds(60, &[Some(WELL)]);
     assert_eq!(fleet.announce(&[A], (30, 330)), Ok(1));
     fleet.seconds(29, &[Some(WELL)]);
-    assert_eq!((fleet.state(A), fleet.steps(0).len()), (State::NoData, 1));
+    assert_eq!((fleet.state(A), fleet.steps(0).len()), (State::Operational, 1));
     fleet.seconds(240, &[Some(A_DOWN)]);
     assert_eq!(fleet.state(A), State::Maintenance);
     assert_eq!(fleet.page().overall, Overall::Well);

@@ -10,30 +10,30 @@ use std::time::Duration;
 
 /// As it is written.
 pub(super) fn write(each: &Incident, config: &Config) -> Value {
-        let part = |part: &Part| {
-            let [worst, now] = [part.worst, part.now].map(state_word);
-            json!([path(part.component, config), worst, now, part.good, part.failed])
-        };
-        let step = |each: &Move| {
-            let to = state_word(each.to);
-            json!([each.at, path(each.component, config), to, reason(each.because)])
-        };
-        let report = |report: &Postmortem| json!([report.at, report.text]);
-        let update = |update: &Update| {
-            let stage = word(&STAGES, &update.stage);
-            json!([update.at, stage, cause(update.cause), update.text])
-        };
-        json!({
-            "id": each.id,
-            "title": each.title,
-            "parts": each.parts.iter().map(part).collect::<Vec<_>>(),
-            "updates": each.updates.iter().map(update).collect::<Vec<_>>(),
-            "relapses": each.relapses,
-            "is_led": each.is_led,
-            "is_forced": each.is_forced,
-            "moves": each.moves.iter().map(step).collect::<Vec<_>>(),
-            "report": each.report.as_ref().map(report),
-        })
+    let part = |part: &Part| {
+        let [worst, now] = [part.worst, part.now].map(state_word);
+        json!([path(part.component, config), worst, now, part.good, part.failed])
+    };
+    let step = |each: &Move| {
+        let to = state_word(each.to);
+        json!([each.at, path(each.component, config), to, reason(each.because)])
+    };
+    let report = |report: &Postmortem| json!([report.at, report.text]);
+    let update = |update: &Update| {
+        let stage = word(&STAGES, &update.stage);
+        json!([update.at, stage, cause(update.cause), update.text])
+    };
+    json!({
+        "id": each.id,
+        "title": each.title,
+        "parts": each.parts.iter().map(part).collect::<Vec<_>>(),
+        "updates": each.updates.iter().map(update).collect::<Vec<_>>(),
+        "relapses": each.relapses,
+        "is_led": each.is_led,
+        "is_forced": each.is_forced,
+        "moves": each.moves.iter().map(step).collect::<Vec<_>>(),
+        "report": each.report.as_ref().map(report),
+    })
 }
 
 /// What can be understood of it.

@@ -86,7 +86,7 @@ fn a_draft_tells_what_was_counted_and_leaves_gaps_for_what_was_not() {
         "- The first sign: 12 of 40 failed lately.",
         "- It showed in counts; it was told here 5 s after it showed.",
         "- The cause was known after 60 s.",
-        "- API failed in 1 other incident in the 90 days before, 31 min in all, with 1 relapses.",
+        "- API failed in 1 other incident in the 90 days before, 31 min in all; relapses: 1.",
         "- 2024-10-03 23:59:55 UTC: API is partial outage: 12 of 40 failed lately",
         "- 2024-10-04 00:01:00 UTC: Identified: A cable.",
     ] {
@@ -184,11 +184,8 @@ fn pages_stay_below_100_kb_however_much_is_told() {
 #[test]
 fn what_is_told_outlives_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
-    let config = Config {
-        models: vec!["chat".into()],
-        sites: vec!["north".into()],
-        ..Config::default()
-    };
+    let config =
+        Config { models: vec!["chat".into()], sites: vec!["north".into()], ..Config::default() };
     let mut one = incident(3, EVIL);
     one.report = Some(Postmortem { at: WALL, text: "why".into() });
     let becauses = [
@@ -203,11 +200,7 @@ fn what_is_told_outlives_a_restart() {
     ];
     let component = Component::Model(ModelId(0));
     one.moves.extend(becauses.map(|because| Move { at: 1, component, to: State::Major, because }));
-    let kept = Kept {
-        incidents: vec![one],
-        maintenances: vec![work(2, EVIL)],
-        ..Kept::default()
-    };
+    let kept = Kept { incidents: vec![one], maintenances: vec![work(2, EVIL)], ..Kept::default() };
     let store = Store::of(Some(directory.path()));
     store.write(&kept, &config);
     assert_eq!(store.read(&config), kept);
@@ -223,11 +216,8 @@ fn who_is_told_of_something_twice_knows_it_by_its_id() {
     assert_eq!(message["incident"]["status"], "resolved");
     assert_eq!(message["page"]["status_indicator"], "none");
     assert_eq!((&message["id"], &message["at"]), (&told(resolved)["id"], &WALL.into()));
-    let relapsed = StatusFact::Incident {
-        id: 1,
-        stage: Stage::Investigating,
-        cause: Cause::Relapse,
-    };
+    let relapsed =
+        StatusFact::Incident { id: 1, stage: Stage::Investigating, cause: Cause::Relapse };
     let ids = [
         message,
         told(relapsed),

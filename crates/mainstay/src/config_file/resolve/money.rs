@@ -7,8 +7,8 @@ use crate::config_file::problem::hint;
 use mainstay_core::config::Tier;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Hours, Plan, PriceLine};
-use mainstay_server::letters::Hook;
 use mainstay_server::ledger::{BudgetLine, Keeping, Payer, Tariff, WARN};
+use mainstay_server::letters::Hook;
 use mainstay_server::setup::{Key, Node, Secret};
 use std::collections::BTreeMap;
 
