@@ -210,7 +210,23 @@ pub struct Summary {
     pub models: Vec<(ModelId, Count)>,
     /// Attempts at each site, and how it stands.
     pub sites: Vec<(SiteId, Standing, Count)>,
+    /// Keys that had failures lately, the most first; of all requests, not since counting began.
+    pub failing: Vec<Failing>,
 }
+
+/// How requests of one key turned out in the last ten minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Failing {
+    /// A number made of what lists show of the key.
+    pub key: u64,
+    /// Requests that failed,
+    pub failed: u32,
+    /// of so many.
+    pub all: u32,
+}
+
+/// Keys of which a summary tells.
+pub const FAILING_MAX: usize = 256;
 
 /// How often a summary is sent: an outage is to show within ten seconds, and it takes two looks.
 pub const SUMMARY_EVERY: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@
 //! (`incident`), and what was is kept in short (`history`). Days and hours are the role's own wall
 //! clock, which only names times and decides nothing that gateways do.
 
+pub mod callers;
 mod component;
 pub mod counted;
 pub mod crowd;

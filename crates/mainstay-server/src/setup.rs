@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-pub use terms::{Network, Terms, date, format_date, unix_now};
+pub use terms::{Network, Terms, date, format_date, mark, mark_of, shown, unix_now};
 
 /// Everything a server needs to start.
 #[derive(Clone, Debug)]

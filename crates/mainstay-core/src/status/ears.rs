@@ -138,6 +138,14 @@ impl Ears {
         (fresh, self.gateways.len())
     }
 
+    /// Of the requests of this key in the last ten minutes, how many failed, and all of them, at
+    /// the gateways that are heard; nothing where none failed.
+    pub(super) fn failing(&self, now: Time, key: u64) -> (u64, u64) {
+        let heard = self.gateways.iter().filter(|gateway| gateway.is_fresh(now));
+        let told = heard.flat_map(|gateway| &gateway.last.failing).filter(|each| each.key == key);
+        told.fold((0, 0), |sum, each| (sum.0 + u64::from(each.failed), sum.1 + u64::from(each.all)))
+    }
+
     /// What gateways believe of a site; nothing if none saw anything of it. One alone that finds
     /// it down is believed after `alone`.
     pub(super) fn votes(&self, now: Time, site: usize, alone: Duration) -> Option<Sign> {
@@ -224,6 +232,7 @@ impl Summary {
             api: self.api.since(&last.api),
             models: self.models.iter().map(model).collect(),
             sites: self.sites.iter().map(site).collect(),
+            failing: Vec::new(),
         }
     }
 }

@@ -57,6 +57,12 @@ impl Status {
         self.incidents.all()
     }
 
+    /// Of the requests of the key that lists show with this number, how many failed in the last ten
+    /// minutes, and all of them.
+    pub fn failing(&self, now: Time, key: u64) -> (u64, u64) {
+        self.ears.failing(now, key)
+    }
+
     /// How a component was.
     pub fn history(&self, which: Which) -> Option<&History> {
         self.all().find(|(each, _)| *each == which).map(|(_, component)| &component.history)

@@ -113,7 +113,7 @@ pub(super) async fn tell(
         }
         let now = drive.clock().now();
         let standings = drive.read(|gateway| gateway.standings(now));
-        let summary = drive.telemetry().summary(&standings);
+        let summary = drive.telemetry().summary(now, &standings);
         let others = places.pages.iter().filter(|page| Some(*page) != me.as_ref());
         for (link, page) in link.iter().flat_map(|link| others.clone().map(move |to| (link, to))) {
             // Nothing waits for one that is not there.

@@ -56,18 +56,18 @@ impl Door {
             return missing();
         };
         let bounds = Bounds { body: reports::BODY_MAX, ..bounds.clone() };
-        let taken = match read_body(request, &bounds).await {
-            Ok(body) => self.desk.report(peer.ip(), &headers, &form(&body)),
-            Err(_) => reports::Taken::Wrong,
+        let told = match read_body(request, &bounds).await {
+            Ok(body) => self.desk.told(peer.ip(), &headers, &form(&body)),
+            Err(_) => reports::Told { taken: reports::Taken::Wrong, key: None },
         };
-        let status = match taken {
+        let status = match told.taken {
             reports::Taken::Yes => StatusCode::OK,
             reports::Taken::TooMany => StatusCode::TOO_MANY_REQUESTS,
             reports::Taken::Foreign => StatusCode::FORBIDDEN,
             reports::Taken::Wrong => StatusCode::BAD_REQUEST,
         };
         let (view, _) = self.look();
-        let mut response = plain(status, HTML, reports::page(&view, language, Some(taken)));
+        let mut response = plain(status, HTML, reports::page(&view, language, Some(told)));
         guard(language, &mut response);
         response
     }

@@ -89,6 +89,7 @@ impl Tally {
             api: self.api.now(),
             models: models.map(|(at, cell)| (ModelId(of(at)), cell.now())).collect(),
             sites: sites.collect(),
+            failing: Vec::new(),
         }
     }
 }

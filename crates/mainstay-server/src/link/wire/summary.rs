@@ -1,7 +1,7 @@
 //! What a gateway counted, as bytes.
 
 use super::{Nonsense, Proto, micros, site_id, within};
-use mainstay_core::message::{self as core, FIRST_TOKENS, SUMMARY_MAX, Standing};
+use mainstay_core::message::{self as core, FAILING_MAX, FIRST_TOKENS, SUMMARY_MAX, Standing};
 use mainstay_core::names::ModelId;
 use std::time::Duration;
 
@@ -17,6 +17,18 @@ pub(super) struct Summary {
     models: Vec<Count>,
     #[prost(message, repeated, tag = "5")]
     sites: Vec<Count>,
+    #[prost(message, repeated, tag = "6")]
+    failing: Vec<Failing>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+struct Failing {
+    #[prost(fixed64, tag = "1")]
+    key: u64,
+    #[prost(uint32, tag = "2")]
+    failed: u32,
+    #[prost(uint32, tag = "3")]
+    all: u32,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -53,12 +65,14 @@ pub(super) fn write(summary: &core::Summary) -> Summary {
         api: Some(write_count(0, &summary.api)),
         models: models.map(|(model, count)| write_count(model.0, count)).collect(),
         sites: sites.collect(),
+        failing: summary.failing.iter().take(FAILING_MAX).map(write_failing).collect(),
     }
 }
 
 pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
     within(summary.models.len(), SUMMARY_MAX)?;
     within(summary.sites.len(), SUMMARY_MAX)?;
+    within(summary.failing.len(), FAILING_MAX)?;
     let model = |count: &Count| {
         let model = u16::try_from(count.of).map(ModelId).map_err(|_| Nonsense::Malformed)?;
         Ok((model, read_count(count)?))
@@ -80,7 +94,16 @@ pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
         api: api.unwrap_or_default(),
         models: summary.models.iter().map(model).collect::<Result<_, Nonsense>>()?,
         sites: summary.sites.iter().map(site).collect::<Result<_, Nonsense>>()?,
+        failing: summary.failing.iter().map(read_failing).collect(),
     })
+}
+
+fn write_failing(each: &core::Failing) -> Failing {
+    Failing { key: each.key, failed: each.failed, all: each.all }
+}
+
+fn read_failing(each: &Failing) -> core::Failing {
+    core::Failing { key: each.key, failed: each.failed, all: each.all }
 }
 
 fn write_count(of: u16, count: &core::Count) -> Count {

@@ -232,3 +232,44 @@ fn who_is_told_of_something_twice_knows_it_by_its_id() {
     let gone = StatusFact::Incident { id: 9, stage: Stage::Resolved, cause: Cause::Person };
     assert_eq!(alert::message(&gone, &view), None);
 }
+
+#[test]
+fn a_report_with_the_beginning_of_a_key_is_answered_and_nothing_of_it_is_kept() {
+    let config = Config { gateways: vec!["g".into(), "h".into()], ..Config::default() };
+    let desk = Desk::of(config, names("x", &[], &[]), Store::of(None));
+    let key = "sk-mainstay-0123456789abcdef0123456789abcdef";
+    let failing = |failed, all| mainstay_core::message::Failing {
+        key: crate::setup::mark_of(key).expect("long enough"),
+        failed,
+        all,
+    };
+    for (gateway, failing) in [("g", failing(9, 30)), ("h", failing(3, 10))] {
+        let failing = vec![failing];
+        desk.hear(gateway, Summary { run: 1, failing, ..Summary::default() });
+    }
+    let ask = |key: &str, network: u8| {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let form = [pair("kind", "errors"), pair("key", key)];
+        let told = desk.told([192, 0, network, 1].into(), &http::HeaderMap::new(), &form);
+        reports::page(&desk.view(), English, Some(told))
+    };
+    let seen = "we saw 12 of your 40 requests fail";
+    let none = "we saw no request of a key that begins so fail";
+    for (network, (given, answer)) in (1..).zip([
+        (&key[..18], seen),
+        // Who pastes all of it is answered by its beginning.
+        (key, seen),
+        ("sk-mainstay-ffffff", none),
+        ("sk-mainstay", none),
+        ("<script>", none),
+    ]) {
+        let page = ask(given, network);
+        assert!(page.contains(answer), "{given}: {page}");
+        assert!(!page.contains("0123456789") && !page.contains("<script"), "{page}");
+    }
+    assert!(!ask("", 9).contains("requests fail"));
+    // As few answers as reports from one network.
+    let answers = (0..9).filter(|_| ask(key, 10).contains(seen)).count();
+    assert_eq!(answers, 5);
+    assert_eq!(crate::setup::mark_of("sk-short-key-of-somebody"), None);
+}
