@@ -15,7 +15,7 @@ pub mod letters;
 pub mod link;
 pub mod places;
 pub mod policy;
-mod replace;
+pub mod replace;
 pub mod run;
 pub mod setup;
 pub mod site;

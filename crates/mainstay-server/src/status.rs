@@ -21,7 +21,7 @@ mod tell;
 mod words;
 mod works;
 
-pub use door::Door;
+pub use door::{Door, Still};
 
 use crate::drive::{Clock, at_deadlines};
 use crate::setup::Setup;

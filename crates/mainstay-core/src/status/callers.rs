@@ -15,7 +15,7 @@ const MINUTES: u64 = 10;
 /// Keys counted in one minute: ten of these are a megabyte.
 const KEYS_MAX: usize = 2048;
 /// It is added up so often, in seconds: that takes a while where many fail.
-const EVERY: u64 = 5;
+const EVERY: u64 = 2;
 
 /// By key: requests, and how many of them failed.
 type Keys = BTreeMap<u64, (u32, u32)>;
@@ -112,6 +112,6 @@ mod tests {
         let told = callers.failing(at(1200));
         assert_eq!((told.len(), told[0].all), (FAILING_MAX, 9));
         callers.count(at(1201), 1, false);
-        assert_eq!(callers.failing(at(1201)), told, "added up every five seconds");
+        assert_eq!(callers.failing(at(1201)), told, "added up every two seconds");
     }
 }

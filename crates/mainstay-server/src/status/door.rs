@@ -4,7 +4,7 @@
 use super::words::Language;
 use super::{Desk, View, badge, feed, html, json, reports};
 use crate::http::{Peer, ResponseBody, read_body};
-use crate::setup::Bounds;
+use crate::setup::{Bounds, Setup};
 use http::header::{
     ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY,
@@ -192,6 +192,26 @@ impl Door {
 
     fn look(&self) -> (View, Duration) {
         (self.desk.view(), self.desk.lock().config.green)
+    }
+}
+
+/// What was kept, as it is shown where nothing runs.
+pub struct Still {
+    door: Door,
+}
+
+impl Still {
+    /// What the node of this setup has kept.
+    pub fn of(setup: &Setup) -> Still {
+        Still { door: Door::new(Desk::new(setup)) }
+    }
+
+    /// The answer for a path; none if there is no such page.
+    pub fn answer(&self, path: &str) -> Option<String> {
+        let response = self.door.answer(&Request::get(path).body(()).ok()?);
+        let is_there = response.status() == StatusCode::OK;
+        let body = response.into_body().whole().filter(|_| is_there)?;
+        String::from_utf8(body.to_vec()).ok()
     }
 }
 

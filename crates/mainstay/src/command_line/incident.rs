@@ -13,6 +13,37 @@ pub struct AtPage {
     pub json: bool,
 }
 
+/// `mainstay status …`.
+#[derive(Debug, Subcommand)]
+pub enum Status {
+    /// Write the page as plain files, for a host that runs nothing
+    Export(Export),
+}
+
+/// Options of `mainstay status export`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  mainstay status export /srv/status --from http://127.0.0.1:8082
+  mainstay status export /srv/status --config mainstay.toml
+
+With --config it shows what that node has kept in its data_dir, which is without any state: nobody
+is asked. Each file takes the place of the one before at once.")]
+pub struct Export {
+    /// Where the files go
+    #[arg(value_name = "DIR")]
+    pub directory: std::path::PathBuf,
+    /// A running page
+    #[arg(long, value_name = "URL", required_unless_present = "config")]
+    pub from: Option<String>,
+    /// The configuration of a node that shows the page
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub config: Option<std::path::PathBuf>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `mainstay incident …`.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\

@@ -2,12 +2,18 @@
 
 use crate::bed::nodes::SOON;
 use crate::status::{Running, ask, until};
+use mainstay::keys::hex;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+
+/// What the caller has.
+const KEY: &str = "sk-mainstay-0123456789abcdef0123456789abcdef";
 
 /// A gateway whose only provider refuses connections, and its page.
 fn start(root: &Path) -> Running {
@@ -17,8 +23,10 @@ fn start(root: &Path) -> Running {
          [node]\ndata_dir = {:?}\n[status]\ngreen = \"2s\"\n\
          [[site]]\nname = \"gone\"\nprovider = \"openai\"\nkey = \"k\"\n\
          base_url = \"http://127.0.0.1:1/v1\"\n\
+         [[key]]\nname = \"acme\"\nhash = \"{}\"\n\
          [[model]]\nname = \"chat\"\nserved_by = [\"gone/m\"]\n",
-        root.join("data").display().to_string()
+        root.join("data").display().to_string(),
+        hex(&Sha256::digest(KEY).into()),
     );
     std::fs::write(&file, text).expect("written");
     Running::start(root, &file.display().to_string())
@@ -78,6 +86,49 @@ fn report(running: &Running, root: &Path) {
     assert_eq!(incidents(&page)[0]["status"], "postmortem");
 }
 
+/// The page as files: in whole sentences, each page small, no link astray.
+fn export(running: &Running, root: &Path) {
+    let (page, files) = (running.address("status"), root.join("files"));
+    for from in [["--from", &format!("http://{page}")], ["--config", "mainstay.toml"]] {
+        let mut started = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        started.env_clear().current_dir(root).args(["status", "export", "files"]).args(from);
+        let done = started.output().expect("it runs");
+        assert!(done.status.success(), "{done:?}");
+        let read = |name: &str| std::fs::read_to_string(files.join(name)).expect(name);
+        for name in ["index.html", "zh/index.html", "en/history.html", "zh/incidents/1.html"] {
+            let text = read(name);
+            assert!(text.len() <= 100 * 1000 && text.ends_with("</html>\n"), "{name}");
+            let links = text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+            let near = links.filter(|link| !link.starts_with("http") && !link.starts_with('#'));
+            let at = files.join(name);
+            for link in near {
+                let to = at.parent().expect("a directory").join(link);
+                assert!(to.is_file(), "{name}: {link}");
+            }
+        }
+        let told: Value = serde_json::from_str(&read("api/v2/incidents.json")).expect("JSON");
+        assert_eq!(told["incidents"][0]["status"], "postmortem");
+        assert!(read("history.atom").contains("<entry>") && read("badge.svg").starts_with("<svg"));
+        assert!(read("en/maintenance/1.html").contains("This is a snapshot of "));
+    }
+}
+
+/// Who gives the beginning of a key is told how its requests fare.
+async fn answered(page: &str) {
+    let began = Instant::now();
+    for network in 100..250 {
+        let form = format!("kind=errors&key={KEY}");
+        let reply = post(page, ([127, 0, network, 1], "/report"), "", &form).await;
+        assert!(!reply.contains("0123456789"), "{reply}");
+        if reply.contains("we saw 4 of your 4 requests fail") {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "{reply}");
+        // waits for: the gateway's next summary
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Work is announced, begins and is seen.
 fn announce(running: &Running) {
     let page = running.address("status");
@@ -130,9 +181,11 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
     let call = "{\"model\":\"chat\",\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}";
     let from = ([127, 0, 0, 1], "/v1/chat/completions");
     for _ in 0..4 {
-        let reply = post(&running.address("api"), from, "", call).await;
+        let key = format!("authorization: Bearer {KEY}\r\n");
+        let reply = post(&running.address("api"), from, &key, call).await;
         assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     }
+    answered(&page).await;
     until("an incident opens", SOON, || incidents(&page).len() == 1);
     let first = &incidents(&page)[0];
     assert_eq!(first["status"], "investigating");
@@ -163,6 +216,7 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
 
     report(&running, root.path());
     announce(&running);
+    export(&running, root.path());
 
     // All of it is there after a restart.
     drop(running);
