@@ -210,6 +210,8 @@ pub struct Summary {
     pub models: Vec<(ModelId, Count)>,
     /// Attempts at each site, and how it stands.
     pub sites: Vec<(SiteId, Standing, Count)>,
+    /// Requests by class of the time between their tokens.
+    pub gaps: Gaps,
     /// Keys that had failures lately, the most first; of all requests, not since counting began.
     pub failing: Vec<Failing>,
 }
@@ -238,6 +240,11 @@ pub const FIRST_TOKENS: usize = 16;
 pub const FIRST_TOKEN_ENDS: [u64; FIRST_TOKENS - 1] =
     [50, 100, 200, 350, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500, 10_000, 15_000, 30_000];
 
+/// Requests by class of the time between their tokens, as its mean in one answer.
+pub type Gaps = [u64; GAP_ENDS.len() + 1];
+/// Where one class ends and the next begins, in milliseconds; the last has no end.
+pub const GAP_ENDS: [u64; 11] = [5, 10, 15, 20, 30, 40, 60, 80, 120, 200, 400];
+
 /// How answers turned out since counting began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Count {
@@ -252,10 +259,14 @@ pub struct Count {
 impl Count {
     /// Which class a time to first token is of.
     pub fn class_of(first_token: Duration) -> usize {
-        let millis = first_token.as_millis();
-        let ends = FIRST_TOKEN_ENDS.iter();
-        ends.take_while(|end| millis > u128::from(**end)).count()
+        class_of(first_token, &FIRST_TOKEN_ENDS)
     }
+}
+
+/// Which class a time is of, where classes end so, in milliseconds.
+pub fn class_of(time: Duration, ends: &[u64]) -> usize {
+    let millis = time.as_millis();
+    ends.iter().take_while(|end| millis > u128::from(**end)).count()
 }
 
 /// How a gateway believes that a site stands.

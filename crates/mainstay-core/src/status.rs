@@ -263,6 +263,7 @@ impl Status {
         let all: Vec<(Which, &Count)> =
             [(Which::Api, &more.api)].into_iter().chain(models).chain(sites).collect();
         self.incidents.counted(&all);
+        self.api.history.flowed(wall, &more.gaps);
         for (which, count) in all {
             if let Some(component) = self.component(which) {
                 component.add(now, count);

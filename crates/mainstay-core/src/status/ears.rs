@@ -232,6 +232,7 @@ impl Summary {
             api: self.api.since(&last.api),
             models: self.models.iter().map(model).collect(),
             sites: self.sites.iter().map(site).collect(),
+            gaps: core::array::from_fn(|at| self.gaps[at].saturating_sub(last.gaps[at])),
             failing: Vec::new(),
         }
     }

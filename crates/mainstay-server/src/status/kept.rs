@@ -126,6 +126,7 @@ fn text(kept: &Kept, config: &Config) -> String {
             "reports": each.reports.iter().map(minute).collect::<Vec<_>>(),
             "days": each.history.days.iter().map(day).collect::<Vec<_>>(),
             "slots": each.history.slots.iter().map(slot).collect::<Vec<_>>(),
+            "gaps": each.history.gaps,
         })
     };
     let incidents: Vec<Value> = kept.incidents.iter().map(incident).collect();
@@ -162,9 +163,10 @@ fn kept(value: &Value, config: &Config) -> Kept {
     let of = |value: &Value| {
         let days = list(&value["days"]).iter().map(day).collect();
         let slots = list(&value["slots"]).iter().map(slot).collect();
+        let gaps = serde_json::from_value(value["gaps"].clone()).unwrap_or_default();
         Some(KeptComponent {
             component: component(value["component"].as_str()?, config)?,
-            history: History { days, slots },
+            history: History { days, slots, gaps },
             began: value["began"].as_u64(),
             reports: list(&value["reports"]).iter().map(minute).collect(),
         })

@@ -4,7 +4,9 @@
 use super::Names;
 use super::record::Closing;
 use mainstay_core::fact::Fact;
-use mainstay_core::message::{Count, FIRST_TOKENS, SUMMARY_MAX, Standing, Summary};
+use mainstay_core::message::{
+    Count, FIRST_TOKENS, GAP_ENDS, SUMMARY_MAX, Standing, Summary, class_of,
+};
 use mainstay_core::names::{ModelId, SiteId, TargetId};
 use mainstay_core::status::counted;
 use std::hash::{BuildHasher, RandomState};
@@ -18,6 +20,7 @@ pub(super) struct Tally {
     api: Cell,
     models: Vec<Cell>,
     sites: Vec<Cell>,
+    gaps: [AtomicU64; GAP_ENDS.len() + 1],
 }
 
 #[derive(Default)]
@@ -37,6 +40,7 @@ impl Tally {
             api: Cell::default(),
             models: cells(names.models.len()),
             sites: cells(names.sites.len()),
+            gaps: Default::default(),
         }
     }
 
@@ -69,9 +73,17 @@ impl Tally {
             let found = || names.models.iter().position(|name| name == asked.model(*model));
             self.models.get(if is_same { usize::from(model.0) } else { found()? })
         });
+        closing.per_token.into_iter().for_each(|gap| self.flowed(gap));
         for cell in [Some(&self.api), model].into_iter().flatten() {
             cell.count(good);
             closing.first_token.into_iter().for_each(|after| cell.first_token(after));
+        }
+    }
+
+    /// How far apart the tokens of an answer were.
+    fn flowed(&self, gap: Duration) {
+        if let Some(class) = self.gaps.get(class_of(gap, &GAP_ENDS)) {
+            class.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -89,6 +101,7 @@ impl Tally {
             api: self.api.now(),
             models: models.map(|(at, cell)| (ModelId(of(at)), cell.now())).collect(),
             sites: sites.collect(),
+            gaps: std::array::from_fn(|at| self.gaps[at].load(Ordering::Relaxed)),
             failing: Vec::new(),
         }
     }

@@ -26,7 +26,7 @@ fn start(root: &Path) -> Running {
          [[key]]\nname = \"acme\"\nhash = \"{}\"\n\
          [[model]]\nname = \"chat\"\nserved_by = [\"gone/m\"]\n",
         root.join("data").display().to_string(),
-        hex(&Sha256::digest(KEY).into()),
+        hex(&Sha256::digest(KEY)),
     );
     std::fs::write(&file, text).expect("written");
     Running::start(root, &file.display().to_string())

@@ -210,10 +210,10 @@ fn summaries() -> impl Strategy<Value = Message> {
     let sites = vec((any::<u16>().prop_map(SiteId), standings, counts()), 0..4);
     let failing = (any::<u64>(), any::<u32>(), any::<u32>());
     let failing = failing.prop_map(|(key, failed, all)| Failing { key, failed, all });
-    let failing = vec(failing, 0..4);
+    let failing = (any::<[u64; 12]>(), vec(failing, 0..4));
     (any::<u64>(), age(), counts(), models, sites, failing).prop_map(
-        |(run, elapsed, api, models, sites, failing)| {
-            Message::Summary(Box::new(Summary { run, elapsed, api, models, sites, failing }))
+        |(run, elapsed, api, models, sites, (gaps, failing))| {
+            Message::Summary(Box::new(Summary { run, elapsed, api, models, sites, gaps, failing }))
         },
     )
 }
@@ -226,6 +226,7 @@ fn the_longest_summary_fits_and_one_of_more_is_refused() {
         api: count,
         models: (0..200).map(|at| (ModelId(at), count)).collect(),
         sites: (0..sites).map(|at| (SiteId(at as u16), Standing::Shut, count)).collect(),
+        gaps: [u64::MAX; 12],
         failing: vec![Failing { key: u64::MAX, failed: u32::MAX, all: u32::MAX }; 500],
         ..Summary::default()
     };

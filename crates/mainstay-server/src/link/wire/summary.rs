@@ -1,7 +1,9 @@
 //! What a gateway counted, as bytes.
 
 use super::{Nonsense, Proto, micros, site_id, within};
-use mainstay_core::message::{self as core, FAILING_MAX, FIRST_TOKENS, SUMMARY_MAX, Standing};
+use mainstay_core::message::{
+    self as core, FAILING_MAX, FIRST_TOKENS, Gaps, SUMMARY_MAX, Standing,
+};
 use mainstay_core::names::ModelId;
 use std::time::Duration;
 
@@ -19,6 +21,9 @@ pub(super) struct Summary {
     sites: Vec<Count>,
     #[prost(message, repeated, tag = "6")]
     failing: Vec<Failing>,
+    /// By class of time.
+    #[prost(uint64, repeated, tag = "7")]
+    gaps: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -65,6 +70,7 @@ pub(super) fn write(summary: &core::Summary) -> Summary {
         api: Some(write_count(0, &summary.api)),
         models: models.map(|(model, count)| write_count(model.0, count)).collect(),
         sites: sites.collect(),
+        gaps: summary.gaps.to_vec(),
         failing: summary.failing.iter().take(FAILING_MAX).map(write_failing).collect(),
     }
 }
@@ -73,6 +79,9 @@ pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
     within(summary.models.len(), SUMMARY_MAX)?;
     within(summary.sites.len(), SUMMARY_MAX)?;
     within(summary.failing.len(), FAILING_MAX)?;
+    let mut gaps = Gaps::default();
+    within(summary.gaps.len(), gaps.len())?;
+    gaps.iter_mut().zip(&summary.gaps).for_each(|(to, from)| *to = *from);
     let model = |count: &Count| {
         let model = u16::try_from(count.of).map(ModelId).map_err(|_| Nonsense::Malformed)?;
         Ok((model, read_count(count)?))
@@ -94,6 +103,7 @@ pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
         api: api.unwrap_or_default(),
         models: summary.models.iter().map(model).collect::<Result<_, Nonsense>>()?,
         sites: summary.sites.iter().map(site).collect::<Result<_, Nonsense>>()?,
+        gaps,
         failing: summary.failing.iter().map(read_failing).collect(),
     })
 }
