@@ -214,6 +214,8 @@ pub struct Summary {
     pub gaps: Gaps,
     /// Keys that had failures lately, the most first; of all requests, not since counting began.
     pub failing: Vec<Failing>,
+    /// Where the loss of a site would leave somebody refused now.
+    pub short: Vec<Short>,
 }
 
 /// How requests of one key turned out in the last ten minutes.
@@ -226,6 +228,20 @@ pub struct Failing {
     /// of so many.
     pub all: u32,
 }
+
+/// What the loss of a site would mean now: of a thousand requests of a tier so many would be refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Short {
+    /// The site.
+    pub site: SiteId,
+    /// The tier.
+    pub tier: TierId,
+    /// Of a thousand requests, for the model that it is worst for.
+    pub refused: u16,
+}
+
+/// Sites and tiers of which a summary tells that they would be short.
+pub const SHORT_MAX: usize = 128;
 
 /// Keys of which a summary tells.
 pub const FAILING_MAX: usize = 256;

@@ -26,6 +26,7 @@ use crate::fact::{Because, Component as Which, State, StatusFact};
 use crate::message::{Count, SUMMARY_MAX, Standing, Summary};
 use crate::names::{GatewayId, ModelId, SiteId};
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use component::{Component, Sign};
@@ -80,7 +81,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A gateway tells how it goes.
-    Summary(GatewayId, Summary),
+    Summary(GatewayId, Box<Summary>),
     /// Another configuration is in force.
     Adopt(Config),
     /// A user reports trouble with a model, a site, both or the API as such.
@@ -192,7 +193,7 @@ impl Status {
     /// Takes in an event.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::Summary(from, summary) => self.hear(now, from, summary, actions),
+            Event::Summary(from, summary) => self.hear(now, from, *summary, actions),
             Event::Adopt(config) => self.adopt(now, config),
             Event::Report { model, site, reporter } => {
                 self.report(now, (model, site), reporter, actions);

@@ -5,8 +5,10 @@
 //! can know it by its id.
 
 mod hook;
+mod mail;
 
 pub use hook::Hook;
+pub use mail::{Cover, Post, is_address};
 
 use serde_json::Value;
 use std::time::Duration;
@@ -29,6 +31,7 @@ const WAITING: usize = 256;
 /// A message on its way.
 enum Letter {
     Hook(hook::Message),
+    Mail(mail::Message),
 }
 
 /// Sends messages, on a thread of its own.
@@ -52,6 +55,15 @@ impl Letters {
         let id = message["id"].as_str().unwrap_or_default().to_owned();
         let (hook, body) = (hook.clone(), message.to_string());
         self.send(Letter::Hook(hook::Message { hook, id, body }));
+    }
+
+    /// Writes to everybody whom `post` names. The id is the same however often it is sent.
+    pub fn mail(&self, post: &Post, id: &str, (subject, text): (&str, &str)) {
+        for to in &post.to {
+            let [id, subject, text] = [id, subject, text].map(str::to_owned);
+            let (post, to) = (post.clone(), to.clone());
+            self.send(Letter::Mail(mail::Message { post, to, id, subject, text }));
+        }
     }
 
     fn send(&self, letter: Letter) {
@@ -98,12 +110,14 @@ impl Letter {
     async fn send(&self) -> Result<(), String> {
         match self {
             Letter::Hook(message) => hook::send(message).await,
+            Letter::Mail(message) => mail::send(message).await,
         }
     }
 
     fn kind(&self) -> &'static str {
         match self {
             Letter::Hook(_) => "webhook",
+            Letter::Mail(_) => "letter",
         }
     }
 }

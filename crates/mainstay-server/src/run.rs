@@ -276,12 +276,15 @@ fn admin(
         names.as_ref().map_or_else(String::new, |counts| counts.lines())
     };
     let shown = drive.clone();
+    let [losses, ratio] = [(); 2].map(|()| drive.clone());
     let view = move || view::view(&shown);
-    Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).show(
-        "/view",
-        "sites, tiers and the latest decisions, for mainstay top",
-        view,
-    )
+    Admin::builder(telemetry, setup.bounds.clone(), ready)
+        .metrics(refresh)
+        .metrics(move || view::headroom(&ratio))
+        .show("/view", "sites, tiers and the latest decisions, for mainstay top", view)
+        .show("/-/capacity", "whom the loss of each site would leave refused", move || {
+            view::capacity(&losses)
+        })
 }
 
 fn operate(

@@ -5,7 +5,7 @@
 pub mod terms;
 
 use crate::ledger::{Keeping, Tariff};
-use crate::letters::Hook;
+use crate::letters::{Hook, Post};
 use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
@@ -78,8 +78,12 @@ pub struct StatusPage {
     pub first_token: Duration,
     /// What the public calls each site, in the order of `core.sites`; none keeps one off the page.
     pub sites: Vec<Option<String>>,
+    /// Whether the public is told whom the loss of a site would leave refused.
+    pub publish_capacity: bool,
     /// Who is told what the page tells.
     pub webhooks: Vec<Hook>,
+    /// Who is written to, if anybody is.
+    pub mail: Option<Post>,
 }
 
 /// Reads configurations while the process runs, and checks them as at the start. An error has a

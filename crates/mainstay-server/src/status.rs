@@ -28,7 +28,7 @@ use crate::setup::Setup;
 use alert::Alerts;
 use kept::Store;
 use mainstay_core::fact::{Because, Component, State, StatusFact};
-use mainstay_core::message::Summary;
+use mainstay_core::message::{Short, Summary};
 use mainstay_core::names::GatewayId;
 use mainstay_core::status::history::{Day, Drawn};
 use mainstay_core::status::incident::Incident;
@@ -67,6 +67,9 @@ struct Names {
     models: Vec<String>,
     /// None: it is not shown.
     sites: Vec<Option<String>>,
+    tiers: Vec<String>,
+    /// Whether the public is told whom the loss of a site would leave refused.
+    is_open: bool,
 }
 
 /// Everything that is shown at one moment.
@@ -75,6 +78,8 @@ struct View {
     names: Arc<Names>,
     incidents: Vec<Incident>,
     maintenances: Vec<Maintenance>,
+    /// Whom the loss of a site would leave refused, where the public is told.
+    short: Vec<Short>,
     /// Ninety days of the first components, by row.
     days: Vec<Vec<Option<Day>>>,
     /// The last day of the API.
@@ -108,7 +113,7 @@ impl Desk {
     pub fn hear(&self, gateway: &str, summary: Summary) {
         let at = self.lock().config.gateways.iter().position(|name| name == gateway);
         if let Some(at) = at.and_then(|at| u16::try_from(at).ok()) {
-            self.tell(Event::Summary(GatewayId(at), summary));
+            self.tell(Event::Summary(GatewayId(at), Box::new(summary)));
         }
     }
 
@@ -187,7 +192,8 @@ impl Shared {
         let drawn = drawn.map_or_else(Vec::new, |history| history.drawn(wall));
         let incidents = machine.incidents().to_vec();
         let maintenances = machine.maintenances().to_vec();
-        View { page, names, incidents, maintenances, days, drawn, wall }
+        let short = if names.is_open { machine.short(now) } else { Vec::new() };
+        View { page, names, incidents, maintenances, short, days, drawn, wall }
     }
 
     fn carry_out(&mut self, now: Time, actions: Vec<Action>) {
@@ -219,6 +225,8 @@ impl Names {
             url: setup.status.url.clone(),
             models: setup.core.models.iter().map(|model| model.name.clone()).collect(),
             sites: setup.status.sites.clone(),
+            tiers: setup.core.tiers.iter().map(|tier| tier.name.clone()).collect(),
+            is_open: setup.status.publish_capacity,
         }
     }
 

@@ -62,7 +62,7 @@ impl Fleet {
                 (SiteId(0), standing[0], Count::default()),
                 (SiteId(1), standing[1], Count::default()),
             ];
-            let event = Event::Summary(GatewayId(at as u16), summary.clone());
+            let event = Event::Summary(GatewayId(at as u16), Box::new(summary.clone()));
             self.tell(event);
         }
         self.tell(Event::Tick);
@@ -343,8 +343,8 @@ fn under_another_configuration_what_has_the_same_name_goes_on() {
         models: vec![(ModelId(9), Count::default())],
         ..Summary::default()
     };
-    fleet.tell(Event::Summary(GatewayId(1), summary.clone()));
-    fleet.tell(Event::Summary(GatewayId(9), summary));
+    fleet.tell(Event::Summary(GatewayId(1), Box::new(summary.clone())));
+    fleet.tell(Event::Summary(GatewayId(9), Box::new(summary)));
 }
 
 /// A story that chance tells.

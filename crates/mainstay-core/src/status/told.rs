@@ -7,6 +7,7 @@ use super::maintenance::{Maintenance, Plan, Untold, Windows};
 use super::{
     Action, Because, Component, Config, ModelId, SiteId, State, Status, StatusFact, Which,
 };
+use crate::message::Short;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -55,6 +56,11 @@ impl Status {
     /// All incidents that are kept, the oldest first.
     pub fn incidents(&self) -> &[Incident] {
         self.incidents.all()
+    }
+
+    /// Whom the loss of a site would leave refused now, as gateways say.
+    pub fn short(&self, now: Time) -> Vec<Short> {
+        self.ears.short(now)
     }
 
     /// Of the requests of the key that lists show with this number, how many failed in the last ten

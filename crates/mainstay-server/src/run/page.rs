@@ -10,7 +10,8 @@ use crate::link::{Link, Message, NodeName};
 use crate::setup::{ALONE, Bounds, Setup};
 use crate::status::{Desk, Door};
 use hyper::service::service_fn;
-use mainstay_core::message::SUMMARY_EVERY;
+use mainstay_core::gateway::losses::short;
+use mainstay_core::message::{SUMMARY_EVERY, Summary};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
@@ -113,7 +114,8 @@ pub(super) async fn tell(
         }
         let now = drive.clock().now();
         let standings = drive.read(|gateway| gateway.standings(now));
-        let summary = drive.telemetry().summary(now, &standings);
+        let short = drive.read(|gateway| short(&gateway.losses(now)));
+        let summary = Summary { short, ..drive.telemetry().summary(now, &standings) };
         let others = places.pages.iter().filter(|page| Some(*page) != me.as_ref());
         for (link, page) in link.iter().flat_map(|link| others.clone().map(move |to| (link, to))) {
             // Nothing waits for one that is not there.

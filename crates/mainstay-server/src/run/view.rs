@@ -3,6 +3,7 @@
 use crate::drive::Drive;
 use crate::telemetry::Names;
 use mainstay_core::fact::Verdict;
+use mainstay_core::gateway::losses::Loss;
 use mainstay_core::gateway::view::{TargetView, View};
 use mainstay_core::message::Offer;
 use serde_json::{Value, json};
@@ -42,6 +43,42 @@ pub fn view(drive: &Drive) -> Value {
         "in_doubt": in_doubt,
         "facts": facts,
     })
+}
+
+/// What each loss would leave now: whether nobody would be refused, and whom where somebody would.
+pub fn capacity(drive: &Drive) -> Value {
+    let now = drive.clock().now();
+    let losses = drive.read(|gateway| gateway.losses(now));
+    let names = &*drive.telemetry().names();
+    let tier = |at: usize| names.tiers.get(at).cloned().unwrap_or_default();
+    let of = |loss: &Loss| {
+        let refused = loss.refused.iter().enumerate().filter(|(_, refused)| **refused > 0);
+        let refused = refused.map(|(at, of)| (tier(at), json!(f64::from(*of) / 1000.0)));
+        json!({
+            "site": names.site(loss.site),
+            "model": names.model(loss.model),
+            "asked_cu_per_second": loss.asked,
+            "left_cu_per_second": loss.left,
+            "refused": refused.collect::<serde_json::Map<_, _>>(),
+        })
+    };
+    json!({
+        "holds": losses.iter().all(Loss::holds),
+        "losses": losses.iter().map(of).collect::<Vec<_>>(),
+    })
+}
+
+/// The worst loss as a number to watch, where anything is known.
+pub fn headroom(drive: &Drive) -> String {
+    let now = drive.clock().now();
+    let losses = drive.read(|gateway| gateway.losses(now));
+    let asked = losses.iter().filter(|loss| loss.asked > 0.0);
+    let ratios = asked.filter_map(|loss| Some(loss.left? / loss.asked));
+    let Some(worst) = ratios.reduce(f64::min) else { return String::new() };
+    format!(
+        "# TYPE mainstay_headroom_n1_ratio gauge\n# HELP mainstay_headroom_n1_ratio What the \
+         worst loss of a site would leave, by what is asked.\nmainstay_headroom_n1_ratio {worst}\n"
+    )
 }
 
 fn of_target(names: &Names, view: &TargetView) -> Value {

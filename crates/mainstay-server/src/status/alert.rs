@@ -3,8 +3,10 @@
 //! Each message has an id that is the same however often it is sent, and an incident or a window
 //! stands in it as in the documents below `/api/v2/`.
 
+use super::tell::moment;
+use super::words::English;
 use super::{View, json, kept, tell, works};
-use crate::letters::{Hook, Letters};
+use crate::letters::{Hook, Letters, Post};
 use crate::setup::Setup;
 use mainstay_core::fact::{Component, StatusFact};
 use mainstay_core::status::incident::{Cause, Incident, Stage};
@@ -15,13 +17,14 @@ use std::sync::OnceLock;
 #[derive(Default)]
 pub(super) struct Alerts {
     hooks: Vec<Hook>,
+    post: Option<Post>,
     /// Begun when the first of them is told.
     letters: OnceLock<Letters>,
 }
 
 impl Alerts {
     pub(super) fn adopt(&mut self, setup: &Setup) {
-        self.hooks = setup.status.webhooks.clone();
+        (self.hooks, self.post) = (setup.status.webhooks.clone(), setup.status.mail.clone());
     }
 
     /// Whether anybody is told of this.
@@ -36,7 +39,7 @@ impl Alerts {
                 false
             }
         };
-        is_told && !self.hooks.is_empty()
+        is_told && !(self.hooks.is_empty() && self.post.is_none())
     }
 
     /// Tells it to everybody, as it stands in `view`.
@@ -44,6 +47,9 @@ impl Alerts {
         let Some(message) = message(fact, view) else { return };
         let letters = self.letters.get_or_init(Letters::begin);
         self.hooks.iter().for_each(|hook| letters.tell(hook, &message));
+        if let Some((post, (subject, text))) = self.post.as_ref().zip(letter(fact, view)) {
+            letters.mail(post, message["id"].as_str().unwrap_or_default(), (&subject, &text));
+        }
     }
 }
 
@@ -98,6 +104,53 @@ pub(super) fn message(fact: &StatusFact, view: &View) -> Option<Value> {
     });
     message[kind] = more;
     Some(message)
+}
+
+/// What is written of a decision: a subject, and the text.
+pub(super) fn letter(fact: &StatusFact, view: &View) -> Option<(String, String)> {
+    let name = |component: Component| view.names.name(component).unwrap_or("a part of it");
+    let base = view.names.url.as_deref().map(|url| url.trim_end_matches('/'));
+    let (what, said, path) = match fact {
+        StatusFact::Incident { id, stage, cause } => {
+            let one = view.incidents.iter().find(|each| each.id == *id)?;
+            let title = English.title(one, &view.names);
+            let last = one.updates.last()?;
+            let said = match one.published() {
+                Some(report) => report.text.clone(),
+                None => English.said(last, one, &view.names),
+            };
+            (format!("{}: {title}", event(one, (*stage, *cause))), said, format!("/incidents/{id}"))
+        }
+        StatusFact::Maintenance { id, step } => {
+            let one = view.maintenances.iter().find(|each| each.id == *id)?;
+            let step = kept::word(&works::STEPS, step).replace('_', " ");
+            let span = format!("{} to {} UTC", moment(one.from), moment(one.until));
+            let said = format!("{span}. {}", English.noted(one.notes.last()?));
+            (format!("maintenance {step}: {}", one.title), said, format!("/maintenance/{id}"))
+        }
+        StatusFact::Surge { component, reports, began: true } => {
+            let what = format!("users report problems with {}", name(*component));
+            (what, format!("{reports} reports in half an hour."), "/".into())
+        }
+        StatusFact::Surge { component, .. } => {
+            let what = format!("reports of {} are as usual again", name(*component));
+            (what, String::new(), "/".into())
+        }
+        StatusFact::Lost { lasts } => {
+            let said =
+                format!("Fewer than half of the gateways are heard for {} s.", lasts.as_secs());
+            ("no data".into(), said, "/".into())
+        }
+        StatusFact::Found => ("there are data again".into(), String::new(), "/".into()),
+        StatusFact::Moved { .. } | StatusFact::Silent { .. } | StatusFact::Heard { .. } => {
+            return None;
+        }
+    };
+    let link = base.map_or_else(String::new, |base| format!("\n\n{base}{path}"));
+    let at = moment(view.wall);
+    let now = English.headline(view);
+    let text = format!("{said}\n\nAt {at} UTC the page says: {now}.{link}\n");
+    Some((format!("[{}] {what}", view.names.title), text))
 }
 
 /// What happened to an incident.

@@ -4,6 +4,7 @@ use super::style::{SHAPES, STYLE};
 use super::words::Language;
 use super::{View, bars, tell, works};
 use mainstay_core::fact::{Component, State};
+use mainstay_core::message::Short;
 use mainstay_core::status::history::Day;
 use mainstay_core::status::incident::Incident;
 use mainstay_core::status::{Data, Overall, Row};
@@ -57,6 +58,23 @@ fn states(view: &View, language: Language, green: std::time::Duration) -> String
         text.push_str(&bars::mask());
     }
     groups(view, language, &mut text);
+    let site = |each: &Short| view.names.name(Component::Site(each.site));
+    let short: Vec<String> = view
+        .short
+        .iter()
+        .filter_map(|each| {
+            let tier = view.names.tiers.get(usize::from(each.tier.0))?;
+            Some(escape(&language.short(site(each)?, tier, each.refused)))
+        })
+        .collect();
+    if !short.is_empty() {
+        let heading = language.of("If a site failed now", "若某个站点此刻故障");
+        let _ = writeln!(
+            text,
+            "<section class=\"told\"><h2>{heading}</h2><ul><li>{}</li></ul></section>",
+            short.join("</li><li>")
+        );
+    }
     if let Some(lines) = bars::day(&view.drawn, language) {
         let heading = language.of("Last 24 hours", "最近 24 小时");
         let _ = writeln!(text, "<section><h2>{heading}</h2>{lines}</section>");

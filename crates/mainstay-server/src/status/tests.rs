@@ -25,6 +25,8 @@ fn names(title: &str, models: &[&str], sites: &[Option<&str>]) -> Names {
         url: None,
         models: models.iter().map(|name| (*name).to_owned()).collect(),
         sites: sites.iter().map(|name| name.map(str::to_owned)).collect(),
+        tiers: ["pro", "free"].map(String::from).to_vec(),
+        is_open: false,
     }
 }
 
@@ -51,9 +53,9 @@ fn view(names: Names, states: &[State], overall: Overall) -> View {
         changed: Duration::from_secs(7),
         rows,
     };
-    let (incidents, maintenances, days, drawn) = Default::default();
+    let (incidents, maintenances, short, days, drawn) = Default::default();
     let names = Arc::new(names);
-    View { page, names, incidents, maintenances, days, drawn, wall: WALL }
+    View { page, names, incidents, maintenances, short, days, drawn, wall: WALL }
 }
 
 /// A door whose only gateway counted this.

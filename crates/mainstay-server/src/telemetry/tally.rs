@@ -103,6 +103,7 @@ impl Tally {
             sites: sites.collect(),
             gaps: std::array::from_fn(|at| self.gaps[at].load(Ordering::Relaxed)),
             failing: Vec::new(),
+            short: Vec::new(),
         }
     }
 }

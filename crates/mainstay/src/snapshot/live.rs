@@ -30,7 +30,8 @@ impl Page {
 
     /// What it answers; none if it has no such page.
     pub(super) fn ask(&self, path: &str) -> Result<Option<String>, String> {
-        let answer = self.runtime.block_on(tokio::time::timeout(PATIENCE, self.read(path)));
+        let answer =
+            self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.read(path)).await });
         let answer = answer.unwrap_or_else(|_| Err(String::from("no answer in time")));
         answer.map_err(|why| format!("{}{path}: {why}", self.base))
     }

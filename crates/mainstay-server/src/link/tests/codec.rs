@@ -12,9 +12,9 @@ use mainstay_core::fact::Verdict;
 use mainstay_core::gateway::keyring::Entry;
 use mainstay_core::message::{
     Count, Digest, FAILING_MAX, Failing, Grant, Offer, Order, OrderId, PerTier, QuotaGrant,
-    QuotaReport, Report, SLOW_MAX, SUMMARY_MAX, Standing, Summary, TIERS_MAX, Verb,
+    QuotaReport, Report, SLOW_MAX, SUMMARY_MAX, Short, Standing, Summary, TIERS_MAX, Verb,
 };
-use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId};
+use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId, TierId};
 use mainstay_core::policy::Snapshot;
 use mainstay_core::rng::Rng;
 use proptest::collection::vec;
@@ -210,10 +210,24 @@ fn summaries() -> impl Strategy<Value = Message> {
     let sites = vec((any::<u16>().prop_map(SiteId), standings, counts()), 0..4);
     let failing = (any::<u64>(), any::<u32>(), any::<u32>());
     let failing = failing.prop_map(|(key, failed, all)| Failing { key, failed, all });
-    let failing = (any::<[u64; 12]>(), vec(failing, 0..4));
+    let short = (any::<u16>(), any::<u8>(), any::<u16>()).prop_map(|(site, tier, refused)| Short {
+        site: SiteId(site),
+        tier: TierId(tier),
+        refused,
+    });
+    let failing = (any::<[u64; 12]>(), vec(failing, 0..4), vec(short, 0..4));
     (any::<u64>(), age(), counts(), models, sites, failing).prop_map(
-        |(run, elapsed, api, models, sites, (gaps, failing))| {
-            Message::Summary(Box::new(Summary { run, elapsed, api, models, sites, gaps, failing }))
+        |(run, elapsed, api, models, sites, (gaps, failing, short))| {
+            Message::Summary(Box::new(Summary {
+                run,
+                elapsed,
+                api,
+                models,
+                sites,
+                gaps,
+                failing,
+                short,
+            }))
         },
     )
 }
@@ -227,6 +241,7 @@ fn the_longest_summary_fits_and_one_of_more_is_refused() {
         models: (0..200).map(|at| (ModelId(at), count)).collect(),
         sites: (0..sites).map(|at| (SiteId(at as u16), Standing::Shut, count)).collect(),
         gaps: [u64::MAX; 12],
+        short: vec![Short { site: SiteId(127), tier: TierId(255), refused: 1000 }; 500],
         failing: vec![Failing { key: u64::MAX, failed: u32::MAX, all: u32::MAX }; 500],
         ..Summary::default()
     };

@@ -273,3 +273,39 @@ fn a_report_with_the_beginning_of_a_key_is_answered_and_nothing_of_it_is_kept() 
     assert_eq!(answers, 5);
     assert_eq!(crate::setup::mark_of("sk-short-key-of-somebody"), None);
 }
+
+#[test]
+fn a_letter_says_what_happened_and_where_to_read_on() {
+    let mut view = shown(vec![incident(1, "A cable.")], vec![work(2, "New racks")]);
+    Arc::make_mut(&mut view.names).url = Some("https://s.example/".into());
+    let letter = |fact: StatusFact| alert::letter(&fact, &view).expect("a letter");
+    let resolved = StatusFact::Incident { id: 1, stage: Stage::Resolved, cause: Cause::Person };
+    let (subject, text) = letter(resolved);
+    assert_eq!(subject, "[x] resolved: Partial outage: API");
+    assert!(text.starts_with("A cable.\n") && text.contains("https://s.example/incidents/1"));
+    let (subject, text) = letter(StatusFact::Maintenance { id: 2, step: Step::InProgress });
+    assert_eq!(subject, "[x] maintenance in progress: New racks");
+    assert!(text.starts_with("2024-10-04 00:01 to 2024-10-04 01:01 UTC. The work has begun."));
+    let surge = StatusFact::Surge { component: Component::Api, reports: 12, began: true };
+    assert_eq!(letter(surge).0, "[x] users report problems with API");
+}
+
+#[test]
+fn whom_a_loss_would_leave_refused_is_told_where_the_operator_wants_that() {
+    let config =
+        Config { gateways: vec!["g".into()], sites: vec!["north".into()], ..Config::default() };
+    let short = mainstay_core::message::Short {
+        site: SiteId(0),
+        tier: mainstay_core::names::TierId(1),
+        refused: 401,
+    };
+    for is_open in [true, false] {
+        let names = Names { is_open, ..names("x", &[], &[Some("<North>")]) };
+        let desk = Desk::of(config.clone(), names, Store::of(None));
+        let short = vec![short];
+        desk.hear("g", Summary { run: 1, short, ..Summary::default() });
+        let page = html::page(&desk.view(), English, GREEN);
+        let told = "Without &lt;North&gt; about 41 % of free requests would be refused.";
+        assert_eq!(page.contains(told), is_open, "{page}");
+    }
+}

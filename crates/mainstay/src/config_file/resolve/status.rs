@@ -3,9 +3,9 @@
 use super::Resolver;
 use super::sites::Made;
 use mainstay_core::status::{GREEN, PROMISE};
-use mainstay_server::letters::Hook;
+use mainstay_server::letters::{Cover, Hook, Post, is_address};
 use mainstay_server::link::{NodeName, Peer};
-use mainstay_server::setup::{Node, Roles, StatusPage};
+use mainstay_server::setup::{Node, Roles, Secret, StatusPage};
 use std::net::SocketAddr;
 
 /// What a service is called whose operator did not say.
@@ -16,6 +16,8 @@ const LONGEST: usize = 80;
 const NODES_MAX: usize = 16;
 /// Servers that are told: each is asked again and again while it does not answer.
 const WEBHOOKS_MAX: usize = 16;
+/// Operators who are written to: a list of more is the mail server's to have.
+const READERS_MAX: usize = 16;
 
 impl Resolver<'_> {
     /// This node, if it is one of several, and what the public is shown.
@@ -28,8 +30,11 @@ impl Resolver<'_> {
         let node = self.node(sites, link, &pages);
         let status = self.status(sites, pages);
         let own = node.as_ref().map(|node| node.identity.name().clone());
-        let webhooks = self.webhooks(own.as_ref(), &status.nodes);
-        (node, StatusPage { webhooks, ..status })
+        // One that shows only its own gateway's view, because others show the page, tells nobody.
+        let nodes = &status.nodes;
+        let tells = nodes.is_empty() || own.is_some_and(|own| nodes.contains(&own));
+        let (webhooks, mail) = (self.webhooks(tells), self.mail(tells));
+        (node, StatusPage { webhooks, mail, ..status })
     }
 
     /// What the public is shown, at these nodes.
@@ -58,19 +63,19 @@ impl Resolver<'_> {
             green: file.green.map_or(GREEN, |wait| wait.0),
             first_token: file.first_token.map_or(PROMISE, |wait| wait.0),
             sites: public,
+            publish_capacity: file.publish_capacity.unwrap_or(false),
             webhooks: Vec::new(),
+            mail: None,
         }
     }
 
-    /// Whom this node, called `own`, tells what the page says. One that shows only its own gateway's
-    /// view, because others show the page, tells nobody.
-    fn webhooks(&mut self, own: Option<&NodeName>, nodes: &[NodeName]) -> Vec<Hook> {
+    /// Whom this node tells what the page says, if it tells anybody.
+    fn webhooks(&mut self, tells: bool) -> Vec<Hook> {
         let files = self.file.status.webhook.clone();
         if files.len() > WEBHOOKS_MAX {
             let what = format!("{} are too many; at most {WEBHOOKS_MAX}", files.len());
             self.wrong("status.webhook", what);
         }
-        let tells = nodes.is_empty() || own.is_some_and(|own| nodes.contains(own));
         let mut hooks = Vec::new();
         for (at, file) in files.into_iter().enumerate().filter(|_| tells) {
             let keys = ["url", "secret_env"].map(|key| format!("status.webhook.{at}.{key}"));
@@ -80,6 +85,60 @@ impl Resolver<'_> {
             hooks.extend(self.hook(&keys, file.url, file.secret_env));
         }
         hooks
+    }
+
+    /// Whom this node writes to.
+    fn mail(&mut self, tells: bool) -> Option<Post> {
+        let file = self.file.status.mail.clone().filter(|_| tells)?;
+        let server = file.server.unwrap_or_default();
+        let place =
+            server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let Some((host, port)) = place.filter(|(host, _)| !host.is_empty()) else {
+            let what = "is no server; write it like smtp.example.com:587";
+            self.wrong("status.mail.server", what);
+            return None;
+        };
+        let cover = match file.tls.as_deref().unwrap_or("starttls") {
+            "starttls" => Cover::StartTls,
+            "tls" => Cover::Tls,
+            "none" => Cover::None,
+            other => {
+                let what = format!("`{other}` is none of starttls, tls and none");
+                self.wrong("status.mail.tls", what);
+                return None;
+            }
+        };
+        let from = file.from.unwrap_or_default();
+        for (key, address) in [("status.mail.from", &from)]
+            .into_iter()
+            .chain(file.to.iter().map(|to| ("status.mail.to", to)))
+        {
+            if !is_address(address) {
+                let what = format!("`{address}` is no address; write it like ops@example.com");
+                self.wrong(key, what);
+            }
+        }
+        if file.to.is_empty() || file.to.len() > READERS_MAX {
+            let what = format!("has {} readers; give 1 to {READERS_MAX}", file.to.len());
+            self.wrong("status.mail.to", what);
+        }
+        let login = match (file.user, file.password_env) {
+            (None, None) => None,
+            (Some(user), Some(env)) => {
+                let password = self.environment.get(&env).map(Secret::new);
+                if password.is_none() {
+                    let what = format!("{env} is not in the environment; set it, or name another");
+                    self.wrong("status.mail.password_env", what);
+                }
+                Some((user, password?))
+            }
+            _ => {
+                let what = "needs both user and password_env, or neither";
+                self.wrong("status.mail", what);
+                None
+            }
+        };
+        Some(Post { host: host.into(), port, cover, login, from, to: file.to })
     }
 
     /// What the public calls a site, if it is to know of it.

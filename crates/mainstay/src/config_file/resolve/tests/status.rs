@@ -132,3 +132,26 @@ fn only_who_shows_the_page_tells_others_and_needs_the_secret() {
         assert!(told.contains(what), "{line}: {told}");
     }
 }
+
+#[test]
+fn letters_go_to_addresses_by_a_server() {
+    let mail = "[status.mail]\nserver = \"smtp.x:587\"\nfrom = \"Us <s@x.org>\"\n";
+    let login = "user = \"u\"\npassword_env = \"PASSWORD\"\n";
+    let text = format!("{mail}to = [\"ops@x.org\"]\n{login}");
+    let setup = resolved(&text, [("PASSWORD", "p")]).expect("right").setup;
+    let post = setup.status.mail.expect("letters");
+    assert_eq!((post.host.as_str(), post.port, post.to.len()), ("smtp.x", 587, 1));
+    assert_eq!(post.login.expect("a login").1.reveal(), "p");
+    for (line, what) in [
+        ("to = []", "has 0 readers"),
+        ("to = [\"nobody\"]", "`nobody` is no address"),
+        ("to = [\"o@x.org\"]\ntls = \"yes\"", "none of starttls"),
+        ("to = [\"o@x.org\"]\nuser = \"u\"", "or neither"),
+        ("to = [\"o@x.org\"]\nuser = \"u\"\npassword_env = \"UNSET\"", "not in the environment"),
+    ] {
+        let told = resolved(&format!("{mail}{line}\n"), []).err().expect("wrong");
+        assert!(told.contains(what), "{line}: {told}");
+    }
+    let told = resolved("[status.mail]\nserver = \"x\"\n", []).err().expect("wrong");
+    assert!(told.contains("is no server"), "{told}");
+}
