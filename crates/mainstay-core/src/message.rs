@@ -229,7 +229,8 @@ pub struct Failing {
     pub all: u32,
 }
 
-/// What the loss of a site would mean now: of a thousand requests of a tier so many would be refused.
+/// What the loss of a site would mean now: of a thousand requests of a tier so many would be
+/// refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Short {
     /// The site.

@@ -1,7 +1,6 @@
 //! Keeps the house in order: what CONVENTIONS.md asks for and a machine can check.
 //!
-//! Each test is one rule and reports all its breaches at once. Source is read as a syntax tree
-//! where that matters, so that a comment or a string never counts as code.
+//! Each test is one rule and reports all its breaches at once, from the syntax tree where it can.
 
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,8 @@
 //!
 //! While a window lasts its components are shown as under maintenance and open no incident; what
 //! else fails does. After its end they count again, whatever became of the work: it is called
-//! completed when they are well, and what still fails then is an incident. A window that ends early,
-//! or never begins, is told so and stays in the list.
+//! completed when they are well, and what still fails then is an incident. A window that ends
+//! early, or never begins, is told so and stays in the list.
 
 use super::incident::{Seen, TEXT, TITLE};
 use crate::fact::Component;

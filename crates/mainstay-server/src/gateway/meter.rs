@@ -1,6 +1,6 @@
-//! Meters one request for the ledger, and for whoever asks how a key fares: each attempt as it begins and ends, and the request when it
-//! is over. Failed attempts are cost and never completions; what is billed is what the client was
-//! given.
+//! Meters one request for the ledger, and for whoever asks how a key fares: each attempt as it
+//! begins and ends, and the request when it is over. Failed attempts are cost and never
+//! completions; what is billed is what the client was given.
 
 use super::auth::Caller;
 use crate::drive::Drive;

@@ -1,5 +1,6 @@
 //! What the status role keeps over a restart, in a file of the node's directory: incidents,
-//! maintenance windows, ninety days of each component, and what users reported. Components are kept by name.
+//! maintenance windows, ninety days of each component, and what users reported. Components are
+//! kept by name.
 
 mod incidents;
 mod maintenances;

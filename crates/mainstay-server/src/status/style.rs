@@ -55,7 +55,8 @@ figure{margin:0 0 1rem}figcaption{color:var(--soft);font-size:.85rem}\
 .line path{fill:none;stroke:var(--note);stroke-width:1.5;vector-effect:non-scaling-stroke}\
 svg.line{width:100%;height:4rem;background:var(--card);border:1px solid var(--line)}\
 form{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.5rem 1.1rem}\
-select,button,input:not([type]){font:inherit;padding:.4rem .6rem;max-width:100%;color:inherit;background:var(--bg);\
+select,button,input:not([type]){font:inherit;padding:.4rem .6rem;max-width:100%;\
+color:inherit;background:var(--bg);\
 border:1px solid var(--soft);border-radius:.3rem}\
 fieldset{border:0;padding:0;margin:0;line-height:2}\
 footer{margin-top:2rem;color:var(--soft);font-size:.875rem}footer p{margin:.4rem 0}\
