@@ -81,11 +81,12 @@ impl Day {
         up.checked_div(known).and_then(|share| u32::try_from(share).ok())
     }
 
-    /// The worst state that lasted a minute in all; none if nothing is known.
+    /// The worst state that lasted a minute in all, or half of what is known where that is less;
+    /// none if nothing is known.
     pub fn worst(&self) -> Option<State> {
-        let states = State::ALL.iter().rev();
-        let lasted = states.into_iter().find(|state| self.of(**state) >= 60).copied();
-        lasted.filter(|state| *state != State::NoData)
+        let enough = (self.known() / 2).clamp(1, 60);
+        let mut states = State::ALL.iter().rev().filter(|state| **state != State::NoData);
+        states.find(|state| self.of(**state) >= enough).copied()
     }
 }
 

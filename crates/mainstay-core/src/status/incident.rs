@@ -288,7 +288,9 @@ impl Incidents {
             one.say(at, (Stage::Investigating, Cause::Relapse), String::new());
             return Some(one.id);
         }
-        if is_new && !was_over {
+        // What breaks together is told together.
+        let is_told = one.told() == at && one.updates.last().is_some_and(|it| it.cause == cause);
+        if is_new && !was_over && !is_told {
             let stage = one.stage();
             one.say(at, (stage, cause), String::new());
             return Some(one.id);
