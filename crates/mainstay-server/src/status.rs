@@ -74,6 +74,8 @@ struct View {
     drawn: Vec<Drawn>,
     /// Seconds since 1970.
     wall: u64,
+    /// Which page is asked for, as it is called below a language: the first one is called nothing.
+    here: String,
 }
 
 /// So many components have their bars on the page, which has to stay small.
@@ -153,7 +155,8 @@ impl Desk {
         let days = days.collect();
         let drawn = page.rows.first().and_then(history);
         let drawn = drawn.map_or_else(Vec::new, |history| history.drawn(wall));
-        View { page, names, incidents: machine.incidents().to_vec(), days, drawn, wall }
+        let (incidents, here) = (machine.incidents().to_vec(), String::new());
+        View { page, names, incidents, days, drawn, wall, here }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {

@@ -6,9 +6,8 @@ use super::{Desk, View, badge, feed, html, json, reports};
 use crate::http::{Peer, ResponseBody, read_body};
 use crate::setup::Bounds;
 use http::header::{
-    ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -67,6 +66,7 @@ impl Door {
             reports::Taken::Wrong => StatusCode::BAD_REQUEST,
         };
         let (view, _) = self.look();
+        let view = View { here: String::from("report"), ..view };
         let mut response = plain(status, HTML, reports::page(&view, language, Some(taken)));
         guard(language, &mut response);
         response
@@ -85,24 +85,14 @@ impl Door {
         };
         let mut response = match request.uri().path() {
             "/healthz" => return plain(StatusCode::OK, TEXT, "ok\n"),
-            "/" => {
-                let language = Language::accepted(header(ACCEPT_LANGUAGE));
-                let mut response = self.page(language);
-                response.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
-                response
-            }
             "/en" => self.page(super::words::English),
             "/zh" => self.page(super::words::Chinese),
             "/badge.svg" => self.badge(request.uri().query().unwrap_or_default()),
-            "/report" => {
-                let language = Language::asked(request.uri().query(), request.headers());
-                self.html(language, |view| Some(reports::page(view, language, None)))
-            }
             "/history.rss" => self.feed(RSS, feed::rss),
             "/history.atom" => self.feed(ATOM, feed::atom),
             path => match path.strip_prefix("/api/v2/") {
                 Some(rest) => self.document(rest),
-                None => self.told(path, header(ACCEPT_LANGUAGE)),
+                None => self.told(path, Language::asked(request.uri().query(), request.headers())),
             },
         };
         let headers = response.headers_mut();
@@ -122,31 +112,38 @@ impl Door {
 
     fn page(&self, language: Language) -> Response<ResponseBody> {
         let green = self.desk.lock().config.green;
-        self.html(language, |view| Some(html::page(view, language, green)))
+        self.html((language, ""), |view| Some(html::page(view, language, green)))
     }
 
-    /// Pages about incidents, in the language of their path or the browser's.
-    fn told(&self, path: &str, accepted: &str) -> Response<ResponseBody> {
+    /// A page in the language of its path, or the one that was asked for.
+    fn told(&self, path: &str, asked: Language) -> Response<ResponseBody> {
         let of = |each: &Language| path.strip_prefix(each.path());
         let named = Language::ALL.iter().find_map(|each| Some((*each, of(each)?)));
-        let whole = || (Language::accepted(accepted), path.trim_start_matches('/'));
-        let (language, rest) = named.unwrap_or_else(whole);
-        match rest {
+        let whole = (asked, path.trim_start_matches('/'));
+        let (language, rest) = named.unwrap_or(whole);
+        let at = (language, rest);
+        let mut response = match rest {
             "" => self.page(language),
-            "history" => self.html(language, |view| Some(html::history(view, language))),
+            "history" => self.html(at, |view| Some(html::history(view, language))),
+            "report" => self.html(at, |view| Some(reports::page(view, language, None))),
             _ => match rest.strip_prefix("incidents/") {
-                Some(id) => self.html(language, |view| html::incident(view, language, id)),
+                Some(id) => self.html(at, |view| html::incident(view, language, id)),
                 None => missing(),
             },
+        };
+        if named.is_none() {
+            response.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
         }
+        response
     }
 
     fn html(
         &self,
-        language: Language,
+        (language, here): (Language, &str),
         page: impl FnOnce(&View) -> Option<String>,
     ) -> Response<ResponseBody> {
         let (view, _) = self.look();
+        let view = View { here: here.to_owned(), ..view };
         let Some(page) = page(&view) else { return missing() };
         let mut response = cached(HTML, page);
         guard(language, &mut response);

@@ -15,8 +15,10 @@ pub(super) fn rss(view: &View, base: &str) -> String {
     let title = escape(&view.names.title);
     let base = escape(base);
     let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<rss version=\"2.0\"><channel>\
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<rss version=\"2.0\" \
+         xmlns:atom=\"http://www.w3.org/2005/Atom\"><channel>\
          <title>{title} status</title><link>{base}/</link>\
+         <atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{base}/history.rss\"/>\
          <description>Incidents of {title}</description>\n"
     );
     for each in newest(view) {

@@ -21,7 +21,7 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
         let _ = writeln!(
             text,
             "<div class=\"all {class}\" role=\"status\">{shape}<div>\
-             <p class=\"line\">{headline}</p><p class=\"soft\">{freshness}</p></div></div>",
+             <h1 class=\"line\">{headline}</h1><p class=\"soft\">{freshness}</p></div></div>",
             class = class(overall(view)),
             shape = shape(overall(view)),
             headline = escape(&headline),
@@ -29,11 +29,8 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
         );
         let ask = language.of("Does it not work for you?", "遇到问题？");
         let report = language.of("Report a problem", "反馈问题");
-        let tag = language.tag();
-        let _ = writeln!(
-            text,
-            "<p class=\"ask\">{ask} <a href=\"/report?lang={tag}\">{report}</a></p>"
-        );
+        let path = language.path();
+        let _ = writeln!(text, "<p class=\"ask\">{ask} <a href=\"{path}report\">{report}</a></p>");
         let mut lately = tell::lately(view).peekable();
         if lately.peek().is_some() {
             let heading = language.of("Incidents", "事件");
@@ -95,14 +92,17 @@ pub(super) fn frame(
         titled = escape(titled),
     );
     let base = view.names.url.as_deref().unwrap_or_default().trim_end_matches('/');
-    let base = escape(base);
+    let (base, here) = (escape(base), escape(&view.here));
     for each in Language::ALL {
         let (tag, path) = (each.tag(), each.path());
-        let _ = writeln!(text, "<link rel=\"alternate\" hreflang=\"{tag}\" href=\"{base}{path}\">");
+        let _ = writeln!(
+            text,
+            "<link rel=\"alternate\" hreflang=\"{tag}\" href=\"{base}{path}{here}\">"
+        );
     }
     let _ = write!(
         text,
-        "<link rel=\"alternate\" hreflang=\"x-default\" href=\"{base}/\">\n\
+        "<link rel=\"alternate\" hreflang=\"x-default\" href=\"{base}/{here}\">\n\
          <link rel=\"alternate\" type=\"application/atom+xml\" href=\"/history.atom\">\n\
          <style>{STYLE}</style>\n</head>\n<body>\n{SHAPES}\n<div class=\"page\">\n\
          <header><p class=\"top\"><a href=\"{}\">{heading}</a></p>\n<nav aria-label=\"{}\">",
@@ -114,7 +114,8 @@ pub(super) fn frame(
         let current = if each == language { " aria-current=\"true\"" } else { "" };
         let _ = write!(
             text,
-            "<a href=\"{path}\" lang=\"{tag}\" hreflang=\"{tag}\"{current}>{name}</a>"
+            "<a href=\"{path}{here}\" lang=\"{tag}\" hreflang=\"{tag}\"{current}>{name}\
+             </a>"
         );
     }
     text.push_str("</nav></header>\n<main>\n");

@@ -88,7 +88,11 @@ impl Language {
     }
 
     fn relapses(self, count: u32) -> String {
-        self.of(format!("came back {count} times"), format!("复发 {count} 次"))
+        let english = match count {
+            1 => String::from("came back once"),
+            _ => format!("came back {count} times"),
+        };
+        self.of(english, format!("复发 {count} 次"))
     }
 }
 
@@ -141,7 +145,11 @@ pub(super) fn article(
 ) {
     let title = escape(&language.title(incident, &view.names));
     let (id, path) = (incident.id, language.path());
-    let level = if is_whole { 1 } else { 3 };
+    let level = match (is_whole, view.here.is_empty()) {
+        (true, _) => 1,
+        (false, true) => 3,
+        (false, false) => 2,
+    };
     let _ = write!(
         text,
         "<article class=\"incident {}\"><h{level}><a href=\"{path}incidents/{id}\">{title}</a>\
