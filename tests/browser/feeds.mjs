@@ -45,8 +45,17 @@ export async function checkRss(xml, page) {
   const feed = await page.evaluate((text) => {
     const root = new DOMParser().parseFromString(text, "application/xml").documentElement;
     const all = (name) => [...root.querySelectorAll(name)].map((each) => each.textContent);
-    return { guids: all("item > guid"), links: all("link").filter(Boolean), dates: all("pubDate") };
+    // Readers take a description for HTML.
+    const html = (text) => new DOMParser().parseFromString(text, "text/html").body;
+    const made = all("description").flatMap((text) => [...html(text).querySelectorAll(":not(br)")]);
+    return {
+      guids: all("item > guid"),
+      links: all("link").filter(Boolean),
+      dates: all("pubDate"),
+      made: made.map((each) => each.tagName),
+    };
   }, xml);
+  assert.deepEqual(feed.made, [], "what people said makes nothing in a reader of feeds");
   assert.equal(new Set(feed.guids).size, feed.guids.length, "each guid is its own");
   assert.ok(feed.dates.every((date) => new Date(date) <= new Date()), "no date is to come");
   // The day of the week is the one of that date.

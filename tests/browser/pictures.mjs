@@ -9,6 +9,6 @@ export async function picture(shared, base, path, name, look = {}) {
   if (!directory) return;
   const reader = await visitor(shared.browser, base, { width: 820, ...look });
   await reader.page.goto(path);
-  await reader.page.screenshot({ path: join(directory, `${name}.png`), fullPage: true });
+  await reader.page.screenshot({ path: join(directory, `${name}.png`), fullPage: !look.width });
   await reader.close();
 }

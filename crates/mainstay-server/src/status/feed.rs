@@ -10,7 +10,8 @@ use std::fmt::Write;
 /// Incidents in a feed: readers ask often, and old ones are on the page.
 const MOST: usize = 30;
 
-/// The feed for readers of RSS.
+/// The feed for readers of RSS. They take a description for HTML, so what is safe there is escaped
+/// once more.
 pub(super) fn rss(view: &View, base: &str) -> String {
     let title = escape(&view.names.title);
     let base = escape(base);
@@ -19,11 +20,13 @@ pub(super) fn rss(view: &View, base: &str) -> String {
          xmlns:atom=\"http://www.w3.org/2005/Atom\"><channel>\
          <title>{title} status</title><link>{base}/</link>\
          <atom:link rel=\"self\" type=\"application/rss+xml\" href=\"{base}/history.rss\"/>\
-         <description>Incidents of {title}</description>\n"
+         <description>Incidents of {about}</description>\n",
+        about = escape(&title),
     );
     for each in newest(view) {
         let (name, body) = (escape(&English.title(each, &view.names)), body(each, view));
         let (id, told) = (each.id, Date::at(each.told()));
+        let body = escape(&body.replace('\n', "<br>"));
         let _ = writeln!(
             text,
             "<item><title>{name}</title><link>{base}/incidents/{id}</link>\

@@ -107,7 +107,8 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
     {
         let (head, body) = ask(&page, path, "").expect("an answer");
         assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-        assert!(!body.contains("<script") && body.contains("&lt;script&gt;"), "{path}: {body}");
+        // RSS is escaped twice: its readers take it for HTML.
+        assert!(!body.contains("<script") && body.contains("lt;script&"), "{path}: {body}");
     }
     let wrong = incident(&running, &["open", "x", "--component", "model/chta"]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("model/chat"));
