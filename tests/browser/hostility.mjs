@@ -130,17 +130,20 @@ export function hostility(shared) {
       return Number(/users report problems \((\d+)\)/.exec(told)[1]);
     };
     const had = await lately();
-    const { page, close } = await visitor(shared.browser, at.page, { from: "203.0.113.5" });
+    const from = "203.0.113.5";
+    const { page, close } = await visitor(shared.browser, at.page, { from });
+    await page.goto("/report?lang=en");
+    const [sent] = await Promise.all([
+      page.waitForRequest((each) => each.method() === "POST"),
+      send(page, { "Which model?": "chat", "It is slow": true }, "Send"),
+    ]);
+    assert.match(await page.getByRole("status").innerText(), /Thank you/);
     const last = [];
-    for (let time = 0; time < 7; time++) {
-      await page.goto("/report?lang=en");
-      const [response] = await Promise.all([
-        page.waitForResponse((each) => each.request().method() === "POST"),
-        send(page, { "Which model?": "chat", "It is slow": true }, "Send"),
-      ]);
-      last.push(response.status());
+    for (let time = 0; time < 6; time++) {
+      const headers = { ...sent.headers(), "x-forwarded-for": from };
+      last.push((await post(sent.url(), sent.postData(), headers)).status);
     }
-    assert.deepEqual(last, [200, 200, 200, 200, 200, 429, 429]);
+    assert.deepEqual(last, [200, 200, 200, 200, 429, 429]);
     assert.equal(await lately(), had + 1);
     await close();
   });
