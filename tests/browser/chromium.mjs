@@ -47,7 +47,9 @@ export async function visitor(browser, base, look = {}) {
   page.on("request", (request) => seen.requests.push(request.url()));
   page.on("response", (response) => seen.bodies.push(response.body().catch(() => [])));
   page.on("console", (message) => {
-    if (message.type() === "error") seen.complaints.push(message.text());
+    // An icon is asked for by the browser, not by the page, and not each time.
+    const isIcon = message.location().url.endsWith("/favicon.ico");
+    if (message.type() === "error" && !isIcon) seen.complaints.push(message.text());
   });
   page.on("pageerror", (error) => seen.complaints.push(String(error)));
   page.on("dialog", (dialog) => ((seen.dialogs += 1), dialog.dismiss()));
