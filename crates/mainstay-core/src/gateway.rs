@@ -22,6 +22,7 @@ pub mod joint;
 pub mod keyring;
 pub mod latency;
 pub mod limits;
+pub mod losses;
 mod nodes;
 mod orders;
 mod ours;

@@ -27,6 +27,7 @@ pub mod rng;
 pub mod share;
 pub mod table;
 
+pub mod console;
 pub mod gateway;
 pub mod policy;
 pub mod site;

@@ -210,7 +210,42 @@ pub struct Summary {
     pub models: Vec<(ModelId, Count)>,
     /// Attempts at each site, and how it stands.
     pub sites: Vec<(SiteId, Standing, Count)>,
+    /// Requests by class of the time between their tokens.
+    pub gaps: Gaps,
+    /// Keys that had failures lately, the most first; of all requests, not since counting began.
+    pub failing: Vec<Failing>,
+    /// Where the loss of a site would leave somebody refused now.
+    pub short: Vec<Short>,
 }
+
+/// How requests of one key turned out in the last ten minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Failing {
+    /// A number made of what lists show of the key.
+    pub key: u64,
+    /// Requests that failed,
+    pub failed: u32,
+    /// of so many.
+    pub all: u32,
+}
+
+/// What the loss of a site would mean now: of a thousand requests of a tier so many would be
+/// refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Short {
+    /// The site.
+    pub site: SiteId,
+    /// The tier.
+    pub tier: TierId,
+    /// Of a thousand requests, for the model that it is worst for.
+    pub refused: u16,
+}
+
+/// Sites and tiers of which a summary tells that they would be short.
+pub const SHORT_MAX: usize = 128;
+
+/// Keys of which a summary tells.
+pub const FAILING_MAX: usize = 256;
 
 /// How often a summary is sent: an outage is to show within ten seconds, and it takes two looks.
 pub const SUMMARY_EVERY: Duration = Duration::from_secs(1);
@@ -221,6 +256,11 @@ pub const FIRST_TOKENS: usize = 16;
 /// Where one class ends and the next begins, in milliseconds; the last has no end.
 pub const FIRST_TOKEN_ENDS: [u64; FIRST_TOKENS - 1] =
     [50, 100, 200, 350, 500, 750, 1000, 1500, 2000, 3000, 5000, 7500, 10_000, 15_000, 30_000];
+
+/// Requests by class of the time between their tokens, as its mean in one answer.
+pub type Gaps = [u64; GAP_ENDS.len() + 1];
+/// Where one class ends and the next begins, in milliseconds; the last has no end.
+pub const GAP_ENDS: [u64; 11] = [5, 10, 15, 20, 30, 40, 60, 80, 120, 200, 400];
 
 /// How answers turned out since counting began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -236,10 +276,14 @@ pub struct Count {
 impl Count {
     /// Which class a time to first token is of.
     pub fn class_of(first_token: Duration) -> usize {
-        let millis = first_token.as_millis();
-        let ends = FIRST_TOKEN_ENDS.iter();
-        ends.take_while(|end| millis > u128::from(**end)).count()
+        class_of(first_token, &FIRST_TOKEN_ENDS)
     }
+}
+
+/// Which class a time is of, where classes end so, in milliseconds.
+pub fn class_of(time: Duration, ends: &[u64]) -> usize {
+    let millis = time.as_millis();
+    ends.iter().take_while(|end| millis > u128::from(**end)).count()
 }
 
 /// How a gateway believes that a site stands.

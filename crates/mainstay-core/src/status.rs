@@ -12,24 +12,28 @@
 //! (`incident`), and what was is kept in short (`history`). Days and hours are the role's own wall
 //! clock, which only names times and decides nothing that gateways do.
 
+pub mod callers;
 mod component;
 pub mod counted;
 pub mod crowd;
 mod ears;
 pub mod history;
 pub mod incident;
+pub mod maintenance;
 mod told;
 
 use crate::fact::{Because, Component as Which, State, StatusFact};
 use crate::message::{Count, SUMMARY_MAX, Standing, Summary};
 use crate::names::{GatewayId, ModelId, SiteId};
 use crate::time::{Duration, Time};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use component::{Component, Sign};
 use crowd::Reported;
 use ears::Ears;
 use incident::Incidents;
+use maintenance::Windows;
 
 pub use ears::Data;
 pub use told::{Kept, KeptComponent};
@@ -77,7 +81,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A gateway tells how it goes.
-    Summary(GatewayId, Summary),
+    Summary(GatewayId, Box<Summary>),
     /// Another configuration is in force.
     Adopt(Config),
     /// A user reports trouble with a model, a site, both or the API as such.
@@ -156,6 +160,7 @@ pub struct Status {
     models: Vec<Component>,
     sites: Vec<Component>,
     incidents: Incidents,
+    windows: Windows,
     /// Seconds since 1970 when its time was zero.
     zero: u64,
     began: Time,
@@ -174,6 +179,7 @@ impl Status {
             models: components(&config.models),
             sites: components(&config.sites),
             incidents: Incidents::default(),
+            windows: Windows::default(),
             zero: wall.saturating_sub(now.as_micros() / 1_000_000),
             config,
             began: now,
@@ -187,7 +193,7 @@ impl Status {
     /// Takes in an event.
     pub fn handle(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::Summary(from, summary) => self.hear(now, from, summary, actions),
+            Event::Summary(from, summary) => self.hear(now, from, *summary, actions),
             Event::Adopt(config) => self.adopt(now, config),
             Event::Report { model, site, reporter } => {
                 self.report(now, (model, site), reporter, actions);
@@ -236,7 +242,7 @@ impl Status {
         let told = each.count(now, TOLD);
         Row {
             component,
-            state: each.shown,
+            state: self.shown((component, each)),
             lasts: now.since(each.since.unwrap_or(self.began)),
             good: told.good_per_mille(),
             first_token: told.first_token_p95(),
@@ -255,7 +261,11 @@ impl Status {
         let wall = self.wall(now);
         let models = more.models.iter().map(|(model, count)| (Which::Model(*model), count));
         let sites = more.sites.iter().map(|(site, _, count)| (Which::Site(*site), count));
-        for (which, count) in [(Which::Api, &more.api)].into_iter().chain(models).chain(sites) {
+        let all: Vec<(Which, &Count)> =
+            [(Which::Api, &more.api)].into_iter().chain(models).chain(sites).collect();
+        self.incidents.counted(&all);
+        self.api.history.flowed(wall, &more.gaps);
+        for (which, count) in all {
             if let Some(component) = self.component(which) {
                 component.add(now, count);
                 component.history.counted(wall, count);

@@ -408,7 +408,8 @@ impl Engine {
     /// the others as they are, and the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
         self.line.admit(self.shared.settings.batch_max, &mut self.ledger);
-        let chunk = match self.line.decoding() {
+        let others = self.line.decoding();
+        let chunk = match others {
             0 => self.shared.settings.prefill_chunk,
             _ => {
                 let time = self.pace.limit(self.shared.settings.step_time);
@@ -416,7 +417,7 @@ impl Engine {
             }
         };
         let drafts = self.shared.settings.drafts;
-        let is_on = self.shared.drafts && self.drafting.is_worth(drafts, self.line.decoding());
+        let is_on = self.shared.drafts && self.drafting.is_worth(drafts, others);
         let shares = self.line.plan(chunk, &mut self.ledger);
         if shares.is_empty() {
             return;
@@ -431,7 +432,7 @@ impl Engine {
         }
         let took = began.elapsed();
         let prompts = shares.iter().filter(|share| share.is_prompt);
-        self.pace.learn(prompts.map(|share| share.tokens).sum(), took);
+        self.pace.learn(prompts.map(|share| share.tokens).sum(), others, took);
         self.drafting.learn(&shares, (is_on, took));
         let ended = out[first..].iter().filter(|progress| progress.finish.is_some());
         self.pace.end(took, ended.clone().count());

@@ -87,11 +87,13 @@ impl Pace {
         (tokens as usize).max(CHUNK_MIN)
     }
 
-    /// A step with so many tokens of prompts took so long.
-    pub fn learn(&mut self, prompts: usize, took: Duration) {
+    /// A step with so many tokens of prompts, and so many others' answers, took so long. What a
+    /// token takes is learned beside others: alone many go together, each of which takes much less.
+    pub fn learn(&mut self, prompts: usize, others: usize, took: Duration) {
         let took = took.as_secs_f64();
-        let (known, seen) = match prompts {
-            0 => (&mut self.step, took),
+        let (known, seen) = match (prompts, others) {
+            (0, _) => (&mut self.step, took),
+            (_, 0) => return,
             _ => (&mut self.token, (took - self.step).max(0.0) / prompts as f64),
         };
         *known = if *known == 0.0 { seen } else { *known + NEW * (seen - *known) };
@@ -227,8 +229,9 @@ mod tests {
         assert_eq!(pace.chunk(ms(40)), CHUNK_MIN);
         // 20 ms for the weights, 1 ms for each token of a prompt.
         for _ in 0..100 {
-            pace.learn(0, ms(20));
-            pace.learn(30, ms(50));
+            pace.learn(0, 1, ms(20));
+            pace.learn(30, 1, ms(50));
+            pace.learn(64, 0, ms(30));
         }
         assert_eq!(pace.chunk(ms(40)), 20);
         assert_eq!(pace.chunk(ms(10)), CHUNK_MIN);

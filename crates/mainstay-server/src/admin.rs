@@ -3,7 +3,8 @@
 //! It answers from memory and from closures of the owner, so it works with everything else dead.
 //! Changes are made by POST only; a page that a browser fetches ahead changes nothing.
 
-use crate::http::{ResponseBody, is_foreign, is_rebound, json, read_body};
+use crate::console::{Console, Documents};
+use crate::http::{ResponseBody, escape, is_foreign, is_rebound, json, read_body};
 use crate::setup::Bounds;
 use crate::telemetry::Telemetry;
 use bytes::Bytes;
@@ -15,6 +16,9 @@ use std::sync::Arc;
 
 /// What Prometheus asks for by this name.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What tells nothing but numbers and health, to whoever reaches the listener.
+const OPEN: [&str; 4] = ["/metrics", "/livez", "/readyz", "/health"];
 
 /// Whether requests can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,7 @@ struct Inner {
     metrics: Vec<Box<dyn Fn() -> String + Send + Sync>>,
     shows: Vec<(&'static str, &'static str, Show)>,
     changes: Vec<(&'static str, &'static str, Change)>,
+    console: Option<Console>,
 }
 
 impl Admin {
@@ -61,12 +66,24 @@ impl Admin {
     ) -> Builder {
         let ready = Box::new(ready);
         let (metrics, shows, changes) = (Vec::new(), Vec::new(), Vec::new());
-        Builder { inner: Inner { telemetry, ready, bounds, metrics, shows, changes } }
+        let console = None;
+        Builder { inner: Inner { telemetry, ready, bounds, metrics, shows, changes, console } }
     }
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path().to_owned();
+        if let Some(console) = &self.inner.console {
+            if console.takes(&request) {
+                return console.answer(request, self.inner.clone()).await;
+            }
+            // What is asked each second, by programs that change nothing, stays open.
+            if !OPEN.contains(&path.as_str())
+                && let Some(refusal) = console.bars(&request)
+            {
+                return refusal;
+            }
+        }
         let is_shown = self.inner.shows.iter().any(|(p, _, _)| *p == path);
         let is_read = is_shown && request.method() != Method::POST;
         let mut changes = self.inner.changes.iter();
@@ -121,6 +138,12 @@ impl Builder {
         self
     }
 
+    /// Adds a console, which browsers find at `/`.
+    pub fn console(mut self, console: Console) -> Builder {
+        self.inner.console = Some(console);
+        self
+    }
+
     /// The finished service.
     pub fn build(self) -> Admin {
         Admin { inner: Arc::new(self.inner) }
@@ -130,7 +153,7 @@ impl Builder {
 impl Inner {
     fn page(&self, path: &str, headers: &HeaderMap) -> Response<ResponseBody> {
         match path {
-            "/" => text("text/html; charset=utf-8", self.index()),
+            "/" | "/-/" => text("text/html; charset=utf-8", self.index()),
             "/metrics" => text(OPEN_METRICS, self.metrics()),
             "/livez" | "/health" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             "/readyz" => self.readiness(),
@@ -178,11 +201,7 @@ impl Inner {
     }
 
     fn index(&self) -> String {
-        let ready = match (self.ready)() {
-            Ready::Yes => "ready".to_owned(),
-            Ready::No(why) => format!("not ready: {why}"),
-            Ready::Draining => "draining".to_owned(),
-        };
+        let ready = Documents::ready(self);
         let mut rows = String::new();
         let fixed = [
             ("/metrics", "Prometheus metrics"),
@@ -212,6 +231,26 @@ impl Inner {
     }
 }
 
+impl Documents for Inner {
+    fn show(&self, path: &str) -> Option<Value> {
+        let found = self.shows.iter().find(|(each, _, _)| *each == path);
+        found.map(|(_, _, show)| show())
+    }
+
+    fn change(&self, path: &str, body: Bytes) -> Option<Result<Value, String>> {
+        let found = self.changes.iter().find(|(each, _, _)| *each == path);
+        found.map(|(_, _, change)| change(body))
+    }
+
+    fn ready(&self) -> String {
+        match (self.ready)() {
+            Ready::Yes => "ready".to_owned(),
+            Ready::No(why) => format!("not ready: {why}"),
+            Ready::Draining => "draining".to_owned(),
+        }
+    }
+}
+
 fn changed(outcome: Result<Value, String>) -> Response<ResponseBody> {
     match outcome {
         Ok(value) => json(StatusCode::OK, &value),
@@ -233,10 +272,6 @@ fn text(kind: &'static str, body: String) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

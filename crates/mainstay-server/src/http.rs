@@ -7,14 +7,18 @@
 mod body;
 mod bounds;
 mod connection;
+mod form;
 mod listener;
+mod markup;
 mod origin;
 mod tls;
 
 pub use body::{BodySender, Cut, Left, ResponseBody, channel, json};
 pub use bounds::{BodyError, read_body};
 pub use connection::Peer;
+pub use form::{decoded, form};
 pub use listener::{Arrivals, Counters, Front, Known, serve};
+pub use markup::escape;
 pub use origin::{is_foreign, is_rebound};
 pub use tls::server_config;
 

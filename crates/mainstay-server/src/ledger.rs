@@ -8,7 +8,6 @@
 //! the disk is full, those of higher tiers the longest.
 
 mod flow;
-pub mod hook;
 mod journal;
 mod postgres;
 mod purse;
@@ -24,10 +23,10 @@ pub use purse::{Notice, Purse};
 pub use tariff::{BudgetLine, Payer, Stop, Tariff, Terms, WARN};
 
 use crate::gateway::auth::Caller;
+use crate::letters::Letters;
 use crate::places::Places;
 use crate::setup::Secret;
 use crate::telemetry::Telemetry;
-use hook::Hooks;
 use journal::Journal;
 use mainstay_core::plan::Moment;
 use queue::Queue;
@@ -68,7 +67,7 @@ struct Shared {
     wake: Condvar,
     ending: AtomicBool,
     purse: Purse,
-    hooks: Hooks,
+    letters: Letters,
     counts: Counts,
     /// How far PostgreSQL has taken over our file, as we last knew.
     reached: AtomicI64,
@@ -103,7 +102,7 @@ impl Ledger {
             wake: Condvar::new(),
             ending: AtomicBool::new(false),
             purse: Purse::default(),
-            hooks: Hooks::begin(),
+            letters: Letters::begin(),
             counts: Counts::default(),
             reached: AtomicI64::new(0),
             telemetry,
@@ -172,7 +171,7 @@ impl Ledger {
                 "spent": level,
                 "node": self.shared.keeping.node,
             });
-            self.shared.hooks.tell(hook, at / 1_000_000, &message);
+            self.shared.letters.tell(hook, &message);
         }
     }
 

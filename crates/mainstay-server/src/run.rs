@@ -6,6 +6,7 @@
 pub mod adopt;
 mod build;
 mod callers;
+mod console;
 mod door;
 mod drill;
 mod home;
@@ -109,7 +110,7 @@ pub async fn run(
     });
     let serving = served(doors, (&house.stop, &last));
     let counts = names.as_ref().map(Dns::counts);
-    let admin = admin(&setup, (&drive, counts), telemetry, &house.draining);
+    let admin = admin(&setup, (&drive, counts), telemetry, (&house.draining, &last));
     let admin = told(admin, (&drive, shown.as_ref(), ledger.clone()));
     let admin = nodes.iter().fold(admin, |admin, nodes| nodes.shown(admin));
     let admin = if is_gateway { callers.shown(admin) } else { admin };
@@ -259,7 +260,7 @@ fn admin(
     setup: &Setup,
     (drive, names): (&Arc<Drive>, Option<Arc<Counts>>),
     telemetry: Arc<Telemetry>,
-    draining: &Arc<AtomicBool>,
+    (draining, last): (&Arc<AtomicBool>, &CancellationToken),
 ) -> Builder {
     let (draining, machine) = (draining.clone(), drive.clone());
     let budget = (drive.clone(), telemetry.clone());
@@ -275,13 +276,17 @@ fn admin(
         telemetry.retry_budget(drive.read(|gateway| gateway.retry_budget()));
         names.as_ref().map_or_else(String::new, |counts| counts.lines())
     };
-    let shown = drive.clone();
-    let view = move || view::view(&shown);
-    Admin::builder(telemetry, setup.bounds.clone(), ready).metrics(refresh).show(
-        "/view",
-        "sites, tiers and the latest decisions, for mainstay top",
-        view,
-    )
+    let (shown, flow) = (drive.clone(), console::watched(drive, last));
+    let [losses, ratio] = [(); 2].map(|()| drive.clone());
+    let view = move || view::view(&shown, &flow);
+    Admin::builder(telemetry, setup.bounds.clone(), ready)
+        .metrics(refresh)
+        .metrics(move || view::headroom(&ratio))
+        .show("/view", "sites, tiers and the latest decisions, for mainstay top", view)
+        .show("/-/capacity", "whom the loss of each site would leave refused", move || {
+            view::capacity(&losses)
+        })
+        .console(console::open(setup, drive, last))
 }
 
 fn operate(

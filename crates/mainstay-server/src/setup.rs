@@ -5,6 +5,7 @@
 pub mod terms;
 
 use crate::ledger::{Keeping, Tariff};
+use crate::letters::{Hook, Post};
 use crate::link::{Book, Identity, NodeName, Peer};
 use crate::policy::rehearsal::Rehearsal;
 use crate::site::engine::Engine;
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-pub use terms::{Network, Terms, date, format_date, unix_now};
+pub use terms::{Network, Terms, date, format_date, mark, mark_of, shown, unix_now};
 
 /// Everything a server needs to start.
 #[derive(Clone, Debug)]
@@ -77,6 +78,12 @@ pub struct StatusPage {
     pub first_token: Duration,
     /// What the public calls each site, in the order of `core.sites`; none keeps one off the page.
     pub sites: Vec<Option<String>>,
+    /// Whether the public is told whom the loss of a site would leave refused.
+    pub publish_capacity: bool,
+    /// Who is told what the page tells.
+    pub webhooks: Vec<Hook>,
+    /// Who is written to, if anybody is.
+    pub mail: Option<Post>,
 }
 
 /// Reads configurations while the process runs, and checks them as at the start. An error has a
@@ -304,6 +311,9 @@ pub struct Listen {
     pub api: SocketAddr,
     /// Metrics, health, explain.
     pub admin: SocketAddr,
+    /// SHA-256 of the token without which the admin listener tells and does little, if there is
+    /// one.
+    pub admin_token: Option<[u8; 32]>,
     /// Certificate chain and key (PEM files) for the API listener.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Names that are answered with gateways; none unless told.

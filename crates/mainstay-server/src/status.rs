@@ -4,10 +4,12 @@
 //! from one look at the machine, so they never differ. Names are what operators call things in
 //! public; no request, key or tenant is known here.
 
+mod alert;
 mod badge;
 mod bars;
 mod dates;
 mod door;
+mod draft;
 mod feed;
 mod html;
 mod json;
@@ -17,18 +19,21 @@ mod reports;
 mod style;
 mod tell;
 mod words;
+mod works;
 
-pub use door::Door;
+pub use door::{Door, Still};
 
 use crate::drive::{Clock, at_deadlines};
 use crate::setup::Setup;
+use alert::Alerts;
 use kept::Store;
 use mainstay_core::fact::{Because, Component, State, StatusFact};
-use mainstay_core::message::Summary;
+use mainstay_core::message::{Short, Summary};
 use mainstay_core::names::GatewayId;
 use mainstay_core::status::history::{Day, Drawn};
 use mainstay_core::status::incident::Incident;
 use mainstay_core::status::incident::{Unwilling, Wish};
+use mainstay_core::status::maintenance::{Maintenance, Plan, Untold};
 use mainstay_core::status::{Action, Config, Event, Page, Row, Status};
 use mainstay_core::time::Time;
 use reports::Gate;
@@ -48,6 +53,7 @@ struct Shared {
     config: Config,
     names: Arc<Names>,
     gate: Gate,
+    alerts: Alerts,
     store: Store,
     /// The minute in which everything was kept last.
     stored: u64,
@@ -61,6 +67,9 @@ struct Names {
     models: Vec<String>,
     /// None: it is not shown.
     sites: Vec<Option<String>>,
+    tiers: Vec<String>,
+    /// Whether the public is told whom the loss of a site would leave refused.
+    is_open: bool,
 }
 
 /// Everything that is shown at one moment.
@@ -68,12 +77,17 @@ struct View {
     page: Page,
     names: Arc<Names>,
     incidents: Vec<Incident>,
+    maintenances: Vec<Maintenance>,
+    /// Whom the loss of a site would leave refused, where the public is told.
+    short: Vec<Short>,
     /// Ninety days of the first components, by row.
     days: Vec<Vec<Option<Day>>>,
     /// The last day of the API.
     drawn: Vec<Drawn>,
     /// Seconds since 1970.
     wall: u64,
+    /// Which page is asked for, as it is called below a language: the first one is called nothing.
+    here: String,
 }
 
 /// So many components have their bars on the page, which has to stay small.
@@ -83,15 +97,17 @@ impl Desk {
     /// A status role that begins now.
     pub fn new(setup: &Setup) -> Arc<Desk> {
         let store = Store::of(setup.data_dir.as_deref());
-        Desk::of(setup.status_config(), Names::of(setup), store)
+        let desk = Desk::of(setup.status_config(), Names::of(setup), store);
+        desk.lock().alerts.adopt(setup);
+        desk
     }
 
     fn of(config: Config, names: Names, store: Store) -> Arc<Desk> {
         let clock = Clock::new();
         let wall = dates::now();
         let machine = Status::new(clock.now(), wall, config.clone(), store.read(&config));
-        let (names, gate) = (Arc::new(names), Gate::default());
-        let shared = Shared { machine, config, names, gate, store, stored: wall / 60 };
+        let (names, gate, alerts) = (Arc::new(names), Gate::default(), Alerts::default());
+        let shared = Shared { machine, config, names, gate, alerts, store, stored: wall / 60 };
         Arc::new(Desk { clock, shared: Mutex::new(shared), wake: Notify::new() })
     }
 
@@ -99,7 +115,7 @@ impl Desk {
     pub fn hear(&self, gateway: &str, summary: Summary) {
         let at = self.lock().config.gateways.iter().position(|name| name == gateway);
         if let Some(at) = at.and_then(|at| u16::try_from(at).ok()) {
-            self.tell(Event::Summary(GatewayId(at), summary));
+            self.tell(Event::Summary(GatewayId(at), Box::new(summary)));
         }
     }
 
@@ -109,6 +125,7 @@ impl Desk {
         self.tell(Event::Adopt(config.clone()));
         let mut shared = self.lock();
         (shared.config, shared.names) = (config, Arc::new(Names::of(setup)));
+        shared.alerts.adopt(setup);
     }
 
     /// Calls the machine at its deadlines until `shutdown`.
@@ -128,10 +145,22 @@ impl Desk {
 
     /// Does what a person wants of an incident; its number, or why not.
     fn wish(&self, wish: Wish) -> Result<u32, Unwilling> {
+        self.change(|machine, now, actions| machine.wish(now, wish, actions))
+    }
+
+    /// Does what a person wants of a maintenance window; its number, or why not.
+    fn plan(&self, plan: Plan) -> Result<u32, Untold> {
+        self.change(|machine, now, actions| machine.plan(now, plan, actions))
+    }
+
+    fn change<T, E>(
+        &self,
+        change: impl FnOnce(&mut Status, Time, &mut Vec<Action>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let now = self.clock.now();
         let mut actions = Vec::new();
         let mut shared = self.lock();
-        let done = shared.machine.wish(now, wish, &mut actions);
+        let done = change(&mut shared.machine, now, &mut actions);
         shared.carry_out(now, actions);
         if done.is_ok() {
             shared.keep();
@@ -141,8 +170,18 @@ impl Desk {
 
     fn view(&self) -> View {
         let now = self.clock.now();
-        let shared = self.lock();
-        let (machine, names) = (&shared.machine, shared.names.clone());
+        self.lock().view(now)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        // As in `Drive`: showing on is better than failing every reader from then on.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn view(&self, now: Time) -> View {
+        let (machine, names) = (&self.machine, self.names.clone());
         let (page, wall) = (machine.page(now), machine.wall(now));
         let history = |row: &Row| machine.history(row.component);
         let days = page
@@ -153,21 +192,22 @@ impl Desk {
         let days = days.collect();
         let drawn = page.rows.first().and_then(history);
         let drawn = drawn.map_or_else(Vec::new, |history| history.drawn(wall));
-        View { page, names, incidents: machine.incidents().to_vec(), days, drawn, wall }
+        let incidents = machine.incidents().to_vec();
+        let maintenances = machine.maintenances().to_vec();
+        let short = if names.is_open { machine.short(now) } else { Vec::new() };
+        let here = String::new();
+        View { page, names, incidents, maintenances, short, days, drawn, wall, here }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
-        // As in `Drive`: showing on is better than failing every reader from then on.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
     fn carry_out(&mut self, now: Time, actions: Vec<Action>) {
-        let is_told =
-            actions.iter().any(|Action::Fact(fact)| matches!(fact, StatusFact::Incident { .. }));
+        let is_told = actions.iter().any(|Action::Fact(fact)| {
+            matches!(fact, StatusFact::Incident { .. } | StatusFact::Maintenance { .. })
+        });
         for Action::Fact(fact) in actions {
             log(&self.config, &fact);
+            if self.alerts.concern(&fact) {
+                self.alerts.tell(&fact, &self.view(now));
+            }
         }
         let minute = self.machine.wall(now) / 60;
         if is_told || minute > self.stored {
@@ -188,6 +228,8 @@ impl Names {
             url: setup.status.url.clone(),
             models: setup.core.models.iter().map(|model| model.name.clone()).collect(),
             sites: setup.status.sites.clone(),
+            tiers: setup.core.tiers.iter().map(|tier| tier.name.clone()).collect(),
+            is_open: setup.status.publish_capacity,
         }
     }
 
@@ -272,7 +314,15 @@ fn log(config: &Config, fact: &StatusFact) {
         }
         StatusFact::Incident { id, stage, cause } => {
             let (stage, cause) = (kept::word(&kept::STAGES, stage), kept::cause(*cause));
-            tracing::warn!(fact = "status_incident", "incident {id} is {stage}: {cause}");
+            let next = match stage {
+                "resolved" => format!("; a draft of its report: mainstay incident report {id}"),
+                _ => String::new(),
+            };
+            tracing::warn!(fact = "status_incident", "incident {id} is {stage}: {cause}{next}");
+        }
+        StatusFact::Maintenance { id, step } => {
+            let step = kept::word(&works::STEPS, step);
+            tracing::info!(fact = "status_maintenance", "maintenance {id} is {step}");
         }
     }
 }

@@ -20,11 +20,12 @@ use mainstay_core::fact::{Fact, SiteFact};
 use mainstay_core::gateway::Probe;
 use mainstay_core::message::{Standing, Summary};
 use mainstay_core::names::{ModelId, RequestId, SiteId, TargetId, TierId};
+use mainstay_core::status::callers::Callers;
 use mainstay_core::time::Time;
 use metrics::{Found, Metrics};
 use record::Records;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tally::Tally;
 
@@ -111,6 +112,8 @@ pub struct Telemetry {
     /// The latest facts that are no part of a request's usual way, and what their positions were
     /// called then.
     recent: Mutex<VecDeque<(Time, Fact, Arc<Names>)>>,
+    /// How requests of each key turned out lately.
+    callers: Mutex<Callers>,
 }
 
 /// What things are called while one configuration is in force, and what is counted under it.
@@ -137,6 +140,7 @@ impl Telemetry {
             records: Records::default(),
             alarms: Mutex::default(),
             recent: Mutex::default(),
+            callers: Mutex::default(),
         }
     }
 
@@ -161,6 +165,11 @@ impl Telemetry {
         let closing = self.records.note(at, (fact, names));
         self.metrics.fact((names, &named.found), fact);
         named.tally.fact(names, fact);
+        if let Fact::AttemptStarted { attempt, target, .. } = fact
+            && let Some(tier) = self.records.tier(attempt.request, names)
+        {
+            named.tally.flow(names, (tier, *target));
+        }
         if let Some(closing) = &closing {
             self.metrics.closed((names, &named.found), closing);
             named.tally.closed(names, closing);
@@ -190,9 +199,26 @@ impl Telemetry {
         log::site_fact(&self.names(), fact);
     }
 
-    /// What status pages are told, with how the sites stand, by position.
-    pub fn summary(&self, standings: &[Standing]) -> Summary {
-        self.named().tally.summary(standings)
+    /// What status pages are told now, with how the sites stand, by position.
+    pub fn summary(&self, now: Time, standings: &[Standing]) -> Summary {
+        let failing = self.callers().failing(now);
+        Summary { failing, ..self.named().tally.summary(standings) }
+    }
+
+    /// A request of the key of this number was answered, or failed.
+    pub fn key(&self, now: Time, key: u64, is_good: bool) {
+        self.callers().count(now, key, is_good);
+    }
+
+    fn callers(&self) -> MutexGuard<'_, Callers> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Attempts of each tier at each site since these are the names, the sites of the first tier
+    /// first.
+    pub fn flows(&self) -> (Arc<Names>, Vec<u64>) {
+        let named = self.named();
+        (named.names.clone(), named.tally.flows())
     }
 
     /// A request was refused before any machine saw it, by the caller's own contract.

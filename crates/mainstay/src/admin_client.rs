@@ -7,13 +7,16 @@ use std::time::Duration;
 /// The admin listener is near and answers from memory; whoever waits longer waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where commands have the admin token from, if the listener wants one.
+pub const TOKEN: &str = "MAINSTAY_ADMIN_TOKEN";
+
 /// Far more than anything it tells.
 const ANSWER_MAX: u64 = 16 << 20;
 
 /// Status and body of a `GET`.
 ///
 /// # Errors
-/// If nobody answers, or not in HTTP.
+/// If nobody answers, or not in HTTP, or not without the admin token.
 pub fn get(base: &str, path: &str, accept: &str) -> std::io::Result<(u16, String)> {
     ask(base, &format!("GET {path}"), &format!("accept: {accept}\r\n"), "")
 }
@@ -21,7 +24,7 @@ pub fn get(base: &str, path: &str, accept: &str) -> std::io::Result<(u16, String
 /// Status and body of a `POST` of JSON.
 ///
 /// # Errors
-/// If nobody answers, or not in HTTP.
+/// If nobody answers, or not in HTTP, or not without the admin token.
 pub fn post(base: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
     let headers = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
     ask(base, &format!("POST {path}"), &headers, body)
@@ -37,7 +40,10 @@ fn ask(base: &str, line: &str, headers: &str, body: &str) -> std::io::Result<(u1
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // At once: `write!` on a socket sends each piece by itself.
-    let request = format!("{line} HTTP/1.0\r\nhost: {host}\r\n{headers}\r\n{body}");
+    let token = std::env::var(TOKEN).ok().filter(|token| !token.trim().is_empty());
+    let token =
+        token.map_or(String::new(), |token| format!("authorization: Bearer {}\r\n", token.trim()));
+    let request = format!("{line} HTTP/1.0\r\nhost: {host}\r\n{token}{headers}\r\n{body}");
     stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut reply)?;
@@ -47,7 +53,14 @@ fn ask(base: &str, line: &str, headers: &str, body: &str) -> std::io::Result<(u1
     let reply = String::from_utf8_lossy(&reply);
     let (head, body) = reply.split_once("\r\n\r\n").ok_or_else(|| invalid("not HTTP"))?;
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-    Ok((status.ok_or_else(|| invalid("not HTTP"))?, body.to_string()))
+    match status.ok_or_else(|| invalid("not HTTP"))? {
+        // Whatever was asked for: each command would say something else of it.
+        401 => {
+            let what = format!("it wants the admin token; put it into {TOKEN}");
+            Err(Error::new(ErrorKind::PermissionDenied, what))
+        }
+        status => Ok((status, body.to_string())),
+    }
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use crate::orders::{self, What};
 use crate::stdout::say;
 use crate::{
     check, demo, drill as drills, explain, faults, incident as incidents, keys as callers, load,
-    model as models, node, policy, simulate, start, top, usage as used,
+    model as models, node, policy, simulate, snapshot, start, top, usage as used,
 };
 use clap::{Args, Parser, Subcommand};
 pub use drill::{Drill, DrillFault};
 pub use fleet::{By, Demo, Given, Load, Policy, Publish, Taste, Top};
-pub use incident::{AtPage, Incident};
+pub use incident::{AtPage, Export, Incident, Maintenance, Status};
 pub use keys::{ChangeKey, CreateKey, Keys};
 pub use model::{BenchModel, Engine, Model, ShowModel};
 use std::path::PathBuf;
@@ -99,6 +99,16 @@ enum Command {
     Incident {
         #[command(subcommand)]
         command: Incident,
+    },
+    /// The public status page as plain files: export
+    Status {
+        #[command(subcommand)]
+        command: Status,
+    },
+    /// Tell the public of announced work: list, announce, say, end
+    Maintenance {
+        #[command(subcommand)]
+        command: Maintenance,
     },
     /// List the orders in force
     Orders {
@@ -392,6 +402,8 @@ pub fn main() -> ExitCode {
             orders::give(&What::Freeze(Some(site).filter(|site| site != "all")), &given)
         }
         Some(Command::Incident { command }) => incidents::incident(&command),
+        Some(Command::Maintenance { command }) => incidents::work::maintenance(&command),
+        Some(Command::Status { command: Status::Export(options) }) => snapshot::export(&options),
         Some(Command::Orders { admin, json }) => orders::list(&admin, json),
         Some(Command::Policy { command }) => policy::policy(&command),
         Some(Command::Taste(options)) => policy::taste::taste(&options),

@@ -78,8 +78,14 @@ pub struct File {
 pub struct Listen {
     /// The OpenAI-compatible API. Loopback unless told otherwise.
     pub api: Option<String>,
-    /// Metrics, health and explain. It has no login: keep it on loopback or a private network.
+    /// Metrics, health, explain and the console. Without a token it has no login: keep it on
+    /// loopback or a private network.
     pub admin: Option<String>,
+    /// Environment variable that holds the admin token. With one, nobody sees or changes anything
+    /// there without it, but for metrics and health. Unset: the console is for this machine alone.
+    pub admin_token_env: Option<String>,
+    /// File that holds it, e.g. a mounted secret.
+    pub admin_token_file: Option<String>,
     /// PEM file with the certificate chain of the API listener; with `tls_key`.
     pub tls_cert: Option<String>,
     /// PEM file with its private key.

@@ -13,11 +13,11 @@ mod space;
 
 use crate::command_line::{Demo, WRONG};
 use crate::config_file::value::time;
-use crate::load::plan::{Class, Manners, Plan, Source};
+use crate::load::plan::{Class, Manners, Plan, Source, Surge};
 use crate::load::tally::Outcome;
 use crate::stdout::say;
 use fleet::{Fleet, Role};
-use script::{Act, Step};
+use script::{Act, Script, Step};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ const START: Duration = Duration::from_secs(60);
 const PROMPTS: u32 = 4;
 /// The load goes on for so long after the last step of a script.
 const AFTER: Duration = Duration::from_secs(30);
+/// Clients at once, most of whom wait in a surge to ask again.
+const OPEN_MAX: usize = 10_000;
 /// Tiers and their parts of all requests, as on the standard bench.
 const TIERS: [(&str, f64); 3] = [("enterprise", 10.0), ("pro", 30.0), ("free", 60.0)];
 
@@ -60,8 +62,10 @@ pub fn demo(options: &Demo) -> ExitCode {
 }
 
 /// What is to happen.
+#[derive(Default)]
 struct Story {
     steps: Vec<Step>,
+    surges: Vec<Surge>,
     scenario: Option<mainstay_sim::scenario::Scenario>,
     lasts: Option<Duration>,
 }
@@ -80,15 +84,17 @@ impl Story {
             )]);
         }
         let Some(path) = &options.script else {
-            return Ok(Story { steps: Vec::new(), scenario: None, lasts });
+            return Ok(Story { lasts, ..Story::default() });
         };
         let bench = predict::bench(options);
-        let (mut scenario, steps) = script::read(path, &bench)?;
+        let Script { mut scenario, steps, surges } = script::read(path, &bench)?;
         // As much as is really asked, whatever the file says.
         scenario.load.level = predict::rate(options) / bench.capacity();
         let last = steps.last().map_or(Duration::ZERO, |step| step.at);
+        let ends = surges.iter().map(|surge| surge.until.unwrap_or(surge.from + surge.ramp));
+        let last = ends.max().unwrap_or_default().max(last);
         let lasts = lasts.or(Some(last + AFTER));
-        Ok(Story { steps, scenario: Some(scenario), lasts })
+        Ok(Story { steps, surges, scenario: Some(scenario), lasts })
     }
 }
 
@@ -100,7 +106,7 @@ fn repeat(options: &Demo, story: &Story, runs: u16) -> Result<ExitCode, String> 
         let runtime = runtime()?;
         let began = Instant::now();
         let load = runtime.spawn(crate::load::run(
-            Plan { records: true, seed: number.into(), ..plan(options, &fleet, story.lasts) },
+            Plan { records: true, seed: number.into(), ..plan(options, &fleet, story) },
             began.into(),
             false,
         ));
@@ -157,10 +163,10 @@ fn play(options: &Demo, story: &Story) -> Result<ExitCode, String> {
     let fleet = start(options)?;
     eprint!("{}", fleet.greeting());
     let runtime = runtime()?;
-    let plan = plan(options, &fleet, story.lasts);
+    let plan = plan(options, &fleet, story);
     let began = Instant::now();
     let load = runtime.spawn(crate::load::run(plan, began.into(), false));
-    let is_watched = story.steps.is_empty()
+    let is_watched = story.scenario.is_none()
         && !options.json
         && std::io::stdout().is_terminal()
         && std::io::stdin().is_terminal();
@@ -195,7 +201,7 @@ pub fn act(fleet: &Fleet, step: &Step) -> Result<(), String> {
     Ok(())
 }
 
-fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
+fn plan(options: &Demo, fleet: &Fleet, story: &Story) -> Plan {
     /// Without an end the load goes on for as long as anybody would watch.
     const DAY: Duration = Duration::from_secs(86_400);
     let class = |(name, key): &(String, String)| Class {
@@ -213,7 +219,7 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
             options.rate,
             (options.prompt_tokens, options.max_tokens),
         ),
-        lasts: lasts.unwrap_or(DAY),
+        lasts: story.lasts.unwrap_or(DAY),
         manners: Manners {
             patience: Duration::from_secs(10),
             gap: Duration::from_secs(5),
@@ -224,9 +230,10 @@ fn plan(options: &Demo, fleet: &Fleet, lasts: Option<Duration>) -> Plan {
         },
         stop: None,
         prompts: PROMPTS,
-        open_max: 500,
+        open_max: OPEN_MAX,
         seed: 1,
         records: false,
+        surges: story.surges.clone(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What operators say of incidents, from the command line.
 
+pub mod work;
+
 use crate::admin_client::post;
 use crate::command_line::{AtPage, Incident, WRONG};
 use crate::orders::{message, shown, silent};
 use crate::stdout::say;
 use mainstay_server::status::operate::IncidentWish;
+use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -37,7 +40,8 @@ pub fn incident(command: &Incident) -> ExitCode {
             },
             at,
         ),
-        Incident::Report { id, file, at } => {
+        Incident::Report { id, file: None, at } => report(*id, at),
+        Incident::Report { id, file: Some(file), at } => {
             let text = match std::fs::read_to_string(file) {
                 Ok(text) => text.trim().to_owned(),
                 Err(error) => {
@@ -52,13 +56,35 @@ pub fn incident(command: &Incident) -> ExitCode {
 }
 
 fn give(wish: IncidentWish, at: &AtPage) -> ExitCode {
-    let body = serde_json::to_string(&wish).unwrap_or_default();
-    match post(&at.admin, "/-/incident", &body) {
+    ask(("/-/incident", &wish), at, |told| format!("incident {}\n", told["id"]))
+}
+
+/// Prints the report after an incident, a draft if it has none yet.
+fn report(id: u32, at: &AtPage) -> ExitCode {
+    let wish = IncidentWish { verb: "draft".into(), id: Some(id), ..IncidentWish::default() };
+    ask(("/-/incident", &wish), at, |told| {
+        if told["is_public"] == false {
+            eprintln!(
+                "mainstay: a draft; fill in what nobody could count, then make it public with \
+                 mainstay incident report {id} --file FILE"
+            );
+        }
+        told["text"].as_str().unwrap_or_default().to_owned()
+    })
+}
+
+fn ask(
+    (path, wish): (&str, &impl Serialize),
+    at: &AtPage,
+    shown: impl Fn(&Value) -> String,
+) -> ExitCode {
+    let body = serde_json::to_string(wish).unwrap_or_default();
+    match post(&at.admin, path, &body) {
         Ok((200, body)) => {
             let told: Value = serde_json::from_str(&body).unwrap_or_default();
             match at.json {
                 true => say(&format!("{told}\n")),
-                false => say(&format!("incident {}\n", told["id"])),
+                false => say(&shown(&told)),
             }
             ExitCode::SUCCESS
         }

@@ -19,6 +19,7 @@ pub mod orders;
 pub mod policy;
 pub mod ports;
 pub mod simulate;
+pub mod snapshot;
 pub mod start;
 pub mod stdout;
 pub mod top;

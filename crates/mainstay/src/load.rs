@@ -77,7 +77,7 @@ pub async fn run(plan: Plan, began: Instant, progress: bool) -> Result<Outcome, 
     let mut told = began;
     for due in plan.arrivals() {
         sleep_until(began + due.at).await;
-        let (class, at) = (plan.class(&mut rng), began.elapsed());
+        let (class, at) = (plan.class(due.at, &mut rng), began.elapsed());
         let user = User::new(&plan, class, &due, rng.bits());
         let Ok(permit) = room.clone().try_acquire_owned() else {
             let told = Told { verdict: Verdict::NotSent, times: Times::default() };
@@ -99,7 +99,7 @@ pub async fn run(plan: Plan, began: Instant, progress: bool) -> Result<Outcome, 
                 }
                 at = began.elapsed();
                 let Some(due) = plan.next(at, &mut rng) else { break };
-                class = plan.class(&mut rng);
+                class = plan.class(at, &mut rng);
                 user = User::new(&plan, class, &due, rng.bits());
             }
             drop(permit);

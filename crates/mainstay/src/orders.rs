@@ -128,9 +128,10 @@ pub fn message(body: &str) -> String {
 
 /// Nobody answers.
 pub(crate) fn silent(admin: &str, error: &std::io::Error) -> ExitCode {
-    eprintln!(
-        "mainstay: cannot ask {admin}: {error}; is it running, and is this its admin address \
-         (--admin)?"
-    );
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "",
+        _ => "; is it running, and is this its admin address (--admin)?",
+    };
+    eprintln!("mainstay: cannot ask {admin}: {error}{hint}");
     ExitCode::FAILURE
 }

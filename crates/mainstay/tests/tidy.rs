@@ -1,7 +1,6 @@
 //! Keeps the house in order: what CONVENTIONS.md asks for and a machine can check.
 //!
-//! Each test is one rule and reports all its breaches at once. Source is read as a syntax tree
-//! where that matters, so that a comment or a string never counts as code.
+//! Each test is one rule and reports all its breaches at once, from the syntax tree where it can.
 
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +39,8 @@ const SERVER_NUMBERS: &[(&str, &str)] = &[
     ("gateway/dns", "how long a flood, a connection and a kept file are waited for"),
     ("gateway/stream", "what is waited for on the client's and the upstream's wire"),
     ("http", "how long clients' connections last"),
-    ("ledger", "how often a disk, a database or a hook that is gone is asked again"),
+    ("ledger", "how often a disk or a database that is gone is asked again"),
+    ("letters", "how often a server that does not take a message is asked again"),
     ("link", "how long connections between nodes last, and how large what they carry may be"),
     ("run.rs", "how long the end may take"),
     ("status/reports.rs", "how long one network's reports count together"),

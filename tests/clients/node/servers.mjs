@@ -1,4 +1,4 @@
-// Starts the real program for the client tests and stops it again.
+// Starts the real program for the tests of clients and browsers, and stops it again.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
-const program = process.env.MAINSTAY_PROGRAM ?? join(target, "release/mainstay");
+export const program = process.env.MAINSTAY_PROGRAM ?? join(target, "release/mainstay");
 
 // Loading and first sockets on a busy machine; a start takes far less.
 const START_MS = 60_000;
@@ -21,23 +21,36 @@ function environment() {
   return { ...Object.fromEntries(kept), MAINSTAY__LISTEN__ADMIN: "127.0.0.1:0" };
 }
 
-/** Runs the program until one of its lines satisfies `find`; resolves to what that returned. */
-async function start(args, stream, find) {
-  const child = spawn(program, args, { env: environment(), stdio: ["ignore", "pipe", "pipe"] });
+/**
+ * Runs the program until one of its lines satisfies `find`: `value` is what that returned, `until`
+ * waits for another line, `stop` ends it.
+ */
+export async function start(args, find, more = {}) {
+  const options = { env: { ...environment(), ...more }, stdio: ["ignore", "pipe", "pipe"] };
+  const child = spawn(program, args, options);
   const said = [];
-  const found = new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`not up:\n${said.join("\n")}`)), START_MS);
-    const end = (settle, value) => (clearTimeout(late), settle(value));
-    child.once("error", (error) => end(reject, error));
-    child.once("exit", () => end(reject, new Error(`ended:\n${said.join("\n")}`)));
-    for (const name of ["stdout", "stderr"]) {
-      createInterface({ input: child[name] }).on("line", (line) => {
-        said.push(line);
-        const value = name === stream && find(line);
+  const listeners = new Set();
+  for (const name of ["stdout", "stderr"]) {
+    createInterface({ input: child[name] }).on("line", (line) => {
+      said.push(line);
+      for (const listen of [...listeners]) listen();
+    });
+  }
+  const until = (wanted) =>
+    new Promise((resolve, reject) => {
+      const end = (settle, value) => (clearTimeout(late), listeners.delete(look), settle(value));
+      const fail = (why) => end(reject, new Error(`${why}:\n${said.join("\n")}`));
+      const late = setTimeout(() => fail("not in time"), START_MS);
+      const look = () => {
+        const value = said.map(wanted).find(Boolean);
         if (value) end(resolve, value);
-      });
-    }
-  });
+      };
+      listeners.add(look);
+      child.once("error", (error) => end(reject, error));
+      child.once("exit", () => fail("ended"));
+      look();
+    });
+  const found = until(find);
   const stop = () =>
     new Promise((resolve) => {
       if (child.exitCode !== null || child.signalCode !== null) return resolve();
@@ -46,7 +59,7 @@ async function start(args, stream, find) {
       child.kill("SIGTERM");
     });
   try {
-    return { value: await found, stop };
+    return { value: await found, until, stop, pid: child.pid };
   } catch (error) {
     await stop();
     throw error;
@@ -56,7 +69,7 @@ async function start(args, stream, find) {
 /** A fault server: `{ value: url, stop }`. */
 export function faultServer() {
   const args = ["faults", "serve", "--listen", "127.0.0.1:0", "--json"];
-  return start(args, "stdout", (line) => line.startsWith("{") && JSON.parse(line).url);
+  return start(args, (line) => line.startsWith("{") && JSON.parse(line).url);
 }
 
 /** A gateway with `config`, or with nothing but the embedded engine: `{ value: url, stop }`. */
@@ -71,7 +84,7 @@ export async function gateway(config) {
     args.push("--config", path);
   }
   const up = (line) => /^listening api=(\S+)/.exec(line)?.[1];
-  const { value, stop } = await start(args, "stderr", up);
+  const { value, stop } = await start(args, up);
   return { value, stop: () => stop().finally(() => rmSync(directory, { recursive: true })) };
 }
 

@@ -2,6 +2,7 @@
 
 use crate::names::{GatewayId, ModelId, SiteId};
 use crate::status::incident::{Cause, Stage};
+use crate::status::maintenance::Step;
 use crate::time::Duration;
 
 /// What has a state of its own on the page.
@@ -136,5 +137,12 @@ pub enum StatusFact {
         stage: Stage,
         /// Why.
         cause: Cause,
+    },
+    /// Something was said of announced work.
+    Maintenance {
+        /// Its number.
+        id: u32,
+        /// How far it is.
+        step: Step,
     },
 }

@@ -2,9 +2,10 @@
 
 use crate::cost::CostRate;
 use crate::fact::{CreditFact, Fact, How, Outcome, Verdict};
+use crate::gateway::nodes::tier_index;
 use crate::gateway::placement::Absent;
 use crate::gateway::refusal;
-use crate::gateway::request::{Lesson, Same, State};
+use crate::gateway::request::{Ask, Lesson, Same, State};
 use crate::gateway::{Action, Close, Gateway};
 use crate::names::{RequestId, TargetId};
 use crate::time::{Duration, Time};
@@ -166,7 +167,7 @@ impl Gateway {
             return self.fail(now, request, actions);
         };
         let soon = absent.at.is_none_or(|at| at <= give_up) && now < give_up;
-        if absent.full && soon && self.may_hold(request) {
+        if absent.full && soon && self.may_hold(now, request) {
             let again = absent.at.map_or(now + HOLD_LOOK, |at| at.max(now + HOLD_LOOK / 25));
             return self.hold(request, (again.min(give_up), give_up));
         }
@@ -202,17 +203,30 @@ impl Gateway {
 
     /// Whether this request may wait for room: at providers, where more is asked than there is
     /// room for, only one of the highest tier; at sites of ours as many as there are places.
-    fn may_hold(&self, request: RequestId) -> bool {
+    fn may_hold(&self, now: Time, request: RequestId) -> bool {
         let Some(life) = self.lives.get(&request) else { return false };
         let tier = life.ask.tier;
         if self.is_ours(request) {
             let place = (tier, request);
             let of_tier = (tier, RequestId(0))..=(tier, RequestId(u64::MAX));
             return self.held_back.contains(&place)
-                || self.held_back.range(of_tier).count() < HELD_BACK_MAX;
+                || self.held_back.range(of_tier).count() < self.places(now, &life.ask);
         }
         let is_short = self.demand.get(&life.ask.model.0).is_some_and(|known| known.is_short);
         !is_short || tier.0 == 0
+    }
+
+    /// How many requests like this one may wait for credit: where every site gave its tier less
+    /// than was asked for, only those that what comes in pays for in time. Whoever waits for
+    /// nothing is better told so at once.
+    fn places(&self, now: Time, ask: &Ask) -> usize {
+        let tier = tier_index(ask.tier);
+        let served_by = &self.config.models[usize::from(ask.model.0)].served_by;
+        let ours = served_by.iter().filter(|id| self.targets.is_node(**id));
+        let known = ours.map(|id| self.targets.get(*id).held.at_most(now, tier));
+        let Some(rate) = known.sum::<Option<CostRate>>() else { return HELD_BACK_MAX };
+        let paid = rate.over(HOLD).0.checked_div(ask.cost.0).unwrap_or(u64::MAX);
+        usize::try_from(paid).unwrap_or(HELD_BACK_MAX).clamp(1, HELD_BACK_MAX)
     }
 
     fn hold(&mut self, request: RequestId, (again, give_up): (Time, Time)) {

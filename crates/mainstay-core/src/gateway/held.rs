@@ -289,6 +289,13 @@ impl Held {
         Some(if self.is_full { held } else { held.max(self.offered()) })
     }
 
+    /// Work a second that a tier gets here which was given less than it asked for; `None` where it
+    /// may still come to be more.
+    pub fn at_most(&self, now: Time, tier: usize) -> Option<CostRate> {
+        let grant = self.holder.held(now).filter(|_| self.is_short[tier] && !self.is_off())?;
+        Some(grant.rate[tier] + grant.standby)
+    }
+
     /// Room that may be left here for unpaid work: this gateway's even part of the offer, less
     /// what it uses.
     pub fn spare(&self, gateways: u16) -> CostRate {

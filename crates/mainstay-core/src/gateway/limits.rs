@@ -12,6 +12,7 @@ use crate::config::Contract;
 use crate::cost::{CostRate, CostUnits};
 use crate::rng::mix;
 use crate::time::{Duration, Time};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Contracts speak of minutes and quotas of seconds: so each unit is counted as sixty, and no rate
@@ -19,6 +20,8 @@ use alloc::vec::Vec;
 const PARTS: u64 = 60;
 /// Tokens beyond a prediction that are taken together.
 const STEP: u64 = 64;
+/// Parts of a token, so that means of short answers move.
+const LEARNED: u64 = 16;
 /// Nobody knows when a request that runs will end.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -129,12 +132,14 @@ pub struct Room {
 pub struct Limits {
     /// The quotas beneath, for what goes between gateways.
     pub quota: Quota,
+    /// How long the answers of each caller are, by the number of its first party.
+    usual: BTreeMap<u64, u64>,
 }
 
 impl Limits {
     /// Limits over these quotas.
     pub fn new(quota: Quota) -> Limits {
-        Limits { quota }
+        Limits { quota, usual: BTreeMap::new() }
     }
 
     /// A request that these answer for wants to go on, and is predicted to use so much. It takes
@@ -184,6 +189,25 @@ impl Limits {
         self.take(now, parties, |dimension| {
             signed(used.in_dimension(dimension)) - signed(taken.in_dimension(dimension))
         });
+    }
+
+    /// Tokens that the next answer of this caller is taken to have, of at most so many. What is
+    /// taken too much keeps others waiting until it is given back; what is taken too little is
+    /// taken while the answer comes.
+    pub fn predict(&self, parties: &[Party], most: u64) -> u64 {
+        let usual = parties.first().and_then(|party| self.usual.get(&party.id));
+        usual.map_or(most, |usual| usual.div_ceil(LEARNED).min(most))
+    }
+
+    /// An answer of this caller had so many tokens. Longer ones are believed sooner.
+    pub fn learn(&mut self, parties: &[Party], output: u64) {
+        let Some(party) = parties.first().filter(|_| output > 0) else { return };
+        let seen = output.saturating_mul(LEARNED);
+        let known = self.usual.entry(party.id).or_insert(seen);
+        *known = match seen.checked_sub(*known) {
+            Some(more) => *known + more / 2,
+            None => *known - (*known - seen) / 8,
+        };
     }
 
     /// It is over.

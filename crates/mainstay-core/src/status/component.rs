@@ -57,6 +57,8 @@ pub(super) struct Component {
     dry: Option<(u64, Time, Time)>,
     pub(super) shown: State,
     pub(super) since: Option<Time>,
+    /// Why it is shown so.
+    pub(super) because: Option<Because>,
     /// Since when it is less bad than shown, and the worst that it was in this time.
     milder: Option<(Time, State)>,
     /// Since when nothing is wrong.
@@ -166,6 +168,7 @@ impl Component {
             return None;
         }
         (self.shown, self.since, self.milder) = (to, Some(now), None);
+        self.because = Some(because);
         Some((to, because))
     }
 
@@ -239,18 +242,7 @@ impl Count {
     /// The time within which 95 of 100 first tokens came, as the end of its class; `None` if there
     /// are too few, or it is in the class without end.
     pub(super) fn first_token_p95(&self) -> Option<Duration> {
-        let tokens = sum(&self.first_tokens);
-        if tokens < ENOUGH {
-            return None;
-        }
-        let beyond = tokens / LATE_ONE_IN;
-        let mut upto = 0u64;
-        let ends = self.first_tokens.iter().zip(FIRST_TOKEN_ENDS);
-        let found = ends.into_iter().find(|(count, _)| {
-            upto = upto.saturating_add(**count);
-            tokens - upto.min(tokens) <= beyond
-        });
-        found.map(|(_, end)| Duration::from_millis(end))
+        p95(&self.first_tokens, &FIRST_TOKEN_ENDS)
     }
 
     /// Of a thousand, how many were good; `None` if there are too few.
@@ -259,6 +251,22 @@ impl Count {
         let share = u128::from(self.good) * 1000 / u128::from(all.max(1));
         self.is_enough().then(|| u16::try_from(share).unwrap_or(1000))
     }
+}
+
+/// The time within which 95 of 100 were, as the end of its class; classes end so, in milliseconds.
+/// `None` if there are too few, or it is in the class without end.
+pub(super) fn p95(classes: &[u64], ends: &[u64]) -> Option<Duration> {
+    let all = sum(classes);
+    if all < ENOUGH {
+        return None;
+    }
+    let beyond = all / LATE_ONE_IN;
+    let mut upto = 0u64;
+    let found = classes.iter().zip(ends).find(|(count, _)| {
+        upto = upto.saturating_add(**count);
+        all - upto.min(all) <= beyond
+    });
+    found.map(|(_, end)| Duration::from_millis(*end))
 }
 
 /// The state that so many failures of so many make.

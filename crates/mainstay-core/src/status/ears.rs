@@ -4,9 +4,11 @@
 use super::component::{Sign, failing};
 use super::moved;
 use super::{Action, Because, Count, GatewayId, Standing, State, StatusFact, Summary};
+use crate::message::Short;
 use crate::time::{Duration, Time};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// A gateway that says nothing for so long is called silent: ten summaries.
 const SILENT: Duration = Duration::from_secs(10);
@@ -138,6 +140,23 @@ impl Ears {
         (fresh, self.gateways.len())
     }
 
+    /// Of the requests of this key in the last ten minutes, how many failed, and all of them, at
+    /// the gateways that are heard; nothing where none failed.
+    pub(super) fn failing(&self, now: Time, key: u64) -> (u64, u64) {
+        let heard = self.gateways.iter().filter(|gateway| gateway.is_fresh(now));
+        let told = heard.flat_map(|gateway| &gateway.last.failing).filter(|each| each.key == key);
+        told.fold((0, 0), |sum, each| (sum.0 + u64::from(each.failed), sum.1 + u64::from(each.all)))
+    }
+
+    /// Whom the loss of a site would leave refused, as the gateway says that would refuse the most.
+    pub(super) fn short(&self, now: Time) -> Vec<Short> {
+        let heard = self.gateways.iter().filter(|gateway| gateway.is_fresh(now));
+        let mut told: Vec<Short> = heard.flat_map(|gateway| &gateway.last.short).copied().collect();
+        told.sort_unstable_by_key(|each| (each.site, each.tier, Reverse(each.refused)));
+        told.dedup_by_key(|each| (each.site, each.tier));
+        told
+    }
+
     /// What gateways believe of a site; nothing if none saw anything of it. One alone that finds
     /// it down is believed after `alone`.
     pub(super) fn votes(&self, now: Time, site: usize, alone: Duration) -> Option<Sign> {
@@ -224,6 +243,9 @@ impl Summary {
             api: self.api.since(&last.api),
             models: self.models.iter().map(model).collect(),
             sites: self.sites.iter().map(site).collect(),
+            gaps: core::array::from_fn(|at| self.gaps[at].saturating_sub(last.gaps[at])),
+            failing: Vec::new(),
+            short: Vec::new(),
         }
     }
 }

@@ -3,8 +3,9 @@
 //! What nobody saw is a gap, never filled: seconds in which this role did not run, or in which too
 //! few gateways were heard, belong to no state.
 
+use super::component::p95;
 use crate::fact::State;
-use crate::message::Count;
+use crate::message::{Count, GAP_ENDS, Gaps};
 use crate::time::Duration;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -46,6 +47,8 @@ pub struct Drawn {
     pub failed: Option<u16>,
     /// Within this time 95 of 100 first tokens came.
     pub first_token: Option<Duration>,
+    /// Within this time 95 of 100 requests had token after token.
+    pub gap: Option<Duration>,
 }
 
 /// How one component was.
@@ -55,6 +58,9 @@ pub struct History {
     pub days: VecDeque<Day>,
     /// The last slots in which anything was counted, in order.
     pub slots: VecDeque<Slot>,
+    /// In slots since 1970, in order: requests by class of the time between their tokens. Only the
+    /// API has them.
+    pub gaps: VecDeque<(u64, Gaps)>,
 }
 
 impl Day {
@@ -81,11 +87,12 @@ impl Day {
         up.checked_div(known).and_then(|share| u32::try_from(share).ok())
     }
 
-    /// The worst state that lasted a minute in all; none if nothing is known.
+    /// The worst state that lasted a minute in all, or half of what is known where that is less;
+    /// none if nothing is known.
     pub fn worst(&self) -> Option<State> {
-        let states = State::ALL.iter().rev();
-        let lasted = states.into_iter().find(|state| self.of(**state) >= 60).copied();
-        lasted.filter(|state| *state != State::NoData)
+        let enough = (self.known() / 2).clamp(1, 60);
+        let mut states = State::ALL.iter().rev().filter(|state| **state != State::NoData);
+        states.find(|state| self.of(**state) >= enough).copied()
     }
 }
 
@@ -118,6 +125,23 @@ impl History {
         }
     }
 
+    /// So many requests had their tokens so far apart.
+    pub(super) fn flowed(&mut self, at: u64, more: &Gaps) {
+        if more.iter().all(|count| *count == 0) {
+            return;
+        }
+        let slot = at / SLOT;
+        if self.gaps.back().is_none_or(|(last, _)| *last < slot) {
+            self.gaps.push_back((slot, Gaps::default()));
+        }
+        if let Some((_, last)) = self.gaps.back_mut() {
+            last.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+        }
+        while self.gaps.front().is_some_and(|(first, _)| first + SLOTS as u64 <= slot) {
+            self.gaps.pop_front();
+        }
+    }
+
     /// The day that it is; a clock that was set back goes on in the last day.
     fn day(&mut self, day: u64) -> &mut Day {
         if self.days.back().is_none_or(|last| last.day < day) {
@@ -142,11 +166,15 @@ impl History {
     pub fn drawn(&self, at: u64) -> Vec<Drawn> {
         let slot = at / SLOT;
         let all = (0..SLOTS as u64).rev().map(|ago| slot.checked_sub(ago));
-        let find = |slot: u64| self.slots.iter().find(|each| each.slot == slot);
-        let drawn = |slot: &Slot| Drawn {
-            failed: slot.count.good_per_mille().map(|good| 1000 - good),
-            first_token: slot.count.first_token_p95(),
+        let drawn = |slot: u64| {
+            let count = self.slots.iter().find(|each| each.slot == slot).map(|each| each.count);
+            let gaps = self.gaps.iter().find(|(each, _)| *each == slot);
+            Drawn {
+                failed: count.and_then(|of| of.good_per_mille()).map(|good| 1000 - good),
+                first_token: count.and_then(|of| of.first_token_p95()),
+                gap: gaps.and_then(|(_, gaps)| p95(gaps, &GAP_ENDS)),
+            }
         };
-        all.map(|slot| slot.and_then(find).map_or(Drawn::default(), drawn)).collect()
+        all.map(|slot| slot.map_or_else(Drawn::default, drawn)).collect()
     }
 }

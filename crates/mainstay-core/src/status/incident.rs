@@ -5,7 +5,8 @@
 //! open joins it. Nobody can call one resolved while its parts still fail, but by force and with a
 //! word why.
 
-use crate::fact::{Component, State};
+use crate::fact::{Because, Component, State};
+use crate::message::Count;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,11 +17,18 @@ const PATIENCE: u64 = 60;
 const MONITOR: u64 = 60;
 /// Parts that fail again within this time after it was resolved make a relapse, in seconds.
 pub const RELAPSE: u64 = 24 * 3600;
-/// Incidents kept, what is said of one, and letters of what is said.
+/// Incidents kept, what is said of one, and what is noted of how its parts were.
 pub const KEPT: usize = 200;
 const UPDATES: usize = 200;
+const MOVES: usize = 100;
+/// Letters of a title, a text, and the report after an incident.
+pub const TITLE: usize = 200;
 /// Letters of a text.
 pub const TEXT: usize = 2_000;
+/// Letters of a report.
+pub const REPORT: usize = 20_000;
+/// What failed in so many seconds before an incident is told beside it: ninety days.
+const QUARTER: u64 = 90 * 24 * 3600;
 
 /// How far people are with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +80,47 @@ pub struct Part {
     pub component: Component,
     /// The worst that was shown of it.
     pub worst: State,
+    /// What was shown of it last while it was open.
+    pub now: State,
+    /// Requests that were answered while it was open.
+    pub good: u64,
+    /// Requests that failed.
+    pub failed: u64,
+}
+
+/// A part was shown in another state from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// In seconds since 1970.
+    pub at: u64,
+    /// Which part.
+    pub component: Component,
+    /// How it was from then on.
+    pub to: State,
+    /// Why.
+    pub because: Because,
+}
+
+/// The report after an incident, in an operator's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postmortem {
+    /// When it was made public, in seconds since 1970.
+    pub at: u64,
+    /// What it says.
+    pub text: String,
+}
+
+/// How often one part failed in the ninety days before an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Which part.
+    pub component: Component,
+    /// Other incidents of it.
+    pub incidents: u32,
+    /// How often those came back.
+    pub relapses: u32,
+    /// How long they lasted in all, in seconds.
+    pub lasted: u64,
 }
 
 /// One incident.
@@ -91,8 +140,10 @@ pub struct Incident {
     pub is_led: bool,
     /// Whether it was resolved by force and its parts have not been well since.
     pub is_forced: bool,
-    /// The report after it, in an operator's words, once it is public.
-    pub report: Option<String>,
+    /// How its parts were, the oldest first.
+    pub moves: Vec<Move>,
+    /// The report after it, once there is one.
+    pub report: Option<Postmortem>,
     /// Since when all its parts are well, in seconds since 1970.
     pub well: Option<u64>,
 }
@@ -153,9 +204,13 @@ pub(super) struct Seen {
     pub(super) shown: State,
     /// In seconds.
     pub(super) lasts: u64,
+    /// Why it is shown so.
+    pub(super) because: Because,
     /// Whether anything speaks against it now, which is less than what makes a state.
     pub(super) is_doubtful: bool,
     pub(super) is_surge: bool,
+    /// Whether announced work takes it out: then what fails of it is no incident.
+    pub(super) is_covered: bool,
 }
 
 /// All incidents.
@@ -190,21 +245,64 @@ impl Incident {
         self.parts.iter().map(|part| part.worst).max().unwrap_or_default()
     }
 
+    /// The report, if it tells of all of it: what came back since then it does not know.
+    pub fn published(&self) -> Option<&Postmortem> {
+        let resolved = self.resolved()?;
+        self.report.as_ref().filter(|report| report.at >= resolved)
+    }
+
+    /// How often each of its parts failed in the ninety days before it.
+    pub fn earlier(&self, all: &[Incident]) -> Vec<Earlier> {
+        let began = self.began();
+        let of = |part: &Part| {
+            let component = part.component;
+            let mut sum = Earlier { component, incidents: 0, relapses: 0, lasted: 0 };
+            let is_earlier = |each: &&Incident| {
+                let began_then = each.began();
+                each.id != self.id && began_then <= began && began_then + QUARTER > began
+            };
+            for each in all.iter().filter(is_earlier).filter(|each| each.has(component)) {
+                sum.incidents += 1;
+                sum.relapses += each.relapses;
+                let until = each.resolved().unwrap_or(began).max(each.began());
+                sum.lasted += until - each.began();
+            }
+            sum
+        };
+        self.parts.iter().map(of).collect()
+    }
+
     fn say(&mut self, at: u64, (stage, cause): (Stage, Cause), text: String) {
         if self.updates.len() < UPDATES {
             self.updates.push(Update { at, stage, cause, text });
         }
     }
 
-    fn take(&mut self, seen: &Seen) {
-        match self.parts.iter_mut().find(|part| part.component == seen.component) {
-            Some(part) => part.worst = part.worst.max(seen.shown),
-            None => self.parts.push(Part { component: seen.component, worst: seen.shown }),
+    fn take(&mut self, at: u64, seen: &Seen) {
+        if !self.has(seen.component) {
+            self.parts.push(Part::of(seen.component));
         }
+        self.follow(at, seen);
+    }
+
+    /// Notes how one of its parts is.
+    fn follow(&mut self, at: u64, seen: &Seen) {
+        let mut parts = self.parts.iter_mut();
+        let Some(part) = parts.find(|part| part.component == seen.component) else { return };
+        part.worst = part.worst.max(seen.shown);
+        if part.now != seen.shown && self.moves.len() < MOVES {
+            let (at, to) = (at.saturating_sub(seen.lasts), seen.shown);
+            let (component, because) = (seen.component, seen.because);
+            self.moves.push(Move { at, component, to, because });
+        }
+        part.now = seen.shown;
     }
 
     /// Looks at how its parts are now; whether it says something new.
     fn look(&mut self, at: u64, all: &[Seen]) -> bool {
+        if self.stage() != Stage::Resolved {
+            all.iter().for_each(|seen| self.follow(at, seen));
+        }
         let mut parts = all.iter().filter(|seen| self.has(seen.component));
         let is_well = parts.clone().all(Seen::is_well);
         let is_failing = parts.any(Seen::fails);
@@ -225,9 +323,19 @@ impl Incident {
     }
 }
 
+impl Part {
+    fn of(component: Component) -> Part {
+        let (worst, now) = Default::default();
+        Part { component, worst, now, good: 0, failed: 0 }
+    }
+}
+
 impl Seen {
     /// What makes it a reason for an incident, if it is one.
     fn breaks(&self) -> Option<Cause> {
+        if self.is_covered {
+            return None;
+        }
         let site = matches!(self.component, Component::Site(_));
         let patience = if site || self.shown == State::Degraded { PATIENCE } else { 0 };
         if self.shown.is_impaired() && self.lasts >= patience {
@@ -238,7 +346,8 @@ impl Seen {
     }
 
     fn is_well(&self) -> bool {
-        !self.is_doubtful && !self.is_surge
+        // While it is worked on nobody sees how it is.
+        !self.is_doubtful && !self.is_surge && !self.is_covered
     }
 }
 
@@ -250,6 +359,19 @@ impl Incidents {
 
     pub(super) fn all(&self) -> &[Incident] {
         &self.all
+    }
+
+    /// This was counted just now.
+    pub(super) fn counted(&mut self, more: &[(Component, &Count)]) {
+        for each in self.all.iter_mut().filter(|each| each.stage() != Stage::Resolved) {
+            for part in &mut each.parts {
+                let of = |(component, _): &&(Component, &Count)| *component == part.component;
+                if let Some((_, count)) = more.iter().find(of) {
+                    part.good = part.good.saturating_add(count.good);
+                    part.failed = part.failed.saturating_add(count.failed);
+                }
+            }
+        }
     }
 
     /// Looks at how all components are; the incidents of which something was said now.
@@ -272,11 +394,11 @@ impl Incidents {
             resolved.is_none_or(|then| each.has(seen.component) && at < then + RELAPSE)
         };
         let Some(one) = self.all.iter_mut().rfind(recent) else {
-            let part = Part { component: seen.component, worst: seen.shown };
-            return Some(self.open(at, (String::new(), alloc::vec![part]), cause, String::new()));
+            let of = (String::new(), alloc::vec![*seen]);
+            return Some(self.open(at, of, cause, String::new()));
         };
         let is_new = !one.has(seen.component);
-        one.take(seen);
+        one.take(at, seen);
         if one.is_forced {
             return None;
         }
@@ -288,7 +410,9 @@ impl Incidents {
             one.say(at, (Stage::Investigating, Cause::Relapse), String::new());
             return Some(one.id);
         }
-        if is_new && !was_over {
+        // What breaks together is told together.
+        let is_told = one.told() == at && one.updates.last().is_some_and(|it| it.cause == cause);
+        if is_new && !was_over && !is_told {
             let stage = one.stage();
             one.say(at, (stage, cause), String::new());
             return Some(one.id);
@@ -296,25 +420,28 @@ impl Incidents {
         None
     }
 
-    fn open(&mut self, at: u64, of: (String, Vec<Part>), cause: Cause, text: String) -> u32 {
-        let (title, parts) = of;
+    fn open(&mut self, at: u64, of: (String, Vec<Seen>), cause: Cause, text: String) -> u32 {
+        let (title, seen) = of;
         let id = self.all.iter().map(|each| each.id).max().unwrap_or(0) + 1;
         if self.all.len() >= KEPT {
             let oldest = self.all.iter().position(|each| each.resolved().is_some()).unwrap_or(0);
             self.all.remove(oldest);
         }
         let update = Update { at, stage: Stage::Investigating, cause, text };
-        self.all.push(Incident {
+        let mut one = Incident {
             id,
             title,
-            parts,
+            parts: Vec::new(),
             updates: alloc::vec![update],
             relapses: 0,
             is_led: cause == Cause::Person,
             is_forced: false,
+            moves: Vec::new(),
             report: None,
             well: None,
-        });
+        };
+        seen.iter().for_each(|seen| one.take(at, seen));
+        self.all.push(one);
         id
     }
 
@@ -323,16 +450,12 @@ impl Incidents {
         let is_long = |text: &str| text.chars().count() > TEXT;
         match wish {
             Wish::Open { title, components, text } => {
-                if is_long(&text) || is_long(&title) {
+                if is_long(&text) || title.chars().count() > TITLE {
                     return Err(Unwilling::TooLong);
                 }
-                let shown = |component| {
-                    let seen = all.iter().find(|seen| seen.component == component);
-                    seen.map_or(State::NoData, |seen| seen.shown)
-                };
-                let part = |component| Part { component, worst: shown(component) };
-                let parts = components.into_iter().map(part).collect();
-                Ok(self.open(at, (title, parts), Cause::Person, text))
+                let seen = all.iter().filter(|seen| components.contains(&seen.component));
+                let of = (title, seen.copied().collect());
+                Ok(self.open(at, of, Cause::Person, text))
             }
             Wish::Update { id, stage, text, force } => {
                 if is_long(&text) {
@@ -341,14 +464,14 @@ impl Incidents {
                 self.update(at, id, (stage, text, force), all)
             }
             Wish::Report { id, text } => {
-                if text.as_deref().is_some_and(|text| text.chars().count() > 20 * TEXT) {
+                if text.as_deref().is_some_and(|text| text.chars().count() > REPORT) {
                     return Err(Unwilling::TooLong);
                 }
                 let one = self.find(id)?;
                 if one.resolved().is_none() {
                     return Err(Unwilling::NotResolved);
                 }
-                one.report = text;
+                one.report = text.map(|text| Postmortem { at, text });
                 Ok(id)
             }
         }
@@ -391,20 +514,20 @@ impl Incidents {
 
     /// Positions lead elsewhere now; what is not there any more is no part of it any more.
     pub(super) fn adopt(&mut self, to: impl Fn(Component) -> Option<Component>) {
-        for part in self.all.iter_mut().map(|each| &mut each.parts) {
-            part.retain_mut(|part| match to(part.component) {
-                Some(component) => {
-                    part.component = component;
-                    true
-                }
-                None => false,
-            });
+        let lead = |component: &mut Component| {
+            let now = to(*component);
+            *component = now.unwrap_or(*component);
+            now.is_some()
+        };
+        for each in &mut self.all {
+            each.parts.retain_mut(|part| lead(&mut part.component));
+            each.moves.retain_mut(|each| lead(&mut each.component));
         }
     }
 }
 
 impl Seen {
-    fn fails(&self) -> bool {
+    pub(super) fn fails(&self) -> bool {
         self.is_doubtful || self.shown.is_impaired()
     }
 }

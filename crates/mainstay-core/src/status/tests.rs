@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 mod crowds;
 mod incidents;
+mod works;
 
 fn config(gateways: &[&str]) -> Config {
     let names = |names: &[&str]| names.iter().map(|name| String::from(*name)).collect();
@@ -61,7 +62,7 @@ impl Fleet {
                 (SiteId(0), standing[0], Count::default()),
                 (SiteId(1), standing[1], Count::default()),
             ];
-            let event = Event::Summary(GatewayId(at as u16), summary.clone());
+            let event = Event::Summary(GatewayId(at as u16), Box::new(summary.clone()));
             self.tell(event);
         }
         self.tell(Event::Tick);
@@ -269,7 +270,10 @@ fn silent_gateways_are_told_and_fewer_than_half_of_them_for_90_s_are_no_data() {
         StatusFact::Heard { gateway } => Some((gateway.0, 'h')),
         StatusFact::Lost { .. } => Some((9, 'l')),
         StatusFact::Found => Some((9, 'f')),
-        StatusFact::Moved { .. } | StatusFact::Surge { .. } | StatusFact::Incident { .. } => None,
+        StatusFact::Moved { .. }
+        | StatusFact::Surge { .. }
+        | StatusFact::Incident { .. }
+        | StatusFact::Maintenance { .. } => None,
     };
     let told: Vec<_> = fleet.facts.iter().filter_map(|(_, fact)| told(fact)).collect();
     let all = [(0, 'h'), (1, 'h'), (1, 's'), (0, 's'), (9, 'l'), (1, 'h'), (9, 'f')];
@@ -339,8 +343,8 @@ fn under_another_configuration_what_has_the_same_name_goes_on() {
         models: vec![(ModelId(9), Count::default())],
         ..Summary::default()
     };
-    fleet.tell(Event::Summary(GatewayId(1), summary.clone()));
-    fleet.tell(Event::Summary(GatewayId(9), summary));
+    fleet.tell(Event::Summary(GatewayId(1), Box::new(summary.clone())));
+    fleet.tell(Event::Summary(GatewayId(9), Box::new(summary)));
 }
 
 /// A story that chance tells.

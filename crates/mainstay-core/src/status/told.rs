@@ -3,7 +3,11 @@
 use super::crowd::{Crowd, Minute, minutes};
 use super::history::History;
 use super::incident::{Incident, Incidents, Seen, Unwilling, Wish};
-use super::{Action, Component, Config, ModelId, SiteId, State, Status, StatusFact, Which};
+use super::maintenance::{Maintenance, Plan, Untold, Windows};
+use super::{
+    Action, Because, Component, Config, ModelId, SiteId, State, Status, StatusFact, Which,
+};
+use crate::message::Short;
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -12,6 +16,8 @@ use alloc::vec::Vec;
 pub struct Kept {
     /// All incidents.
     pub incidents: Vec<Incident>,
+    /// All maintenance windows.
+    pub maintenances: Vec<Maintenance>,
     /// How each component was, and what users reported of it.
     pub components: Vec<KeptComponent>,
 }
@@ -52,6 +58,17 @@ impl Status {
         self.incidents.all()
     }
 
+    /// Whom the loss of a site would leave refused now, as gateways say.
+    pub fn short(&self, now: Time) -> Vec<Short> {
+        self.ears.short(now)
+    }
+
+    /// Of the requests of the key that lists show with this number, how many failed in the last ten
+    /// minutes, and all of them.
+    pub fn failing(&self, now: Time, key: u64) -> (u64, u64) {
+        self.ears.failing(now, key)
+    }
+
     /// How a component was.
     pub fn history(&self, which: Which) -> Option<&History> {
         self.all().find(|(each, _)| *each == which).map(|(_, component)| &component.history)
@@ -87,13 +104,19 @@ impl Status {
     pub(super) fn pass(&mut self, now: Time, lasted: u64, actions: &mut Vec<Action>) {
         let (wall, minute) = (self.wall(now), self.minute(now));
         if !self.ears.is_stale(now) {
-            for (_, component) in self.components() {
+            let shown: Vec<State> = self.all().map(|each| self.shown(each)).collect();
+            for ((_, component), shown) in self.components().zip(shown) {
                 for second in 0..lasted.min(60) {
-                    component.history.lasted(wall - second, component.shown);
+                    component.history.lasted(wall - second, shown);
                 }
             }
         }
         self.look_at_reports(minute, actions);
+        let seen = self.seen(now);
+        for id in self.windows.watch(wall, &seen) {
+            self.tell_work(now, id, actions);
+        }
+        // Work that began or ended just now counts at once.
         let seen = self.seen(now);
         for id in self.incidents.watch(wall, &seen) {
             self.tell(now, id, actions);
@@ -114,10 +137,15 @@ impl Status {
         let promise = self.config.first_token;
         let seen = |(component, each): (Which, &Component)| Seen {
             component,
-            shown: if is_lost { State::NoData } else { each.shown },
-            lasts: now.since(each.since.unwrap_or(self.began)).as_secs(),
+            shown: if is_lost { State::NoData } else { self.shown((component, each)) },
+            lasts: match is_lost {
+                true => 0,
+                false => now.since(each.since.unwrap_or(self.began)).as_secs(),
+            },
+            because: each.because.filter(|_| !is_lost).unwrap_or(Because::Quiet),
             is_doubtful: is_lost || each.is_doubtful(now, promise),
             is_surge: each.crowd.is_surge(),
+            is_covered: self.windows.covers(component),
         };
         self.all().map(seen).collect()
     }
@@ -138,6 +166,37 @@ impl Status {
         Ok(id)
     }
 
+    /// What is shown of a component while gateways are heard.
+    pub(super) fn shown(&self, (which, each): (Which, &Component)) -> State {
+        if self.windows.covers(which) { State::Maintenance } else { each.shown }
+    }
+
+    /// All maintenance windows that are kept, in the order in which they were announced.
+    pub fn maintenances(&self) -> &[Maintenance] {
+        self.windows.all()
+    }
+
+    /// Does what a person wants of a maintenance window; its number.
+    ///
+    /// # Errors
+    /// If it cannot be told so.
+    pub fn plan(
+        &mut self,
+        now: Time,
+        plan: Plan,
+        actions: &mut Vec<Action>,
+    ) -> Result<u32, Untold> {
+        let id = self.windows.plan(self.wall(now), plan)?;
+        self.tell_work(now, id, actions);
+        Ok(id)
+    }
+
+    fn tell_work(&mut self, now: Time, id: u32, actions: &mut Vec<Action>) {
+        let Some(one) = self.windows.all().iter().find(|each| each.id == id) else { return };
+        actions.push(Action::Fact(StatusFact::Maintenance { id, step: one.step() }));
+        self.changed = now;
+    }
+
     fn tell(&mut self, now: Time, id: u32, actions: &mut Vec<Action>) {
         let Some(one) = self.incidents.all().iter().find(|each| each.id == id) else { return };
         let Some(last) = one.updates.last() else { return };
@@ -154,12 +213,14 @@ impl Status {
         };
         Kept {
             incidents: self.incidents.all().to_vec(),
+            maintenances: self.windows.all().to_vec(),
             components: self.all().map(component).collect(),
         }
     }
 
     pub(super) fn restore(&mut self, kept: Kept) {
         self.incidents = Incidents::of(kept.incidents);
+        self.windows = Windows::of(kept.maintenances);
         for each in kept.components {
             if let Some(component) = self.component(each.component) {
                 component.crowd = Crowd::of(each.began, &each.reports);
@@ -168,7 +229,8 @@ impl Status {
         }
     }
 
-    /// What is called the same is the same part of an incident under its new position.
+    /// What is called the same is the same part of an incident, or of announced work, under its
+    /// new position.
     pub(super) fn move_incidents(&mut self, config: &Config) {
         let old = &self.config;
         let at = |names: &[alloc::string::String], was: &[alloc::string::String], at: u16| {
@@ -176,7 +238,7 @@ impl Status {
             let now = names.iter().position(|each| each == name)?;
             u16::try_from(now).ok()
         };
-        self.incidents.adopt(|component| match component {
+        let lead = |component: Which| match component {
             Which::Api => Some(Which::Api),
             Which::Model(model) => {
                 at(&config.models, &old.models, model.0).map(|at| Which::Model(ModelId(at)))
@@ -184,6 +246,8 @@ impl Status {
             Which::Site(site) => {
                 at(&config.sites, &old.sites, site.0).map(|at| Which::Site(SiteId(at)))
             }
-        });
+        };
+        self.incidents.adopt(lead);
+        self.windows.adopt(lead);
     }
 }

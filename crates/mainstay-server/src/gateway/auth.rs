@@ -4,7 +4,7 @@
 //! change makes another. So a request asks nothing and waits for nobody.
 
 use super::record::{self, Record};
-use crate::setup::{Contracts, Key, Setup, Terms, unix_now};
+use crate::setup::{Contracts, Key, Setup, Terms, mark_of, unix_now};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use mainstay_core::cost::CostRate;
@@ -42,6 +42,8 @@ pub struct Caller {
     pub tenant: u32,
     /// Its key; none where nobody needs one.
     pub key: Option<Arc<Known>>,
+    /// The number by which its key is counted for the status page.
+    pub mark: Option<u64>,
 }
 
 impl Caller {
@@ -214,7 +216,7 @@ impl Keys {
         tier_of: impl Fn(&str) -> TierId,
     ) -> Result<Caller, Stranger> {
         if self.is_open {
-            return Ok(Caller { tier: self.anonymous, tenant: 0, key: None });
+            return Ok(Caller { tier: self.anonymous, tenant: 0, key: None, mark: None });
         }
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|text| {
@@ -222,7 +224,8 @@ impl Keys {
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
         });
         let key = bearer.or_else(|| headers.get("x-api-key").and_then(|v| v.to_str().ok()));
-        let hash: [u8; 32] = Sha256::digest(key.ok_or(Stranger::NoKey)?).into();
+        let key = key.ok_or(Stranger::NoKey)?;
+        let hash: [u8; 32] = Sha256::digest(key).into();
         let (known, until) = self.known.get(&hash).ok_or(Stranger::WrongKey)?;
         if known.is_revoked {
             return Err(Stranger::Revoked);
@@ -242,7 +245,7 @@ impl Keys {
             return Err(Stranger::Address(from));
         }
         let (tier, tenant) = (tier_of(&known.tier), tenant_number(known.tenant()));
-        Ok(Caller { tier, tenant, key: Some(known.clone()) })
+        Ok(Caller { tier, tenant, key: Some(known.clone()), mark: mark_of(key) })
     }
 
     /// What the quota of this number is, if anybody has it.

@@ -66,7 +66,8 @@ impl Limiter {
         self.look_around();
     }
 
-    /// A request that binds `parties` takes what it is predicted to use.
+    /// A request that binds `parties` takes what it is predicted to use: its prompt, and of an
+    /// answer of at most so many tokens as many as its caller's have.
     ///
     /// # Errors
     /// What is used up.
@@ -76,6 +77,7 @@ impl Limiter {
         (prompt, output): (u64, u64),
     ) -> Result<Reservation, Beyond> {
         let price = self.drive.read(|gateway| gateway.config().fleet.price);
+        let output = self.lock().limits.predict(parties, output);
         let mut reservation = Reservation {
             limiter: self.clone(),
             parties: parties.clone(),
@@ -271,7 +273,9 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.settle(self.used());
-        self.limiter.lock().limits.end(&self.parties);
+        let mut shared = self.limiter.lock();
+        shared.limits.learn(&self.parties, self.output);
+        shared.limits.end(&self.parties);
     }
 }
 

@@ -1,8 +1,9 @@
-//! Meters one request for the ledger: each attempt as it begins and ends, and the request when it
-//! is over. Failed attempts are cost and never completions; what is billed is what the client was
-//! given.
+//! Meters one request for the ledger, and for whoever asks how a key fares: each attempt as it
+//! begins and ends, and the request when it is over. Failed attempts are cost and never
+//! completions; what is billed is what the client was given.
 
 use super::auth::Caller;
+use crate::drive::Drive;
 use crate::ledger::row::{Attempt, Entry, Opening, Who, millionths, word};
 use crate::ledger::{Ledger, Tariff, moment, now};
 use crate::places::Places;
@@ -11,12 +12,22 @@ use mainstay_core::gateway::{Close, Start};
 use mainstay_core::money::Tokens;
 use mainstay_core::names::RequestId;
 use mainstay_core::plan::billed;
+use mainstay_core::status::counted;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What one request comes to. Without a ledger, nothing.
 #[derive(Default)]
 pub struct Meter {
     kept: Option<Kept>,
+    seen: Option<Seen>,
+}
+
+/// Who is told how requests of the caller's key turn out, for the status page.
+struct Seen {
+    drive: Arc<Drive>,
+    mark: u64,
+    began: Instant,
 }
 
 struct Kept {
@@ -43,11 +54,14 @@ pub struct Ended<'a> {
 impl Meter {
     /// A meter for a request of `caller`, which asks for `model` with a prompt of so many tokens.
     pub fn new(
-        ledger: Option<&Ledger>,
+        drive: &Arc<Drive>,
         (request, caller): (RequestId, Caller),
         places: &Places,
         (model, prompt): (&str, u64),
     ) -> Meter {
+        let ledger = drive.ledger();
+        let seen = |mark| Seen { drive: drive.clone(), mark, began: Instant::now() };
+        let seen = caller.mark.map(seen);
         let kept = ledger.map(|ledger| {
             let who = Who {
                 key: caller.name().to_string(),
@@ -59,7 +73,7 @@ impl Meter {
             let tariff = places.tariff.clone();
             Kept { ledger: ledger.clone(), tariff, caller, entry, prompt, runs: false }
         });
-        Meter { kept }
+        Meter { kept, seen }
     }
 
     /// An attempt begins at this site.
@@ -99,6 +113,7 @@ impl Meter {
 
     /// The request is over, and its client was given so many tokens.
     pub fn settle(&mut self, outcome: Outcome, given: Tokens) {
+        self.seen.take().iter().for_each(|seen| seen.count(outcome, given));
         let Some(kept) = self.kept.take() else { return };
         let Kept { ledger, tariff, caller, mut entry, .. } = kept;
         let at = now();
@@ -115,6 +130,15 @@ impl Meter {
         entry.outcome = word(outcome).into();
         ledger.settle(entry);
         ledger.notify(paid.2, &terms);
+    }
+}
+
+impl Seen {
+    fn count(&self, outcome: Outcome, given: Tokens) {
+        let first = (given.output > 0).then_some(Duration::ZERO);
+        let is_good = counted::request(outcome, first, self.began.elapsed());
+        let now = self.drive.clock().now();
+        is_good.iter().for_each(|good| self.drive.telemetry().key(now, self.mark, *good));
     }
 }
 

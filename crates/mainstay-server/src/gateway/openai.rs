@@ -174,7 +174,7 @@ impl Api {
         let parties = caller.parties();
         let ask = ask(&call, model, &caller);
         let asked = (call.model.as_str(), call.prompt_tokens);
-        let meter = Meter::new(ledger, (name.0, caller), &places, asked);
+        let meter = Meter::new(&self.drive, (name.0, caller), &places, asked);
         let (head, answer) = oneshot::channel();
         let client = (Client::new(head, call.stream, endpoint), meter);
         let relay = Relay::new((self.drive.clone(), self.door), name, Arc::new(call), client);

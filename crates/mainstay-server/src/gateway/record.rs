@@ -1,13 +1,10 @@
 //! One key that operators made while everything runs: what is kept of it, and never its secret.
 
-use crate::setup::Terms;
+use crate::setup::{Terms, shown};
 use mainstay_core::gateway::keyring::Entry;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
-
-/// Characters of a secret that lists show: enough to tell keys apart, far too few to guess by.
-const SHOWN: usize = 18;
 
 /// What is kept of a key, on disk and between gateways.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -78,7 +75,7 @@ impl Secret {
 
     /// What of it people are shown later.
     pub fn prefix(&self) -> String {
-        self.text.chars().take(SHOWN).collect()
+        shown(&self.text)
     }
 }
 

@@ -48,6 +48,16 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// All of it, if it is there already.
+    pub fn whole(self) -> Option<Bytes> {
+        match self.content {
+            Content::Full(bytes) => bytes,
+            Content::Stream(_) => None,
+        }
+    }
+}
+
 /// The stream was cut: its body stays unterminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut;

@@ -1,7 +1,7 @@
 //! Who pays what, and what providers want: what the configuration says of money.
 
-use super::hook::Hook;
 use crate::gateway::auth::Caller;
+use crate::letters::Hook;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Moment, Period, Plan, PriceLine, price};
 use std::borrow::Cow;

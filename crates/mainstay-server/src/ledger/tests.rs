@@ -229,7 +229,7 @@ fn caller(key: &str, budget_per_day: Option<f64>) -> Caller {
         is_revoked: false,
         parties: Arc::default(),
     };
-    Caller { tier: TierId(1), tenant: 0, key: Some(Arc::new(known)) }
+    Caller { tier: TierId(1), tenant: 0, key: Some(Arc::new(known)), mark: None }
 }
 
 #[test]

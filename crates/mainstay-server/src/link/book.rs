@@ -8,7 +8,7 @@ use super::message::Message;
 use super::name::NodeName;
 use mainstay_core::config::Config;
 use mainstay_core::cost::CostRate;
-use mainstay_core::message::{Digest, Order, PerTier, Summary, TIERS_MAX};
+use mainstay_core::message::{Digest, Order, PerTier, Short, Summary, TIERS_MAX};
 use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId, TierId};
 use std::collections::BTreeMap;
 
@@ -176,8 +176,11 @@ impl Translation {
         let models: Vec<_> = models.filter_map(|(id, all)| Some((model(id)?, all))).collect();
         let sites = summary.sites.into_iter();
         let sites: Vec<_> = sites.filter_map(|(id, is, all)| Some((site(id)?, is, all))).collect();
+        let short = summary.short.into_iter();
+        let short =
+            short.filter_map(|each| Some(Short { site: site(each.site)?, ..each })).collect();
         *lost += count(entries - models.len() - sites.len());
-        Summary { models, sites, ..summary }
+        Summary { models, sites, short, ..summary }
     }
 
     /// An order without a site is about all of them.

@@ -10,7 +10,8 @@ use crate::link::{Link, Message, NodeName};
 use crate::setup::{ALONE, Bounds, Setup};
 use crate::status::{Desk, Door};
 use hyper::service::service_fn;
-use mainstay_core::message::SUMMARY_EVERY;
+use mainstay_core::gateway::losses::short;
+use mainstay_core::message::{SUMMARY_EVERY, Summary};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
@@ -76,15 +77,20 @@ impl Shown {
     }
 }
 
-/// What operators see and say of incidents, at the page of this process.
+/// What operators see and say of incidents and announced work, at the page of this process.
 pub(super) fn shown(admin: Builder, shown: &Arc<Shown>) -> Builder {
-    let [list, change, counts] = [(); 3].map(|()| shown.desk.clone());
+    let [list, change, counts, works, plan] = [(); 5].map(|()| shown.desk.clone());
     let admin = admin.metrics(move || counts.lines());
-    admin.show("/-/incidents", "incidents on the status page", move || list.incidents()).change(
-        "/-/incident",
-        "open an incident, or say how it goes",
-        move |body| change.incident(&body),
-    )
+    let listed = "maintenance windows on the status page";
+    admin
+        .show("/-/incidents", "incidents on the status page", move || list.incidents())
+        .change("/-/incident", "open an incident, or say how it goes", move |body| {
+            change.incident(&body)
+        })
+        .show("/-/maintenances", listed, move || works.maintenances())
+        .change("/-/maintenance", "announce a maintenance window, or end one", move |body| {
+            plan.maintenance(&body)
+        })
 }
 
 /// Tells every status page how this gateway goes, for as long as it serves.
@@ -108,7 +114,8 @@ pub(super) async fn tell(
         }
         let now = drive.clock().now();
         let standings = drive.read(|gateway| gateway.standings(now));
-        let summary = drive.telemetry().summary(&standings);
+        let short = drive.read(|gateway| short(&gateway.losses(now)));
+        let summary = Summary { short, ..drive.telemetry().summary(now, &standings) };
         let others = places.pages.iter().filter(|page| Some(*page) != me.as_ref());
         for (link, page) in link.iter().flat_map(|link| others.clone().map(move |to| (link, to))) {
             // Nothing waits for one that is not there.

@@ -2,6 +2,7 @@
 
 use mainstay_core::config::Contract;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -128,6 +129,30 @@ impl Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
     }
+}
+
+/// Characters of a key that lists show: enough to tell keys apart, far too few to guess by.
+const SHOWN: usize = 18;
+/// Of a shorter key what lists show would be too much of it.
+const WHOLE: usize = 30;
+
+/// What lists show of a key.
+pub fn shown(key: &str) -> String {
+    key.chars().take(SHOWN).collect()
+}
+
+/// The number by which a key is counted, made of what lists show of it; none if it is so short that
+/// this would tell too much of it.
+pub fn mark_of(key: &str) -> Option<u64> {
+    (key.len() >= WHOLE).then(|| mark(&shown(key)))
+}
+
+/// The number of the keys that lists show so.
+pub fn mark(shown: &str) -> u64 {
+    let hash: [u8; 32] =
+        Sha256::new_with_prefix("mainstay key\0").chain_update(shown).finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// The wall clock, in seconds since 1970: what dates of keys are held against.

@@ -103,10 +103,11 @@ fn line(values: impl Iterator<Item = Option<f64>>, most: f64) -> Option<String> 
     (!path.is_empty()).then_some(path)
 }
 
-/// Failures and first tokens of the last day.
+/// Failures, first tokens and times between tokens of the last day.
 pub(super) fn day(drawn: &[Drawn], language: Language) -> Option<String> {
     let failed = || drawn.iter().map(|slot| slot.failed.map(|of| f64::from(of) / 10.0));
     let first = || drawn.iter().map(|slot| slot.first_token.map(|time| time.as_secs_f64()));
+    let gap = || drawn.iter().map(|slot| slot.gap.map(|time| time.as_secs_f64() * 1000.0));
     let top = |values: &mut dyn Iterator<Item = Option<f64>>, least: f64| {
         values.flatten().fold(least, f64::max)
     };
@@ -122,11 +123,13 @@ pub(super) fn day(drawn: &[Drawn], language: Language) -> Option<String> {
              <path d=\"{path}\"/></svg></figure>"
         ))
     };
-    let most = (top(&mut failed(), 1.0), top(&mut first(), 1.0));
+    let most = (top(&mut failed(), 1.0), top(&mut first(), 1.0), top(&mut gap(), 50.0));
     let what = language.of("Requests that failed", "失败请求占比");
     let failures = draw(what, "%", line(failed(), most.0), most.0);
     let what = language.of("First token within (95 %)", "首个 token 用时（95%）");
     let tokens = draw(what, language.of("s", "秒"), line(first(), most.1), most.1);
-    let all: String = failures.into_iter().chain(tokens).collect();
+    let what = language.of("Time between tokens within (95 %)", "token 间隔（95%）");
+    let gaps = draw(what, language.of("ms", "毫秒"), line(gap(), most.2), most.2);
+    let all: String = [failures, tokens, gaps].into_iter().flatten().collect();
     (!all.is_empty()).then_some(all)
 }

@@ -3,12 +3,11 @@
 
 use super::words::Language;
 use super::{Desk, View, badge, feed, html, json, reports};
-use crate::http::{Peer, ResponseBody, read_body};
-use crate::setup::Bounds;
+use crate::http::{Peer, ResponseBody, decoded, form, read_body};
+use crate::setup::{Bounds, Setup};
 use http::header::{
-    ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -56,18 +55,19 @@ impl Door {
             return missing();
         };
         let bounds = Bounds { body: reports::BODY_MAX, ..bounds.clone() };
-        let taken = match read_body(request, &bounds).await {
-            Ok(body) => self.desk.report(peer.ip(), &headers, &form(&body)),
-            Err(_) => reports::Taken::Wrong,
+        let told = match read_body(request, &bounds).await {
+            Ok(body) => self.desk.told(peer.ip(), &headers, &form(&body)),
+            Err(_) => reports::Told { taken: reports::Taken::Wrong, key: None },
         };
-        let status = match taken {
+        let status = match told.taken {
             reports::Taken::Yes => StatusCode::OK,
             reports::Taken::TooMany => StatusCode::TOO_MANY_REQUESTS,
             reports::Taken::Foreign => StatusCode::FORBIDDEN,
             reports::Taken::Wrong => StatusCode::BAD_REQUEST,
         };
         let (view, _) = self.look();
-        let mut response = plain(status, HTML, reports::page(&view, language, Some(taken)));
+        let view = View { here: String::from("report"), ..view };
+        let mut response = plain(status, HTML, reports::page(&view, language, Some(told)));
         guard(language, &mut response);
         response
     }
@@ -85,29 +85,20 @@ impl Door {
         };
         let mut response = match request.uri().path() {
             "/healthz" => return plain(StatusCode::OK, TEXT, "ok\n"),
-            "/" => {
-                let language = Language::accepted(header(ACCEPT_LANGUAGE));
-                let mut response = self.page(language);
-                response.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
-                response
-            }
             "/en" => self.page(super::words::English),
             "/zh" => self.page(super::words::Chinese),
             "/badge.svg" => self.badge(request.uri().query().unwrap_or_default()),
-            "/report" => {
-                let language = Language::asked(request.uri().query(), request.headers());
-                self.html(language, |view| Some(reports::page(view, language, None)))
-            }
             "/history.rss" => self.feed(RSS, feed::rss),
             "/history.atom" => self.feed(ATOM, feed::atom),
             path => match path.strip_prefix("/api/v2/") {
                 Some(rest) => self.document(rest),
-                None => self.told(path, header(ACCEPT_LANGUAGE)),
+                None => self.told(path, Language::asked(request.uri().query(), request.headers())),
             },
         };
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // Without a referrer at all browsers say of the form that it comes from nowhere.
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
         let known = header(IF_NONE_MATCH);
         let is_known = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| {
             known == "*" || known.split(',').any(|each| each.trim().trim_start_matches("W/") == tag)
@@ -122,31 +113,41 @@ impl Door {
 
     fn page(&self, language: Language) -> Response<ResponseBody> {
         let green = self.desk.lock().config.green;
-        self.html(language, |view| Some(html::page(view, language, green)))
+        self.html((language, ""), |view| Some(html::page(view, language, green)))
     }
 
-    /// Pages about incidents, in the language of their path or the browser's.
-    fn told(&self, path: &str, accepted: &str) -> Response<ResponseBody> {
+    /// A page in the language of its path, or the one that was asked for.
+    fn told(&self, path: &str, asked: Language) -> Response<ResponseBody> {
         let of = |each: &Language| path.strip_prefix(each.path());
         let named = Language::ALL.iter().find_map(|each| Some((*each, of(each)?)));
-        let whole = || (Language::accepted(accepted), path.trim_start_matches('/'));
-        let (language, rest) = named.unwrap_or_else(whole);
-        match rest {
+        let whole = (asked, path.trim_start_matches('/'));
+        let (language, rest) = named.unwrap_or(whole);
+        let at = (language, rest);
+        let mut response = match rest {
             "" => self.page(language),
-            "history" => self.html(language, |view| Some(html::history(view, language))),
-            _ => match rest.strip_prefix("incidents/") {
-                Some(id) => self.html(language, |view| html::incident(view, language, id)),
-                None => missing(),
+            "history" => self.html(at, |view| Some(html::history(view, language))),
+            "report" => self.html(at, |view| Some(reports::page(view, language, None))),
+            _ => match rest.split_once('/') {
+                Some(("incidents", id)) => self.html(at, |view| html::incident(view, language, id)),
+                Some(("maintenance", id)) => {
+                    self.html(at, |view| html::maintenance(view, language, id))
+                }
+                _ => missing(),
             },
+        };
+        if named.is_none() {
+            response.headers_mut().insert(VARY, HeaderValue::from_static("accept-language"));
         }
+        response
     }
 
     fn html(
         &self,
-        language: Language,
+        (language, here): (Language, &str),
         page: impl FnOnce(&View) -> Option<String>,
     ) -> Response<ResponseBody> {
         let (view, _) = self.look();
+        let view = View { here: here.to_owned(), ..view };
         let Some(page) = page(&view) else { return missing() };
         let mut response = cached(HTML, page);
         guard(language, &mut response);
@@ -190,6 +191,26 @@ impl Door {
     }
 }
 
+/// What was kept, as it is shown where nothing runs.
+pub struct Still {
+    door: Door,
+}
+
+impl Still {
+    /// What the node of this setup has kept.
+    pub fn of(setup: &Setup) -> Still {
+        Still { door: Door::new(Desk::new(setup)) }
+    }
+
+    /// The answer for a path; none if there is no such page.
+    pub fn answer(&self, path: &str) -> Option<String> {
+        let response = self.door.answer(&Request::get(path).body(()).ok()?);
+        let is_there = response.status() == StatusCode::OK;
+        let body = response.into_body().whole().filter(|_| is_there)?;
+        String::from_utf8(body.to_vec()).ok()
+    }
+}
+
 /// What browsers are told of a page.
 fn guard(language: Language, response: &mut Response<ResponseBody>) {
     let headers = response.headers_mut();
@@ -228,29 +249,4 @@ fn plain(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-/// The fields of a form.
-fn form(body: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(body);
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
-}
-
-/// A value of a query as it was meant (percent-encoding, RFC 3986, 2.1; a plus is a blank).
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let byte = hex.and_then(|two| u8::from_str_radix(two, 16).ok());
-        let (byte, left) = match (first, byte) {
-            (b'%', Some(byte)) => (byte, after.get(2..).unwrap_or_default()),
-            (b'+', _) => (b' ', after),
-            (other, _) => (*other, after),
-        };
-        bytes.push(byte);
-        rest = left;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

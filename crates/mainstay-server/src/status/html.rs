@@ -2,8 +2,10 @@
 
 use super::style::{SHAPES, STYLE};
 use super::words::Language;
-use super::{View, bars, tell};
+use super::{View, bars, tell, works};
+pub(super) use crate::http::escape;
 use mainstay_core::fact::{Component, State};
+use mainstay_core::message::Short;
 use mainstay_core::status::history::Day;
 use mainstay_core::status::incident::Incident;
 use mainstay_core::status::{Data, Overall, Row};
@@ -11,6 +13,8 @@ use std::fmt::Write;
 
 /// Longer names are cut: a page stays small whatever things are called.
 const LONGEST: usize = 64;
+/// What a page may take beside its frame: it is to stay below 100 kB.
+const ROOM: usize = 80_000;
 /// Incidents on the first page.
 const LATELY_MAX: usize = 10;
 
@@ -21,7 +25,7 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
         let _ = writeln!(
             text,
             "<div class=\"all {class}\" role=\"status\">{shape}<div>\
-             <p class=\"line\">{headline}</p><p class=\"soft\">{freshness}</p></div></div>",
+             <h1 class=\"line\">{headline}</h1><p class=\"soft\">{freshness}</p></div></div>",
             class = class(overall(view)),
             shape = shape(overall(view)),
             headline = escape(&headline),
@@ -29,32 +33,53 @@ pub(super) fn page(view: &View, language: Language, green: std::time::Duration) 
         );
         let ask = language.of("Does it not work for you?", "遇到问题？");
         let report = language.of("Report a problem", "反馈问题");
-        let tag = language.tag();
-        let _ = writeln!(
-            text,
-            "<p class=\"ask\">{ask} <a href=\"/report?lang={tag}\">{report}</a></p>"
-        );
+        let path = language.path();
+        let _ = writeln!(text, "<p class=\"ask\">{ask} <a href=\"{path}report\">{report}</a></p>");
+        let states = states(view, language, green);
+        let works = works::section(view, language, ROOM.saturating_sub(states.len()) / 2);
+        let states = works + &states;
         let mut lately = tell::lately(view).peekable();
         if lately.peek().is_some() {
             let heading = language.of("Incidents", "事件");
-            let _ = write!(text, "<section><h2>{heading}</h2>");
-            tell::list(lately.take(LATELY_MAX), (view, language), text);
-            text.push_str("</section>\n");
+            let room = ROOM.saturating_sub(states.len());
+            let lately = tell::list(lately.take(LATELY_MAX), (view, language), room);
+            let _ = writeln!(text, "<section><h2>{heading}</h2>{lately}</section>");
         }
-        if view.days.iter().flatten().flatten().next().is_some() {
-            text.push_str(&bars::mask());
-        }
-        groups(view, language, text);
-        if let Some(lines) = bars::day(&view.drawn, language) {
-            let heading = language.of("Last 24 hours", "最近 24 小时");
-            let _ = writeln!(text, "<section><h2>{heading}</h2>{lines}</section>");
-        }
-        let _ = write!(
-            text,
-            "<p class=\"soft\">{}</p>",
-            escape(&language.method(&language.lasting(green)))
-        );
+        text.push_str(&states);
     })
+}
+
+/// How everything is, now and in the last days.
+fn states(view: &View, language: Language, green: std::time::Duration) -> String {
+    let mut text = String::new();
+    if view.days.iter().flatten().flatten().next().is_some() {
+        text.push_str(&bars::mask());
+    }
+    groups(view, language, &mut text);
+    let site = |each: &Short| view.names.name(Component::Site(each.site));
+    let short: Vec<String> = view
+        .short
+        .iter()
+        .filter_map(|each| {
+            let tier = view.names.tiers.get(usize::from(each.tier.0))?;
+            Some(escape(&language.short(site(each)?, tier, each.refused)))
+        })
+        .collect();
+    if !short.is_empty() {
+        let heading = language.of("If a site failed now", "若某个站点此刻故障");
+        let _ = writeln!(
+            text,
+            "<section class=\"told\"><h2>{heading}</h2><ul><li>{}</li></ul></section>",
+            short.join("</li><li>")
+        );
+    }
+    if let Some(lines) = bars::day(&view.drawn, language) {
+        let heading = language.of("Last 24 hours", "最近 24 小时");
+        let _ = writeln!(text, "<section><h2>{heading}</h2>{lines}</section>");
+    }
+    let method = escape(&language.method(&language.lasting(green)));
+    let _ = write!(text, "<p class=\"soft\">{method}</p>");
+    text
 }
 
 /// All incidents that are kept.
@@ -62,11 +87,17 @@ pub(super) fn history(view: &View, language: Language) -> String {
     let heading = language.of("Incidents", "事件");
     frame(view, language, heading, |text| {
         let _ = write!(text, "<h1>{heading}</h1>");
+        let works = works::all(view, language, ROOM / 3);
         if view.incidents.is_empty() {
             let none = language.of("No incidents are known.", "暂无事件记录。");
             let _ = write!(text, "<p>{none}</p>");
         }
-        tell::list(view.incidents.iter().rev(), (view, language), text);
+        let room = ROOM - works.len();
+        text.push_str(&tell::list(view.incidents.iter().rev(), (view, language), room));
+        if !works.is_empty() {
+            let heading = language.of("Maintenance", "计划维护");
+            let _ = write!(text, "<h1>{heading}</h1>{works}");
+        }
     })
 }
 
@@ -75,7 +106,14 @@ pub(super) fn incident(view: &View, language: Language, id: &str) -> Option<Stri
     let wanted = |each: &&Incident| each.id.to_string() == id;
     let one = view.incidents.iter().find(wanted)?;
     let heading = language.title(one, &view.names);
-    Some(frame(view, language, &heading, |text| tell::article(one, (view, language), true, text)))
+    let told = tell::whole(one, (view, language), ROOM);
+    Some(frame(view, language, &heading, |text| text.push_str(&told)))
+}
+
+/// One maintenance window, if there is one of this number.
+pub(super) fn maintenance(view: &View, language: Language, id: &str) -> Option<String> {
+    let (title, told) = works::page((view, language), id, ROOM)?;
+    Some(frame(view, language, &title, |text| text.push_str(&told)))
 }
 
 /// A whole page around `body`, which is titled so.
@@ -95,14 +133,17 @@ pub(super) fn frame(
         titled = escape(titled),
     );
     let base = view.names.url.as_deref().unwrap_or_default().trim_end_matches('/');
-    let base = escape(base);
+    let (base, here) = (escape(base), escape(&view.here));
     for each in Language::ALL {
         let (tag, path) = (each.tag(), each.path());
-        let _ = writeln!(text, "<link rel=\"alternate\" hreflang=\"{tag}\" href=\"{base}{path}\">");
+        let _ = writeln!(
+            text,
+            "<link rel=\"alternate\" hreflang=\"{tag}\" href=\"{base}{path}{here}\">"
+        );
     }
     let _ = write!(
         text,
-        "<link rel=\"alternate\" hreflang=\"x-default\" href=\"{base}/\">\n\
+        "<link rel=\"alternate\" hreflang=\"x-default\" href=\"{base}/{here}\">\n\
          <link rel=\"alternate\" type=\"application/atom+xml\" href=\"/history.atom\">\n\
          <style>{STYLE}</style>\n</head>\n<body>\n{SHAPES}\n<div class=\"page\">\n\
          <header><p class=\"top\"><a href=\"{}\">{heading}</a></p>\n<nav aria-label=\"{}\">",
@@ -114,7 +155,8 @@ pub(super) fn frame(
         let current = if each == language { " aria-current=\"true\"" } else { "" };
         let _ = write!(
             text,
-            "<a href=\"{path}\" lang=\"{tag}\" hreflang=\"{tag}\"{current}>{name}</a>"
+            "<a href=\"{path}{here}\" lang=\"{tag}\" hreflang=\"{tag}\"{current}>{name}\
+             </a>"
         );
     }
     text.push_str("</nav></header>\n<main>\n");
@@ -225,23 +267,4 @@ fn class(state: State) -> &'static str {
 fn shape(state: State) -> String {
     let class = class(state);
     format!("<svg class=\"{class}\" aria-hidden=\"true\"><use href=\"#{class}\"/></svg>")
-}
-
-/// `text` where markup is read, in an attribute too. What would turn the direction of what comes
-/// after it, or is no character of text at all, is left out.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            character if character.is_control() => {}
-            character => safe.push(character),
-        }
-    }
-    safe
 }

@@ -6,6 +6,7 @@
 
 use super::dates::Date;
 use super::words::English;
+use super::works::{self, Which};
 use super::{Names, View, tell};
 use mainstay_core::fact::{Component, State};
 use mainstay_core::status::{Data, Overall, Row};
@@ -27,17 +28,21 @@ pub(super) fn document(view: &View, path: &str, began: Duration) -> Option<Value
             "status": status(view),
             "components": components(view, began),
             "incidents": incidents(view, true),
-            "scheduled_maintenances": [],
+            "scheduled_maintenances": works::json(view, Which::Open, &page_id(&view.names)),
         }),
         "components.json" => json!({ "page": page, "components": components(view, began) }),
         "incidents.json" => json!({ "page": page, "incidents": incidents(view, false) }),
         "incidents/unresolved.json" => json!({ "page": page, "incidents": incidents(view, true) }),
-        "scheduled-maintenances.json"
-        | "scheduled-maintenances/upcoming.json"
-        | "scheduled-maintenances/active.json" => {
-            json!({ "page": page, "scheduled_maintenances": [] })
+        _ => {
+            let which = match path {
+                "scheduled-maintenances.json" => Which::All,
+                "scheduled-maintenances/upcoming.json" => Which::Upcoming,
+                "scheduled-maintenances/active.json" => Which::Active,
+                _ => return None,
+            };
+            let works = works::json(view, which, &page_id(&view.names));
+            json!({ "page": page, "scheduled_maintenances": works })
         }
-        _ => return None,
     })
 }
 
@@ -91,7 +96,7 @@ fn page(view: &View) -> Value {
     })
 }
 
-fn status(view: &View) -> Value {
+pub(super) fn status(view: &View) -> Value {
     let indicator = match view.page.overall {
         Overall::Well => "none",
         Overall::Minor => "minor",

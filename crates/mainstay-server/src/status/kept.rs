@@ -1,13 +1,17 @@
-//! What the status role keeps over a restart, in a file of the node's directory: incidents, ninety
-//! days of each component, and what users reported. Components are kept by name.
+//! What the status role keeps over a restart, in a file of the node's directory: incidents,
+//! maintenance windows, ninety days of each component, and what users reported. Components are
+//! kept by name.
+
+mod incidents;
+mod maintenances;
 
 use crate::replace::replace;
-use mainstay_core::fact::{Component, State};
+use mainstay_core::fact::Component;
 use mainstay_core::message::Count;
 use mainstay_core::names::{ModelId, SiteId};
 use mainstay_core::status::crowd::Minute;
 use mainstay_core::status::history::{Day, History, Slot};
-use mainstay_core::status::incident::{Cause, Incident, Part, Stage, Update};
+use mainstay_core::status::incident::{Cause, Incident, Stage};
 use mainstay_core::status::{Config, Kept, KeptComponent};
 use serde_json::{Value, json};
 use std::io::ErrorKind;
@@ -110,24 +114,7 @@ pub(super) fn cause(of: Cause) -> &'static str {
 }
 
 fn text(kept: &Kept, config: &Config) -> String {
-    let incident = |each: &Incident| {
-        let part =
-            |part: &Part| json!([path(part.component, config), super::json::word(part.worst)]);
-        let update = |update: &Update| {
-            let stage = word(&STAGES, &update.stage);
-            json!([update.at, stage, cause(update.cause), update.text])
-        };
-        json!({
-            "id": each.id,
-            "title": each.title,
-            "parts": each.parts.iter().map(part).collect::<Vec<_>>(),
-            "updates": each.updates.iter().map(update).collect::<Vec<_>>(),
-            "relapses": each.relapses,
-            "is_led": each.is_led,
-            "is_forced": each.is_forced,
-            "report": each.report,
-        })
-    };
+    let incident = |each: &Incident| incidents::write(each, config);
     let component = |each: &KeptComponent| {
         let minute = |each: &Minute| json!([each.minute, each.reports, each.is_out]);
         let day = |day: &Day| json!([day.day, day.seconds, day.good, day.failed]);
@@ -140,40 +127,19 @@ fn text(kept: &Kept, config: &Config) -> String {
             "reports": each.reports.iter().map(minute).collect::<Vec<_>>(),
             "days": each.history.days.iter().map(day).collect::<Vec<_>>(),
             "slots": each.history.slots.iter().map(slot).collect::<Vec<_>>(),
+            "gaps": each.history.gaps,
         })
     };
     let incidents: Vec<Value> = kept.incidents.iter().map(incident).collect();
+    let works = kept.maintenances.iter().map(|each| maintenances::write(each, config));
+    let works: Vec<Value> = works.collect();
     let components: Vec<Value> = kept.components.iter().map(component).collect();
-    json!({ "incidents": incidents, "components": components }).to_string()
+    json!({ "incidents": incidents, "maintenances": works, "components": components }).to_string()
 }
 
 /// What can be understood of a kept document.
 fn kept(value: &Value, config: &Config) -> Kept {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
-    let small = |value: &Value| u32::try_from(number(value)).unwrap_or(u32::MAX);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let part = |value: &Value| {
-        let component = component(value[0].as_str()?, config)?;
-        let state = |state: &&State| super::json::word(**state) == text(&value[1]);
-        Some(Part { component, worst: State::ALL.iter().find(state).copied()? })
-    };
-    let update = |value: &Value| {
-        let stage = meant(&STAGES, value[1].as_str()?)?;
-        let cause = meant(&CAUSES, value[2].as_str()?)?;
-        Some(Update { at: number(&value[0]), stage, cause, text: text(&value[3]) })
-    };
-    let incident = |value: &Value| Incident {
-        id: small(&value["id"]),
-        title: text(&value["title"]),
-        parts: list(&value["parts"]).iter().filter_map(part).collect(),
-        updates: list(&value["updates"]).iter().filter_map(update).collect(),
-        relapses: small(&value["relapses"]),
-        is_led: value["is_led"] == true,
-        is_forced: value["is_forced"] == true,
-        report: value["report"].as_str().map(str::to_owned),
-        well: None,
-    };
+    let incident = |value: &Value| incidents::read(value, config);
     let minute = |value: &Value| Minute {
         minute: number(&value[0]),
         reports: small(&value[1]),
@@ -198,15 +164,32 @@ fn kept(value: &Value, config: &Config) -> Kept {
     let of = |value: &Value| {
         let days = list(&value["days"]).iter().map(day).collect();
         let slots = list(&value["slots"]).iter().map(slot).collect();
+        let gaps = serde_json::from_value(value["gaps"].clone()).unwrap_or_default();
         Some(KeptComponent {
             component: component(value["component"].as_str()?, config)?,
-            history: History { days, slots },
+            history: History { days, slots, gaps },
             began: value["began"].as_u64(),
             reports: list(&value["reports"]).iter().map(minute).collect(),
         })
     };
     Kept {
         incidents: list(&value["incidents"]).iter().map(incident).collect(),
+        maintenances: list(&value["maintenances"])
+            .iter()
+            .map(|each| maintenances::read(each, config))
+            .collect(),
         components: list(&value["components"]).iter().filter_map(of).collect(),
     }
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+fn small(value: &Value) -> u32 {
+    u32::try_from(number(value)).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,7 @@ use super::html::{escape, frame};
 use super::words::Language;
 use super::{Desk, View};
 use crate::http::is_foreign;
+use crate::setup::{mark, shown};
 use http::header::{HeaderMap, HeaderName, USER_AGENT};
 use mainstay_core::fact::Component;
 use mainstay_core::names::{ModelId, SiteId};
@@ -23,6 +24,8 @@ pub(super) const BODY_MAX: usize = 4 * 1024;
 /// Reports that count from one network (/24, /48) in ten minutes.
 const NETWORK_MAX: u8 = 5;
 const WINDOW: Duration = Duration::from_secs(600);
+/// Characters of a key that are asked for: what lists show of it.
+const KEY_MAX: usize = 18;
 /// Networks remembered at once; more than these in ten minutes and nobody else is counted.
 const NETWORKS_MAX: usize = 20_000;
 
@@ -50,6 +53,14 @@ pub(super) enum Taken {
     Foreign,
     /// It names nothing that is there.
     Wrong,
+}
+
+/// What is answered to one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) taken: Taken,
+    /// Of the requests of the key that was named, how many failed lately, and all of them.
+    pub(super) key: Option<(u64, u64)>,
 }
 
 impl Gate {
@@ -108,14 +119,42 @@ pub(super) fn sender(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     last.filter(|_| peer.is_loopback()).unwrap_or(peer)
 }
 
+impl Language {
+    /// How requests of a key turned out.
+    fn key(self, (failed, all): (u64, u64)) -> String {
+        match failed {
+            0 => self.of(
+                "In the last ten minutes we saw no request of a key that begins so fail.".into(),
+                "最近十分钟内，未发现以此开头的密钥有失败的请求。".into(),
+            ),
+            _ => self.of(
+                format!("In the last ten minutes we saw {failed} of your {all} requests fail."),
+                format!("最近十分钟内，您的 {all} 个请求中有 {failed} 个失败。"),
+            ),
+        }
+    }
+}
+
 impl Desk {
-    /// Takes a report in, if it counts.
-    pub(super) fn report(
+    /// Takes a report in, if it counts, and answers for the key that it names. Of a key only its
+    /// beginning is looked at, and one that nobody knows reads like one without failures.
+    pub(super) fn told(
         &self,
         peer: IpAddr,
         headers: &HeaderMap,
         form: &[(String, String)],
-    ) -> Taken {
+    ) -> Told {
+        let taken = self.report(peer, headers, form);
+        let key = form.iter().find(|(name, _)| name == "key").map(|(_, value)| value.trim());
+        let key = key.filter(|key| taken == Taken::Yes && !key.is_empty()).map(|key| {
+            let now = self.clock.now();
+            self.lock().machine.failing(now, mark(&shown(key)))
+        });
+        Told { taken, key }
+    }
+
+    /// Takes a report in, if it counts.
+    fn report(&self, peer: IpAddr, headers: &HeaderMap, form: &[(String, String)]) -> Taken {
         let field =
             |name: &str| form.iter().find(|(each, _)| each == name).map(|(_, v)| v.as_str());
         if is_foreign(headers) {
@@ -154,11 +193,11 @@ impl Desk {
 }
 
 /// The page with the form; with what came of it, if it was sent.
-pub(super) fn page(view: &View, language: Language, taken: Option<Taken>) -> String {
+pub(super) fn page(view: &View, language: Language, taken: Option<Told>) -> String {
     let heading = language.of("Report a problem", "反馈问题");
     frame(view, language, heading, |text| {
         let _ = write!(text, "<h1>{heading}</h1>");
-        if let Some(taken) = taken {
+        if let Some(Told { taken, key }) = taken {
             let said = match taken {
                 Taken::Yes => language.of(
                     "Thank you. Reports are counted and shown on the status page.",
@@ -178,6 +217,10 @@ pub(super) fn page(view: &View, language: Language, taken: Option<Taken>) -> Str
                 ),
             };
             let _ = write!(text, "<p class=\"said\" role=\"status\">{said}</p>");
+            if let Some(seen) = key {
+                let seen = language.key(seen);
+                let _ = write!(text, "<p class=\"said\" role=\"status\">{seen}</p>");
+            }
         }
         form(view, language, text);
     })
@@ -225,6 +268,8 @@ fn form(view: &View, language: Language, text: &mut String) {
              </label><br>"
         );
     }
+    text.push_str("</fieldset>");
+    key_field(language, text);
     let (send, note) = (
         language.of("Send", "提交"),
         language.of(
@@ -233,9 +278,25 @@ fn form(view: &View, language: Language, text: &mut String) {
             "无需账号，不使用 Cookie，不保存您的地址。同一人半小时内只计一次。",
         ),
     );
+    let _ = write!(text, "<p><button>{send}</button></p><p class=\"soft\">{note}</p></form>");
+}
+
+fn key_field(language: Language, text: &mut String) {
+    let (label, hint) = (
+        language
+            .of("The first 18 characters of your key, if you like", "密钥的前 18 个字符（可选）"),
+        language.of(
+            "We answer how many of its requests failed in the last ten minutes. Never give the \
+             whole key; more than this is cut off, and nothing of it is kept.",
+            "我们会告诉您该密钥最近十分钟内有多少请求失败。请勿填写完整密钥，多余部分会被截去，\
+             且不会保存任何内容。",
+        ),
+    );
     let _ = write!(
         text,
-        "</fieldset><p><button>{send}</button></p><p class=\"soft\">{note}</p></form>"
+        "<p><label>{label}<br><input name=\"key\" maxlength=\"{KEY_MAX}\" \
+         autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" \
+         aria-describedby=\"hint\"></label><br><span class=\"soft\" id=\"hint\">{hint}</span></p>"
     );
 }
 

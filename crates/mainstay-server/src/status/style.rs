@@ -17,7 +17,7 @@ font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','PingFang SC
 header{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:baseline;\
 justify-content:space-between;margin:.5rem 0 1.25rem}\
 h1{font-size:1.35rem;margin:0;overflow-wrap:anywhere}\
-nav a{margin-left:.75rem}nav a:first-child{margin-left:0}\
+nav{display:flex;gap:.5rem;margin:0 -.25rem}nav a{padding:.5rem .25rem}\
 nav a[aria-current]{color:var(--ink);font-weight:600;text-decoration:none}\
 a{color:var(--note)}a:focus-visible{outline:3px solid var(--note);outline-offset:2px}\
 .all{display:flex;gap:.9rem;align-items:center;background:var(--card);\
@@ -40,12 +40,15 @@ svg{flex:none;width:1.15rem;height:1.15rem;color:var(--c);fill:currentColor}\
 .top{font-size:1.35rem;font-weight:700;margin:0;overflow-wrap:anywhere}\
 .top a{color:var(--ink);text-decoration:none}.ask{margin:-.75rem 0 1.5rem}\
 .said{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem 1rem}\
-h3{font-size:1.05rem;margin:0}ol{list-style:none;margin:.5rem 0 0;padding:0}\
+article>h2:first-child,h3{font-size:1.05rem;margin:0;color:inherit}\
+ol{list-style:none;margin:.5rem 0 0;padding:0}\
 ol li{display:block;padding:.5rem 0;border-top:1px solid var(--line)}ol li p{margin:.15rem 0}\
 article{background:var(--card);border:1px solid var(--line);border-left:.4rem solid var(--warn);\
 border-radius:.6rem;padding:.9rem 1.1rem;margin-bottom:1rem;overflow-wrap:anywhere}\
 .major{border-left-color:var(--part)}.critical{border-left-color:var(--bad)}\
-time{color:var(--soft);font-size:.85rem}pre{white-space:pre-wrap;font:inherit}\
+time{color:var(--soft);font-size:.85rem}.told h2{margin:1rem 0 .25rem}.told p{margin:.25rem 0}\
+.told ul{border:0;list-style:disc;padding-left:1.25rem}\
+.told li{display:list-item;border:0;padding:.1rem 0}\
 .days{grid-column:1/-1;width:100%;height:1.25rem}\
 .f0{fill:var(--none)}.f1{fill:var(--note)}.f2{fill:var(--ok)}.f3{fill:var(--warn)}\
 .f4{fill:var(--part)}.f5{fill:var(--bad)}\
@@ -53,9 +56,14 @@ figure{margin:0 0 1rem}figcaption{color:var(--soft);font-size:.85rem}\
 .line path{fill:none;stroke:var(--note);stroke-width:1.5;vector-effect:non-scaling-stroke}\
 svg.line{width:100%;height:4rem;background:var(--card);border:1px solid var(--line)}\
 form{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.5rem 1.1rem}\
-select,button{font:inherit;padding:.4rem .6rem;max-width:100%;color:inherit;background:var(--bg);\
-border:1px solid var(--soft);border-radius:.3rem}\
-fieldset{border:0;padding:0;margin:0;line-height:2}\
+select,button,input:not([type]){font:inherit;padding:.4rem .6rem;min-height:2.75rem;max-width:100%;\
+color:inherit;background:var(--bg);border:1px solid var(--soft);border-radius:.3rem}\
+button{background:var(--note);color:var(--bg);border-color:var(--note);font-weight:600;\
+padding:.4rem 1.5rem}h1+form,h1+.said,.said+form{margin-top:1rem}\
+fieldset{border:0;padding:0;margin:0}legend{padding:.5rem 0}fieldset br{display:none}\
+fieldset label{display:block;padding:.6rem 0 .6rem 1.75rem;text-indent:-1.75rem}\
+input[type]{width:1.1rem;height:1.1rem;margin:0 .4rem 0 0;vertical-align:-.15rem;\
+accent-color:var(--note)}\
 footer{margin-top:2rem;color:var(--soft);font-size:.875rem}footer p{margin:.4rem 0}\
 .s0{--c:var(--none)}.s1{--c:var(--note)}.s2{--c:var(--ok)}.s3{--c:var(--warn)}\
 .s4{--c:var(--part)}.s5{--c:var(--bad)}\

@@ -3,7 +3,7 @@
 use super::dates::Date;
 use super::html::escape;
 use super::words::Language;
-use super::{Names, View, kept};
+use super::{Names, View, draft, kept};
 use mainstay_core::fact::{Component, State};
 use mainstay_core::status::Overall;
 use mainstay_core::status::incident::{Cause, Incident, Stage, Update};
@@ -12,6 +12,12 @@ use std::fmt::Write;
 
 /// Incidents on the first page after they are over, in seconds: a week.
 const LATELY: u64 = 7 * 86_400;
+/// What Statuspage calls an incident that has its report.
+const POSTMORTEM: &str = "postmortem";
+/// Parts that are named where an incident is told in a sentence.
+const NAMED_MAX: usize = 8;
+/// What is said of an incident beside others, at most.
+const BESIDE: usize = 3;
 
 impl Language {
     /// How far people are with an incident.
@@ -44,9 +50,14 @@ impl Language {
     fn parts(self, incident: &Incident, names: &Names) -> String {
         let named = incident.parts.iter().filter_map(|part| names.name(part.component));
         let named: Vec<&str> = named.collect();
-        match named.is_empty() {
-            true => self.of("part of the service", "部分服务").into(),
-            false => named.join(self.of(", ", "、")),
+        let (some, more) = named.split_at(named.len().min(NAMED_MAX));
+        let some = some.join(self.of(", ", "、"));
+        match (some.is_empty(), more.len()) {
+            (true, _) => self.of("part of the service", "部分服务").into(),
+            (false, 0) => some,
+            (false, more) => {
+                self.of(format!("{some} and {more} more"), format!("{some} 等另外 {more} 项"))
+            }
         }
     }
 
@@ -87,8 +98,17 @@ impl Language {
         }
     }
 
+    /// What the report after an incident is called.
+    pub(super) fn postmortem(self) -> &'static str {
+        self.of("Report after the incident", "事件报告")
+    }
+
     fn relapses(self, count: u32) -> String {
-        self.of(format!("came back {count} times"), format!("复发 {count} 次"))
+        let english = match count {
+            1 => String::from("came back once"),
+            _ => format!("came back {count} times"),
+        };
+        self.of(english, format!("复发 {count} 次"))
     }
 }
 
@@ -96,6 +116,11 @@ impl Language {
 pub(super) fn moment(at: u64) -> String {
     let date = Date::at(at);
     format!("{} {}", date.day, &date.time[..date.time.len().min(5)])
+}
+
+/// When anything of an incident changed last, its report too.
+pub(super) fn touched(incident: &Incident) -> u64 {
+    incident.published().map_or(incident.told(), |report| report.at)
 }
 
 /// How bad an incident is or was, in Statuspage's words.
@@ -121,29 +146,61 @@ pub(super) fn lately(view: &View) -> impl Iterator<Item = &Incident> {
     view.incidents.iter().rev().filter(is_late)
 }
 
-/// A list of incidents as it stands on a page, the newest first.
+/// A list of incidents as it stands on a page, the newest first, as long as there is room for them
+/// in so many bytes.
 pub(super) fn list<'a>(
     all: impl Iterator<Item = &'a Incident>,
     (view, language): (&View, Language),
-    text: &mut String,
-) {
+    room: usize,
+) -> String {
+    let mut text = String::new();
+    let mut left_out = 0;
+    // On the page of all there is a heading above them.
+    let level = if view.here.is_empty() { 3 } else { 2 };
     for each in all {
-        article(each, (view, language), false, text);
+        let whole = article(each, (view, language), (level, BESIDE), room);
+        // What there is no room for is told by its title at least.
+        let fits = |piece: &String| text.len() + piece.len() <= room;
+        let piece = Some(whole)
+            .filter(fits)
+            .or_else(|| Some(article(each, (view, language), (level, 0), room)).filter(fits));
+        match piece {
+            Some(piece) => text.push_str(&piece),
+            None => left_out += 1,
+        }
     }
+    if left_out > 0 {
+        let note = language.of(
+            format!("{left_out} more have no room here;"),
+            format!("另有 {left_out} 个事件未在此显示，"),
+        );
+        let _ = write!(
+            text,
+            "<p class=\"soft\">{note} <a href=\"/api/v2/incidents.json\">incidents.json</a></p>"
+        );
+    }
+    text
 }
 
-/// One incident: what was said of it, the newest first.
-pub(super) fn article(
+/// One incident on a page of its own.
+pub(super) fn whole(
     incident: &Incident,
     (view, language): (&View, Language),
-    is_whole: bool,
-    text: &mut String,
-) {
+    room: usize,
+) -> String {
+    article(incident, (view, language), (1, incident.updates.len()), room)
+}
+
+/// One incident, with a heading of this level and so much of what was said of it, the newest first.
+fn article(
+    incident: &Incident,
+    (view, language): (&View, Language),
+    (level, updates): (u8, usize),
+    room: usize,
+) -> String {
     let title = escape(&language.title(incident, &view.names));
     let (id, path) = (incident.id, language.path());
-    let level = if is_whole { 1 } else { 3 };
-    let _ = write!(
-        text,
+    let mut text = format!(
         "<article class=\"incident {}\"><h{level}><a href=\"{path}incidents/{id}\">{title}</a>\
          </h{level}>",
         impact(incident)
@@ -151,29 +208,38 @@ pub(super) fn article(
     if incident.relapses > 0 {
         let _ = write!(text, "<p class=\"soft\">{}</p>", language.relapses(incident.relapses));
     }
+    match (incident.published(), level) {
+        (Some(report), 1) => {
+            let told = draft::shown(&report.text, language, room / 2);
+            let _ = write!(text, "<section class=\"told\">{told}</section>");
+        }
+        (Some(_), _) => {
+            let _ = write!(
+                text,
+                "<p><a href=\"{path}incidents/{id}\">{}</a></p>",
+                language.postmortem()
+            );
+        }
+        (None, _) => {}
+    }
     text.push_str("<ol>");
-    let shown = if is_whole { incident.updates.len() } else { 3 };
-    for update in incident.updates.iter().rev().take(shown) {
-        let _ = write!(
-            text,
+    for update in incident.updates.iter().rev().take(updates) {
+        let item = format!(
             "<li><strong>{}</strong> <time datetime=\"{}\">{} UTC</time><p>{}</p></li>",
             language.stage(update.stage),
             Date::at(update.at).iso(),
             moment(update.at),
             escape(&language.said(update, incident, &view.names)),
         );
+        if text.len() + item.len() > room {
+            let rest = language.of("The rest is in incidents.json.", "其余内容见 incidents.json。");
+            let _ = write!(text, "<li>{rest}</li>");
+            break;
+        }
+        text.push_str(&item);
     }
-    text.push_str("</ol>");
-    if let Some(report) = incident.report.as_ref().filter(|_| is_whole) {
-        let heading = language.of("Report", "事件报告");
-        let _ = write!(text, "<h2>{heading}</h2><pre>{}</pre>", lines(report));
-    }
-    text.push_str("</article>\n");
-}
-
-/// Several lines, each as safe as one.
-fn lines(text: &str) -> String {
-    text.lines().map(escape).collect::<Vec<_>>().join("\n")
+    text.push_str("</ol></article>\n");
+    text
 }
 
 /// An incident in the shape of Statuspage's API version 2.
@@ -194,7 +260,23 @@ pub(super) fn json(incident: &Incident, view: &View, page_id: &str) -> Value {
             "affected_components": null,
         })
     };
-    let updates = incident.updates.iter().enumerate().rev().map(update).collect::<Vec<_>>();
+    let report = incident.published();
+    // Statuspage tells a report as the last update.
+    let last = report.map(|report| {
+        json!({
+            "id": format!("{id}-report"),
+            "incident_id": id,
+            "status": POSTMORTEM,
+            "body": report.text,
+            "created_at": iso(report.at),
+            "updated_at": iso(report.at),
+            "display_at": iso(report.at),
+            "affected_components": null,
+        })
+    });
+    let updates = incident.updates.iter().enumerate().rev().map(update);
+    let updates = last.into_iter().chain(updates).collect::<Vec<_>>();
+    let stage = kept::word(&kept::STAGES, &incident.stage());
     let monitoring = incident.updates.iter().rfind(|update| update.stage == Stage::Monitoring);
     let base = names.url.as_deref().unwrap_or_default().trim_end_matches('/');
     let parts = incident.parts.iter().filter_map(|part| {
@@ -206,9 +288,9 @@ pub(super) fn json(incident: &Incident, view: &View, page_id: &str) -> Value {
     json!({
         "id": id,
         "name": english.title(incident, names),
-        "status": kept::word(&kept::STAGES, &incident.stage()),
+        "status": if report.is_some() { POSTMORTEM } else { stage },
         "created_at": iso(incident.began()),
-        "updated_at": iso(incident.told()),
+        "updated_at": iso(touched(incident)),
         "started_at": iso(incident.began()),
         "monitoring_at": monitoring.map(|update| iso(update.at)),
         "resolved_at": incident.resolved().map(iso),
@@ -216,6 +298,8 @@ pub(super) fn json(incident: &Incident, view: &View, page_id: &str) -> Value {
         "shortlink": format!("{base}/incidents/{}", incident.id),
         "page_id": page_id,
         "relapses": incident.relapses,
+        "postmortem_body": report.map(|report| &report.text),
+        "postmortem_published_at": report.map(|report| iso(report.at)),
         "incident_updates": updates,
         "components": parts.collect::<Vec<_>>(),
     })

@@ -1,5 +1,7 @@
 //! What the public gets: pages, documents and badges, whatever things are called.
 
+mod told;
+
 use super::door::Door;
 use super::words::{Chinese, English, Language};
 use super::*;
@@ -23,6 +25,8 @@ fn names(title: &str, models: &[&str], sites: &[Option<&str>]) -> Names {
         url: None,
         models: models.iter().map(|name| (*name).to_owned()).collect(),
         sites: sites.iter().map(|name| name.map(str::to_owned)).collect(),
+        tiers: ["pro", "free"].map(String::from).to_vec(),
+        is_open: false,
     }
 }
 
@@ -49,8 +53,9 @@ fn view(names: Names, states: &[State], overall: Overall) -> View {
         changed: Duration::from_secs(7),
         rows,
     };
-    let (incidents, days, drawn) = Default::default();
-    View { page, names: Arc::new(names), incidents, days, drawn, wall: WALL }
+    let (incidents, maintenances, short, days, drawn, here) = Default::default();
+    let names = Arc::new(names);
+    View { page, names, incidents, maintenances, short, days, drawn, wall: WALL, here }
 }
 
 /// A door whose only gateway counted this.
@@ -191,6 +196,16 @@ fn the_language_is_the_one_that_the_browser_prefers() {
     );
     assert!(text(asked).contains("<html lang=\"zh-Hans\">"));
     assert!(text(get(&door, "/en/", &[(ACCEPT_LANGUAGE, "zh")])).contains("<html lang=\"en\">"));
+    for path in ["", "history", "report"] {
+        let asked = get(&door, &format!("/{path}"), &[]);
+        assert_eq!(asked.headers()["vary"], "accept-language", "/{path}");
+        let page = text(get(&door, &format!("/zh/{path}"), &[]));
+        for language in Language::ALL {
+            let (tag, at) = (language.tag(), language.path());
+            let link = format!("hreflang=\"{tag}\" href=\"{at}{path}\">");
+            assert!(page.contains(&link), "{link}: {page}");
+        }
+    }
 }
 
 #[test]

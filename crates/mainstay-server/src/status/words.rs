@@ -199,6 +199,15 @@ impl Language {
         )
     }
 
+    /// Whom the loss of a site would leave refused: of a thousand requests of a tier so many.
+    pub(super) fn short(self, site: &str, tier: &str, refused: u16) -> String {
+        let percent = refused.div_ceil(10);
+        self.of(
+            format!("Without {site} about {percent} % of {tier} requests would be refused."),
+            format!("若 {site} 故障，约 {percent}% 的 {tier} 请求将被拒绝。"),
+        )
+    }
+
     /// Within which time nearly all first tokens came.
     pub(super) fn first_token(self, within: Duration) -> String {
         let seconds = within.as_secs_f64();

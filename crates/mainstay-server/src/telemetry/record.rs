@@ -87,6 +87,13 @@ impl Records {
         None
     }
 
+    /// The tier of a request that came while these were the names.
+    pub(super) fn tier(&self, request: RequestId, names: &Arc<Names>) -> Option<TierId> {
+        let shard = self.shard(request).lock().expect("no panic under this lock");
+        let (_, tier, asked) = shard.by_request.get(&request)?.asked.as_ref()?;
+        Arc::ptr_eq(asked, names).then_some(*tier)
+    }
+
     pub(super) fn explain(&self, request: RequestId) -> Option<Value> {
         let shard = self.shard(request).lock().expect("no panic under this lock");
         let record = shard.by_request.get(&request)?;

@@ -1,11 +1,14 @@
-//! What this gateway tells status pages: how requests and attempts turned out, counted since one
-//! configuration is in force. Only atomics are touched, so no page costs a request anything.
+//! What this gateway tells status pages and operators: how requests and attempts turned out, and
+//! which tier's went where, counted since one configuration is in force. Only atomics are touched,
+//! so no page costs a request anything.
 
 use super::Names;
 use super::record::Closing;
 use mainstay_core::fact::Fact;
-use mainstay_core::message::{Count, FIRST_TOKENS, SUMMARY_MAX, Standing, Summary};
-use mainstay_core::names::{ModelId, SiteId, TargetId};
+use mainstay_core::message::{
+    Count, FIRST_TOKENS, GAP_ENDS, SUMMARY_MAX, Standing, Summary, class_of,
+};
+use mainstay_core::names::{ModelId, SiteId, TargetId, TierId};
 use mainstay_core::status::counted;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -18,6 +21,9 @@ pub(super) struct Tally {
     api: Cell,
     models: Vec<Cell>,
     sites: Vec<Cell>,
+    /// Attempts of each tier at each site.
+    flows: Vec<AtomicU64>,
+    gaps: [AtomicU64; GAP_ENDS.len() + 1],
 }
 
 #[derive(Default)]
@@ -37,7 +43,24 @@ impl Tally {
             api: Cell::default(),
             models: cells(names.models.len()),
             sites: cells(names.sites.len()),
+            flows: (0..names.tiers.len() * sites(names)).map(|_| AtomicU64::new(0)).collect(),
+            gaps: Default::default(),
         }
+    }
+
+    /// An attempt for a request of this tier begins.
+    pub(super) fn flow(&self, names: &Names, (tier, target): (TierId, TargetId)) {
+        let Some((site, _)) = names.targets.get(usize::from(target.0)) else { return };
+        let (site, all) = (usize::from(site.0), sites(names));
+        let flow = self.flows.get(usize::from(tier.0) * all + site).filter(|_| site < all);
+        if let Some(flow) = flow {
+            flow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Attempts so far, the sites of the first tier first.
+    pub(super) fn flows(&self) -> Vec<u64> {
+        self.flows.iter().map(|flow| flow.load(Ordering::Relaxed)).collect()
     }
 
     /// An attempt's part.
@@ -69,9 +92,17 @@ impl Tally {
             let found = || names.models.iter().position(|name| name == asked.model(*model));
             self.models.get(if is_same { usize::from(model.0) } else { found()? })
         });
+        closing.per_token.into_iter().for_each(|gap| self.flowed(gap));
         for cell in [Some(&self.api), model].into_iter().flatten() {
             cell.count(good);
             closing.first_token.into_iter().for_each(|after| cell.first_token(after));
+        }
+    }
+
+    /// How far apart the tokens of an answer were.
+    fn flowed(&self, gap: Duration) {
+        if let Some(class) = self.gaps.get(class_of(gap, &GAP_ENDS)) {
+            class.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -89,8 +120,16 @@ impl Tally {
             api: self.api.now(),
             models: models.map(|(at, cell)| (ModelId(of(at)), cell.now())).collect(),
             sites: sites.collect(),
+            gaps: std::array::from_fn(|at| self.gaps[at].load(Ordering::Relaxed)),
+            failing: Vec::new(),
+            short: Vec::new(),
         }
     }
+}
+
+/// Sites that are counted.
+fn sites(names: &Names) -> usize {
+    names.sites.len().min(SUMMARY_MAX)
 }
 
 impl Cell {

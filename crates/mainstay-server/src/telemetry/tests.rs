@@ -78,6 +78,16 @@ fn tell(telemetry: &Telemetry, request: RequestId) {
 }
 
 #[test]
+fn attempts_are_counted_by_tier_and_site() {
+    let telemetry = telemetry();
+    tell(&telemetry, REQUEST);
+    let (names, flows) = telemetry.flows();
+    assert_eq!((names.tiers.len(), flows), (2, vec![0, 0, 1, 1]), "both of them for a free one");
+    telemetry.rename(Names { models: vec!["other".to_owned()], ..(*names).clone() });
+    assert_eq!(telemetry.flows().1, vec![0; 4], "counted anew under other names");
+}
+
+#[test]
 fn a_request_becomes_metrics_under_the_published_names() {
     let telemetry = telemetry();
     tell(&telemetry, REQUEST);
@@ -175,7 +185,7 @@ fn a_request_has_one_spelling() {
 fn a_status_page_is_told_of_requests_and_of_attempts_and_under_other_names_anew() {
     let telemetry = telemetry();
     tell(&telemetry, REQUEST);
-    let first = telemetry.summary(&[Standing::Down]);
+    let first = telemetry.summary(Time::ZERO, &[Standing::Down]);
     assert_eq!((first.api.good, first.api.failed), (1, 0), "the second try saved it");
     assert_eq!(first.models, [(ModelId(0), first.api)]);
     let sites: Vec<_> =
@@ -184,7 +194,7 @@ fn a_status_page_is_told_of_requests_and_of_attempts_and_under_other_names_anew(
     // After 400 ms, at the first site; after 399 ms there.
     assert_eq!((first.api.first_tokens[4], first.sites[0].2.first_tokens[4]), (1, 1));
     telemetry.rename(Names { models: vec!["chat".to_owned()], ..Names::default() });
-    let second = telemetry.summary(&[]);
+    let second = telemetry.summary(Time::ZERO, &[]);
     assert_ne!(first.run, second.run);
     assert_eq!((second.api.good, second.sites.len()), (0, 0));
 }

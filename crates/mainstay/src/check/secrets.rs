@@ -28,12 +28,12 @@ pub fn findings(scene: &Scene<'_>, config: Option<&Path>) -> Vec<Finding> {
         }
     }
     let listen = &scene.resolved.setup.listen;
-    if !listen.admin.ip().is_loopback() {
+    if !listen.admin.ip().is_loopback() && listen.admin_token.is_none() {
         let finding = Finding::new("MS603", Severity::Warning, scene.place("listen.admin"));
         found.push(finding.saying(
             format!("the admin listener is on {}", listen.admin),
-            "It has no login: whoever reaches it sees sites, models and what requests did.",
-            "listen on 127.0.0.1, or keep this address inside a private network",
+            "It has no login: whoever reaches it sees what requests did and changes keys.",
+            "give it a token (listen.admin_token_env), or listen on 127.0.0.1",
         ));
     }
     if scene.file.allow_anonymous == Some(true) && !listen.api.ip().is_loopback() {

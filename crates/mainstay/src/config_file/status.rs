@@ -17,8 +17,44 @@ pub struct Status {
     pub green: Option<Wait>,
     /// First tokens are promised within this time; one in twenty three times as late is degraded.
     pub first_token: Option<Wait>,
+    /// Whether the page says whom the loss of a site would leave refused. Some promise it, others
+    /// would rather not tell.
+    pub publish_capacity: Option<bool>,
+    /// Servers that are told of incidents, announced work and surges of reports.
+    pub webhook: Vec<Webhook>,
+    /// Operators who are written to, by e-mail, of the same.
+    pub mail: Option<Mail>,
     /// The nodes that show it, beside those that gateways have in them.
     pub node: Vec<Shows>,
+}
+
+/// A server that is told what the page tells.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Webhook {
+    /// URL that is told, by POST.
+    pub url: Option<String>,
+    /// Environment variable with what such messages are signed with; only nodes that show the page
+    /// need it.
+    pub secret_env: Option<String>,
+}
+
+/// Who is written to, by e-mail, and by what server.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Mail {
+    /// The SMTP server, `host:port`.
+    pub server: Option<String>,
+    /// `starttls`, `tls`, or `none` for a server on this machine.
+    pub tls: Option<String>,
+    /// The user there, if it wants one; and
+    pub user: Option<String>,
+    /// environment variable with the password; only nodes that show the page need it.
+    pub password_env: Option<String>,
+    /// Who writes.
+    pub from: Option<String>,
+    /// Who reads.
+    pub to: Vec<String>,
 }
 
 /// A node that shows the page.

@@ -1,6 +1,7 @@
 //! A scenario's faults as things that can be done to processes.
 
 use super::fleet;
+use crate::load::plan::Surge;
 use mainstay_sim::scenario::read::{File, With};
 use mainstay_sim::scenario::{Bench, Direction, FaultKind, Loss, Process, Scenario, Which};
 use std::path::Path;
@@ -55,18 +56,28 @@ impl Step {
     }
 }
 
-/// The scenario in `path` on the demo's bench, and its steps.
+/// What a script asks for.
+pub struct Script {
+    /// The story as the simulator plays it.
+    pub scenario: Scenario,
+    /// What is done to processes.
+    pub steps: Vec<Step>,
+    /// When more requests come than usual.
+    pub surges: Vec<Surge>,
+}
+
+/// The scenario in `path` on the demo's bench, its steps and surges.
 ///
 /// # Errors
 /// What is wrong in the file, or cannot be done to processes.
-pub fn read(path: &Path, bench: &Bench) -> Result<(Scenario, Vec<Step>), Vec<String>> {
+pub fn read(path: &Path, bench: &Bench) -> Result<Script, Vec<String>> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| vec![format!("{shown} cannot be read: {error}; mend --script")])?;
     let lines = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
     let file = File::parse(&shown, &text).map_err(lines)?;
     let scenario = file.scenario(With::Other(bench)).map_err(lines)?;
-    let (mut steps, mut wrong) = (Vec::new(), Vec::new());
+    let (mut steps, mut surges, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for fault in &scenario.faults {
         let done = |act: Act, nodes: Vec<String>, undone: Act| {
             let first = Step { at: fault.at, act, nodes: nodes.clone() };
@@ -110,16 +121,23 @@ pub fn read(path: &Path, bench: &Bench) -> Result<(Scenario, Vec<Step>), Vec<Str
                     steps.extend(done(Act::Deafen, vec![gateway, site], Act::Join));
                 }
             }
+            FaultKind::Surge { factor, tier, ramp } => surges.push(Surge {
+                tier: tier.map(|tier| bench.tiers[usize::from(tier)].name.to_string()),
+                factor: *factor,
+                from: fault.at,
+                until: fault.until,
+                ramp: *ramp,
+            }),
             _ => wrong.push(format!(
                 "{shown}:{}: this fault cannot be done to processes; use site-down, slow, \
-                 gateway-crash, crash-all of gateways, or with --namespaces a partition of \
+                 gateway-crash, crash-all of gateways, surge, or with --namespaces a partition of \
                  single gateways, or a link with loss = 1 and direction = \"to-gateway\"",
                 fault.line
             )),
         }
     }
     steps.sort_by_key(|step| step.at);
-    if wrong.is_empty() { Ok((scenario, steps)) } else { Err(wrong) }
+    if wrong.is_empty() { Ok(Script { scenario, steps, surges }) } else { Err(wrong) }
 }
 
 /// The gateways that are cut off, if each is alone on its side.

@@ -199,6 +199,7 @@ impl User {
             Ok(Ok(reply)) => reply,
         };
         if reply.status != StatusCode::OK {
+            times.refusals.push(started.elapsed());
             return Try::Refused(reply.status, retry_after(&reply.headers));
         }
         let header = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());

@@ -44,6 +44,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether what became of each request is kept, to be looked at by whoever broke something.
     pub records: bool,
+    /// When more come than usual.
+    pub surges: Vec<Surge>,
 }
 
 /// A tier's clients.
@@ -55,6 +57,37 @@ pub struct Class {
     pub key: Option<String>,
     /// Their part of all requests.
     pub share: f64,
+}
+
+/// More requests of a tier, or of all, for a while.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Surge {
+    /// Whose; all if none.
+    pub tier: Option<String>,
+    /// So many times as many,
+    pub factor: f64,
+    /// from then on,
+    pub from: Duration,
+    /// until then,
+    pub until: Option<Duration>,
+    /// after they grew over this time.
+    pub ramp: Duration,
+}
+
+impl Surge {
+    fn concerns(&self, class: &Class) -> bool {
+        self.tier.as_ref().is_none_or(|tier| *tier == class.name)
+    }
+
+    /// How many times as many come at this moment.
+    fn at(&self, at: Duration) -> f64 {
+        if at < self.from || self.until.is_some_and(|until| at >= until) {
+            return 1.0;
+        }
+        let passed = (at - self.from).as_secs_f64();
+        let grown = if self.ramp.is_zero() { 1.0 } else { passed / self.ramp.as_secs_f64() };
+        1.0 + (self.factor - 1.0) * grown.min(1.0)
+    }
 }
 
 /// When requests come.
@@ -174,6 +207,7 @@ impl Plan {
             open_max: options.open_max.max(1) as usize,
             seed: options.seed,
             records: false,
+            surges: Vec::new(),
         })
     }
 
@@ -205,28 +239,59 @@ impl Plan {
             Source::Trace(dues) => Box::new(dues.clone().into_iter()),
             Source::Kept { .. } => Box::new(self.first().into_iter()),
             Source::Chance { rate, prompt, output } => {
-                let (rate, prompt, output, lasts) = (*rate, *prompt, *output, self.lasts);
+                let (prompt, output, lasts) = (*prompt, *output, self.lasts);
                 let mut rng = Rng::new(self.seed ^ 1);
                 let mut at = 0.0;
+                // As many as at the peak, of which so many are left out as the moment has fewer.
+                let (crowd, peak) = (self.clone(), self.peak());
+                let rate = *rate * peak;
                 let next = move || {
-                    at -= (1.0 - rng.unit()).ln() / rate;
-                    let due = Due { at: Duration::from_secs_f64(at), prompt, output };
-                    (due.at < lasts).then_some(due)
+                    loop {
+                        at -= (1.0 - rng.unit()).ln() / rate;
+                        let due = Due { at: Duration::from_secs_f64(at), prompt, output };
+                        if due.at >= lasts {
+                            return None;
+                        }
+                        if peak <= 1.0 || rng.unit() * peak < crowd.times(due.at) {
+                            return Some(due);
+                        }
+                    }
                 };
                 Box::new(std::iter::from_fn(next).take(REQUESTS_MAX))
             }
         }
     }
 
-    /// Who asks next: the position of a class.
-    pub fn class(&self, rng: &mut Rng) -> usize {
-        let whole: f64 = self.classes.iter().map(|class| class.share).sum();
-        let mut point = rng.unit() * whole;
-        let here = |class: &Class| {
-            point -= class.share;
+    /// Who asks at this moment: the position of a class.
+    pub fn class(&self, at: Duration, rng: &mut Rng) -> usize {
+        let weights: Vec<f64> = self.classes.iter().map(|class| self.weight(class, at)).collect();
+        let mut point = rng.unit() * weights.iter().sum::<f64>();
+        let here = |weight: &f64| {
+            point -= weight;
             point < 0.0
         };
-        self.classes.iter().position(here).unwrap_or(self.classes.len() - 1)
+        weights.iter().position(here).unwrap_or(self.classes.len() - 1)
+    }
+
+    fn weight(&self, class: &Class, at: Duration) -> f64 {
+        let meant = self.surges.iter().filter(|surge| surge.concerns(class));
+        class.share * meant.map(|surge| surge.at(at)).product::<f64>()
+    }
+
+    /// How many times as many requests as usual come at this moment.
+    fn times(&self, at: Duration) -> f64 {
+        let usual: f64 = self.classes.iter().map(|class| class.share).sum();
+        self.classes.iter().map(|class| self.weight(class, at)).sum::<f64>() / usual
+    }
+
+    /// At most so many times as many.
+    fn peak(&self) -> f64 {
+        let usual: f64 = self.classes.iter().map(|class| class.share).sum();
+        let most = |class: &Class| {
+            let meant = self.surges.iter().filter(|surge| surge.concerns(class));
+            class.share * meant.map(|surge| surge.factor.max(1.0)).product::<f64>()
+        };
+        self.classes.iter().map(most).sum::<f64>() / usual
     }
 }
 
@@ -314,6 +379,27 @@ mod tests {
         let known: std::collections::BTreeSet<u32> = outputs.into_iter().collect();
         assert_eq!((known.len(), known.first(), known.last()), (9, Some(&32), Some(&96)));
         assert_eq!(plan.next(Duration::from_secs(60), &mut Rng::new(1)), None);
+    }
+
+    #[test]
+    fn a_surge_of_one_tier_grows_over_its_ramp_and_leaves_the_others_as_they_were() {
+        let options = Load { rate: 100.0, lasts: "90s".into(), ..Load::default() };
+        let mut plan = Plan::of(&options).unwrap();
+        plan.classes = classes(&["pro=a@40".into(), "free=b@60".into()]).unwrap();
+        let (from, until, ramp) = (30, Some(Duration::from_secs(70)), Duration::from_secs(20));
+        let from = Duration::from_secs(from);
+        plan.surges = vec![Surge { tier: Some("free".into()), factor: 10.0, from, until, ramp }];
+        let mut rng = Rng::new(3);
+        let mut counts = [[0u32; 2]; 9];
+        for due in plan.arrivals() {
+            counts[(due.at.as_secs() / 10) as usize][plan.class(due.at, &mut rng)] += 1;
+        }
+        // By tens of seconds: 600 are usual; on the ramp 3.25 and 7.75 times as many; then ten.
+        for (at, wanted) in [6.0, 6.0, 6.0, 19.5, 46.5, 60.0, 60.0, 6.0, 6.0].iter().enumerate() {
+            let [pro, free] = counts[at].map(f64::from);
+            assert!((pro - 400.0).abs() < 80.0, "{counts:?}");
+            assert!((free / 100.0 / wanted - 1.0).abs() < 0.12, "{at} {counts:?}");
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct Times {
     pub door: usize,
     /// and the site whose answer began.
     pub site: Option<String>,
+    /// How long each refusal took to come.
+    pub refusals: Vec<Duration>,
 }
 
 /// Who asked, when, and when it was over, since the load began.
@@ -142,6 +144,8 @@ pub struct Tier {
     pub differing: u64,
     /// The longest gap, in milliseconds.
     pub gap_max: f64,
+    /// How long refusals took to come, in milliseconds.
+    pub refusals: Vec<f64>,
 }
 
 /// The requests that came in one second.
@@ -196,6 +200,7 @@ impl Tally {
             None => tier.verdicts.push((verdict, 1)),
         }
         tier.retries += u64::from(times.retries);
+        tier.refusals.extend(times.refusals.iter().copied().map(millis));
         if verdict == Verdict::Good {
             tier.good(&times);
         }
@@ -225,6 +230,7 @@ impl Tally {
             tier.verdicts.sort_unstable();
             tier.first_tokens.sort_by(f64::total_cmp);
             tier.gaps.sort_by(f64::total_cmp);
+            tier.refusals.sort_by(f64::total_cmp);
         }
         let records = counts.records.clone().unwrap_or_default();
         Outcome { tiers, seconds: counts.seconds.clone(), took, unfinished, records }
@@ -312,6 +318,11 @@ impl Outcome {
                 percentile(&tier.gaps, 0.5).map_or("-".into(), short),
             );
         }
+        for tier in self.tiers.iter().filter(|tier| !tier.refusals.is_empty()) {
+            let (tries, after) = (tier.refusals.len(), |q| percentile(&tier.refusals, q));
+            let [p50, p99] = [0.5, 0.99].map(|q| after(q).map_or("-".into(), short));
+            let _ = writeln!(text, "{}: {tries} tries refused, p50 {p50}, p99 {p99}", tier.name);
+        }
         for tier in self.tiers.iter().filter(|tier| tier.failed() > 0) {
             let fine = [Verdict::Good, Verdict::Shed, Verdict::Left];
             let bad = tier.verdicts.iter().filter(|(verdict, _)| !fine.contains(verdict));
@@ -348,6 +359,8 @@ fn of_tier(tier: &Tier) -> Value {
         "ttft_ms": quantiles(&tier.first_tokens),
         "itl_ms": quantiles(&tier.gaps),
         "gap_max_ms": tier.gap_max,
+        "refused_tries": tier.refusals.len(),
+        "refusal_ms": quantiles(&tier.refusals),
         "retries": tier.retries,
         "moved": tier.moved,
         "differing": tier.differing,

@@ -40,10 +40,11 @@ pub fn text(resolved: &Resolved, api: SocketAddr) -> String {
     text
 }
 
-/// Where the public's page is, in a line; nothing where it is not shown.
+/// Where the public's page is, if it is shown, and the operators' console, in a line each.
 fn page(resolved: &Resolved) -> String {
-    let status = resolved.setup.listen.status;
-    status.map_or_else(String::new, |status| format!("Status page at http://{status}/\n"))
+    let (status, admin) = (resolved.setup.listen.status, resolved.setup.listen.admin);
+    let status = status.map(|status| format!("Status page at http://{status}/\n"));
+    format!("{}Console at http://{admin}/\n", status.unwrap_or_default())
 }
 
 fn is_gateway(resolved: &Resolved) -> bool {
@@ -234,6 +235,7 @@ mod tests {
         let said = said(Environment::default());
         assert!(said.contains("survives  chat needs no provider\n"), "{said}");
         assert!(said.contains("not set: DEEPSEEK_API_KEY"), "{said}");
+        assert!(said.contains("\nConsole at http://127.0.0.1:8081/\n"), "{said}");
         assert!(said.contains("curl -N http://127.0.0.1:8080/v1/chat/completions"), "{said}");
     }
 }

@@ -2,12 +2,22 @@
 
 use crate::bed::nodes::SOON;
 use crate::status::{Running, ask, until};
+use mainstay::keys::hex;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+
+/// What the caller has.
+const KEY: &str = "sk-mainstay-0123456789abcdef0123456789abcdef";
+
+fn bearer() -> String {
+    format!("authorization: Bearer {KEY}\r\n")
+}
 
 /// A gateway whose only provider refuses connections, and its page.
 fn start(root: &Path) -> Running {
@@ -17,8 +27,10 @@ fn start(root: &Path) -> Running {
          [node]\ndata_dir = {:?}\n[status]\ngreen = \"2s\"\n\
          [[site]]\nname = \"gone\"\nprovider = \"openai\"\nkey = \"k\"\n\
          base_url = \"http://127.0.0.1:1/v1\"\n\
+         [[key]]\nname = \"acme\"\nhash = \"{}\"\n\
          [[model]]\nname = \"chat\"\nserved_by = [\"gone/m\"]\n",
-        root.join("data").display().to_string()
+        root.join("data").display().to_string(),
+        hex(&Sha256::digest(KEY)),
     );
     std::fs::write(&file, text).expect("written");
     Running::start(root, &file.display().to_string())
@@ -42,10 +54,96 @@ async fn post(address: &str, (from, path): ([u8; 4], &str), headers: &str, body:
 }
 
 fn incident(running: &Running, words: &[&str]) -> Output {
+    told(running, "incident", words)
+}
+
+fn told(running: &Running, command: &str, words: &[&str]) -> Output {
     let admin = format!("http://{}", running.address("admin"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-    command.env_clear().arg("incident").args(words).args(["--admin", &admin]);
-    command.output().expect("it runs")
+    let mut started = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    started.env_clear().arg(command).args(words).args(["--admin", &admin]);
+    started.output().expect("it runs")
+}
+
+fn maintenances(page: &str) -> Value {
+    let (_, body) = ask(page, "/api/v2/scheduled-maintenances.json", "").expect("JSON");
+    let told: Value = serde_json::from_str(&body).expect("JSON");
+    told["scheduled_maintenances"].clone()
+}
+
+/// The draft of the report of incident 1 is finished by a person and made public.
+fn report(running: &Running, root: &Path) {
+    let page = running.address("status");
+    let draft = incident(running, &["report", "1"]);
+    let draft = String::from_utf8(draft.stdout).expect("text");
+    assert!(draft.starts_with("## TL;DR\n") && draft.contains("UTC: Investigating: "), "{draft}");
+    let file = root.join("report.md");
+    let path = file.display().to_string();
+    std::fs::write(&file, &draft).expect("written");
+    let early = incident(running, &["report", "1", "--file", &path]);
+    assert!(String::from_utf8_lossy(&early.stderr).contains("a gap to fill"), "{early:?}");
+    let (_, body) = ask(&page, "/en/incidents/1", "").expect("a page");
+    assert!(!body.contains("TL;DR"), "{body}");
+    std::fs::write(&file, draft.replace("(fill in:", "(so:")).expect("written");
+    assert!(incident(running, &["report", "1", "--file", &path]).status.success());
+    let (_, body) = ask(&page, "/zh/incidents/1", "").expect("a page");
+    assert!(body.contains("<h2>摘要</h2>"), "{body}");
+    assert_eq!(incidents(&page)[0]["status"], "postmortem");
+}
+
+/// The page as files: in whole sentences, each page small, no link astray.
+fn export(running: &Running, root: &Path) {
+    let (page, files) = (running.address("status"), root.join("files"));
+    for from in [["--from", &format!("http://{page}")], ["--config", "mainstay.toml"]] {
+        let mut started = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        started.env_clear().current_dir(root).args(["status", "export", "files"]).args(from);
+        let done = started.output().expect("it runs");
+        assert!(done.status.success(), "{done:?}");
+        let read = |name: &str| std::fs::read_to_string(files.join(name)).expect(name);
+        for name in ["index.html", "zh/index.html", "en/history.html", "zh/incidents/1.html"] {
+            let text = read(name);
+            assert!(text.len() <= 100 * 1000 && text.ends_with("</html>\n"), "{name}");
+            let links = text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+            let near = links.filter(|link| !link.starts_with("http") && !link.starts_with('#'));
+            let at = files.join(name);
+            for link in near {
+                let to = at.parent().expect("a directory").join(link);
+                assert!(to.is_file(), "{name}: {link}");
+            }
+        }
+        let told: Value = serde_json::from_str(&read("api/v2/incidents.json")).expect("JSON");
+        assert_eq!(told["incidents"][0]["status"], "postmortem");
+        assert!(read("history.atom").contains("<entry>") && read("badge.svg").starts_with("<svg"));
+        assert!(read("en/maintenance/1.html").contains("This is a snapshot of "));
+    }
+}
+
+/// Who gives the beginning of a key is told how its requests fare.
+async fn answered(page: &str) {
+    let began = Instant::now();
+    for network in 100..250 {
+        let form = format!("kind=errors&key={KEY}");
+        let reply = post(page, ([127, 0, network, 1], "/report"), "", &form).await;
+        assert!(!reply.contains("0123456789"), "{reply}");
+        if reply.contains("we saw 4 of your 4 requests fail") {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "{reply}");
+        // waits for: the gateway's next summary
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Work is announced, begins and is seen.
+fn announce(running: &Running) {
+    let page = running.address("status");
+    let words = ["announce", "New <racks>", "--component", "site/gone", "--for", "1h"];
+    let done = told(running, "maintenance", &words);
+    assert!(done.status.success(), "{done:?}");
+    until("the work begins", SOON, || maintenances(&page)[0]["status"] == "in_progress");
+    let (_, body) = ask(&page, "/en/", "").expect("a page");
+    assert!(body.contains("New &lt;racks&gt;") && body.contains("Under maintenance"), "{body}");
+    let wrong = told(running, "maintenance", &["end", "7"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("maintenance list"), "{wrong:?}");
 }
 
 fn incidents(page: &str) -> Vec<Value> {
@@ -70,10 +168,10 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
 
     // One network is no crowd, another site's page no reader, and what is not there no model.
     let from = ([127, 0, 1, 9], "/report");
-    let mut last = String::new();
-    for _ in 0..6 {
-        last = post(&page, from, "", "kind=slow").await;
+    for _ in 0..5 {
+        post(&page, from, "", "kind=slow").await;
     }
+    let last = post(&page, from, "", "kind=slow").await;
     assert!(last.starts_with("HTTP/1.1 429"), "{last}");
     let foreign = "origin: https://evil.example\r\n";
     assert!(post(&page, from, foreign, "kind=slow").await.starts_with("HTTP/1.1 403"));
@@ -87,9 +185,10 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
     let call = "{\"model\":\"chat\",\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}";
     let from = ([127, 0, 0, 1], "/v1/chat/completions");
     for _ in 0..4 {
-        let reply = post(&running.address("api"), from, "", call).await;
+        let reply = post(&running.address("api"), from, &bearer(), call).await;
         assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     }
+    answered(&page).await;
     until("an incident opens", SOON, || incidents(&page).len() == 1);
     let first = &incidents(&page)[0];
     assert_eq!(first["status"], "investigating");
@@ -103,24 +202,41 @@ async fn reports_are_shown_and_with_one_sign_they_are_an_incident_that_nobody_hi
     let forced = ["update", "1", "--stage", "resolved", "--force", "--text", word];
     assert!(incident(&running, &forced).status.success());
     assert_eq!(incidents(&page)[0]["status"], "resolved");
-    for path in ["/en/", "/zh/", "/en/incidents/1", "/zh/history", "/history.rss", "/history.atom"]
-    {
-        let (head, body) = ask(&page, path, "").expect("an answer");
-        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-        assert!(!body.contains("<script") && body.contains("&lt;script&gt;"), "{path}: {body}");
-    }
+    nothing_runs(&page);
     let wrong = incident(&running, &["open", "x", "--component", "model/chta"]);
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("model/chat"));
 
     // Neither a page of another site nor a name that was pointed here changes anything.
-    let admin = running.address("admin");
     let open = "{\"verb\":\"open\",\"title\":\"forged\",\"components\":[\"api\"]}";
     let from = ([127, 0, 0, 1], "/-/incident");
-    assert!(post(&admin, from, foreign, open).await.starts_with("HTTP/1.1 403"));
+    let refused = post(&running.address("admin"), from, foreign, open).await;
+    assert!(refused.starts_with("HTTP/1.1 403"));
 
-    // All of it is there after a restart.
+    report(&running, root.path());
+    announce(&running);
+    export(&running, root.path());
     drop(running);
-    let again = start(root.path());
+    is_kept(root.path());
+}
+
+/// What a person wrote is text wherever it is read.
+fn nothing_runs(page: &str) {
+    for path in ["/en/", "/zh/", "/en/incidents/1", "/zh/history", "/history.rss", "/history.atom"]
+    {
+        let (head, body) = ask(page, path, "").expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        // RSS is escaped twice: its readers take it for HTML.
+        assert!(!body.contains("<script") && body.contains("lt;script&"), "{path}: {body}");
+    }
+}
+
+/// All of it is there after a restart.
+fn is_kept(root: &Path) {
+    let again = start(root);
     let kept = incidents(&again.address("status"));
-    assert_eq!((kept.len(), &kept[0]["status"]), (1, &Value::from("resolved")));
+    assert_eq!((kept.len(), &kept[0]["status"]), (1, &Value::from("postmortem")));
+    assert_eq!(maintenances(&again.address("status"))[0]["status"], "in_progress");
+    assert!(told(&again, "maintenance", &["end", "1"]).status.success());
+    let listed = told(&again, "maintenance", &["list"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("verifying"), "{listed:?}");
 }

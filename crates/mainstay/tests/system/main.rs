@@ -8,6 +8,7 @@ mod bed;
 mod chaos;
 mod check;
 mod command_line;
+mod console;
 mod cuts;
 mod dns;
 mod drill;

@@ -256,6 +256,21 @@ fn tokens_of_streams_of_unknown_length_stay_within_the_limit_and_what_runs() {
 }
 
 #[test]
+fn how_long_a_callers_answers_are_is_learned_and_longer_ones_sooner() {
+    let (mut limits, parties) = (alone(), [party(Contract::default())]);
+    assert_eq!(limits.predict(&parties, 1000), 1000);
+    limits.learn(&parties, 100);
+    // A request that got nothing says nothing.
+    limits.learn(&parties, 0);
+    assert_eq!((limits.predict(&parties, 1000), limits.predict(&parties, 20)), (100, 20));
+    limits.learn(&parties, 900);
+    assert_eq!(limits.predict(&parties, 1000), 500);
+    limits.learn(&parties, 100);
+    assert_eq!(limits.predict(&parties, 1000), 450);
+    assert_eq!(limits.predict(&[], 1000), 1000);
+}
+
+#[test]
 fn at_once_no_more_run_than_the_limit_or_one_at_each_gateway() {
     for (most, bound) in [(40, 40 + 16), (4, 16)] {
         let contract = Contract { concurrency: Some(most), ..Contract::default() };

@@ -37,8 +37,8 @@ fn an_outage_is_one_incident_however_often_it_is_over() {
     fleet.seconds(60, &[Some(WELL)]);
     assert_eq!(fleet.incidents(), []);
     fleet.seconds(15, &[Some(BROKEN)]);
-    let opened = vec![Cause::Seen; 2];
-    assert_eq!(fleet.incidents(), [(Stage::Investigating, 0, opened)], "the API, and the model");
+    let opened = vec![Cause::Seen];
+    assert_eq!(fleet.incidents(), [(Stage::Investigating, 0, opened)], "API and model at once");
     fleet.seconds(120, &[Some(WELL)]);
     assert_eq!(fleet.incidents()[0].0, Stage::Monitoring, "before what is shown is well again");
     fleet.seconds(30, &[Some(BROKEN)]);
@@ -109,7 +109,7 @@ fn reports_alone_are_shown_and_with_one_sign_they_open_an_incident() {
     assert_eq!(fleet.facts.iter().filter(told).count(), 2, "the API and the model");
     // Three failures among thirty requests are no state, but they agree.
     fleet.seconds(3, &[Some((0, 1, UP))]);
-    assert_eq!(fleet.incidents(), [(Stage::Investigating, 0, vec![Cause::Reports; 2])]);
+    assert_eq!(fleet.incidents(), [(Stage::Investigating, 0, vec![Cause::Reports])]);
 }
 
 #[test]
@@ -169,4 +169,49 @@ fn ninety_days_are_kept_with_their_gaps_and_over_a_restart() {
     assert_eq!(again.history(Api).map(|all| all.bars(wall)), Some(history.bars(wall)));
     let uptime = history::Day::uptime(history.bars(wall).into_iter().flatten());
     assert!(uptime.is_some_and(|of| (90_000..100_000).contains(&of)), "{uptime:?}");
+}
+
+#[test]
+fn what_a_report_tells_is_counted_while_it_lasts() {
+    let mut fleet = Fleet::new(&["a"]);
+    fleet.seconds(60, &[Some(WELL)]);
+    fleet.seconds(30, &[Some(BROKEN)]);
+    fleet.seconds(700, &[Some(WELL)]);
+    let one = fleet.status.incidents()[0].clone();
+    assert_eq!(one.stage(), Stage::Resolved);
+    let api = one.parts[0];
+    assert_eq!((api.component, api.worst, api.now), (Api, State::Major, State::Operational));
+    // It opens some seconds after it broke, and is told over when it was well for ten minutes.
+    assert!((20 * 19..=30 * 19).contains(&api.failed), "{api:?}");
+    assert!(api.good > 500 * 20 && api.good < 700 * 20, "{api:?}");
+    let states: Vec<State> =
+        one.moves.iter().filter(|each| each.component == Api).map(|each| each.to).collect();
+    assert!(states[0].is_impaired() && states.contains(&State::Major), "{states:?}");
+    assert_eq!(states.last(), Some(&State::Operational));
+    assert!(one.moves.iter().all(|each| each.at <= one.told()));
+    fleet.seconds(100, &[Some(BROKEN)]);
+    assert_eq!(
+        fleet.wish(Wish::Report { id: 1, text: Some("early".into()) }),
+        Err(Unwilling::NotResolved)
+    );
+    fleet.seconds(700, &[Some(WELL)]);
+    assert_eq!(fleet.wish(Wish::Report { id: 1, text: Some("why".into()) }), Ok(1));
+    assert!(fleet.status.incidents()[0].published().is_some());
+    // What the report does not know of takes it off the page until it is told anew.
+    fleet.seconds(30, &[Some(BROKEN)]);
+    fleet.seconds(700, &[Some(WELL)]);
+    let one = &fleet.status.incidents()[0];
+    assert!(one.stage() == Stage::Resolved && one.published().is_none() && one.report.is_some());
+    // Days later another one, which is told how often it was before.
+    let (wall, kept) = (fleet.status.wall(fleet.now), fleet.status.kept());
+    fleet.status = Status::new(fleet.now, wall + 3 * 24 * 3600, config(&["a"]), kept);
+    fleet.seconds(60, &[Some(WELL)]);
+    fleet.seconds(30, &[Some(BROKEN)]);
+    let all = fleet.status.incidents();
+    let earlier = all[1].earlier(all);
+    let of = |which| earlier.iter().find(|each| each.component == which).copied();
+    let api = of(Api).expect("a part of it");
+    assert_eq!((api.incidents, api.relapses), (1, 2));
+    assert!((1500..2500).contains(&api.lasted), "{api:?}");
+    assert_eq!(all[0].earlier(all)[0].incidents, 0);
 }

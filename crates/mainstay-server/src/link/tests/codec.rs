@@ -11,10 +11,10 @@ use mainstay_core::cost::CostRate;
 use mainstay_core::fact::Verdict;
 use mainstay_core::gateway::keyring::Entry;
 use mainstay_core::message::{
-    Count, Digest, Grant, Offer, Order, OrderId, PerTier, QuotaGrant, QuotaReport, Report,
-    SLOW_MAX, SUMMARY_MAX, Standing, Summary, TIERS_MAX, Verb,
+    Count, Digest, FAILING_MAX, Failing, Grant, Offer, Order, OrderId, PerTier, QuotaGrant,
+    QuotaReport, Report, SLOW_MAX, SUMMARY_MAX, Short, Standing, Summary, TIERS_MAX, Verb,
 };
-use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId};
+use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId, TierId};
 use mainstay_core::policy::Snapshot;
 use mainstay_core::rng::Rng;
 use proptest::collection::vec;
@@ -208,9 +208,28 @@ fn summaries() -> impl Strategy<Value = Message> {
     ];
     let models = vec((any::<u16>().prop_map(ModelId), counts()), 0..4);
     let sites = vec((any::<u16>().prop_map(SiteId), standings, counts()), 0..4);
-    (any::<u64>(), age(), counts(), models, sites).prop_map(|(run, elapsed, api, models, sites)| {
-        Message::Summary(Box::new(Summary { run, elapsed, api, models, sites }))
-    })
+    let failing = (any::<u64>(), any::<u32>(), any::<u32>());
+    let failing = failing.prop_map(|(key, failed, all)| Failing { key, failed, all });
+    let short = (any::<u16>(), any::<u8>(), any::<u16>()).prop_map(|(site, tier, refused)| Short {
+        site: SiteId(site),
+        tier: TierId(tier),
+        refused,
+    });
+    let failing = (any::<[u64; 12]>(), vec(failing, 0..4), vec(short, 0..4));
+    (any::<u64>(), age(), counts(), models, sites, failing).prop_map(
+        |(run, elapsed, api, models, sites, (gaps, failing, short))| {
+            Message::Summary(Box::new(Summary {
+                run,
+                elapsed,
+                api,
+                models,
+                sites,
+                gaps,
+                failing,
+                short,
+            }))
+        },
+    )
 }
 
 #[test]
@@ -221,6 +240,9 @@ fn the_longest_summary_fits_and_one_of_more_is_refused() {
         api: count,
         models: (0..200).map(|at| (ModelId(at), count)).collect(),
         sites: (0..sites).map(|at| (SiteId(at as u16), Standing::Shut, count)).collect(),
+        gaps: [u64::MAX; 12],
+        short: vec![Short { site: SiteId(127), tier: TierId(255), refused: 1000 }; 500],
+        failing: vec![Failing { key: u64::MAX, failed: u32::MAX, all: u32::MAX }; 500],
         ..Summary::default()
     };
     for count in [usual, most] {
@@ -228,6 +250,7 @@ fn the_longest_summary_fits_and_one_of_more_is_refused() {
         assert!(body.len() <= Kind::Summary.body_max(), "{}", body.len());
         let Ok(Message::Summary(read)) = decode(Kind::Summary, body) else { panic!("a summary") };
         assert_eq!((read.models.len(), read.sites.len()), (SUMMARY_MAX, SUMMARY_MAX));
+        assert_eq!(read.failing.len(), FAILING_MAX);
     }
     // A count of the 17th class, and a standing that there is not.
     let count = |more: &[u8]| [&[0x2a, more.len() as u8][..], more].concat();

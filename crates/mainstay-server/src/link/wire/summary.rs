@@ -1,8 +1,10 @@
 //! What a gateway counted, as bytes.
 
 use super::{Nonsense, Proto, micros, site_id, within};
-use mainstay_core::message::{self as core, FIRST_TOKENS, SUMMARY_MAX, Standing};
-use mainstay_core::names::ModelId;
+use mainstay_core::message::{
+    self as core, FAILING_MAX, FIRST_TOKENS, Gaps, SHORT_MAX, SUMMARY_MAX, Standing,
+};
+use mainstay_core::names::{ModelId, TierId};
 use std::time::Duration;
 
 #[derive(Clone, PartialEq, Proto)]
@@ -17,6 +19,33 @@ pub(super) struct Summary {
     models: Vec<Count>,
     #[prost(message, repeated, tag = "5")]
     sites: Vec<Count>,
+    #[prost(message, repeated, tag = "6")]
+    failing: Vec<Failing>,
+    /// By class of time.
+    #[prost(uint64, repeated, tag = "7")]
+    gaps: Vec<u64>,
+    #[prost(message, repeated, tag = "8")]
+    short: Vec<Short>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+struct Short {
+    #[prost(uint32, tag = "1")]
+    site: u32,
+    #[prost(uint32, tag = "2")]
+    tier: u32,
+    #[prost(uint32, tag = "3")]
+    refused: u32,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+struct Failing {
+    #[prost(fixed64, tag = "1")]
+    key: u64,
+    #[prost(uint32, tag = "2")]
+    failed: u32,
+    #[prost(uint32, tag = "3")]
+    all: u32,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -53,12 +82,20 @@ pub(super) fn write(summary: &core::Summary) -> Summary {
         api: Some(write_count(0, &summary.api)),
         models: models.map(|(model, count)| write_count(model.0, count)).collect(),
         sites: sites.collect(),
+        gaps: summary.gaps.to_vec(),
+        short: summary.short.iter().take(SHORT_MAX).map(write_short).collect(),
+        failing: summary.failing.iter().take(FAILING_MAX).map(write_failing).collect(),
     }
 }
 
 pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
     within(summary.models.len(), SUMMARY_MAX)?;
     within(summary.sites.len(), SUMMARY_MAX)?;
+    within(summary.failing.len(), FAILING_MAX)?;
+    within(summary.short.len(), SHORT_MAX)?;
+    let mut gaps = Gaps::default();
+    within(summary.gaps.len(), gaps.len())?;
+    gaps.iter_mut().zip(&summary.gaps).for_each(|(to, from)| *to = *from);
     let model = |count: &Count| {
         let model = u16::try_from(count.of).map(ModelId).map_err(|_| Nonsense::Malformed)?;
         Ok((model, read_count(count)?))
@@ -80,7 +117,29 @@ pub(super) fn read(summary: &Summary) -> Result<core::Summary, Nonsense> {
         api: api.unwrap_or_default(),
         models: summary.models.iter().map(model).collect::<Result<_, Nonsense>>()?,
         sites: summary.sites.iter().map(site).collect::<Result<_, Nonsense>>()?,
+        gaps,
+        short: summary.short.iter().map(read_short).collect::<Result<_, Nonsense>>()?,
+        failing: summary.failing.iter().map(read_failing).collect(),
     })
+}
+
+fn write_short(each: &core::Short) -> Short {
+    let (site, tier) = (each.site.0.into(), each.tier.0.into());
+    Short { site, tier, refused: each.refused.into() }
+}
+
+fn read_short(each: &Short) -> Result<core::Short, Nonsense> {
+    let tier = u8::try_from(each.tier).map(TierId).map_err(|_| Nonsense::Malformed)?;
+    let refused = u16::try_from(each.refused).map_err(|_| Nonsense::Malformed)?;
+    Ok(core::Short { site: site_id(each.site)?, tier, refused })
+}
+
+fn write_failing(each: &core::Failing) -> Failing {
+    Failing { key: each.key, failed: each.failed, all: each.all }
+}
+
+fn read_failing(each: &Failing) -> core::Failing {
+    core::Failing { key: each.key, failed: each.failed, all: each.all }
 }
 
 fn write_count(of: u16, count: &core::Count) -> Count {

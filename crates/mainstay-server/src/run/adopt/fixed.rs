@@ -16,6 +16,8 @@ pub(super) fn check(now: &Setup, new: &Setup) -> Result<(), String> {
     for (key, was, is) in [("listen.api", was.api, is.api), ("listen.admin", was.admin, is.admin)] {
         same(key, was == is, differs("a running process listens on", was, is));
     }
+    let what = "the token is read at the start".to_string();
+    same("listen.admin_token_env", was.admin_token == is.admin_token, what);
     let listens = "a running process listens on";
     same("listen.link", was.link == is.link, differs(listens, was.link, is.link));
     same("listen.status", was.status == is.status, differs(listens, was.status, is.status));

@@ -8,6 +8,7 @@ use mainstay_core::config::Limits;
 use mainstay_core::lease::Terms;
 use mainstay_server::gateway::keyring::KEYRING;
 use mainstay_server::setup::{Bounds, Listen, Log, LogFormat as Format};
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ const API: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:8081";
 /// The status page's address: whoever publishes it puts a proxy or a real address before it.
 const STATUS: &str = "127.0.0.1:8082";
+/// Shorter than this a token can be guessed, and it is all that keeps others out.
+const TOKEN_LEAST: usize = 20;
 /// Room for several images in one prompt, and what the strictest provider takes.
 const BODY: usize = 32 << 20;
 /// Four times what common servers take, since cookies and tracing headers pile up at proxies.
@@ -49,6 +52,7 @@ impl Resolver<'_> {
         if api == admin && api.port() != 0 {
             self.wrong("listen.admin", format!("{admin} is the API's address; give it its own"));
         }
+        let admin_token = self.admin_token();
         let has_ring = self.data_dir().is_some_and(|kept| kept.join(KEYRING).exists());
         let open = !api.ip().is_loopback() && self.file.key.is_empty() && !has_ring;
         if open && self.file.allow_anonymous != Some(true) {
@@ -91,7 +95,49 @@ impl Resolver<'_> {
                 self.wrong("listen.link", what);
             }
         }
-        Listen { api, admin, tls, dns, link, status, is_status_asked }
+        Listen { api, admin, admin_token, tls, dns, link, status, is_status_asked }
+    }
+
+    /// The hash of the admin token, which is kept nowhere else.
+    fn admin_token(&mut self) -> Option<[u8; 32]> {
+        let listen = &self.file.listen;
+        let (variable, file) = (listen.admin_token_env.clone(), listen.admin_token_file.clone());
+        let (key, text) = match (variable, file) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                let what = "there are admin_token_env and admin_token_file; keep one";
+                self.wrong("listen.admin_token_file", what);
+                return None;
+            }
+            (Some(variable), None) => {
+                let key = "listen.admin_token_env";
+                let Some(text) = self.environment.get(&variable) else {
+                    self.wrong(key, format!("{variable} is not set in the environment; set it"));
+                    return None;
+                };
+                (key, text.to_string())
+            }
+            (None, Some(file)) => {
+                let (key, path) = ("listen.admin_token_file", self.path(&file));
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => (key, text.trim().to_string()),
+                    Err(error) => {
+                        let shown = path.display();
+                        self.wrong(key, format!("cannot read {shown}: {error}; mend the path"));
+                        return None;
+                    }
+                }
+            }
+        };
+        if text.len() < TOKEN_LEAST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let what = format!(
+                "the admin token has {} characters; take {TOKEN_LEAST} or more, without blanks, \
+                 e.g. of `openssl rand -hex 32`",
+                text.chars().count()
+            );
+            self.wrong(key, what);
+        }
+        Some(Sha256::digest(&text).into())
     }
 
     /// Where the status page is, if this process has the role, and whether somebody asked for it.

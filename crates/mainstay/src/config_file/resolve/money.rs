@@ -7,8 +7,8 @@ use crate::config_file::problem::hint;
 use mainstay_core::config::Tier;
 use mainstay_core::money::{Money, Rates};
 use mainstay_core::plan::{Budget, Hours, Plan, PriceLine};
-use mainstay_server::ledger::hook::Hook;
 use mainstay_server::ledger::{BudgetLine, Keeping, Payer, Tariff, WARN};
+use mainstay_server::letters::Hook;
 use mainstay_server::setup::{Key, Node, Secret};
 use std::collections::BTreeMap;
 
@@ -146,7 +146,8 @@ impl Resolver<'_> {
             if warn > 100 {
                 self.wrong(&format!("{path}.warn"), "is no share; write 0 to 100");
             }
-            let hook = self.hook(&path, file.webhook, file.webhook_secret_env);
+            let keys = [format!("{path}.webhook"), format!("{path}.webhook_secret_env")];
+            let hook = self.hook(&keys, file.webhook, file.webhook_secret_env);
             let amount = |amount: Option<crate::config_file::value::Amount>| amount.map(|a| a.0);
             let (day, month) = (amount(file.day), amount(file.month));
             let budget = Budget { day, month, is_hard: file.hard.unwrap_or(false), warn };
@@ -155,20 +156,27 @@ impl Resolver<'_> {
         lines
     }
 
-    fn hook(&mut self, path: &str, url: Option<String>, env: Option<String>) -> Option<Hook> {
+    /// A webhook of this URL, signed with what this variable holds; `keys` are where they stand.
+    pub(super) fn hook(
+        &mut self,
+        keys: &[String; 2],
+        url: Option<String>,
+        env: Option<String>,
+    ) -> Option<Hook> {
         let url = url?;
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            self.wrong(&format!("{path}.webhook"), "is no URL; write http:// or https://");
+            self.wrong(&keys[0], "is no URL; write http:// or https://");
             return None;
         }
         let Some(env) = env else {
-            let what = "cannot be told from a forged message; add webhook_secret_env";
-            self.wrong(&format!("{path}.webhook"), what);
+            let name = keys[1].rsplit('.').next().unwrap_or_default();
+            let what = format!("cannot be told from a forged message; add {name}");
+            self.wrong(&keys[0], what);
             return None;
         };
         let Some(secret) = self.environment.get(&env) else {
             let what = format!("{env} is not in the environment; set it, or name another");
-            self.wrong(&format!("{path}.webhook_secret_env"), what);
+            self.wrong(&keys[1], what);
             return None;
         };
         Some(Hook { url, secret: Secret::new(secret) })

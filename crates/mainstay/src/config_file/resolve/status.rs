@@ -3,8 +3,9 @@
 use super::Resolver;
 use super::sites::Made;
 use mainstay_core::status::{GREEN, PROMISE};
+use mainstay_server::letters::{Cover, Hook, Post, is_address};
 use mainstay_server::link::{NodeName, Peer};
-use mainstay_server::setup::{Node, Roles, StatusPage};
+use mainstay_server::setup::{Node, Roles, Secret, StatusPage};
 use std::net::SocketAddr;
 
 /// What a service is called whose operator did not say.
@@ -13,6 +14,10 @@ const TITLE: &str = "Mainstay";
 const LONGEST: usize = 80;
 /// Nodes that show the page: gateways tell each of them, every second.
 const NODES_MAX: usize = 16;
+/// Servers that are told: each is asked again and again while it does not answer.
+const WEBHOOKS_MAX: usize = 16;
+/// Operators who are written to: a list of more is the mail server's to have.
+const READERS_MAX: usize = 16;
 
 impl Resolver<'_> {
     /// This node, if it is one of several, and what the public is shown.
@@ -23,7 +28,13 @@ impl Resolver<'_> {
     ) -> (Option<Node>, StatusPage) {
         let pages = self.pages();
         let node = self.node(sites, link, &pages);
-        (node, self.status(sites, pages))
+        let status = self.status(sites, pages);
+        let own = node.as_ref().map(|node| node.identity.name().clone());
+        // One that shows only its own gateway's view, because others show the page, tells nobody.
+        let nodes = &status.nodes;
+        let tells = nodes.is_empty() || own.is_some_and(|own| nodes.contains(&own));
+        let (webhooks, mail) = (self.webhooks(tells), self.mail(tells));
+        (node, StatusPage { webhooks, mail, ..status })
     }
 
     /// What the public is shown, at these nodes.
@@ -52,7 +63,82 @@ impl Resolver<'_> {
             green: file.green.map_or(GREEN, |wait| wait.0),
             first_token: file.first_token.map_or(PROMISE, |wait| wait.0),
             sites: public,
+            publish_capacity: file.publish_capacity.unwrap_or(false),
+            webhooks: Vec::new(),
+            mail: None,
         }
+    }
+
+    /// Whom this node tells what the page says, if it tells anybody.
+    fn webhooks(&mut self, tells: bool) -> Vec<Hook> {
+        let files = self.file.status.webhook.clone();
+        if files.len() > WEBHOOKS_MAX {
+            let what = format!("{} are too many; at most {WEBHOOKS_MAX}", files.len());
+            self.wrong("status.webhook", what);
+        }
+        let mut hooks = Vec::new();
+        for (at, file) in files.into_iter().enumerate().filter(|_| tells) {
+            let keys = ["url", "secret_env"].map(|key| format!("status.webhook.{at}.{key}"));
+            if file.url.is_none() {
+                self.wrong(&format!("status.webhook.{at}"), "tells nobody; add url");
+            }
+            hooks.extend(self.hook(&keys, file.url, file.secret_env));
+        }
+        hooks
+    }
+
+    /// Whom this node writes to.
+    fn mail(&mut self, tells: bool) -> Option<Post> {
+        let file = self.file.status.mail.clone().filter(|_| tells)?;
+        let server = file.server.unwrap_or_default();
+        let place =
+            server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let Some((host, port)) = place.filter(|(host, _)| !host.is_empty()) else {
+            let what = "is no server; write it like smtp.example.com:587";
+            self.wrong("status.mail.server", what);
+            return None;
+        };
+        let cover = match file.tls.as_deref().unwrap_or("starttls") {
+            "starttls" => Cover::StartTls,
+            "tls" => Cover::Tls,
+            "none" => Cover::None,
+            other => {
+                let what = format!("`{other}` is none of starttls, tls and none");
+                self.wrong("status.mail.tls", what);
+                return None;
+            }
+        };
+        let from = file.from.unwrap_or_default();
+        for (key, address) in [("status.mail.from", &from)]
+            .into_iter()
+            .chain(file.to.iter().map(|to| ("status.mail.to", to)))
+        {
+            if !is_address(address) {
+                let what = format!("`{address}` is no address; write it like ops@example.com");
+                self.wrong(key, what);
+            }
+        }
+        if file.to.is_empty() || file.to.len() > READERS_MAX {
+            let what = format!("has {} readers; give 1 to {READERS_MAX}", file.to.len());
+            self.wrong("status.mail.to", what);
+        }
+        let login = match (file.user, file.password_env) {
+            (None, None) => None,
+            (Some(user), Some(env)) => {
+                let password = self.environment.get(&env).map(Secret::new);
+                if password.is_none() {
+                    let what = format!("{env} is not in the environment; set it, or name another");
+                    self.wrong("status.mail.password_env", what);
+                }
+                Some((user, password?))
+            }
+            _ => {
+                let what = "needs both user and password_env, or neither";
+                self.wrong("status.mail", what);
+                None
+            }
+        };
+        Some(Post { host: host.into(), port, cover, login, from, to: file.to })
     }
 
     /// What the public calls a site, if it is to know of it.

@@ -151,6 +151,21 @@ fn the_fast_profile_divides_our_own_waits_and_keeps_a_wait_that_is_written() {
 }
 
 #[test]
+fn an_admin_token_is_long_enough_and_only_its_hash_is_kept() {
+    let text = "[listen]\nadmin_token_env = \"T\"";
+    let token = "a-token-of-enough-letters";
+    let setup = resolved(text, [("T", token)]).expect("right").setup;
+    assert!(setup.listen.admin_token.is_some() && !format!("{setup:?}").contains(token));
+    assert!(resolved("", []).expect("right").setup.listen.admin_token.is_none());
+    refused(text, &["m.toml:2: listen.admin_token_env: T is not set in the environment; set it"]);
+    let short = resolved(text, [("T", "short")]).expect_err("short");
+    assert!(short.contains("has 5 characters; take 20 or more"), "{short}");
+    let both = format!("{text}\nadmin_token_file = \"t\"");
+    let both = resolved(&both, [("T", token)]).expect_err("both");
+    assert!(both.contains("keep one"), "{both}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_nearest_neighbour() {
     refused(
         "[[site]]\nname = \"a\"\nengine = { modle = 1 }\ncapcity = 3\n[lisen]\n",

@@ -108,3 +108,50 @@ fn what_is_missing_for_the_page_is_told_with_the_remedy() {
            `mainstay node init --name NAME` prints the lines"],
     );
 }
+
+#[test]
+fn only_who_shows_the_page_tells_others_and_needs_the_secret() {
+    let root = fleet();
+    let hook = "[[status.webhook]]\nurl = \"https://h.example/x\"\nsecret_env = \"HOOK\"\n";
+    let setup = resolved(hook, [("HOOK", "s")]).expect("right").setup;
+    assert_eq!(setup.status.webhooks.len(), 1);
+    assert_eq!(setup.status.webhooks[0].secret.reveal(), "s");
+    let gateways = format!("{GATEWAY}[[gateway]]\nname = \"a\"\n");
+    let site = "[[site]]\nname = \"own\"\nengine = { model = \"builtin\" }\n";
+    let page = PAGE.replace("\"a\"", "\"board\"");
+    let text = format!("{A}{gateways}{page}{site}{hook}");
+    assert!(at(root.path(), &text).expect("right").setup.status.webhooks.is_empty());
+    for (line, what) in [
+        ("url = \"ftp://x\"", "is no URL"),
+        ("url = \"https://x\"", "add secret_env"),
+        ("url = \"https://x\"\nsecret_env = \"UNSET\"", "not in the environment"),
+        ("secret_env = \"UNSET\"", "add url"),
+    ] {
+        let found = resolved(&format!("[[status.webhook]]\n{line}\n"), []);
+        let told = found.map(|_| ()).expect_err("wrong");
+        assert!(told.contains(what), "{line}: {told}");
+    }
+}
+
+#[test]
+fn letters_go_to_addresses_by_a_server() {
+    let mail = "[status.mail]\nserver = \"smtp.x:587\"\nfrom = \"Us <s@x.org>\"\n";
+    let login = "user = \"u\"\npassword_env = \"PASSWORD\"\n";
+    let text = format!("{mail}to = [\"ops@x.org\"]\n{login}");
+    let setup = resolved(&text, [("PASSWORD", "p")]).expect("right").setup;
+    let post = setup.status.mail.expect("letters");
+    assert_eq!((post.host.as_str(), post.port, post.to.len()), ("smtp.x", 587, 1));
+    assert_eq!(post.login.expect("a login").1.reveal(), "p");
+    for (line, what) in [
+        ("to = []", "has 0 readers"),
+        ("to = [\"nobody\"]", "`nobody` is no address"),
+        ("to = [\"o@x.org\"]\ntls = \"yes\"", "none of starttls"),
+        ("to = [\"o@x.org\"]\nuser = \"u\"", "or neither"),
+        ("to = [\"o@x.org\"]\nuser = \"u\"\npassword_env = \"UNSET\"", "not in the environment"),
+    ] {
+        let told = resolved(&format!("{mail}{line}\n"), []).map(|_| ()).expect_err("wrong");
+        assert!(told.contains(what), "{line}: {told}");
+    }
+    let told = resolved("[status.mail]\nserver = \"x\"\n", []).map(|_| ()).expect_err("wrong");
+    assert!(told.contains("is no server"), "{told}");
+}
