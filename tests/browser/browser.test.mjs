@@ -2,6 +2,7 @@
 
 import { after, before, describe } from "node:test";
 import { launch } from "./chromium.mjs";
+import { operators } from "./console.mjs";
 import { demoFleet } from "./demo.mjs";
 import { hostility } from "./hostility.mjs";
 import { page } from "./page.mjs";
@@ -16,6 +17,7 @@ describe("the status page in Chromium", { concurrency: 2 }, () => {
   describe("of the demo fleet", { concurrency: 1 }, () => demoFleet(shared));
   describe("of a service of our own", { concurrency: 1 }, () => {
     page(shared);
+    operators(shared);
     hostility(shared);
   });
 });

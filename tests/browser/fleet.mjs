@@ -6,11 +6,15 @@ import http from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { kill as signal } from "node:process";
+import process, { kill as signal } from "node:process";
 import { promisify } from "node:util";
 import { faultServer, program, start } from "../clients/node/servers.mjs";
 
 const run = promisify(execFile);
+
+/** What operators log in with, and their commands take from the environment. */
+export const TOKEN = "a-token-of-a-service-in-a-test";
+process.env.MAINSTAY_ADMIN_TOKEN = TOKEN;
 
 /** Names that would break a page which does not escape them. */
 export const TITLE = process.env.MAINSTAY_PICTURES ? "Example AI" : `Example <b>AI</b>"'`;
@@ -35,6 +39,7 @@ function config(faults, page, directory) {
   const model = (name, served) => `[[model]]\nname = "${name}"\nserved_by = ["${served}/ok"]\n`;
   return (
     `[listen]\napi = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\nstatus = "127.0.0.1:${page}"\n` +
+    `admin_token_env = "MAINSTAY_ADMIN_TOKEN"\n` +
     `[node]\ndata_dir = ${text(join(directory, "data"))}\n[limits]\nprofile = "fast"\n` +
     // A busy machine is no outage.
     `first_token = ["30s", "30s"]\nfirst_token_unmeasured = "30s"\nstall = ["30s", "30s"]\n` +
@@ -53,8 +58,8 @@ export async function service() {
   const path = join(directory, "mainstay.toml");
   writeFileSync(path, config(faults.value, port, directory));
   const up = (line) => /^listening api=(\S+) admin=(\S+)/.exec(line)?.slice(1);
-  const process = await start(["serve", "--config", path], up);
-  const [api, admin] = process.value;
+  const served = await start(["serve", "--config", path], up);
+  const [api, admin] = served.value;
   const page = `http://127.0.0.1:${port}`;
   const set = (site, key, value) =>
     post(`${faults.value}/control/set?scope=${site}&key=${key}&value=${value}`);
@@ -65,6 +70,7 @@ export async function service() {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
   return {
     page,
+    admin,
     directory,
     /** Asks `model` so often; what came instead of answers. */
     ask: async (model, count) => {
@@ -81,17 +87,24 @@ export async function service() {
       const args = ["incident", ...words, "--admin", admin];
       return (await run(program, args)).stdout;
     },
+    /** An operator announces work on `component` that begins now: what it printed. */
+    announce: async (title, component) => {
+      const from = new Date().toISOString().replace(/\.\d+/, "");
+      const args = ["maintenance", "announce", title, "--component", component];
+      args.push("--from", from, "--for", "1h", "--text", "No requests should fail.");
+      return (await run(program, [...args, "--admin", admin])).stdout;
+    },
     incidents: async () => (await (await fetch(`${page}/api/v2/incidents.json`)).json()).incidents,
     components: async () =>
       (await (await fetch(`${page}/api/v2/components.json`)).json()).components,
     /** Memory in MiB. */
     memory: () => {
-      const told = readFileSync(`/proc/${process.pid}/status`, "utf8");
+      const told = readFileSync(`/proc/${served.pid}/status`, "utf8");
       return /VmRSS:\s+(\d+)/.exec(told)[1] / 1024;
     },
     stop: async () => {
       agent.destroy();
-      await process.stop();
+      await served.stop();
       await faults.stop();
       rmSync(directory, { recursive: true });
     },

@@ -22,7 +22,9 @@ const WEIGHT = 100 * 1024;
 const CROWD = 12;
 const SEEN = 4;
 const SHOWN = 10;
-const PATHS = ["/", "/history", "/incidents/1", "/report"];
+const PATHS = ["/", "/history", "/incidents/1", "/maintenance/1", "/report"];
+// Those that are there from the beginning.
+const ALWAYS = PATHS.filter((path) => !/\d/.test(path));
 const LANGUAGES = [
   ["en-GB", "en"],
   ["zh-CN", "zh-Hans"],
@@ -99,7 +101,7 @@ export function page(shared) {
   test("a browser gets its language, and the other one is a click away", async () => {
     for (const [language, tag] of LANGUAGES) {
       const { page, close } = await visitor(shared.browser, at.page, { language });
-      for (const path of PATHS.filter((path) => path !== "/incidents/1")) {
+      for (const path of ALWAYS) {
         const response = await page.goto(path);
         const html = await page.locator("html").getAttribute("lang");
         const { vary, "content-language": told } = response.headers();
@@ -183,6 +185,12 @@ export function page(shared) {
     assert.deepEqual(all.map(({ relapses, status }) => [relapses, status]), [[1, "investigating"]]);
   });
 
+  test("announced work is on the page", async () => {
+    await at.announce("New <racks>", "site/south");
+    await reader.page.goto("/en/");
+    assert.match(await reader.page.innerText("main"), /New <racks>/);
+  });
+
   test("axe finds nothing serious, in both languages, light and dark", async (t) => {
     for (const [language] of LANGUAGES) {
       for (const dark of [false, true]) {
@@ -228,7 +236,8 @@ export function page(shared) {
     ]) {
       const response = await fetch(`${at.page}${path}`);
       assert.ok(response.headers.get("content-type").startsWith(type));
-      assert.equal(await check(await response.text(), reader.page), 1, path);
+      // The incident, and the work.
+      assert.equal(await check(await response.text(), reader.page), 2, path);
     }
     await reader.page.goto("/en/");
     const feeds = reader.page.locator("link[rel=alternate][type]");

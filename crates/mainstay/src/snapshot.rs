@@ -134,8 +134,10 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a path is that of a page for people that a file host can show.
 fn is_page(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/en/").or_else(|| path.strip_prefix("/zh/")) else {
-        return path == "/";
+    // A file host knows no languages: what is in none is there as whoever took it was answered.
+    let places = ["/en/", "/zh/", "/"];
+    let Some(rest) = places.iter().find_map(|place| path.strip_prefix(place)) else {
+        return false;
     };
     let told = ["incidents/", "maintenance/"].iter().find_map(|of| rest.strip_prefix(of));
     let is_number = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -154,6 +156,8 @@ fn file_of(path: &str) -> Option<String> {
     }
     Some(match own.rsplit('/').next() {
         Some("") | None => format!("{own}index.html"),
+        // Only a running page takes reports.
+        Some("report") => return None,
         Some(last) if last.contains('.') => own.to_owned(),
         Some(_) => format!("{own}.html"),
     })
@@ -162,7 +166,7 @@ fn file_of(path: &str) -> Option<String> {
 /// A page whose links lead to files, and which says that it is a snapshot.
 fn page(path: &str, text: &str, (live, now): (Option<&str>, &str)) -> String {
     let up = "../".repeat(path.matches('/').count() - 1);
-    let lead = |link: &str| match file_of(link).filter(|_| link != "/report") {
+    let lead = |link: &str| match file_of(link) {
         Some(file) => format!("{up}{file}"),
         None => format!("{}{link}", live.unwrap_or_default()),
     };
@@ -218,6 +222,7 @@ mod tests {
             ("/badge.svg?component=0a1b", Some("badge/0a1b.svg")),
             ("/badge.svg?component=../x", None),
             ("/en/../../etc/passwd", None),
+            ("/en/report", None),
             ("/report?lang=en", None),
             ("https://x/", None),
         ] {
@@ -229,11 +234,10 @@ mod tests {
     #[test]
     fn links_lead_to_files_and_reports_to_the_running_page() {
         let text = "<html lang=\"en\"><main><a href=\"/en/incidents/3\">x</a>\
-                    <p class=\"ask\"><a href=\"/report?lang=en\">r</a></p>\
+                    <p class=\"ask\"><a href=\"/en/report\">r</a></p>\
                     <a href=\"https://y/\">y</a>";
         let live = page("/en/history", text, (Some("https://s"), "then"));
-        for part in ["href=\"../en/incidents/3.html\"", "\"https://s/report?lang=en\"", "of then;"]
-        {
+        for part in ["href=\"../en/incidents/3.html\"", "\"https://s/en/report\"", "of then;"] {
             assert!(live.contains(part), "{live}");
         }
         assert!(live.contains("<a href=\"https://y/\">"), "{live}");
