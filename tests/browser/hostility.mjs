@@ -76,7 +76,8 @@ export function hostility(shared) {
     assert.ok((await reader.page.innerText("main")).includes(SITE));
     for (const [path, check] of [["/history.atom", checkAtom], ["/history.rss", checkRss]]) {
       const xml = await (await fetch(at.page + path)).text();
-      assert.equal(await check(xml, reader.page), 2, path);
+      // Two incidents, and announced work.
+      assert.equal(await check(xml, reader.page), 3, path);
     }
   });
 

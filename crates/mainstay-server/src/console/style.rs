@@ -38,7 +38,7 @@ label{display:block;margin:.5rem 0 .15rem;font-weight:600;font-size:.9rem}\
 label.one{display:flex;gap:.5rem;align-items:baseline;font-weight:400}\
 input,select,button{font:inherit;padding:.4rem .6rem;max-width:100%;color:inherit;\
 background:var(--bg);border:1px solid var(--soft);border-radius:.3rem}\
-input:not([type=checkbox]):not([type=hidden]),select{width:100%}\
+input:not([type=checkbox]):not([type=hidden]),select{width:100%;min-height:2.75rem}\
 button{margin-top:.75rem;font-weight:600;cursor:pointer;min-height:2.5rem}\
 .bar button{margin:0}\
 button.grave{background:var(--bad);border-color:var(--bad);color:var(--card)}\
