@@ -210,7 +210,9 @@ class Clients:
             if b"content-length" in fields:
                 await reader.readexactly(int(fields[b"content-length"]))
             else:
-                count.tokens += await self.stream(reader)
+                # Others count while this one waits.
+                tokens = await self.stream(reader)
+                count.tokens += tokens
             self.idle[at].append((reader, writer))
         except (OSError, asyncio.IncompleteReadError) as error:
             count.note(type(error).__name__)
