@@ -7,8 +7,9 @@
 //! decode STREAMS STEPS    tokens a second of all streams together
 //! deepdecode DEPTH STEPS  tokens a second of one stream behind DEPTH tokens
 //! cached DEPTH            time to the first token of a cached prompt, as a share of the cold one's
-//! gap TOKENS              99th percentile of a stream's gaps while so long a prompt enters, in
+//! gap TOKENS              99th percentile of a stream's gaps while so long a prompt enters, each in
 //!                         gaps without it
+//! enter TOKENS            tokens a second of so long a prompt beside that stream
 //! bandwidth               bytes a second that all threads together read from memory
 //! ```
 //!
@@ -54,7 +55,8 @@ fn main() {
             Some("decode") => decode(&mut engine, number(1), 4, number(2)),
             Some("deepdecode") => decode(&mut engine, 1, number(1), number(2)),
             Some("cached") => cached(&mut engine, number(1)),
-            Some("gap") => gap(&mut engine, number(1)),
+            Some("gap") => beside(&mut engine, number(1)).0,
+            Some("enter") => beside(&mut engine, number(1)).1,
             Some("bandwidth") => bandwidth(threads),
             _ => continue,
         };
@@ -123,35 +125,47 @@ fn cached(engine: &mut Engine, depth: usize) -> f64 {
     warm / cold
 }
 
-/// The 99th percentile of the gaps between a stream's tokens while a prompt of `tokens` enters,
-/// divided by the median of those before.
-fn gap(engine: &mut Engine, tokens: usize) -> f64 {
+/// A prompt of `tokens` enters beside a stream: the 99th percentile of the gaps between the stream's
+/// tokens, each in gaps without a prompt; and the prompt's tokens a second. The stream grows
+/// meanwhile, so its gaps without one are measured before and after, and lie on the line between.
+fn beside(engine: &mut Engine, tokens: usize) -> (f64, f64) {
     let salt = salt();
-    engine.submit(work(4, salt, 4096)).expect("there is room");
+    engine.submit(work(4, salt, 8000)).expect("there is room");
     let mut out: Vec<Progress> = Vec::new();
     while out.is_empty() {
         engine.step(&mut out);
     }
     let stream = out[0].id;
-    let timed = |engine: &mut Engine, out: &mut Vec<Progress>| {
-        out.clear();
-        let start = Instant::now();
-        engine.step(out);
-        start.elapsed().as_secs_f64()
+    let idle = |engine: &mut Engine, out: &mut Vec<Progress>| {
+        let mut gaps: Vec<f64> = (0..IDLE_STEPS).map(|_| timed(engine, out)).collect();
+        gaps.sort_by(f64::total_cmp);
+        gaps[gaps.len() / 2]
     };
-    let mut idle: Vec<f64> = (0..IDLE_STEPS).map(|_| timed(engine, &mut out)).collect();
+    let before = idle(engine, &mut out);
     engine.submit(work(tokens, salt + 1, 1)).expect("there is room");
     let mut busy = Vec::new();
     while out.iter().all(|progress| progress.id == stream) {
         busy.push(timed(engine, &mut out));
     }
+    let after = idle(engine, &mut out);
     engine.cancel(stream);
-    idle.sort_by(f64::total_cmp);
-    busy.sort_by(f64::total_cmp);
-    busy[(busy.len() - 1) * 99 / 100] / idle[idle.len() / 2]
+    let rate = tokens as f64 / busy.iter().sum::<f64>();
+    let steps = busy.len() as f64;
+    let alone = |step: usize| before + (after - before) * step as f64 / steps;
+    let mut gaps: Vec<f64> = busy.iter().enumerate().map(|(at, gap)| gap / alone(at)).collect();
+    gaps.sort_by(f64::total_cmp);
+    (gaps[(gaps.len() - 1) * 99 / 100], rate)
 }
 
-/// Gaps without a prompt beside them.
+/// The seconds of a step, whose reports are left in `out`.
+fn timed(engine: &mut Engine, out: &mut Vec<Progress>) -> f64 {
+    out.clear();
+    let start = Instant::now();
+    engine.step(out);
+    start.elapsed().as_secs_f64()
+}
+
+/// Gaps whose median counts as that without a prompt beside them.
 const IDLE_STEPS: usize = 32;
 
 /// Another prompt each time, so that nothing is found in a cache.

@@ -41,10 +41,10 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Stores the row of slot `index`.
-    fn store(&mut self, layer: usize, index: usize, row: &[f32]) {
+    /// Stores the row of slot `index` under a head of a layer.
+    fn store(&mut self, place: [usize; 2], index: usize, row: &[f32]) {
         let Slot { position, table, .. } = self.slots[index];
         let element = self.cache.element();
-        kernels::store(element, row, self.cache.row_mut(self.tables[table], layer, position));
+        kernels::store(element, row, self.cache.row_mut(self.tables[table], place, position));
     }
 }

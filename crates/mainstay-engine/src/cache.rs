@@ -2,7 +2,8 @@
 //! else.
 //!
 //! A page holds a fixed number of tokens over all layers. A row is whatever the attention stores
-//! for one token in one layer: keys and values of all key-value heads, or one latent vector.
+//! for one token under one key-value head of a layer: its key and value, or the one latent vector.
+//! Rows of a head lie side by side, because they are read together.
 //!
 //! Left out: moving rows elsewhere. What would hold them is memory as well, and serves more as
 //! pages. A sequence that must make room is computed anew, from whatever of its pages is still
@@ -17,6 +18,7 @@ pub use ledger::{Before, Ledger, Page};
 pub struct Cache {
     element: Element,
     layers: usize,
+    heads: usize,
     page_tokens: usize,
     /// Bytes of one row.
     stride: usize,
@@ -28,7 +30,8 @@ pub struct Cache {
 pub struct CacheShape {
     pub element: Element,
     pub layers: usize,
-    /// Numbers in a row.
+    /// Key-value heads of a layer, and numbers in the row of each.
+    pub heads: usize,
     pub row: usize,
     pub page_tokens: usize,
     /// Memory to use at most, and pages that could ever be used.
@@ -41,7 +44,9 @@ pub struct CacheShape {
 impl Cache {
     pub fn new(shape: &CacheShape) -> Result<Cache, LoadError> {
         let stride = shape.row * shape.element.bytes();
-        let page_bytes = shape.layers.saturating_mul(stride.saturating_mul(shape.page_tokens));
+        let page_bytes = [shape.layers, shape.heads, shape.page_tokens]
+            .into_iter()
+            .fold(stride, usize::saturating_mul);
         let pages = (shape.bytes_max / page_bytes.max(1)).min(shape.pages_max);
         if pages == 0 {
             return Err(LoadError::Memory(format!(
@@ -61,6 +66,7 @@ impl Cache {
         Ok(Cache {
             element: shape.element,
             layers: shape.layers,
+            heads: shape.heads,
             page_tokens: shape.page_tokens,
             stride,
             bytes: vec![0; size],
@@ -82,22 +88,23 @@ impl Cache {
         self.pages
     }
 
-    /// The row of the token at `position`, of the sequence that owns `table`.
-    pub fn row_mut(&mut self, table: &[Page], layer: usize, position: usize) -> &mut [u8] {
-        let start = self.start(table, layer, position);
+    /// The row of the token at `position`, of the sequence that owns `table`, under a head of a
+    /// layer.
+    pub fn row_mut(&mut self, table: &[Page], place: [usize; 2], position: usize) -> &mut [u8] {
+        let start = self.start(table, place, position);
         &mut self.bytes[start..start + self.stride]
     }
 
-    /// The row of the token at `position`, to read.
-    pub fn row(&self, table: &[Page], layer: usize, position: usize) -> &[u8] {
-        let start = self.start(table, layer, position);
+    /// The same row, to read.
+    pub fn row(&self, table: &[Page], place: [usize; 2], position: usize) -> &[u8] {
+        let start = self.start(table, place, position);
         &self.bytes[start..start + self.stride]
     }
 
-    fn start(&self, table: &[Page], layer: usize, position: usize) -> usize {
+    fn start(&self, table: &[Page], [layer, head]: [usize; 2], position: usize) -> usize {
         let page = table[position / self.page_tokens] as usize;
-        let row = (page * self.layers + layer) * self.page_tokens + position % self.page_tokens;
-        row * self.stride
+        let first = ((page * self.layers + layer) * self.heads + head) * self.page_tokens;
+        (first + position % self.page_tokens) * self.stride
     }
 }
 
@@ -106,13 +113,14 @@ mod tests {
     use super::*;
 
     fn cache(bytes_max: usize) -> Result<Cache, LoadError> {
-        let (layers, row, page_tokens) = (3, 4, 2);
+        let (layers, heads, row, page_tokens) = (3, 2, 2, 2);
         let element = Element::F32;
         let is_elsewhere = false;
         let (bytes_max, pages_max) = (bytes_max, 5);
         Cache::new(&CacheShape {
             element,
             layers,
+            heads,
             row,
             page_tokens,
             bytes_max,
@@ -126,11 +134,16 @@ mod tests {
         let mut cache = cache(96 * 5).unwrap();
         let table: [Page; 3] = [2, 4, 1];
         for position in 0..5 {
-            cache.row_mut(&table, 1, position).fill(position as u8);
+            for head in 0..2 {
+                cache.row_mut(&table, [1, head], position).fill((2 * position + head) as u8);
+            }
         }
         for position in 0..5 {
-            assert_eq!(cache.row(&table, 1, position)[0], position as u8);
-            assert!(cache.row(&table, 0, position).iter().all(|byte| *byte == 0));
+            for head in 0..2 {
+                let row = cache.row(&table, [1, head], position);
+                assert_eq!(row, [(2 * position + head) as u8; 8]);
+                assert!(cache.row(&table, [0, head], position).iter().all(|byte| *byte == 0));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod computer;
 mod drafting;
+mod entry;
 pub(crate) mod files;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use crate::gguf::Gguf;
 use crate::grammar::{Grammar, Grammars, Held};
 use crate::journal::Journal;
 use crate::kernels::Element;
-use crate::model::{self, Batch, Passed};
+use crate::model::{self, Batch, Passage, Passed};
 use crate::pool::Pool;
 use crate::sequence::{Bounds, Progress, Sequence, SequenceId, Work};
 use crate::shape::{AttentionShape, Shape};
@@ -25,6 +26,7 @@ use computer::Computer;
 pub use computer::Device;
 use drafting::Drafting;
 pub use drafting::{Drafted, Drafts};
+use entry::Entry;
 pub use files::Files;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,8 +52,8 @@ pub struct Settings {
     pub batch_max: usize,
     /// Requests that wait for a place; more are refused.
     pub waiting_max: usize,
-    /// Tokens of prompts in one step at most. Larger steps read prompts faster, smaller ones cancel
-    /// sooner.
+    /// Tokens of prompts that go through the layers together at most. More are read faster, fewer
+    /// cancel sooner.
     pub prefill_chunk: usize,
     /// How long a step may take while somebody's answer is being written: prompts get what is
     /// left of it, so that the gap between the tokens of others stays short.
@@ -192,6 +194,7 @@ pub struct Engine {
     line: Line,
     pace: Pace,
     drafting: Drafting,
+    entry: Option<Entry>,
     pulse: Arc<AtomicU64>,
     last_id: u64,
     computed: u64,
@@ -250,7 +253,8 @@ impl Engine {
         };
         let drafts = settings.device == Device::Cpu && model::drafts(&weights, &shape);
         let element = settings.element(&shape.attention);
-        let rows = [shape.layers + usize::from(drafts), shape.attention.row()];
+        let [heads, row] = shape.attention.rows();
+        let rows = [shape.layers + usize::from(drafts), heads, row];
         let mut card = ModelCard {
             name: files.name.to_owned(),
             architecture: shape.architecture.clone(),
@@ -258,7 +262,7 @@ impl Engine {
             vocabulary: shape.vocabulary,
             layers: shape.layers,
             parameters: 0,
-            kv_bytes_per_token: rows[0] * rows[1] * element.bytes(),
+            kv_bytes_per_token: rows.iter().product::<usize>() * element.bytes(),
             end_tokens: text.end_tokens,
         };
         let hidden = shape.hidden;
@@ -282,6 +286,7 @@ impl Engine {
             line: Line::default(),
             pace: Pace::default(),
             drafting: Drafting::default(),
+            entry: None,
             pulse: Arc::default(),
             last_id: 0,
             computed: 0,
@@ -402,54 +407,64 @@ impl Engine {
         self.line.find(id).map(Sequence::journal)
     }
 
-    /// Computes one batch and appends a report for each token it gave.
+    /// Computes a token of each answer and a part of the prompts behind them, and appends a report
+    /// for each token that came of it.
     ///
     /// A panic on the way ends the request that caused it with [`crate::Finish::Failed`], leaves
     /// the others as they are, and the engine usable.
     pub fn step(&mut self, out: &mut Vec<Progress>) {
         self.line.admit(self.shared.settings.batch_max, &mut self.ledger);
-        let others = self.line.decoding();
-        let chunk = match others {
-            0 => self.shared.settings.prefill_chunk,
-            _ => {
-                let time = self.pace.limit(self.shared.settings.step_time);
-                self.pace.chunk(time).min(self.shared.settings.prefill_chunk)
-            }
-        };
+        let (first, began) = (out.len(), Instant::now());
         let drafts = self.shared.settings.drafts;
-        let is_on = self.shared.drafts && self.drafting.is_worth(drafts, others);
-        let shares = self.line.plan(chunk, &mut self.ledger);
+        let is_on = self.shared.drafts && self.drafting.is_worth(drafts, self.line.decoding());
+        self.answer(is_on, out);
+        self.enter(began, is_on, out);
+        let ends = out[first..].iter().filter(|progress| progress.finish.is_some()).count();
+        self.pace.end(began.elapsed(), ends);
+    }
+
+    /// The answers' part of a step.
+    fn answer(&mut self, is_on: bool, out: &mut Vec<Progress>) {
+        let shares = self.line.answers(&mut self.ledger);
         if shares.is_empty() {
             return;
         }
-        let (first, began) = (out.len(), Instant::now());
-        // What a panic leaves half done are rows of pages that nobody shares yet; whoever goes on
-        // writes them anew.
-        match self.try_compute(&shares) {
-            Some(passed) => self.take_in(&shares, passed, (is_on, out)),
-            // Whose fault it was shows when each is computed by itself, which changes no bit.
+        let began = Instant::now();
+        let passed = self.try_compute(&shares, &mut Passage::default(), &mut || true);
+        self.take_in(&shares, passed.flatten(), (is_on, out));
+        let took = began.elapsed();
+        self.pace.answered(took);
+        self.drafting.learn(&shares, (is_on, took));
+    }
+
+    /// What came of shares: tokens are chosen, drafts made behind them, and who has ended leaves.
+    /// If nothing came because the model panicked, whose fault it was shows when each is computed
+    /// by itself, which changes no bit. What is half done are rows of pages that nobody shares yet;
+    /// whoever goes on writes them anew.
+    fn take_in(
+        &mut self,
+        shares: &[Share],
+        passed: Option<Passed>,
+        (is_on, out): (bool, &mut Vec<Progress>),
+    ) {
+        let first = out.len();
+        match passed {
+            Some(passed) => self.choose_all(shares, passed, (is_on, out)),
             None => shares.iter().for_each(|share| self.step_alone(*share, (is_on, out))),
         }
-        let took = began.elapsed();
-        let prompts = shares.iter().filter(|share| share.is_prompt);
-        self.pace.learn(prompts.map(|share| share.tokens).sum(), others, took);
-        self.drafting.learn(&shares, (is_on, took));
-        let ended = out[first..].iter().filter(|progress| progress.finish.is_some());
-        self.pace.end(took, ended.clone().count());
-        for progress in ended {
+        for progress in out[first..].iter().filter(|progress| progress.finish.is_some()) {
             self.line.remove(progress.id, &mut self.ledger);
         }
     }
 
     fn step_alone(&mut self, share: Share, (is_on, out): (bool, &mut Vec<Progress>)) {
-        match self.try_compute(&[share]) {
-            Some(passed) => self.take_in(&[share], passed, (is_on, out)),
+        match self.try_compute(&[share], &mut Passage::default(), &mut || true).flatten() {
+            Some(passed) => self.choose_all(&[share], passed, (is_on, out)),
             None => out.push(self.line.running[share.sequence].failed()),
         }
     }
 
-    /// What came of shares: tokens are chosen, and drafts made behind them.
-    fn take_in(
+    fn choose_all(
         &mut self,
         shares: &[Share],
         mut passed: Passed,
@@ -460,13 +475,24 @@ impl Engine {
         self.draft(shares, &passed.states, (is_on, &out[first..]));
     }
 
-    /// The logits, or nothing if the model panicked.
-    fn try_compute(&mut self, shares: &[Share]) -> Option<Passed> {
-        catch_unwind(AssertUnwindSafe(|| self.compute(shares))).ok()
+    /// See [`Engine::compute`]; nothing if the model panicked.
+    fn try_compute(
+        &mut self,
+        shares: &[Share],
+        passage: &mut Passage,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Option<Passed>> {
+        catch_unwind(AssertUnwindSafe(|| self.compute(shares, passage, go_on))).ok()
     }
 
-    /// Runs the model over the shares; logits come back for the sequences that are then complete.
-    fn compute(&mut self, shares: &[Share]) -> Passed {
+    /// Takes the shares through the model, as far as `go_on` lets them; logits come back for the
+    /// sequences that are then complete.
+    fn compute(
+        &mut self,
+        shares: &[Share],
+        passage: &mut Passage,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Passed> {
         let (mut slots, mut wanted) = (Vec::new(), Vec::new());
         for (table, share) in shares.iter().enumerate() {
             let sequence = &self.line.running[share.sequence];
@@ -488,9 +514,9 @@ impl Engine {
         }
         let page_table = |share: &Share| self.line.running[share.sequence].pages.as_slice();
         let tables: Vec<&[Page]> = shares.iter().map(page_table).collect();
-        self.computed += slots.len() as u64;
+        self.computed += if passage.layers == 0 { slots.len() as u64 } else { 0 };
         let batch = Batch { slots: &slots, tables: &tables, wanted: &wanted };
-        self.computer.forward(&batch, &mut self.cache, &self.pulse)
+        self.computer.forward(&batch, passage, (&mut self.cache, &self.pulse), go_on)
     }
 
     /// Chooses a token for each sequence that is complete, in the order of their logits.
@@ -499,6 +525,7 @@ impl Engine {
         for share in shares {
             let sequence = &mut self.line.running[share.sequence];
             sequence.computed += share.tokens;
+            sequence.is_entering = false;
             sequence.publish(&mut self.ledger);
             if sequence.pending() > 0 {
                 continue;

@@ -92,7 +92,16 @@ pub fn forward_all<const N: usize>(
     outs
 }
 
-/// What came of a step.
+/// Where the tokens of a batch stand between two layers.
+#[derive(Default)]
+pub struct Passage {
+    /// A vector for each slot.
+    pub x: Vec<f32>,
+    /// How many layers are behind them.
+    pub layers: usize,
+}
+
+/// What came of a batch.
 pub struct Passed {
     /// `vocabulary` logits for each wanted slot, one after another.
     pub logits: Vec<f32>,
@@ -100,7 +109,7 @@ pub struct Passed {
     pub states: Vec<f32>,
 }
 
-/// The tokens of one step, with the page table of each sequence among them.
+/// Tokens that go through the layers together, with the page table of each sequence among them.
 pub struct Batch<'a> {
     pub slots: &'a [Slot],
     pub tables: &'a [&'a [Page]],
@@ -132,28 +141,47 @@ impl Model {
         })
     }
 
-    /// Runs a step.
-    /// Keys and values of all slots are in the cache afterwards. The pulse counts layers.
+    /// Takes a batch on from where it stands, and gives what comes out behind the last layer; or
+    /// nothing where `go_on`, which is asked between layers, holds it up before. Keys and values of
+    /// all slots are in the cache for the layers behind it. The pulse counts layers.
     pub fn forward(
         &self,
         batch: &Batch<'_>,
-        cache: &mut Cache,
-        (pool, pulse): (&Pool, &AtomicU64),
-    ) -> Passed {
-        let hidden = self.shape.hidden;
-        let mut x = vec![0.0; batch.slots.len() * hidden];
-        for (slot, x) in batch.slots.iter().zip(x.chunks_exact_mut(hidden)) {
-            self.embedding.row(slot.token as usize, x);
+        passage: &mut Passage,
+        (cache, pool, pulse): (&mut Cache, &Pool, &AtomicU64),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Passed> {
+        if passage.layers == 0 {
+            passage.x = self.embed(batch.slots);
         }
         let angles = self.rope.angles(batch.slots.iter().map(|slot| slot.position));
         let (slots, tables) = (batch.slots, batch.tables);
         let mut pass = Pass { slots, tables, angles: &angles, cache, pool };
-        for (index, layer) in self.layers.iter().enumerate() {
-            layer.forward(&mut x, index, self.shape.norm_epsilon, &mut pass);
+        let first = passage.layers;
+        for (index, layer) in self.layers.iter().enumerate().skip(first) {
+            if index > first && !go_on() {
+                return None;
+            }
+            layer.forward(&mut passage.x, index, self.shape.norm_epsilon, &mut pass);
+            passage.layers += 1;
             pulse.fetch_add(1, Ordering::Relaxed);
         }
+        Some(self.leave(batch.wanted, std::mem::take(&mut passage.x), pool))
+    }
+
+    fn embed(&self, slots: &[Slot]) -> Vec<f32> {
+        let hidden = self.shape.hidden;
+        let mut x = vec![0.0; slots.len() * hidden];
+        for (slot, x) in slots.iter().zip(x.chunks_exact_mut(hidden)) {
+            self.embedding.row(slot.token as usize, x);
+        }
+        x
+    }
+
+    fn leave(&self, wanted: &[usize], x: Vec<f32>, pool: &Pool) -> Passed {
+        let hidden = self.shape.hidden;
         let mut last: Vec<f32> =
-            batch.wanted.iter().flat_map(|slot| &x[slot * hidden..][..hidden]).copied().collect();
+            wanted.iter().flat_map(|slot| &x[slot * hidden..][..hidden]).copied().collect();
         vector::rms_norm(&mut last, &self.norm, self.shape.norm_epsilon);
         let logits = self.output.multiply(&Input::new(&last, hidden), pool);
         Passed { logits, states: if self.draft.is_some() { x } else { Vec::new() } }

@@ -91,6 +91,8 @@ pub(crate) struct Sequence {
     pub pages: Vec<Page>,
     /// Tokens that were computed before this step.
     pub step_from: usize,
+    /// Whether a part of it is on its way through the layers, from one step to the next.
+    pub is_entering: bool,
     /// A guess of the token behind the last one.
     pub draft: Option<u32>,
     /// Tokens that the drafting layer took in, and what left the model's last layer at the last
@@ -156,6 +158,7 @@ impl Sequence {
             computed: 0,
             pages: Vec::new(),
             step_from: 0,
+            is_entering: false,
             draft: None,
             drafted: 0,
             state: Vec::new(),
@@ -208,6 +211,11 @@ impl Sequence {
     /// Tokens not yet in the cache; 1 while decoding.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.computed
+    }
+
+    /// Whether all but its last token is in the cache: each step gives it one more.
+    pub fn is_decoding(&self) -> bool {
+        self.pending() == 1 && !self.is_entering
     }
 
     /// The pages in the index that it may go on with, in order. One token at least is left to
@@ -286,6 +294,7 @@ impl Sequence {
     pub fn release(&mut self, ledger: &mut Ledger) {
         self.pages.drain(..).rev().for_each(|page| ledger.release(page));
         (self.computed, self.published, self.is_fresh) = (0, 0, false);
+        self.is_entering = false;
         (self.draft, self.drafted) = (None, 0);
         self.state.clear();
     }

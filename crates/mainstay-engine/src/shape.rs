@@ -69,11 +69,11 @@ pub enum Bias {
 }
 
 impl AttentionShape {
-    /// Numbers cached per token and layer.
-    pub fn row(&self) -> usize {
+    /// Rows that are cached of a token in a layer, and numbers in each.
+    pub fn rows(&self) -> [usize; 2] {
         match *self {
-            AttentionShape::Grouped { kv_heads, head, .. } => 2 * kv_heads * head,
-            AttentionShape::Latent { kv_lora, rope, .. } => kv_lora + rope,
+            AttentionShape::Grouped { kv_heads, head, .. } => [kv_heads, 2 * head],
+            AttentionShape::Latent { kv_lora, rope, .. } => [1, kv_lora + rope],
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Who runs in a step, and with how many tokens.
 //!
-//! All decoding sequences take part in every step, and beside them a chunk of the prompts of the
-//! oldest others. Pages are taken as sequences grow.
+//! All decoding sequences take part in every step. A chunk of the prompts of the oldest others goes
+//! through the layers beside them, some layers in each step (see `engine/entry.rs`). Pages are
+//! taken as sequences grow.
 //!
 //! **Pressure.** First nobody new is let in. Then pages that nobody holds lose what they had for
 //! later. When none is left, the youngest sequence is swapped out: it gives its pages back and
@@ -36,20 +37,17 @@ pub(crate) struct Share {
     pub sequence: usize,
     /// Tokens to compute.
     pub tokens: usize,
-    /// Whether they are part of a prompt, or of what was computed before and is again.
-    pub is_prompt: bool,
     /// A guess of the token behind them, to be computed along.
     pub draft: Option<u32>,
 }
 
-/// What steps take, learned from those that were: a part that each step takes (the weights are read
-/// once), and a part for each token of a prompt. Which tokens share a step changes no bit of an
-/// answer, so a clock may decide it.
+/// What parts of steps take, learned from those that were. Which tokens share a step, and how far
+/// they get in it, changes no bit of an answer, so a clock may decide it.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// Of a step without prompts.
+    /// Of the answers' part.
     step: f64,
-    /// Of one more token.
+    /// Of one token of a prompt, for each layer it goes through.
     token: f64,
     /// From one request's end to the next, and since the last end.
     turn: f64,
@@ -58,53 +56,61 @@ pub(crate) struct Pace {
 
 /// Part of a new figure in the learned one: of the last ten or so.
 const NEW: f64 = 0.1;
-/// So many tokens of a prompt go on in every step, or it would never end. More would only matter
-/// where a token costs much less than reading all weights, and there the time allows more; behind
-/// thousands of others one costs as much as a whole answer's.
-const CHUNK_MIN: usize = 1;
+/// Tokens of a prompt that go together while nothing is known of what they take.
+const CHUNK_FIRST: usize = 8;
 
-/// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, a
-/// step's time is only foreseen), unless that is too short for anybody to notice.
-const GAPS: f64 = 2.5;
+/// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, but
+/// a layer's time is only foreseen, and behind one an answer's weights have left the processor's
+/// caches), unless that is too short for anybody to notice.
+const GAPS: f64 = 2.0;
 const UNNOTICED: Duration = Duration::from_millis(20);
 /// The least time that whoever is refused is told: less would be asking again at once.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Pace {
+    /// As if each step had time for one layer of a hundred tokens, however long it takes: answers
+    /// take less than no time, and layers more than there is.
+    #[cfg(test)]
+    pub fn hurried() -> Pace {
+        Pace { step: -1000.0, token: 9.0, ..Pace::default() }
+    }
+
     /// The time of a step beside others' answers, `time` at most.
     pub fn limit(&self, time: Duration) -> Duration {
         let gaps = Duration::try_from_secs_f64(self.step * GAPS).unwrap_or(time);
         time.min(gaps.max(UNNOTICED))
     }
 
-    /// Tokens of a step that takes about `time`.
+    /// Tokens of a prompt that go together beside others' answers: so many that a layer of them
+    /// takes what a step of about `time` leaves. The more go together, the less each takes.
     pub fn chunk(&self, time: Duration) -> usize {
         if self.token <= 0.0 {
-            return CHUNK_MIN;
+            return CHUNK_FIRST;
         }
-        let tokens = (time.as_secs_f64() - self.step) / self.token;
         // Negative is the least; what is too large for a count is the most.
-        (tokens as usize).max(CHUNK_MIN)
+        ((time.as_secs_f64() - self.step) / self.token).max(1.0) as usize
     }
 
-    /// A step with so many tokens of prompts, and so many others' answers, took so long. What a
-    /// token takes is learned beside others: alone many go together, each of which takes much less.
-    pub fn learn(&mut self, prompts: usize, others: usize, took: Duration) {
-        let took = took.as_secs_f64();
-        let (known, seen) = match (prompts, others) {
-            (0, _) => (&mut self.step, took),
-            (_, 0) => return,
-            _ => (&mut self.token, (took - self.step).max(0.0) / prompts as f64),
-        };
-        *known = if *known == 0.0 { seen } else { *known + NEW * (seen - *known) };
+    /// What a layer of so many tokens of prompts is likely to take.
+    pub fn layer(&self, tokens: usize) -> Duration {
+        Duration::try_from_secs_f64(self.token * tokens as f64).unwrap_or(Duration::MAX)
+    }
+
+    /// The answers' part of a step took so long.
+    pub fn answered(&mut self, took: Duration) {
+        learn(&mut self.step, took.as_secs_f64());
+    }
+
+    /// So many tokens of prompts went through so many layers.
+    pub fn entered(&mut self, tokens: usize, layers: usize, took: Duration) {
+        learn(&mut self.token, took.as_secs_f64() / (tokens * layers).max(1) as f64);
     }
 
     /// A step took so long, and so many requests ended with it.
     pub fn end(&mut self, took: Duration, ends: usize) {
         self.since += took.as_secs_f64();
         if ends > 0 {
-            let seen = self.since / ends as f64;
-            self.turn = if self.turn == 0.0 { seen } else { self.turn + NEW * (seen - self.turn) };
+            learn(&mut self.turn, self.since / ends as f64);
             self.since = 0.0;
         }
     }
@@ -113,6 +119,10 @@ impl Pace {
     pub fn next_end(&self) -> Duration {
         Duration::from_secs_f64((self.turn - self.since).max(0.0)).max(SOON)
     }
+}
+
+fn learn(known: &mut f64, seen: f64) {
+    *known = if *known == 0.0 { seen } else { *known + NEW * (seen - *known) };
 }
 
 impl Line {
@@ -126,7 +136,7 @@ impl Line {
 
     /// How many answers are being written.
     pub fn decoding(&self) -> usize {
-        self.running.iter().filter(|sequence| sequence.pending() == 1).count()
+        self.running.iter().filter(|sequence| sequence.is_decoding()).count()
     }
 
     /// Takes a request out, its pages given back.
@@ -162,34 +172,41 @@ impl Line {
         }
     }
 
-    /// Divides a step with `chunk` tokens of prompts, and gives each sequence the pages it needs.
-    /// Drafts take part where pages are left for them.
-    pub fn plan(&mut self, chunk: usize, ledger: &mut Ledger) -> Vec<Share> {
-        let (decoding, prompts): (Vec<usize>, Vec<usize>) =
-            (0..self.running.len()).partition(|index| self.running[*index].pending() == 1);
-        let mut left = chunk.max(1);
-        let mut shares: Vec<Share> = Vec::new();
-        for sequence in decoding {
-            let share = Share { sequence, tokens: 1, is_prompt: false, draft: None };
+    /// The parts of all whose answers are being written, each with the pages it needs. Drafts take
+    /// part where pages are left for them.
+    pub fn answers(&mut self, ledger: &mut Ledger) -> Vec<Share> {
+        let mut shares = Vec::new();
+        for sequence in self.those(Sequence::is_decoding) {
+            let share = Share { sequence, tokens: 1, draft: None };
             self.join(share, &mut shares, ledger);
         }
-        for sequence in prompts {
-            let Some(running) = self.running.get_mut(sequence) else { break };
-            running.adopt(ledger);
-            let tokens = running.pending().min(left);
-            let share = Share { sequence, tokens, is_prompt: true, draft: None };
-            if tokens > 0 && self.join(share, &mut shares, ledger) {
-                left -= tokens;
-            }
-        }
-        shares.sort_by_key(|share| share.sequence);
         for share in &mut shares {
             let sequence = &mut self.running[share.sequence];
-            sequence.step_from = sequence.computed;
             let guess = sequence.draft.take();
             share.draft = guess.filter(|_| sequence.grow(sequence.computed + 2, ledger));
         }
         shares
+    }
+
+    /// Parts of the oldest prompts, or of what was computed before and is again, `chunk` tokens
+    /// together, each with the pages it needs.
+    pub fn prompts(&mut self, chunk: usize, ledger: &mut Ledger) -> Vec<Share> {
+        let (mut left, mut shares) = (chunk.max(1), Vec::new());
+        for sequence in self.those(|sequence| !sequence.is_decoding()) {
+            let Some(running) = self.running.get_mut(sequence) else { break };
+            running.adopt(ledger);
+            let tokens = running.pending().min(left);
+            let share = Share { sequence, tokens, draft: None };
+            if tokens > 0 && self.join(share, &mut shares, ledger) {
+                left -= tokens;
+            }
+        }
+        shares
+    }
+
+    /// Where they are among the running.
+    fn those(&self, which: impl Fn(&Sequence) -> bool) -> Vec<usize> {
+        (0..self.running.len()).filter(|at| which(&self.running[*at])).collect()
     }
 
     /// Adds a share once its pages are there; youngest sequences go out for it. False if it was
@@ -205,6 +222,8 @@ impl Line {
         }
         let is_in = share.sequence < self.running.len();
         if is_in {
+            let sequence = &mut self.running[share.sequence];
+            sequence.step_from = sequence.computed;
             shares.push(share);
         }
         is_in
@@ -226,20 +245,20 @@ mod tests {
     #[test]
     fn prompts_get_what_the_others_leave_of_a_step() {
         let (mut pace, ms) = (Pace::default(), Duration::from_millis);
-        assert_eq!(pace.chunk(ms(40)), CHUNK_MIN);
-        // 20 ms for the weights, 1 ms for each token of a prompt.
+        assert_eq!(pace.chunk(ms(40)), CHUNK_FIRST);
+        // 20 ms for the answers, 1 ms for a layer of each token of a prompt.
         for _ in 0..100 {
-            pace.learn(0, 1, ms(20));
-            pace.learn(30, 1, ms(50));
-            pace.learn(64, 0, ms(30));
+            pace.answered(ms(20));
+            pace.entered(30, 4, ms(120));
         }
         assert_eq!(pace.chunk(ms(40)), 20);
-        assert_eq!(pace.chunk(ms(10)), CHUNK_MIN);
+        assert_eq!(pace.layer(20), ms(20));
+        assert_eq!(pace.chunk(ms(10)), 1);
         assert!(pace.chunk(Duration::MAX) > 1 << 40);
-        // No gap of others grows beyond two and a half of its own, or 20 ms.
+        // No gap of others grows beyond two of its own, or 20 ms.
         assert_eq!(pace.limit(ms(40)), ms(40));
-        pace.step = 0.010;
-        assert_eq!(pace.limit(ms(40)), ms(25));
+        pace.step = 0.015;
+        assert_eq!(pace.limit(ms(40)), ms(30));
         pace.step = 0.001;
         assert_eq!((pace.limit(ms(40)), pace.limit(ms(10))), (ms(20), ms(10)));
     }

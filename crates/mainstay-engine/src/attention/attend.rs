@@ -20,9 +20,9 @@ pub struct Heads {
     pub kv_heads: usize,
     /// Queries that look at each.
     pub group: usize,
-    /// Numbers of a key; keys lie at the beginning of a row.
+    /// Numbers of a key, which lies at the beginning of a row.
     pub key: usize,
-    /// Numbers of a value, and where the first lies.
+    /// Numbers of a value, and where it lies in the row.
     pub value: usize,
     pub value_start: usize,
     pub scale: f32,
@@ -108,22 +108,26 @@ impl Pass<'_> {
             }
         };
         let spans: usize = units.iter().map(|unit| unit.spans).sum();
-        if units.len() >= self.pool.threads() * UNITS_PER_THREAD || spans == units.len() {
+        if spans == units.len() {
             self.pool.run(units.len(), &|at| {
                 let unit = &units[at];
                 give(unit, Seen::joined((0..unit.spans).map(|span| see(unit, span)), mixed));
             });
             return out;
         }
-        let parts: Vec<(usize, usize)> = units
+        // Units share rows: those of one span are read one after another.
+        let firsts: Vec<usize> = units
             .iter()
-            .enumerate()
-            .flat_map(|(at, unit)| (0..unit.spans).map(move |span| (at, span)))
+            .scan(0, |all, unit| Some(std::mem::replace(all, *all + unit.spans)))
             .collect();
+        let mut parts: Vec<(usize, usize)> = (0..units.len())
+            .flat_map(|at| (0..units[at].spans).map(move |span| (span, at)))
+            .collect();
+        parts.sort_unstable();
         let seen: Vec<OnceLock<Seen>> = parts.iter().map(|_| OnceLock::new()).collect();
         self.pool.run(parts.len(), &|at| {
-            let (unit, span) = parts[at];
-            let _ = seen[at].set(see(&units[unit], span));
+            let (span, unit) = parts[at];
+            let _ = seen[firsts[unit] + span].set(see(&units[unit], span));
         });
         let mut seen = seen.into_iter().filter_map(OnceLock::into_inner);
         for unit in &units {
@@ -172,7 +176,8 @@ impl Pass<'_> {
         positions: Range<usize>,
     ) -> impl Iterator<Item = &[u8]> {
         let table = self.tables[self.slots[unit.slots.start].table];
-        positions.map(move |position| self.cache.row(table, layer, position))
+        let place = [layer, unit.kv_head];
+        positions.map(move |position| self.cache.row(table, place, position))
     }
 
     /// What a unit's queries see of one span.
@@ -200,7 +205,8 @@ impl Pass<'_> {
         for start in span.clone().step_by(BLOCK) {
             block.load(self, layer, unit, start..end.min(start + BLOCK));
             let next = span.end.min(start + BLOCK)..span.end.min(start + 2 * BLOCK);
-            block.fetch(self, layer, unit, next);
+            // Pages end, and with them what the processor foresees.
+            self.rows(layer, unit, next).for_each(blend::fetch);
             if start + BLOCK <= first + 1 {
                 block.add(0..count, BLOCK, &mut softmax, &mut mixed);
                 continue;
@@ -261,15 +267,8 @@ impl Block {
     fn load(&mut self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
         let rows = pass.rows(layer, unit, positions);
         match self {
-            Block::Wide(wide) => wide.load(pass.cache.element(), unit.kv_head, rows),
+            Block::Wide(wide) => wide.load(pass.cache.element(), rows),
             Block::Paired(paired) => paired.load(rows),
-        }
-    }
-
-    /// Asks for the rows that will be loaded next, where they are not read at once.
-    fn fetch(&self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
-        if let Block::Paired(paired) = self {
-            paired.fetch(pass.rows(layer, unit, positions));
         }
     }
 
@@ -306,16 +305,15 @@ impl Wide {
         Wide { heads, queries, keys, values: vec![0.0; values], shares: Vec::new() }
     }
 
-    fn load<'a>(&mut self, element: Element, kv_head: usize, rows: impl Iterator<Item = &'a [u8]>) {
+    fn load<'a>(&mut self, element: Element, rows: impl Iterator<Item = &'a [u8]>) {
         let (key, value, width) = (self.heads.key, self.heads.value, element.bytes());
         for (at, row) in rows.enumerate() {
             let part = |first: usize, length: usize| &row[first * width..(first + length) * width];
             let keys = &mut self.keys[at * key..][..key];
-            blend::widen(element, part(kv_head * key, key), keys);
+            blend::widen(element, part(0, key), keys);
             if !self.values.is_empty() {
-                let first = self.heads.value_start + kv_head * value;
                 let values = &mut self.values[at * value..][..value];
-                blend::widen(element, part(first, value), values);
+                blend::widen(element, part(self.heads.value_start, value), values);
             }
         }
     }

@@ -62,15 +62,17 @@ impl Grouped {
             for head in query.chunks_exact_mut(self.head).chain(key.chunks_exact_mut(self.head)) {
                 pass.angles.rotate(index, head);
             }
-            let row = [&*key, &values[index * key_width..][..key_width]].concat();
-            pass.store(layer, index, &row);
+            let values = values[index * key_width..].chunks_exact(self.head);
+            for (head, (key, value)) in key.chunks_exact(self.head).zip(values).enumerate() {
+                pass.store([layer, head], index, &[key, value].concat());
+            }
         }
         let heads = Heads {
             kv_heads: self.kv_heads,
             group: query_width / self.head / self.kv_heads,
             key: self.head,
             value: self.head,
-            value_start: key_width,
+            value_start: self.head,
             scale: 1.0 / (self.head as f32).sqrt(),
         };
         let mixed = pass.attend(layer, heads, queries);

@@ -105,7 +105,7 @@ impl Latent {
             if is_paired {
                 paired::clean(row);
             }
-            pass.store(layer, index, row);
+            pass.store([layer, 0], index, row);
         }
         let queries = self.absorbed(queries, pass);
         let mixed = pass.attend(layer, heads, queries);

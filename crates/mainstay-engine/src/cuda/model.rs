@@ -239,7 +239,7 @@ impl CardModel {
         }
         let rope = Rope::new(&shape.rope);
         let angles: Vec<f32> = rope.pairs(room.positions).collect();
-        let row = shape.attention.row();
+        let row: usize = shape.attention.rows().into_iter().product();
         let cached = room.pages * room.page_tokens * shape.layers * row * card.width();
         let pages = room.positions.div_ceil(room.page_tokens).next_power_of_two();
         Ok(CardModel {

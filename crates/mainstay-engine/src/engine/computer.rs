@@ -1,9 +1,9 @@
-//! Where a step is computed: by the processor, or by a card.
+//! Where a batch is computed: by the processor, or by a card.
 
 use super::Settings;
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::model::{Batch, DraftBatch, Model, Passed};
+use crate::model::{Batch, DraftBatch, Model, Passage, Passed};
 use crate::pool::Pool;
 use crate::shape::Shape;
 use crate::weights::Weights;
@@ -66,15 +66,34 @@ impl Computer {
         }
     }
 
-    /// Runs a step; see [`Model::forward`].
-    pub fn forward(&mut self, batch: &Batch<'_>, cache: &mut Cache, pulse: &AtomicU64) -> Passed {
+    /// See [`Model::forward`]; a card is not held up on the way.
+    pub fn forward(
+        &mut self,
+        batch: &Batch<'_>,
+        passage: &mut Passage,
+        (cache, pulse): (&mut Cache, &AtomicU64),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Passed> {
         let passed = match self {
-            Computer::Cpu(model, pool) => model.forward(batch, cache, (pool, pulse)),
+            Computer::Cpu(model, pool) => {
+                model.forward(batch, passage, (cache, pool, pulse), go_on)
+            }
             #[cfg(feature = "cuda")]
-            Computer::Cuda(model) => Passed { logits: model.forward(batch), states: Vec::new() },
+            Computer::Cuda(model) => {
+                Some(Passed { logits: model.forward(batch), states: Vec::new() })
+            }
         };
         pulse.fetch_add(1, Ordering::Relaxed);
         passed
+    }
+
+    /// Stretches of a batch's way, between which it can be held up.
+    pub fn layers(&self) -> usize {
+        match self {
+            Computer::Cpu(model, _) => model.shape.layers,
+            #[cfg(feature = "cuda")]
+            Computer::Cuda(_) => 1,
+        }
     }
 
     /// See [`Model::draft`]; a card drafts nothing.

@@ -38,7 +38,7 @@ pub(super) struct Drafting {
     pub seen: Drafted,
     /// Part of the drafts that were kept lately.
     share: f64,
-    /// Of steps with so many answers and no prompts, without and with drafts: seconds.
+    /// Of steps with so many answers, without and with drafts: seconds.
     times: Vec<[f64; 2]>,
     steps: u32,
 }
@@ -63,11 +63,10 @@ impl Drafting {
         is_better != (self.steps < TRY[1])
     }
 
-    /// A step of these shares took so long; it had drafts for all its answers, or none.
+    /// A step's answers took so long; there were drafts for all of them, or none.
     pub fn learn(&mut self, shares: &[Share], (is_on, took): (bool, Duration)) {
         let drafts = shares.iter().filter(|share| share.draft.is_some()).count();
-        let has_prompts = shares.iter().any(|share| share.is_prompt);
-        if has_prompts || (is_on && drafts < shares.len()) || (!is_on && drafts > 0) {
+        if (is_on && drafts < shares.len()) || (!is_on && drafts > 0) {
             return;
         }
         if self.times.len() <= shares.len() {

@@ -21,7 +21,7 @@ pub struct Shared {
     pub settings: Settings,
     /// Layers that have rows in the cache, one more where the model drafts; numbers in a row, and
     /// how they are kept.
-    pub rows: ([usize; 2], Element),
+    pub rows: ([usize; 3], Element),
     /// Numbers of a token between layers.
     pub hidden: usize,
     /// Whether it drafts.
@@ -49,12 +49,13 @@ impl Twin {
 /// A cache for this model.
 pub fn cache(
     card: &ModelCard,
-    ([layers, row], element): ([usize; 2], Element),
+    ([layers, heads, row], element): ([usize; 3], Element),
     settings: &Settings,
 ) -> Result<Cache, LoadError> {
     Cache::new(&CacheShape {
         element,
         layers,
+        heads,
         row,
         page_tokens: settings.page_tokens,
         bytes_max: settings.cache_bytes,

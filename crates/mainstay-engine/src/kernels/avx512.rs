@@ -238,13 +238,17 @@ unsafe fn tile<S: Stored, const R: usize, const V: usize>(
 /// The features of [`Avx512`] are present; the row holds `out.len()` numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn widen<S: Stored>(row: &[u8], out: &mut [f32]) {
-    for (at, out) in out.chunks_mut(LANES).enumerate() {
-        let mask: __mmask16 = if out.len() == LANES { !0 } else { (1 << out.len()) - 1 };
-        // SAFETY: the mask asks for the numbers that `out` and the row have, and no more.
-        unsafe {
-            let wide = S::sixteen(row.as_ptr().add(at * LANES * S::BYTES), mask);
-            _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, wide);
-        }
+    let (whole, rest) = out.as_chunks_mut::<LANES>();
+    let from = |at: usize| row.as_ptr().wrapping_add(at * LANES * S::BYTES);
+    for (at, out) in whole.iter_mut().enumerate() {
+        // SAFETY: the row has sixteen numbers for each sixteen of `out`. The mask is known when this
+        // is compiled, and so no mask is used.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), S::sixteen(from(at), !0)) };
+    }
+    let mask: __mmask16 = (1 << rest.len()) - 1;
+    // SAFETY: the mask asks for the numbers that `out` and the row have, and no more.
+    unsafe {
+        _mm512_mask_storeu_ps(rest.as_mut_ptr(), mask, S::sixteen(from(whole.len()), mask));
     }
 }
 
@@ -259,15 +263,23 @@ unsafe fn scores([rows, x]: [&[f32]; 2], columns: usize, out: &mut [f32]) {
     for first in (0..height).step_by(TILE_ROWS) {
         let is_whole = first + TILE_ROWS <= height && columns.is_multiple_of(LANES);
         let mut at = 0;
-        while is_whole && at + TILE_VECTORS <= vectors {
+        while is_whole && at < vectors {
             let four = [row(first), row(first + 1), row(first + 2), row(first + 3)];
-            let some = [vector(at), vector(at + 1), vector(at + 2), vector(at + 3)];
-            // SAFETY: features by the caller's promise; all have `columns` numbers.
-            let tile = unsafe { square(&four, &some) };
-            for (part, products) in tile.as_chunks::<TILE_ROWS>().0.iter().enumerate() {
+            let some = &x[at * columns..];
+            // SAFETY: features by the caller's promise; rows and vectors have `columns` numbers, and
+            // so many vectors are left.
+            let (products, count) = unsafe {
+                match vectors - at {
+                    1 => (square::<1>(&four, some), 1),
+                    2 | 3 => (square::<2>(&four, some), 2),
+                    _ => (square::<TILE_VECTORS>(&four, some), TILE_VECTORS),
+                }
+            };
+            let parts = &products.as_chunks::<TILE_ROWS>().0[..count];
+            for (part, products) in parts.iter().enumerate() {
                 out[(at + part) * height + first..][..TILE_ROWS].copy_from_slice(products);
             }
-            at += TILE_VECTORS;
+            at += count;
         }
         for vector_at in at..vectors {
             for row_at in first..height.min(first + TILE_ROWS) {
@@ -280,26 +292,27 @@ unsafe fn scores([rows, x]: [&[f32]; 2], columns: usize, out: &mut [f32]) {
     }
 }
 
-/// The products of four rows with four vectors, vector by vector.
+/// The products of four rows with the first `V` vectors of `x`, vector by vector.
 ///
 /// # Safety
-/// The features of [`Avx512`] are present; all hold the same count of numbers, a multiple of 16.
+/// The features of [`Avx512`] are present; all rows hold the same count of numbers, a multiple of
+/// 16, and `x` holds `V` times as many.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[allow(clippy::needless_range_loop)] // as in `tile`
-unsafe fn square(rows: &[&[f32]; TILE_ROWS], x: &[&[f32]; TILE_VECTORS]) -> [f32; LANES] {
+unsafe fn square<const V: usize>(rows: &[&[f32]; TILE_ROWS], x: &[f32]) -> [f32; LANES] {
     let columns = rows[0].len();
     let mut sums = [[_mm512_setzero_ps(); TILE_VECTORS]; TILE_ROWS];
     for at in (0..columns).step_by(LANES) {
-        let mut values = [_mm512_setzero_ps(); TILE_VECTORS];
-        for vector in 0..TILE_VECTORS {
+        let mut values = [_mm512_setzero_ps(); V];
+        for vector in 0..V {
             // SAFETY: 16 numbers from `at` are there.
-            values[vector] = unsafe { _mm512_loadu_ps(x[vector].as_ptr().add(at)) };
+            values[vector] = unsafe { _mm512_loadu_ps(x.as_ptr().add(vector * columns + at)) };
         }
         for row in 0..TILE_ROWS {
             // SAFETY: as above.
             let stored = unsafe { _mm512_loadu_ps(rows[row].as_ptr().add(at)) };
-            for vector in 0..TILE_VECTORS {
+            for vector in 0..V {
                 sums[row][vector] = _mm512_fmadd_ps(stored, values[vector], sums[row][vector]);
             }
         }
@@ -361,19 +374,21 @@ unsafe fn mix(rows: &ValueRows<'_>, shares: &[f32], sums: &mut [f32]) {
         let is_wide = width - column >= 4 * LANES;
         let mut query = 0;
         while query < queries {
-            let is_four = query + 4 <= queries;
+            let some = [4, 2].into_iter().find(|some| query + some <= queries).unwrap_or(1);
             let place = [query, column, width];
-            // SAFETY: `query` and, for four, the three behind it are in range; columns behind the
-            // width are masked out.
+            // SAFETY: `query` and those behind it are in range; columns behind the width are masked
+            // out.
             unsafe {
-                match (is_four, is_wide) {
-                    (true, true) => mix_tile::<4, 4>(rows, shares, sums, place),
-                    (true, false) => mix_tile::<4, 1>(rows, shares, sums, place),
-                    (false, true) => mix_tile::<1, 4>(rows, shares, sums, place),
-                    (false, false) => mix_tile::<1, 1>(rows, shares, sums, place),
+                match (some, is_wide) {
+                    (4, true) => mix_tile::<4, 4>(rows, shares, sums, place),
+                    (4, false) => mix_tile::<4, 1>(rows, shares, sums, place),
+                    (2, true) => mix_tile::<2, 4>(rows, shares, sums, place),
+                    (2, false) => mix_tile::<2, 1>(rows, shares, sums, place),
+                    (_, true) => mix_tile::<1, 4>(rows, shares, sums, place),
+                    (_, false) => mix_tile::<1, 1>(rows, shares, sums, place),
                 }
             }
-            query += if is_four { 4 } else { 1 };
+            query += some;
         }
         column += if is_wide { 4 * LANES } else { LANES };
     }

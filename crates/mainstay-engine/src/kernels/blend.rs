@@ -1,5 +1,7 @@
 //! What attention is made of: sums of value rows, and exponentials.
 
+#![allow(unsafe_code)]
+
 use super::{Element, Rows};
 
 /// The value rows of some keys: each begins `stride` numbers after the one before.
@@ -44,6 +46,18 @@ pub fn widen(element: Element, row: &[u8], out: &mut [f32]) {
         return avx2.widen(element, row, out);
     }
     super::load(element, row, out);
+}
+
+/// Asks for a row, to be in the second-level cache when it is loaded.
+pub fn fetch(row: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in row.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
 }
 
 /// Products of f32 rows (`columns` to a row) with f32 vectors: those of one vector lie together in

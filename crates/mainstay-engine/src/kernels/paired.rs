@@ -138,16 +138,6 @@ impl Paired {
         }
     }
 
-    /// Asks for rows that will be loaded next.
-    pub fn fetch<'a>(&self, stored: impl Iterator<Item = &'a [u8]>) {
-        #[cfg(target_arch = "x86_64")]
-        if let Form::Pairs(_) = &self.form {
-            stored.for_each(super::pairs::fetch);
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = stored;
-    }
-
     /// Lets some of the queries look at the first `seen` positions.
     pub fn add(
         &mut self,

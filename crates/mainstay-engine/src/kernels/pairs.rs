@@ -108,14 +108,6 @@ impl Pairs {
     }
 }
 
-/// Asks for a row, to be in the second-level cache when it is loaded.
-pub fn fetch(row: &[u8]) {
-    for line in row.chunks(64) {
-        // SAFETY: a hint reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-    }
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn narrow_all(from: &[f32], to: &mut [u16]) {
     from.iter().zip(to).for_each(|(from, to)| *to = narrow(*from));

@@ -1,6 +1,6 @@
 //! Logits against those of the reference implementation, stored beside each fixture.
 
-use super::{Batch, Model};
+use super::{Batch, Model, Passage};
 use crate::attention::Slot;
 use crate::cache::{Cache, CacheShape, Page};
 use crate::gguf::Gguf;
@@ -49,11 +49,11 @@ fn gguf_model(name: &str, precision: Precision) -> Model {
 
 /// The logits after the last `known` of these tokens.
 fn logits(model: &Model, ids: &[u32], known: usize, element: Element) -> Vec<f32> {
-    let (layers, row) = (model.shape.layers, model.shape.attention.row());
+    let (layers, [heads, row]) = (model.shape.layers, model.shape.attention.rows());
     let (page_tokens, bytes_max, pages_max) = (16, 1 << 24, 64);
     let is_elsewhere = false;
     let shape =
-        CacheShape { element, layers, row, page_tokens, bytes_max, pages_max, is_elsewhere };
+        CacheShape { element, layers, heads, row, page_tokens, bytes_max, pages_max, is_elsewhere };
     let mut cache = Cache::new(&shape).unwrap();
     let table: Vec<Page> = (0..cache.total()).collect();
     let slots: Vec<Slot> = (0..)
@@ -62,7 +62,8 @@ fn logits(model: &Model, ids: &[u32], known: usize, element: Element) -> Vec<f32
         .collect();
     let wanted: Vec<usize> = (slots.len() - known..slots.len()).collect();
     let batch = Batch { slots: &slots, tables: &[&table], wanted: &wanted };
-    model.forward(&batch, &mut cache, (&Pool::new(2), &AtomicU64::new(0))).logits
+    let with = (&mut cache, &Pool::new(2), &AtomicU64::new(0));
+    model.forward(&batch, &mut Passage::default(), with, &mut || true).unwrap().logits
 }
 
 /// The largest difference between our logits and the reference's.

@@ -237,6 +237,45 @@ async fn postgres_and_gateway_are_killed_under_load_and_no_request_fails_or_is_l
     assert!(said.contains("rows wait on disk") && !said.contains("secret"), "{said}");
 }
 
+#[tokio::test]
+async fn names_that_are_sql_are_names_in_both_databases() {
+    const SQL: &str = "x'); DROP TABLE request; --";
+    let directory = tempfile::tempdir().expect("a directory");
+    let postgres = Postgres::start();
+    let place = Kept::Postgres(Secret::new(postgres.url()));
+    let faults = faults::serve(Options::default()).await.expect("start the fault server");
+    let hash: String = Sha256::digest("sk-odd").iter().map(|byte| format!("{byte:02x}")).collect();
+    let layout = Layout::new(Place::Alone, "ok", "ok")
+        .top(&format!("ledger = \"{}?sslmode=require\"", postgres.url()))
+        .more(&format!(
+            "[[model]]\nname = \"{SQL}\"\nserved_by = [\"primary/ok\"]\n\
+             [[key]]\nname = \"{SQL}\"\ntenant = \"' OR '1'='1\"\nhash = \"{hash}\"\n"
+        ));
+    let config = directory.path().join("mainstay.toml");
+    std::fs::write(&config, layout.file(&faults)).expect("written");
+    let certificate = postgres.certificate();
+    let gateway = Gateway::start_at(&config, &[("SSL_CERT_FILE", certificate.as_path())]).await;
+    let api = format!("{}/v1", gateway.api);
+    for session in ["1", "2'; DELETE FROM attempt; --"] {
+        let ask = as_key(Ask::chat(SQL, "hello"), "sk-odd").header("x-session-id", session);
+        assert_eq!(ask.send(&api).await.status, 200);
+    }
+    let own = directory.path().join("mainstay-ledger.db");
+    let began = Instant::now();
+    loop {
+        let there = usage_there(&place).await;
+        if there.get(SQL).is_some_and(|sum| sum.answered == 2) {
+            assert_eq!(there, all(&own, By::Model));
+            break;
+        }
+        assert!(began.elapsed() < 2 * SOON, "{there:?} {}", gateway.said());
+        // waits for: rows that another process takes to a third.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(all(&own, By::Key)[SQL].requests, 2);
+    assert_eq!(all(&own, By::Tenant)["' OR '1'='1"].requests, 2);
+}
+
 /// Returns when a metric is as it should be.
 async fn until(gateway: &Gateway, metric: &str, is_so: impl Fn(f64) -> bool) {
     let began = Instant::now();

@@ -128,11 +128,11 @@ fn drafts_are_those_of_the_formula() {
     let shape = Shape::read(&read("deepseek-v3-drafts/config.json")).unwrap();
     let weights = Weights::from_source(Source::Owned(bytes)).unwrap();
     let model = Model::load(&weights, shape).unwrap();
-    let (layers, row) = (model.shape.layers + 1, model.shape.attention.row());
+    let (layers, [heads, row]) = (model.shape.layers + 1, model.shape.attention.rows());
     let (page_tokens, pages_max, bytes_max) = (1, 2, 1 << 20);
     let (element, is_elsewhere) = (Element::F32, false);
     let shape =
-        CacheShape { element, layers, row, page_tokens, bytes_max, pages_max, is_elsewhere };
+        CacheShape { element, layers, heads, row, page_tokens, bytes_max, pages_max, is_elsewhere };
     let mut cache = Cache::new(&shape).unwrap();
     for token in [5u32, 77, 310] {
         let state: Vec<f32> =

@@ -109,10 +109,11 @@ impl Gateway {
             .sum()
     }
 
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, without the parts of files in it: those of the binary come in when
+    /// they first run, and how much is read at once is the system's choice.
     pub fn memory(&self) -> u64 {
         let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024
     }
