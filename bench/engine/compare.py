@@ -40,6 +40,7 @@ ROWS = [
     ("b-q8", "prefill 512", "prefill 512", 1.6, 2.2),
     ("b-q8", "prefill at 2048", "deep 2048 512", 2.0, 3.0),
     ("b-q8", "decode at 2048", "deepdecode 2048 24", None, None),
+    ("a-q8", "decode at 2048", "deepdecode 2048 24", None, None),
 ]
 
 # Of our engine alone, on B: what, command, at most, stretch
