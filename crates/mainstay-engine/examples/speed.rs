@@ -7,8 +7,8 @@
 //! decode STREAMS STEPS    tokens a second of all streams together
 //! deepdecode DEPTH STEPS  tokens a second of one stream behind DEPTH tokens
 //! cached DEPTH            time to the first token of a cached prompt, as a share of the cold one's
-//! gap TOKENS              99th percentile of a stream's gaps while so long a prompt enters, each in
-//!                         gaps without it
+//! gap TOKENS              99th percentile of a stream's gaps while so long a prompt enters, each
+//!                         in gaps without it
 //! enter TOKENS            tokens a second of so long a prompt beside that stream
 //! bandwidth               bytes a second that all threads together read from memory
 //! ```
@@ -125,8 +125,8 @@ fn cached(engine: &mut Engine, depth: usize) -> f64 {
     warm / cold
 }
 
-/// A prompt of `tokens` enters beside a stream: the 99th percentile of the gaps between the stream's
-/// tokens, each in gaps without a prompt; and the prompt's tokens a second. The stream grows
+/// A prompt of `tokens` enters beside a stream: the 99th percentile of the gaps between the
+/// stream's tokens, each in gaps without a prompt; and the prompt's tokens a second. It grows
 /// meanwhile, so its gaps without one are measured before and after, and lie on the line between.
 fn beside(engine: &mut Engine, tokens: usize) -> (f64, f64) {
     let salt = salt();

@@ -59,9 +59,9 @@ const NEW: f64 = 0.1;
 /// Tokens of a prompt that go together while nothing is known of what they take.
 const CHUNK_FIRST: usize = 8;
 
-/// A prompt lengthens others' gaps to so many of those without it at most (the promise is three, but
-/// a layer's time is only foreseen, and behind one an answer's weights have left the processor's
-/// caches), unless that is too short for anybody to notice.
+/// A prompt lengthens others' gaps to so many of those without it at most, unless that is too short
+/// for anybody to notice. The promise is three, but a layer's time is only foreseen, and behind one
+/// an answer's weights have left the processor's caches.
 const GAPS: f64 = 2.0;
 const UNNOTICED: Duration = Duration::from_millis(20);
 /// The least time that whoever is refused is told: less would be asking again at once.

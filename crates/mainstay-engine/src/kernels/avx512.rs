@@ -241,8 +241,8 @@ unsafe fn widen<S: Stored>(row: &[u8], out: &mut [f32]) {
     let (whole, rest) = out.as_chunks_mut::<LANES>();
     let from = |at: usize| row.as_ptr().wrapping_add(at * LANES * S::BYTES);
     for (at, out) in whole.iter_mut().enumerate() {
-        // SAFETY: the row has sixteen numbers for each sixteen of `out`. The mask is known when this
-        // is compiled, and so no mask is used.
+        // SAFETY: the row has sixteen numbers for each sixteen of `out`. The mask is known when
+        // this is compiled, and so no mask is used.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), S::sixteen(from(at), !0)) };
     }
     let mask: __mmask16 = (1 << rest.len()) - 1;
@@ -266,8 +266,8 @@ unsafe fn scores([rows, x]: [&[f32]; 2], columns: usize, out: &mut [f32]) {
         while is_whole && at < vectors {
             let four = [row(first), row(first + 1), row(first + 2), row(first + 3)];
             let some = &x[at * columns..];
-            // SAFETY: features by the caller's promise; rows and vectors have `columns` numbers, and
-            // so many vectors are left.
+            // SAFETY: features by the caller's promise; rows and vectors have `columns` numbers,
+            // and so many vectors are left.
             let (products, count) = unsafe {
                 match vectors - at {
                     1 => (square::<1>(&four, some), 1),
