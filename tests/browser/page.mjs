@@ -159,7 +159,7 @@ export function page(shared) {
     await shows(reader.page, told, began, SHOWN);
     const [one] = await at.incidents();
     assert.equal(one.status, "investigating");
-    assert.match(one.incident_updates.at(-1).body, /Users report problems with API, chat/);
+    assert.match(one.incident_updates.at(-1).body, /Users report problems with (API, )?chat/);
   });
 
   test("fixed and fallen again is one incident with one relapse", async (t) => {

@@ -102,13 +102,15 @@ pub async fn counted_at(gateway: &Gateway, site: &str) -> f64 {
     gateway.metric("mainstay_upstream_attempts_total", &[&label]).await
 }
 
-/// Forgets the highest memory use so far.
-pub fn forget_peak(gateway: &Gateway) {
+/// Forgets the highest memory use so far; what is in use now, as `peak` counts it.
+pub fn forget_peak(gateway: &Gateway) -> u64 {
     let file = format!("/proc/{}/clear_refs", gateway.id());
     std::fs::write(file, "5").expect("reset the peak");
+    peak(gateway)
 }
 
-/// The highest memory use since `forget_peak`, in bytes.
+/// The highest memory use since `forget_peak`, in bytes. It counts the parts of files in memory too,
+/// which `Gateway::memory` does not.
 pub fn peak(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.id()));
     let status = status.expect("read from /proc");

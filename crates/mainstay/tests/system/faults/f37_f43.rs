@@ -79,8 +79,7 @@ async fn within_memory(layout: &Layout, (mode, count): (Mode, u64), most: u64) {
     }
     // waits for: connections that were given up to be closed
     tokio::time::sleep(millis(100)).await;
-    let (before, open) = (bed.gateway.memory(), bed.gateway.open_files());
-    forget_peak(&bed.gateway);
+    let (before, open) = (forget_peak(&bed.gateway), bed.gateway.open_files());
     let asked = (0..count).map(|n| {
         let (base, prompt) = (format!("{}/v1", bed.gateway.api), format!("{PROMPT} {n}"));
         tokio::spawn(async move {
