@@ -344,7 +344,7 @@ impl Gateway {
             match life.state {
                 State::Running(_) => self.plan(request),
                 State::Waiting { target, .. } => self.wait_over(now, request, target, actions),
-                State::Holding { .. } => self.next_step(now, request, None, actions),
+                State::Holding { .. } => self.look(now, request, actions),
             }
         }
     }

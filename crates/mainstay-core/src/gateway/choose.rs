@@ -1,13 +1,13 @@
 //! Where a request goes next: to a target, to wait a moment, or back to its client.
 
-use crate::cost::CostRate;
+use crate::cost::{CostRate, CostUnits};
 use crate::fact::{CreditFact, Fact, How, Outcome, Verdict};
 use crate::gateway::nodes::tier_index;
 use crate::gateway::placement::Absent;
 use crate::gateway::refusal;
-use crate::gateway::request::{Ask, Lesson, Same, State};
+use crate::gateway::request::{Lesson, Life, Same, State};
 use crate::gateway::{Action, Close, Gateway};
-use crate::names::{RequestId, TargetId};
+use crate::names::{ModelId, RequestId, TargetId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
 
@@ -47,6 +47,18 @@ impl Gateway {
             return self.start(now, request, chosen, actions);
         }
         self.hold_or_refuse(now, request, absent, actions);
+    }
+
+    /// A request looks for room, behind those of its tier that wait longer: what has come in since
+    /// they looked is theirs first. Else each who arrives would take it, and they wait in vain.
+    pub(super) fn look(&mut self, now: Time, request: RequestId, actions: &mut Vec<Action>) {
+        let Some(life) = self.lives.get(&request) else { return };
+        self.wake_tier(now, life.ask.tier, actions);
+        // It may have been one of them.
+        let still = |life: &Life| matches!(life.state, State::Holding { .. });
+        if self.lives.get(&request).is_some_and(|life| still(life) && life.planned.is_none()) {
+            self.next_step(now, request, None, actions);
+        }
     }
 
     fn among_equals(
@@ -203,30 +215,41 @@ impl Gateway {
 
     /// Whether this request may wait for room: at providers, where more is asked than there is
     /// room for, only one of the highest tier; at sites of ours as many as there are places.
-    fn may_hold(&self, now: Time, request: RequestId) -> bool {
+    fn may_hold(&mut self, now: Time, request: RequestId) -> bool {
         let Some(life) = self.lives.get(&request) else { return false };
         let tier = life.ask.tier;
         if self.is_ours(request) {
-            let place = (tier, request);
-            let of_tier = (tier, RequestId(0))..=(tier, RequestId(u64::MAX));
-            return self.held_back.contains(&place)
-                || self.held_back.range(of_tier).count() < self.places(now, &life.ask);
+            let asked = life.ask.model;
+            return self.held_back.contains(&(tier, request)) || self.has_place(now, asked, tier);
         }
         let is_short = self.demand.get(&life.ask.model.0).is_some_and(|known| known.is_short);
         !is_short || tier.0 == 0
     }
 
-    /// How many requests like this one may wait for credit: where every site gave its tier less
-    /// than was asked for, only those that what comes in pays for in time. Whoever waits for
-    /// nothing is better told so at once.
-    fn places(&self, now: Time, ask: &Ask) -> usize {
-        let tier = tier_index(ask.tier);
-        let served_by = &self.config.models[usize::from(ask.model.0)].served_by;
-        let ours = served_by.iter().filter(|id| self.targets.is_node(**id));
-        let known = ours.map(|id| self.targets.get(*id).held.at_most(now, tier));
-        let Some(rate) = known.sum::<Option<CostRate>>() else { return HELD_BACK_MAX };
-        let paid = rate.over(HOLD).0.checked_div(ask.cost.0).unwrap_or(u64::MAX);
-        usize::try_from(paid).unwrap_or(HELD_BACK_MAX).clamp(1, HELD_BACK_MAX)
+    /// Whether one more request of this tier may wait for credit: where every site gave the tier
+    /// less than was asked for, only one that what comes in half the time that it may wait leaves
+    /// anything for. Whoever waits for nothing is better told so at once.
+    fn has_place(&mut self, now: Time, asked: ModelId, tier: TierId) -> bool {
+        let of_tier = (tier, RequestId(0))..=(tier, RequestId(u64::MAX));
+        let (mut waiting, mut ahead) = (0, CostUnits::ZERO);
+        for (_, request) in self.held_back.range(of_tier) {
+            waiting += 1;
+            ahead += self.lives.get(request).map_or(CostUnits::ZERO, |life| life.ask.cost);
+        }
+        if waiting >= HELD_BACK_MAX {
+            return false;
+        }
+        let mut coming = CostUnits::ZERO;
+        for id in &self.config.models[usize::from(asked.0)].served_by {
+            if self.targets.is_node(*id) {
+                let held = &mut self.targets.get_mut(*id).held;
+                match held.coming(now, tier_index(tier), HOLD / 2) {
+                    Some(more) => coming += more,
+                    None => return true,
+                }
+            }
+        }
+        coming > ahead
     }
 
     fn hold(&mut self, request: RequestId, (again, give_up): (Time, Time)) {

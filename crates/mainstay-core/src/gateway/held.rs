@@ -289,11 +289,17 @@ impl Held {
         Some(if self.is_full { held } else { held.max(self.offered()) })
     }
 
-    /// Work a second that a tier gets here which was given less than it asked for; `None` where it
-    /// may still come to be more.
-    pub fn at_most(&self, now: Time, tier: usize) -> Option<CostRate> {
+    /// What there will be to spend after so long for a tier that was given less than it asked for;
+    /// `None` where more may come.
+    pub fn coming(&mut self, now: Time, tier: usize, after: Duration) -> Option<CostUnits> {
+        self.fill(now);
         let grant = self.holder.held(now).filter(|_| self.is_short[tier] && !self.is_off())?;
-        Some(grant.rate[tier] + grant.standby)
+        let purses = [(self.levels[tier], grant.rate[tier]), (self.standby, grant.standby)];
+        let then = |(level, rate): (i64, CostRate)| {
+            let level = level.saturating_add(fine(rate.over(after)));
+            CostUnits(u64::try_from(level / FINE).unwrap_or(0))
+        };
+        Some(purses.map(then).into_iter().sum())
     }
 
     /// Room that may be left here for unpaid work: this gateway's even part of the offer, less

@@ -154,23 +154,25 @@ impl Gateway {
         self.wake(now, actions);
     }
 
-    /// Requests that wait for room look again, the highest tier first; of a tier no more once one
-    /// of them finds none.
+    /// Requests that wait for room look again, the highest tier first.
     fn wake(&mut self, now: Time, actions: &mut Vec<Action>) {
-        if self.held_back.is_empty() {
-            return;
-        }
         for tier in (0..TIERS_MAX as u8).map(TierId) {
-            let mut after = RequestId(0);
-            while let Some(&(_, request)) =
-                self.held_back.range((tier, after)..=(tier, RequestId(u64::MAX))).next()
-            {
-                self.next_step(now, request, None, actions);
-                if self.held_back.contains(&(tier, request)) || request.0 == u64::MAX {
-                    break;
-                }
-                after = RequestId(request.0 + 1);
+            self.wake_tier(now, tier, actions);
+        }
+    }
+
+    /// Those of a tier that wait for room look again, the oldest first; no more once one of them
+    /// finds none.
+    pub(super) fn wake_tier(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
+        let mut after = RequestId(0);
+        while let Some(&(_, request)) =
+            self.held_back.range((tier, after)..=(tier, RequestId(u64::MAX))).next()
+        {
+            self.next_step(now, request, None, actions);
+            if self.held_back.contains(&(tier, request)) || request.0 == u64::MAX {
+                break;
             }
+            after = RequestId(request.0 + 1);
         }
     }
 

@@ -75,7 +75,7 @@ impl Gateway {
             self.close(now, request, (Close::Error(refusal), Outcome::Refused), actions);
             return;
         }
-        self.next_step(now, request, None, actions);
+        self.look(now, request, actions);
     }
 
     pub(super) fn first_token(

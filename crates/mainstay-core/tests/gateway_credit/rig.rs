@@ -7,6 +7,8 @@ pub struct Rig {
     pub gateway: Gateway,
     pub now: Time,
     pub requests: u64,
+    /// What each costs.
+    pub cost: CostUnits,
     pub facts: Vec<Fact>,
     pub starts: Vec<Start>,
     pub ends: Vec<Close>,
@@ -58,7 +60,8 @@ impl Rig {
         let gateway = Gateway::new(config, 7);
         let (facts, starts, ends, reports) = Default::default();
         let now = Time::from_micros(86_400_000_000);
-        let mut rig = Rig { gateway, now, requests: 0, facts, starts, ends, reports };
+        let cost = CostUnits::whole(1);
+        let mut rig = Rig { gateway, now, requests: 0, cost, facts, starts, ends, reports };
         rig.hear(Event::Tick);
         rig
     }
@@ -138,7 +141,7 @@ impl Rig {
             tenant: session as u32,
             session: Some(session),
             labels: 0b01,
-            cost: CostUnits::whole(1),
+            cost: self.cost,
             ..Ask::default()
         };
         self.hear(Event::Arrive { request: RequestId(self.requests), ask });

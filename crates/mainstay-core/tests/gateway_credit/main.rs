@@ -1,8 +1,8 @@
 //! A gateway in front of sites of ours: what it may send by credit, what it sends without, and
 //! what a site's refusal does and does not do.
 
-#[path = "gateway_credit/rig.rs"]
 mod rig;
+mod waits;
 
 use mainstay_core::config::{
     ALL_TIERS, Config, Continuation, Limits, Model, Needs, Site, SiteKind, Target, Tier,
