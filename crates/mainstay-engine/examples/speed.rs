@@ -21,6 +21,10 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
+/// As in the program: of what a step takes and gives back, nothing goes to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Tokens of one step: the largest that anybody is asked for at once.
 const CHUNK: usize = 512;
 

@@ -13,6 +13,7 @@ mod ledger;
 
 use crate::error::LoadError;
 use crate::kernels::Element;
+use crate::kernels::tiles::large::Large;
 pub use ledger::{Before, Ledger, Page};
 
 pub struct Cache {
@@ -22,7 +23,7 @@ pub struct Cache {
     page_tokens: usize,
     /// Bytes of one row.
     stride: usize,
-    bytes: Vec<u8>,
+    bytes: Large<u8>,
     pages: Page,
 }
 
@@ -69,7 +70,7 @@ impl Cache {
             heads: shape.heads,
             page_tokens: shape.page_tokens,
             stride,
-            bytes: vec![0; size],
+            bytes: Large::zeroed(size),
             pages,
         })
     }

@@ -18,6 +18,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod blend;
+#[cfg(target_arch = "x86_64")]
+mod lined;
 pub mod multiply;
 pub mod paired;
 #[cfg(target_arch = "x86_64")]

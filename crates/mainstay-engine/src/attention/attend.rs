@@ -10,6 +10,7 @@ use crate::kernels::Element;
 use crate::kernels::blend::{self, Softmax};
 use crate::kernels::paired::{self, Paired};
 use crate::pool::Shares;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -34,7 +35,7 @@ const BLOCK: usize = 32;
 
 /// Positions that are summed on their own, so that threads can share a long sequence; sums of spans
 /// are joined in rising order, whoever made them. Part of what a token's bits are, too.
-const SPAN: usize = 16 * BLOCK;
+const SPAN: usize = 8 * BLOCK;
 
 /// Queries for which rows are widened at once: enough that widening costs little, few enough that
 /// their sums stay in the second-level cache.
@@ -60,6 +61,21 @@ struct Seen {
     softmax: Vec<Softmax>,
     /// A vector of values for each query, as its block leaves them.
     mixed: Vec<f32>,
+}
+
+impl Unit {
+    /// Its queries of those of all slots and heads, slot by slot.
+    fn own<'a>(&self, heads: Heads, queries: &'a [f32]) -> Cow<'a, [f32]> {
+        let of = |slot: usize| {
+            let head = (slot * heads.kv_heads + self.kv_head) * heads.group;
+            let first = (head + self.queries.start) * heads.key;
+            &queries[first..][..self.queries.len() * heads.key]
+        };
+        match self.slots.len() {
+            1 => Cow::Borrowed(of(self.slots.start)),
+            _ => Cow::Owned(self.slots.clone().flat_map(of).copied().collect()),
+        }
+    }
 }
 
 impl Heads {
@@ -189,12 +205,7 @@ impl Pass<'_> {
         queries: &[f32],
     ) -> Seen {
         let each = unit.queries.len();
-        let mut own = Vec::with_capacity(unit.slots.len() * each * heads.key);
-        for slot in unit.slots.clone() {
-            let head = (slot * heads.kv_heads + unit.kv_head) * heads.group;
-            let first = (head + unit.queries.start) * heads.key;
-            own.extend_from_slice(&queries[first..first + each * heads.key]);
-        }
+        let own = unit.own(heads, queries);
         let (count, value) = (unit.slots.len() * each, heads.mixed(self.cache.element()));
         let mut mixed = vec![0.0; count * value];
         let mut softmax = vec![Softmax::NOTHING; count];
@@ -251,20 +262,20 @@ impl Seen {
 }
 
 /// Queries, and the keys and values of some positions, as they are looked at.
-enum Block {
-    Wide(Wide),
-    Paired(Paired),
+enum Block<'a> {
+    Wide(Wide<'a>),
+    Paired(Paired<'a>),
 }
 
-impl Block {
-    fn new(heads: Heads, element: Element, queries: Vec<f32>) -> Block {
+impl<'a> Block<'a> {
+    fn new(heads: Heads, element: Element, queries: Cow<'a, [f32]>) -> Block<'a> {
         match heads.is_paired(element) {
             true => Block::Paired(Paired::new(&queries, heads.key, BLOCK)),
             false => Block::Wide(Wide::new(heads, queries)),
         }
     }
 
-    fn load(&mut self, pass: &Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
+    fn load(&mut self, pass: &'a Pass<'_>, layer: usize, unit: &Unit, positions: Range<usize>) {
         let rows = pass.rows(layer, unit, positions);
         match self {
             Block::Wide(wide) => wide.load(pass.cache.element(), rows),
@@ -288,24 +299,24 @@ impl Block {
 }
 
 /// Widened to f32.
-struct Wide {
+struct Wide<'a> {
     heads: Heads,
-    queries: Vec<f32>,
+    queries: Cow<'a, [f32]>,
     keys: Vec<f32>,
     /// Empty where values are the beginnings of keys.
     values: Vec<f32>,
     shares: Vec<f32>,
 }
 
-impl Wide {
-    fn new(heads: Heads, queries: Vec<f32>) -> Wide {
+impl<'a> Wide<'a> {
+    fn new(heads: Heads, queries: Cow<'a, [f32]>) -> Wide<'a> {
         let is_within_key = heads.value_start == 0;
         let values = if is_within_key { 0 } else { BLOCK * heads.value };
         let keys = vec![0.0; BLOCK * heads.key];
         Wide { heads, queries, keys, values: vec![0.0; values], shares: Vec::new() }
     }
 
-    fn load<'a>(&mut self, element: Element, rows: impl Iterator<Item = &'a [u8]>) {
+    fn load<'b>(&mut self, element: Element, rows: impl Iterator<Item = &'b [u8]>) {
         let (key, value, width) = (self.heads.key, self.heads.value, element.bytes());
         for (at, row) in rows.enumerate() {
             let part = |first: usize, length: usize| &row[first * width..(first + length) * width];

@@ -11,6 +11,7 @@
 //! below [`LEAST`] is taken for zero before, so products and sums are multiples of 2^-124.
 
 use super::{add_scaled_f32, blend};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Columns that are put in order together: a register of bf16. Rows are filled up to a multiple.
@@ -23,21 +24,23 @@ pub const LEAST: f32 = 1.0 / (1u64 << 48) as f32;
 const LEAST_SUM: f32 = LEAST * LEAST / 16.0;
 
 /// Queries, and the rows of some positions that they look at, values at their beginning.
-pub struct Paired {
+pub struct Paired<'a> {
     /// Numbers of a row, filled up.
     width: usize,
     /// Positions loaded.
     height: usize,
-    form: Form,
+    form: Form<'a>,
     shares: Vec<f32>,
 }
 
-enum Form {
+enum Form<'a> {
     #[cfg(target_arch = "x86_64")]
-    Pairs(super::pairs::Pairs),
+    Pairs(super::pairs::Pairs<'a>),
     Wide {
         queries: Vec<f32>,
         rows: Vec<f32>,
+        /// Rows are copied here.
+        lie: PhantomData<&'a [u8]>,
     },
 }
 
@@ -92,9 +95,9 @@ pub fn in_order(mixed: &[f32], out: &mut [f32]) {
     }
 }
 
-impl Paired {
+impl<'a> Paired<'a> {
     /// For queries of `columns` numbers, and up to `rows` positions at once.
-    pub fn new(queries: &[f32], columns: usize, rows: usize) -> Paired {
+    pub fn new(queries: &[f32], columns: usize, rows: usize) -> Paired<'a> {
         #[cfg(target_arch = "x86_64")]
         if let Some(fast) = super::pairs::Fast::detect() {
             let form = Form::Pairs(super::pairs::Pairs::new(fast, queries, columns, rows));
@@ -103,7 +106,7 @@ impl Paired {
         Paired::wide(queries, columns, rows)
     }
 
-    fn wide(queries: &[f32], columns: usize, rows: usize) -> Paired {
+    fn wide(queries: &[f32], columns: usize, rows: usize) -> Paired<'a> {
         let width = columns.next_multiple_of(GROUP);
         let mut wide = vec![0.0; queries.len() / columns * width];
         for (query, wide) in queries.chunks_exact(columns).zip(wide.chunks_exact_mut(width)) {
@@ -111,30 +114,26 @@ impl Paired {
             spread(&query, wide);
         }
         let rows = vec![0.0; rows.next_multiple_of(2) * width];
-        Paired::of(Form::Wide { queries: wide, rows }, columns)
+        Paired::of(Form::Wide { queries: wide, rows, lie: PhantomData }, columns)
     }
 
-    fn of(form: Form, columns: usize) -> Paired {
+    fn of(form: Form<'a>, columns: usize) -> Paired<'a> {
         let width = columns.next_multiple_of(GROUP);
         Paired { width, height: 0, form, shares: Vec::new() }
     }
 
     /// Takes the stored rows of some positions in place of those before.
-    pub fn load<'a>(&mut self, stored: impl Iterator<Item = &'a [u8]>) {
+    pub fn load(&mut self, stored: impl Iterator<Item = &'a [u8]>) {
         self.height = 0;
-        for row in stored {
-            match &mut self.form {
-                #[cfg(target_arch = "x86_64")]
-                Form::Pairs(pairs) => pairs.set(self.height, row),
-                Form::Wide { rows, .. } => {
-                    spread(row, &mut rows[(self.height ^ 1) * self.width..][..self.width]);
+        let counted = stored.inspect(|_| self.height += 1);
+        match &mut self.form {
+            #[cfg(target_arch = "x86_64")]
+            Form::Pairs(pairs) => pairs.load(counted),
+            Form::Wide { rows, .. } => {
+                for (at, row) in counted.enumerate() {
+                    spread(row, &mut rows[(at ^ 1) * self.width..][..self.width]);
                 }
             }
-            self.height += 1;
-        }
-        #[cfg(target_arch = "x86_64")]
-        if let Form::Pairs(pairs) = &mut self.form {
-            pairs.pair(self.height);
         }
     }
 
@@ -171,7 +170,7 @@ impl Paired {
         match &self.form {
             #[cfg(target_arch = "x86_64")]
             Form::Pairs(pairs) => pairs.scores(queries, seen, &mut self.shares),
-            Form::Wide { queries: all, rows } => {
+            Form::Wide { queries: all, rows, .. } => {
                 let (width, places) = (self.width, seen.next_multiple_of(2));
                 let mut out = vec![0.0; places * queries.len()];
                 let queries = &all[queries.start * width..queries.end * width];
@@ -228,7 +227,11 @@ mod tests {
         (0..count).map(number).collect()
     }
 
-    fn looked(mut paired: Paired, rows: &[Vec<u8>], seen: &[usize]) -> (Vec<Softmax>, Vec<f32>) {
+    fn looked<'a>(
+        mut paired: Paired<'a>,
+        rows: &'a [Vec<u8>],
+        seen: &[usize],
+    ) -> (Vec<Softmax>, Vec<f32>) {
         let (queries, value) = (7, 64);
         let mut softmax = vec![Softmax::NOTHING; queries];
         let mut mixed = vec![0.0; queries * value];

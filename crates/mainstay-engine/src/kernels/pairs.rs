@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::avx512::totals;
+use super::lined::Lined;
 use super::paired::narrow;
 use super::{Width, may_use};
 use std::arch::x86_64::*;
@@ -19,16 +20,35 @@ const LANES: usize = 16;
 const TILE: usize = 4;
 
 /// Queries and rows in bf16, and the rows pair by pair.
-pub struct Pairs {
-    queries: Vec<u16>,
-    rows: Vec<u16>,
+pub struct Pairs<'a> {
+    queries: Lined<u16>,
+    rows: StoredRows<'a>,
     /// A number of a row below the same one of the next. Of each group of 32 the odd columns come
     /// first.
-    pairs: Vec<u32>,
+    pairs: Lined<u32>,
     width: usize,
     columns: usize,
     /// Shares of a call, of an even count for each query.
     shares: Vec<u16>,
+}
+
+/// Rows where they lie, or copies of them that are filled up to the width.
+struct StoredRows<'a> {
+    lie: Vec<&'a [u8]>,
+    filled: Lined<u8>,
+    /// Bytes.
+    width: usize,
+}
+
+impl StoredRows<'_> {
+    /// A row of the width; behind the last comes the last again.
+    fn row(&self, at: usize) -> &[u8] {
+        let at = at.min(self.lie.len() - 1);
+        match self.filled.is_empty() {
+            true => self.lie[at],
+            false => &self.filled[at * self.width..][..self.width],
+        }
+    }
 }
 
 impl Fast {
@@ -41,53 +61,52 @@ impl Fast {
     }
 }
 
-impl Pairs {
-    pub fn new(_: Fast, queries: &[f32], columns: usize, rows: usize) -> Pairs {
-        let (width, rows) = (columns.next_multiple_of(WIDE), rows.next_multiple_of(TILE));
-        let mut narrowed = vec![0; queries.len() / columns * width];
+impl<'a> Pairs<'a> {
+    pub fn new(_: Fast, queries: &[f32], columns: usize, rows: usize) -> Pairs<'a> {
+        let width = columns.next_multiple_of(WIDE);
+        let mut narrowed = Lined::zeroed(queries.len() / columns * width);
         for (from, to) in queries.chunks_exact(columns).zip(narrowed.chunks_exact_mut(width)) {
             // SAFETY: a `Fast` proves the processor's features; the code itself is safe.
             unsafe { narrow_all(from, &mut to[..columns]) };
         }
+        let filled = Lined::zeroed(if columns < width { 2 * rows * width } else { 0 });
         Pairs {
             queries: narrowed,
-            rows: vec![0; rows * width],
-            pairs: vec![0; rows / 2 * width],
+            rows: StoredRows { lie: Vec::new(), filled, width: 2 * width },
+            pairs: Lined::zeroed(rows.div_ceil(2) * width),
             width,
             columns,
             shares: Vec::new(),
         }
     }
 
-    /// Row `at`, as it is stored.
-    pub fn set(&mut self, at: usize, row: &[u8]) {
-        let place = &mut self.rows[at * self.width..][..self.columns];
-        assert_eq!(row.len(), size_of_val(place));
-        // SAFETY: as many bytes in both, which are different memory; every bit pattern is a number,
-        // and this processor has its lowest byte first, as rows are stored.
-        unsafe {
-            std::ptr::copy_nonoverlapping(row.as_ptr(), place.as_mut_ptr().cast(), row.len());
+    /// Takes rows, as they are stored, in place of those before, and puts them together in pairs.
+    pub fn load(&mut self, stored: impl Iterator<Item = &'a [u8]>) {
+        let (columns, width) = (2 * self.columns, 2 * self.width);
+        self.rows.lie.clear();
+        self.rows.lie.extend(stored);
+        assert!(self.rows.lie.iter().all(|row| row.len() == columns));
+        if columns < width {
+            for (from, to) in self.rows.lie.iter().zip(self.rows.filled.chunks_exact_mut(width)) {
+                to[..columns].copy_from_slice(from);
+            }
         }
-    }
-
-    /// Puts the first `height` rows together in pairs.
-    pub fn pair(&mut self, height: usize) {
-        let two = self.rows.chunks_exact(2 * self.width).take(height.div_ceil(2));
-        for (rows, pairs) in two.zip(self.pairs.chunks_exact_mut(self.width)) {
-            let (one, other) = rows.split_at(self.width);
+        for (at, pairs) in
+            (0..self.rows.lie.len().div_ceil(2)).zip(self.pairs.chunks_exact_mut(self.width))
+        {
             // SAFETY: there is a `Pairs` where the features are; all are `width` long, a multiple
             // of 32.
-            unsafe { pair(one, other, pairs) };
+            unsafe { pair(self.rows.row(2 * at), self.rows.row(2 * at + 1), pairs) };
         }
     }
 
     /// The products of some queries with the first `seen` rows, query by query.
     pub fn scores(&self, queries: Range<usize>, seen: usize, out: &mut [f32]) {
         let queries = &self.queries[queries.start * self.width..queries.end * self.width];
-        assert!(seen.next_multiple_of(TILE) * self.width <= self.rows.len());
+        assert!(seen <= self.rows.lie.len());
         assert_eq!(out.len() * self.width, queries.len() * seen);
         // SAFETY: as above; the sizes were just checked.
-        unsafe { scores([&self.rows, queries], self.width, seen, out) }
+        unsafe { scores(&self.rows, queries, seen, out) }
     }
 
     /// Adds the first `seen` rows, each times its share, to each query's sums.
@@ -114,15 +133,15 @@ fn narrow_all(from: &[f32], to: &mut [u16]) {
 }
 
 /// # Safety
-/// The features of [`Fast`] are present; all are of one length, a multiple of 32.
+/// The features of [`Fast`] are present; all are of as many numbers, a multiple of 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn pair(one: &[u16], other: &[u16], out: &mut [u32]) {
+unsafe fn pair(one: &[u8], other: &[u8], out: &mut [u32]) {
     let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
     for at in (0..out.len()).step_by(WIDE) {
         // SAFETY: 32 numbers from `at` are in each.
         unsafe {
-            let first = _mm512_loadu_si512(one.as_ptr().add(at).cast());
-            let second = _mm512_loadu_si512(other.as_ptr().add(at).cast());
+            let first = _mm512_loadu_si512(one.as_ptr().add(2 * at).cast());
+            let second = _mm512_loadu_si512(other.as_ptr().add(2 * at).cast());
             let odd =
                 _mm512_or_si512(_mm512_srli_epi32::<16>(first), _mm512_and_si512(second, upper));
             let even =
@@ -135,11 +154,12 @@ unsafe fn pair(one: &[u16], other: &[u16], out: &mut [u32]) {
 }
 
 /// # Safety
-/// The features of [`Fast`] are present; there are rows for `seen`, rounded up to a tile.
+/// The features of [`Fast`] are present; there are rows for `seen`, as wide as queries.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn scores([rows, queries]: [&[u16]; 2], width: usize, seen: usize, out: &mut [f32]) {
+unsafe fn scores(rows: &StoredRows<'_>, queries: &[u16], seen: usize, out: &mut [f32]) {
+    let width = rows.width / 2;
     let count = queries.len() / width;
-    let row = |row: usize| &rows[row * width..][..width];
+    let row = |row: usize| rows.row(row);
     // Of a tile that is not full the last query is computed again.
     let query = |query: usize| &queries[query.min(count - 1) * width..][..width];
     for first in (0..seen).step_by(TILE) {
@@ -151,7 +171,12 @@ unsafe fn scores([rows, queries]: [&[u16]; 2], width: usize, seen: usize, out: &
             let tile = unsafe { square(&four, &some) };
             let products = tile.as_chunks::<TILE>().0.iter().take(count - at);
             for (part, products) in products.enumerate() {
-                out[(at + part) * seen + first..][..height].copy_from_slice(&products[..height]);
+                let out = &mut out[(at + part) * seen + first..][..height];
+                match height {
+                    // Of a known length: one load and one store.
+                    TILE => out[..TILE].copy_from_slice(products),
+                    _ => out.copy_from_slice(&products[..height]),
+                }
             }
         }
     }
@@ -160,13 +185,13 @@ unsafe fn scores([rows, queries]: [&[u16]; 2], width: usize, seen: usize, out: &
 /// The products of four rows with four queries, query by query.
 ///
 /// # Safety
-/// The features of [`Fast`] are present; all are of one length, a multiple of 32.
+/// The features of [`Fast`] are present; all are of as many numbers, a multiple of 32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[allow(clippy::needless_range_loop)] // counted loops unroll, and the sums stay in registers
-unsafe fn square(rows: &[&[u16]; TILE], queries: &[&[u16]; TILE]) -> [f32; LANES] {
+unsafe fn square(rows: &[&[u8]; TILE], queries: &[&[u16]; TILE]) -> [f32; LANES] {
     let mut sums = [[_mm512_setzero_ps(); TILE]; TILE];
-    for at in (0..rows[0].len()).step_by(WIDE) {
+    for at in (0..queries[0].len()).step_by(WIDE) {
         let mut some = [halves(_mm512_setzero_si512()); TILE];
         for query in 0..TILE {
             // SAFETY: 32 numbers from `at` are there.
@@ -175,7 +200,7 @@ unsafe fn square(rows: &[&[u16]; TILE], queries: &[&[u16]; TILE]) -> [f32; LANES
         }
         for row in 0..TILE {
             // SAFETY: as above.
-            let bits = unsafe { _mm512_loadu_si512(rows[row].as_ptr().add(at).cast()) };
+            let bits = unsafe { _mm512_loadu_si512(rows[row].as_ptr().add(2 * at).cast()) };
             let stored = halves(bits);
             for query in 0..TILE {
                 sums[row][query] = _mm512_dpbf16_ps(sums[row][query], stored, some[query]);

@@ -18,7 +18,7 @@ pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 pub mod blocks;
-mod large;
+pub mod large;
 pub mod scalar;
 
 use super::quantised::{BLOCK, Quantised};

@@ -1,4 +1,4 @@
-//! Memory for weights, in pages as large as the system has.
+//! Memory for weights and cached rows, in pages as large as the system has.
 //!
 //! All weights are read for each token. In pages of 4 KiB the processor looks up hundreds of
 //! thousands of addresses for that, and stops its own reading ahead at the end of each; in pages of
@@ -31,6 +31,8 @@ pub struct Large<T: Plain> {
 /// # Safety
 /// Bytes of zero are a value, there is nothing to drop, and no alignment above [`ALIGN`].
 pub unsafe trait Plain: Copy + Send + Sync {}
+// SAFETY: a byte.
+unsafe impl Plain for u8 {}
 // SAFETY: bytes.
 unsafe impl Plain for Line {}
 // SAFETY: bytes.
