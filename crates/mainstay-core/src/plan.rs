@@ -110,10 +110,12 @@ pub enum Level {
 /// What one tenant or key has spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spending {
-    day: (u32, Money),
-    month: (u32, Money),
+    /// To be paid in a day, and which.
+    pub day: (u32, Money),
+    /// To be paid in a month, and which.
+    pub month: (u32, Money),
     /// What was free, in the same month.
-    free: Money,
+    pub free: Money,
 }
 
 impl Spending {

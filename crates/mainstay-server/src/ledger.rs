@@ -19,7 +19,7 @@ mod tariff;
 pub mod usage;
 mod writer;
 
-pub use purse::{Notice, Purse};
+pub use purse::{Notice, Purse, TOLD_EVERY};
 pub use tariff::{BudgetLine, Payer, Stop, Tariff, Terms, WARN};
 
 use crate::gateway::auth::Caller;
@@ -50,6 +50,8 @@ pub struct Keeping {
     pub postgres: Option<Secret>,
     /// This node's name in rows: request ids are its own.
     pub node: String,
+    /// Rows older than so many days are taken out of the file.
+    pub days: Option<u32>,
 }
 
 /// The ledger of this process. Cheap to clone.
@@ -162,8 +164,10 @@ impl Ledger {
             let line = terms.budgets.iter().find(|line| line.payer == notice.payer);
             let Some(hook) = line.and_then(|line| line.hook.as_ref()) else { continue };
             let at = now();
+            // The same from each gateway that tells it.
+            let number = moment(at).number(notice.period);
             let message = json!({
-                "id": format!("budget-{kind}-{name}-{period}-{level}-{}", moment(at).day()),
+                "id": format!("budget-{kind}-{name}-{period}-{level}-{number}"),
                 "kind": "budget",
                 "at": at / 1_000_000,
                 kind: name,

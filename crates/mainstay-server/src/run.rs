@@ -98,7 +98,7 @@ pub async fn run(
     let shown = Shown::open((&setup, page.clone()), listeners.status, bounds, &last)?.map(Arc::new);
     if is_gateway {
         Prober::begin(&drive, last.clone());
-        callers.run(&drive, link.clone(), &last);
+        callers.run(link.clone(), &last);
         let me = setup.node.as_ref().map(|node| node.identity.name().clone());
         tokio::spawn(page::tell(drive.clone(), (link, me), page, last.clone()));
     }

@@ -36,6 +36,9 @@ pub struct File {
     /// Where what was asked, given and owed is written down: a path, `off`, or the URL of a
     /// PostgreSQL. Unset: in `node.data_dir`, if there is one.
     pub ledger: Option<String>,
+    /// Rows of requests that ended longer ago than so many days are taken out of the ledger's file,
+    /// those that PostgreSQL does not have yet excepted. Unset: none is, and the file grows.
+    pub ledger_days: Option<u32>,
     /// Where to listen.
     pub listen: Listen,
     /// The failure domains that can answer. None: what the environment offers.

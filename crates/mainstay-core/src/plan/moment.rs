@@ -21,6 +21,14 @@ impl Moment {
         year * 12 + (month - 1)
     }
 
+    /// Which day or month it is in.
+    pub fn number(self, period: Period) -> u32 {
+        match period {
+            Period::Day => self.day(),
+            Period::Month => self.month(),
+        }
+    }
+
     /// Year, month from 1, day from 1.
     pub fn date(self) -> (u32, u32, u32) {
         // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.

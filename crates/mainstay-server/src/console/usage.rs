@@ -208,7 +208,12 @@ mod tests {
     const BY_KEY: Asked = (1, 0);
 
     fn keeping(directory: &Path) -> Keeping {
-        Keeping { file: directory.join("ledger.db"), postgres: None, node: "here".into() }
+        Keeping {
+            file: directory.join("ledger.db"),
+            postgres: None,
+            node: "here".into(),
+            days: None,
+        }
     }
 
     fn entry(id: u64, key: String) -> Entry {

@@ -1,11 +1,24 @@
-//! What tenants and keys have spent, in memory: what the ledger had at the start, and what came
-//! since.
+//! What tenants and keys have spent, in memory: what the ledger had at the start, what came since,
+//! and what went through other gateways.
+//!
+//! Each gateway tells the others what went through itself, and only that: the sum of all words is
+//! what was spent, in whatever order they come and however often.
 
 use super::tariff::{Payer, Stop, Terms};
+use crate::link::NodeName;
+use crate::link::message::PAYER_MAX;
 use mainstay_core::money::Money;
 use mainstay_core::plan::{Level, Moment, Period, Spending};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Others are told so often of what is spent, and within so many turns of what did not change.
+pub const TOLD_EVERY: Duration = Duration::from_secs(1);
+const TURNS: usize = 10;
+/// Tenants and keys of which another gateway may tell: as many keys as there may be, and tenants.
+const HEARD_MAX: usize = 200_000;
 
 /// What everybody has spent.
 #[derive(Default)]
@@ -16,7 +29,14 @@ pub struct Purse {
 #[derive(Default)]
 struct Inner {
     is_known: bool,
-    spent: BTreeMap<Payer, Spending>,
+    /// What went through this gateway.
+    own: BTreeMap<Payer, Spending>,
+    /// What went through others, as they said last.
+    others: BTreeMap<NodeName, BTreeMap<Payer, Spending>>,
+    /// Of whom others are told, of whom anew, and who was told last in turn.
+    shared: BTreeSet<Payer>,
+    changed: BTreeSet<Payer>,
+    turn: Option<Payer>,
     /// What was told of each budget, and in which day or month.
     told: BTreeMap<(Payer, Period), (u32, Level)>,
 }
@@ -58,10 +78,9 @@ impl Purse {
             return None;
         }
         let inner = self.inner();
-        let spent = |payer: &Payer| inner.spent.get(payer).copied().unwrap_or_default();
-        let is_free = spent(&terms.tenant()).has_free(at, terms.allowance());
+        let is_free = inner.spent(at, &terms.tenant()).has_free(at, terms.allowance());
         terms.budgets.iter().find_map(|line| {
-            let refused = spent(&line.payer).refused(at, (&line.budget, is_free));
+            let refused = inner.spent(at, &line.payer).refused(at, (&line.budget, is_free));
             refused.map(|(period, left)| Stop { payer: line.payer.clone(), period, left })
         })
     }
@@ -71,28 +90,26 @@ impl Purse {
     pub fn pay(&self, at: Moment, terms: &Terms<'_>, price: Money) -> (Money, Money, Vec<Notice>) {
         let mut inner = self.inner();
         let allowance = terms.allowance();
-        let spending = inner.spent.get(&terms.tenant()).copied().unwrap_or_default();
-        let (paid, free) = spending.split(at, allowance, price);
+        let (paid, free) = inner.spent(at, &terms.tenant()).split(at, allowance, price);
         if price == Money::ZERO {
             return (paid, free, Vec::new());
         }
         for payer in [terms.tenant(), terms.key()] {
-            inner.spent.entry(payer).or_default().add(at, (paid, free));
+            inner.own.entry(payer.clone()).or_default().add(at, (paid, free));
+            if !terms.budgets.is_empty() || allowance > Money::ZERO {
+                inner.share(payer);
+            }
         }
         let notices = terms
             .budgets
             .iter()
             .flat_map(|line| [Period::Day, Period::Month].map(|period| (line, period)));
-        let spending = inner.spent.get(&terms.tenant()).copied().unwrap_or_default();
-        let is_free = spending.has_free(at, allowance);
+        let is_free = inner.spent(at, &terms.tenant()).has_free(at, allowance);
         let mut told = Vec::new();
         for (line, period) in notices {
-            let spent = inner.spent.get(&line.payer).copied().unwrap_or_default();
+            let spent = inner.spent(at, &line.payer);
             let Some(level) = spent.level(at, (&line.budget, is_free), period) else { continue };
-            let when = match period {
-                Period::Day => at.day(),
-                Period::Month => at.month(),
-            };
+            let when = at.number(period);
             let last = inner.told.entry((line.payer.clone(), period)).or_default();
             let known = if last.0 == when { last.1 } else { Level::Within };
             if level > known {
@@ -134,14 +151,59 @@ impl Purse {
         for (payer, (day, month, free)) in sums {
             let mut known = Spending::known(at, day, month, free);
             // What this process has counted up before it knew.
-            if let Some(since) = inner.spent.get(&payer) {
+            if let Some(since) = inner.own.get(&payer) {
                 known.merge(at, since);
             }
-            inner.spent.insert(payer, known);
+            inner.own.insert(payer.clone(), known);
+            inner.share(payer);
+        }
+    }
+
+    /// What other gateways are to be told now: what is new, and in turn some of what is not, for
+    /// those that have just started or lost a word.
+    pub fn news(&self) -> Vec<(Payer, Spending)> {
+        let mut inner = self.inner();
+        let after = inner.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let some = inner.shared.len().div_ceil(TURNS);
+        let next: Vec<Payer> =
+            inner.shared.range((after, Bound::Unbounded)).take(some).cloned().collect();
+        inner.turn = next.last().cloned();
+        let mut told = std::mem::take(&mut inner.changed);
+        told.extend(next);
+        let sum = |payer: Payer| inner.own.get(&payer).copied().map(|sum| (payer, sum));
+        told.into_iter().filter_map(sum).collect()
+    }
+
+    /// Another gateway says what went through it.
+    pub fn hear(&self, peer: &NodeName, sums: Vec<(Payer, Spending)>) {
+        let mut inner = self.inner();
+        let known = inner.others.entry(peer.clone()).or_default();
+        for (payer, sum) in sums {
+            if known.len() < HEARD_MAX || known.contains_key(&payer) {
+                known.insert(payer, sum);
+            }
         }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// What went through all gateways, as far as is known.
+    fn spent(&self, at: Moment, payer: &Payer) -> Spending {
+        let own = self.own.get(payer).copied().unwrap_or_default();
+        self.others.values().filter_map(|sums| sums.get(payer)).fold(own, |mut all, sum| {
+            all.merge(at, sum);
+            all
+        })
+    }
+
+    fn share(&mut self, payer: Payer) {
+        if payer.told().1.len() <= PAYER_MAX {
+            self.shared.insert(payer.clone());
+            self.changed.insert(payer);
+        }
     }
 }

@@ -204,7 +204,26 @@ impl Store {
         let sql = "SELECT MIN(at) FROM (SELECT at FROM mainstay_request WHERE seq > $1
             ORDER BY seq LIMIT 1)";
         let first: Option<i64> = self.connection.query_row(sql, [seq], |row| row.get(0))?;
-        Ok((word(last - seq), first.map(word)))
+        // The last ones may be gone by their age.
+        Ok((word((last - seq).max(0)), first.map(word)))
+    }
+
+    /// Takes out up to `most` requests that were over before `before`, the oldest first, with their
+    /// attempts; none behind `seq`. Returns how many.
+    pub(super) fn forget(&mut self, before: u64, (seq, most): (i64, i64)) -> Result<usize> {
+        let old = "SELECT seq FROM mainstay_request WHERE at < $1 AND seq <= $2
+            ORDER BY at LIMIT $3";
+        let transaction = self.connection.transaction()?;
+        let attempts = format!(
+            "DELETE FROM mainstay_attempt WHERE (node, id) IN
+             (SELECT node, id FROM mainstay_request WHERE seq IN ({old}))"
+        );
+        transaction.prepare_cached(&attempts)?.execute(params![id(before), seq, most])?;
+        let requests = format!("DELETE FROM mainstay_request WHERE seq IN ({old})");
+        let gone =
+            transaction.prepare_cached(&requests)?.execute(params![id(before), seq, most])?;
+        transaction.commit()?;
+        Ok(gone)
     }
 
     /// What was to be paid and what was free from `from` on (microseconds since 1970), for each

@@ -5,6 +5,7 @@ use super::store::Store;
 use super::usage::{By, Place, costs, usage};
 use super::*;
 use crate::gateway::auth::{Caller, Known};
+use crate::link::NodeName;
 use crate::telemetry::Names;
 use mainstay_core::money::Money;
 use mainstay_core::names::TierId;
@@ -14,12 +15,16 @@ use std::path::Path;
 const DAY: u64 = 86_400_000_000;
 
 fn keeping(directory: &Path) -> Keeping {
-    Keeping { file: directory.join("ledger.db"), postgres: None, node: "here".into() }
+    Keeping { file: directory.join("ledger.db"), postgres: None, node: "here".into(), days: None }
 }
 
 fn begin(directory: &Path) -> Ledger {
+    begin_so(keeping(directory))
+}
+
+fn begin_so(keeping: Keeping) -> Ledger {
     let telemetry = Arc::new(Telemetry::new(Names::default()));
-    Ledger::begin(keeping(directory), telemetry)
+    Ledger::begin(keeping, telemetry)
 }
 
 fn who(key: &str) -> Who {
@@ -257,4 +262,87 @@ fn budgets_are_held_in_memory_from_what_the_ledger_had_and_what_came_since() {
     assert_eq!(purse.refused(at, &terms), None);
     purse.pay(at, &terms, Money(2));
     assert!(purse.refused(at, &terms).is_some());
+}
+
+#[test]
+fn what_went_through_other_gateways_counts_whatever_becomes_of_their_words() {
+    let tariff = tariff();
+    let one = caller("k", None);
+    let terms = tariff.terms(&one, "pro");
+    let (here, there, late) = (Purse::default(), Purse::default(), Purse::default());
+    let (a, b) = (NodeName::new("a").expect("a name"), NodeName::new("b").expect("a name"));
+    let at = Moment(1_709_208_000);
+    // Four of the allowance are free, wherever.
+    assert_eq!(here.pay(at, &terms, Money(3)).1, Money(3));
+    there.hear(&a, here.news());
+    assert_eq!(there.pay(at, &terms, Money(10)), (Money(9), Money(1), there_told(&terms)));
+    let words = [there.news(), there.news()].concat();
+    for _ in 0..3 {
+        here.hear(&b, words.clone());
+    }
+    // Said three times, it is still nine of ten.
+    assert_eq!((here.refused(at, &terms), there.refused(at, &terms)), (None, None));
+    assert_eq!(here.pay(at, &terms, Money(1)).0, Money(1));
+    assert!(here.refused(at, &terms).is_some());
+    assert_eq!(there.refused(at, &terms), None, "not told yet");
+    let lost = here.news();
+    assert_eq!(lost.len(), 2, "tenant and key");
+    // What is lost is said again in turn; and nobody tells what another said.
+    let again: Vec<_> = (0..12).flat_map(|_| here.news()).collect();
+    for (peer, purse) in [(&a, &there), (&a, &late)] {
+        purse.hear(peer, again.clone());
+    }
+    assert!(there.refused(at, &terms).is_some());
+    assert_eq!(late.refused(at, &terms), None, "only one of ten went through there");
+    late.hear(&b, words);
+    assert!(late.refused(at, &terms).is_some());
+    // Tomorrow is another day.
+    assert_eq!(late.refused(Moment(at.0 + 86_400), &terms), None);
+}
+
+fn there_told(terms: &Terms<'_>) -> Vec<Notice> {
+    vec![Notice { payer: terms.key(), period: Period::Day, level: Level::Near }]
+}
+
+#[test]
+fn old_rows_go_with_their_attempts_and_those_postgresql_does_not_have_stay() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = Store::open(&directory.path().join("ledger.db"), "here").expect("opened");
+    let at = |day: u64| Entry { at: day * DAY, ..entry(day, "k") };
+    store.commit(&(1..=10).map(at).collect::<Vec<_>>()).expect("written");
+    // Of nine that are old enough PostgreSQL has seven, and five go at once.
+    let mut forget = |store: &mut Store| store.forget(10 * DAY, (7, 5)).expect("gone");
+    assert_eq!([(); 3].map(|()| forget(&mut store)), [5, 2, 0]);
+    let left = store.after(0, 100).expect("rows");
+    assert_eq!(left.iter().map(|(_, _, entry)| entry.id).collect::<Vec<_>>(), [8, 9, 10]);
+    assert!(left.iter().all(|(_, _, entry)| entry.attempts.len() == 2));
+    let sum = all(directory.path(), By::Nothing)[0].1;
+    assert_eq!((sum.requests, sum.attempts), (3, 6));
+    // All of them: nothing is behind, and numbers go on.
+    assert_eq!(store.forget(u64::MAX >> 1, (i64::MAX, 100)).expect("gone"), 3);
+    assert_eq!(store.behind(10).expect("a count"), (0, None));
+    store.commit(&[entry(11, "k")]).expect("written");
+    assert_eq!(store.after(0, 100).expect("rows")[0].0, 11);
+}
+
+#[test]
+fn a_ledger_keeps_rows_for_so_many_days_and_without_a_word_for_ever() {
+    for (days, kept) in [(Some(62), 1), (None, 2)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ledger = begin_so(Keeping { days, ..keeping(directory.path()) });
+        ledger.settle(Entry { at: now(), ..entry(2, "k") });
+        ledger.settle(Entry { at: now() - 63 * DAY, ..entry(1, "k") });
+        let until = Instant::now() + Duration::from_secs(10);
+        while !ledger.lines().contains("mainstay_ledger_requests_total 2") {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        let requests = || all(directory.path(), By::Nothing)[0].1.requests;
+        while requests() > kept {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        ledger.end();
+        assert_eq!(requests(), kept);
+    }
 }

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// Requests in a commit, at most.
 const BATCH: usize = 256;
+/// Requests taken out each second for their age, at most: more than come, for long.
+const FORGOTTEN: i64 = 2000;
+/// A day in microseconds.
+const DAY: u64 = 86_400_000_000;
 /// What is written is made to outlive the machine so often, and what fails is tried again.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -110,10 +114,22 @@ fn turn(shared: &Shared, open: Option<&mut Open>) -> Result<(), String> {
         };
     }
     if let Some(Open { store, .. }) = open {
+        forget(shared, store).map_err(|error| error.to_string())?;
         store.sync().map_err(|error| error.to_string())?;
     }
     shared.journal.forget();
     Ok(())
+}
+
+/// Takes some rows out that are older than they are kept, where PostgreSQL has them if there is one.
+fn forget(shared: &Shared, store: &mut Store) -> rusqlite::Result<()> {
+    let Some(days) = shared.keeping.days else { return Ok(()) };
+    let reached = match shared.keeping.postgres {
+        Some(_) => shared.reached.load(Ordering::Relaxed),
+        None => i64::MAX,
+    };
+    let before = now().saturating_sub(u64::from(days) * DAY);
+    store.forget(before, (reached, FORGOTTEN)).map(|_| ())
 }
 
 fn end(shared: &Shared, open: Option<Open>) {

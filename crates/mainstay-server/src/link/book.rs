@@ -156,6 +156,7 @@ impl Translation {
             | Message::QuotaGrant(_)
             | Message::KeyMarks(_)
             | Message::Keys(_)
+            | Message::Spent(_)
             | Message::Poll
             | Message::Snapshot(_) => message,
         };

@@ -44,7 +44,7 @@ pub(super) fn hear(
         }
         Kind::Report | Kind::Grant | Kind::Digest => {}
         Kind::QuotaReport | Kind::QuotaGrant | Kind::Snapshot => {}
-        Kind::KeyMarks | Kind::Keys => {}
+        Kind::KeyMarks | Kind::Keys | Kind::Spent => {}
         Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll | Kind::Summary => {}
     }
     // Who has not said what its positions are called cannot be understood.
@@ -74,7 +74,8 @@ pub(super) fn may_say(kind: Kind, peer: &NodeName, book: &Book) -> bool {
         | Kind::QuotaGrant
         | Kind::Summary
         | Kind::KeyMarks
-        | Kind::Keys => book.gateway(peer).is_some(),
+        | Kind::Keys
+        | Kind::Spent => book.gateway(peer).is_some(),
         Kind::Grant => book.is_site(peer),
         Kind::Order | Kind::Orders | Kind::Fetch | Kind::Poll | Kind::Snapshot => true,
         Kind::Hello | Kind::Names | Kind::Beat => true,

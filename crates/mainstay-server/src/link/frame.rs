@@ -52,11 +52,13 @@ pub enum Kind {
     KeyMarks = 27,
     /// Callers' keys.
     Keys = 28,
+    /// What went through a gateway, in money.
+    Spent = 29,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Hello,
         Kind::Names,
         Kind::Beat,
@@ -73,6 +75,7 @@ impl Kind {
         Kind::Summary,
         Kind::KeyMarks,
         Kind::Keys,
+        Kind::Spent,
     ];
 
     fn of_number(number: u16) -> Option<Kind> {
@@ -98,6 +101,7 @@ impl Kind {
             Kind::Summary => "summary",
             Kind::KeyMarks => "key_marks",
             Kind::Keys => "keys",
+            Kind::Spent => "spent",
         }
     }
 
@@ -116,6 +120,8 @@ impl Kind {
             Kind::KeyMarks => 4 * 1024,
             // Sixty-four, each with a body of 4 KiB.
             Kind::Keys => 64 * (4096 + 64),
+            // Sixty-four sums, each with a long name.
+            Kind::Spent => 64 * (512 + 64),
             // A hundred models at each of sixty-four sites, with long names.
             Kind::Names => 1 << 20,
             // 4 MiB of content, and what is said of it.

@@ -1,9 +1,11 @@
 //! What can be said over the link, and what of it a newer word replaces.
 
 use super::frame::Kind;
+use crate::ledger::Payer;
 use bytes::Bytes;
 use mainstay_core::gateway::keyring::Entry;
 use mainstay_core::message::{Digest, Grant, Order, QuotaGrant, QuotaReport, Report, Summary};
+use mainstay_core::plan::Spending;
 use mainstay_core::policy::Snapshot;
 use mainstay_core::rng::mix;
 
@@ -36,10 +38,16 @@ pub enum Message {
     KeyMarks(Vec<u64>),
     /// Gateway to gateway: keys, at most `KEYS_MAX` of them.
     Keys(Vec<Entry>),
+    /// Gateway to gateway: what went through itself, at most `SPENT_MAX` sums.
+    Spent(Vec<(Payer, Spending)>),
 }
 
 /// Keys in one message.
 pub const KEYS_MAX: usize = 64;
+/// Sums in one message.
+pub const SPENT_MAX: usize = 64;
+/// Longest name of who has a sum, in bytes.
+pub const PAYER_MAX: usize = 512;
 /// Longest body of a key, in bytes.
 pub const KEY_BODY_MAX: usize = 4096;
 
@@ -72,6 +80,7 @@ impl Message {
             Message::Summary(_) => Kind::Summary,
             Message::KeyMarks(_) => Kind::KeyMarks,
             Message::Keys(_) => Kind::Keys,
+            Message::Spent(_) => Kind::Spent,
         }
     }
 
@@ -84,6 +93,9 @@ impl Message {
             Message::QuotaGrant(grant) => (grant.key, 0),
             // A newer word on the very same keys.
             Message::Keys(keys) => (keys.iter().fold(0, |all, key| mix(all, key.id)), 0),
+            Message::Spent(sums) => {
+                (sums.iter().fold(0, |all, (payer, _)| of_payer(all, payer)), 0)
+            }
             Message::KeyMarks(_)
             | Message::Digest(_)
             | Message::Orders(_)
@@ -94,4 +106,9 @@ impl Message {
         };
         (self.kind(), key, part)
     }
+}
+
+fn of_payer(all: u64, payer: &Payer) -> u64 {
+    let (kind, name) = payer.told();
+    name.bytes().fold(mix(all, kind.len() as u64), |all, byte| mix(all, u64::from(byte)))
 }

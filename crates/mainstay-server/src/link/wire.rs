@@ -6,6 +6,7 @@
 
 mod keys;
 mod names;
+mod spent;
 mod summary;
 
 pub(super) use names::{decode_names, encode_names};
@@ -237,6 +238,7 @@ pub(super) fn encode(message: &Message, tiers: usize) -> (Vec<u8>, bool) {
         Message::Summary(told) => summary::write(told).encode_to_vec(),
         Message::KeyMarks(marks) => keys::write_marks(marks).encode_to_vec(),
         Message::Keys(keys) => keys::write(keys).encode_to_vec(),
+        Message::Spent(sums) => spent::write(sums).encode_to_vec(),
     };
     (body, false)
 }
@@ -268,6 +270,7 @@ pub(super) fn decode(kind: Kind, body: Vec<u8>) -> Result<Message, Nonsense> {
         Kind::Summary => Message::Summary(Box::new(summary::read(&read(body)?)?)),
         Kind::KeyMarks => Message::KeyMarks(keys::read_marks(read(body)?)?),
         Kind::Keys => Message::Keys(keys::read(read(body)?)?),
+        Kind::Spent => Message::Spent(spent::read(read(body)?)?),
         Kind::Hello | Kind::Names | Kind::Beat => return Err(Nonsense::Unexpected),
     })
 }

@@ -1,11 +1,13 @@
-//! Who may call and how much, as this process runs it: the keyring and the limits, the operator's
-//! door to them, and what other gateways say of both.
+//! Who may call and how much, as this process runs it: the keyring, the limits and what is spent,
+//! the operator's door to them, and what other gateways say of all three.
 
 use crate::admin::Builder;
 use crate::drive::Drive;
 use crate::gateway::auth::Configured;
 use crate::gateway::keyring::{Keyring, NewKey, OldKey};
 use crate::gateway::limiter::{Limiter, Others};
+use crate::ledger::TOLD_EVERY;
+use crate::link::message::SPENT_MAX;
 use crate::link::{Link, Message, NodeName};
 use crate::setup::Setup;
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// Who may call, and how much.
 #[derive(Clone)]
 pub(super) struct Callers {
+    drive: Arc<Drive>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) limiter: Arc<Limiter>,
 }
@@ -30,17 +33,13 @@ impl Callers {
         let keyring = Arc::new(ring);
         let keys = keyring.clone();
         let limiter = Arc::new(Limiter::new(drive.clone(), move || keys.keys()));
-        Callers { keyring, limiter }
+        Callers { drive: drive.clone(), keyring, limiter }
     }
 
     /// Other gateways are reached over `link` from now on.
-    pub(super) fn join(
-        &self,
-        (drive, link): (&Arc<Drive>, &Link),
-        generation: impl Fn() -> u64 + Send + Sync + 'static,
-    ) {
+    pub(super) fn join(&self, link: &Link, generation: impl Fn() -> u64 + Send + Sync + 'static) {
         self.limiter.join(Others { link: link.clone(), generation: Box::new(generation) });
-        let (drive, link) = (drive.clone(), link.clone());
+        let (drive, link) = (self.drive.clone(), link.clone());
         self.keyring.join(Box::new(move |to, message| {
             if let Some(to) = to {
                 link.send(to, message);
@@ -54,10 +53,15 @@ impl Callers {
     }
 
     /// Runs until `shutdown`; `link` leads to other gateways, if there are any.
-    pub(super) fn run(&self, drive: &Arc<Drive>, link: Option<Link>, shutdown: &CancellationToken) {
+    pub(super) fn run(&self, link: Option<Link>, shutdown: &CancellationToken) {
+        if let Some(link) = link.clone() {
+            let (drive, ended) = (self.drive.clone(), shutdown.clone());
+            tokio::spawn(async move { tell_spent(&drive, &link, ended).await });
+        }
         let (limiter, ended) = (self.limiter.clone(), shutdown.clone());
         tokio::spawn(async move { limiter.run(ended).await });
-        let (keyring, drive, ended) = (self.keyring.clone(), drive.clone(), shutdown.clone());
+        let (keyring, drive) = (self.keyring.clone(), self.drive.clone());
+        let ended = shutdown.clone();
         let peers = move || {
             let places = drive.places();
             let link = link.as_ref();
@@ -66,13 +70,18 @@ impl Callers {
         tokio::spawn(async move { keyring.run(peers, ended).await });
     }
 
-    /// Takes what another gateway says of keys and limits.
+    /// Takes what another gateway says of keys, limits and spending.
     pub(super) fn hear(&self, (peer, from): (&NodeName, Option<GatewayId>), message: Message) {
         match (message, from) {
             (Message::QuotaReport(report), Some(from)) => self.limiter.report((peer, from), report),
             (Message::QuotaGrant(grant), Some(_)) => self.limiter.granted(grant),
             (Message::KeyMarks(marks), Some(_)) => self.keyring.compare(peer, &marks),
             (Message::Keys(keys), Some(_)) => self.keyring.hear(keys),
+            (Message::Spent(sums), Some(_)) => {
+                if let Some(ledger) = self.drive.ledger() {
+                    ledger.purse().hear(peer, sums);
+                }
+            }
             // Who is no gateway has no word in it.
             (_, _) => {}
         }
@@ -95,6 +104,25 @@ impl Callers {
             .change("/-/keys/rotate", "give a key another secret", move |body| {
                 rotated.rotate(&wish::<OldKey>(&body)?)
             })
+    }
+}
+
+/// Tells other gateways every second what went through this one.
+async fn tell_spent(drive: &Drive, link: &Link, shutdown: CancellationToken) {
+    let Some(ledger) = drive.ledger() else { return };
+    let mut beat = tokio::time::interval(TOLD_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        let (places, news) = (drive.places(), ledger.purse().news());
+        for some in news.chunks(SPENT_MAX) {
+            for to in others(&places.gateways, link) {
+                link.send(to, Message::Spent(some.to_vec()));
+            }
+        }
     }
 }
 

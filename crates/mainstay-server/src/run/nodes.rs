@@ -97,7 +97,7 @@ impl Nodes {
             drive.join(Others { link: link.clone(), complete });
             let of_now = desk.clone();
             let generation = move || of_now.complete(Digest::default()).generation;
-            callers.join((drive, &link), generation);
+            callers.join(&link, generation);
             let (lagging, ended) = (drive.clone(), stop.clone());
             tokio::spawn(async move { lagging.watch_lag(ended).await });
             tokio::spawn(feel(drive.clone(), desk.clone(), stop.clone()));
@@ -392,7 +392,8 @@ async fn read(mut inbox: Inbox, link: Link, hears: Hears) {
             Message::QuotaReport(_)
             | Message::QuotaGrant(_)
             | Message::KeyMarks(_)
-            | Message::Keys(_) => {
+            | Message::Keys(_)
+            | Message::Spent(_) => {
                 if hears.is_gateway {
                     hears.callers.hear((&peer, hears.position(&peer)), message);
                 }

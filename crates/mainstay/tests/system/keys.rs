@@ -166,6 +166,34 @@ async fn a_key_made_at_one_gateway_is_known_at_the_other_and_a_revoked_one_at_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_is_spent_at_one_gateway_is_spent_at_the_other() {
+    let faults = upstreams().await;
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let secret = "sk-acme";
+    let money = format!(
+        "{}{}[[plan]]\nname = \"pay\"\nprice = [{{ output = 1000 }}]\n\
+         [[budget]]\nkey = \"of-{secret}\"\nmonth = 0.1\nhard = true\n",
+        site(&faults),
+        file_key(secret, "plan = \"pay\""),
+    );
+    write_fleet(root, &["a", "b"], &money);
+    let (a, b) = (start(root, "a").await, start(root, "b").await);
+    joined(&a).await;
+    joined(&b).await;
+    assert_eq!(send(&b, "chat", secret).await.status, 200);
+    until(&a, secret, 429).await;
+    let took = until(&b, secret, 429).await;
+    assert!(took < REACHED, "{took:?}");
+    assert_eq!(send(&b, "chat", secret).await.error()["code"], "insufficient_quota");
+    // It knows what went through itself, and hears the rest again.
+    drop(b);
+    let b = start(root, "b").await;
+    joined(&b).await;
+    until(&b, secret, 429).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_wish_is_said_and_ends_with_2() {
     let faults = upstreams().await;
     let kept = tempfile::tempdir().expect("a directory");

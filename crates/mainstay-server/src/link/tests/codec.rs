@@ -2,8 +2,9 @@
 
 use super::bench::{book, node};
 use super::joined::{grant, report};
+use crate::ledger::Payer;
 use crate::link::frame::{BODY_MAX, HEAD, Head, Incoming, Kind, Nonsense, Outgoing, Whole};
-use crate::link::message::{KEY_BODY_MAX, KEYS_MAX};
+use crate::link::message::{KEY_BODY_MAX, KEYS_MAX, PAYER_MAX, SPENT_MAX};
 use crate::link::wire::{Hello, decode, decode_names, encode, encode_hello, encode_names};
 use crate::link::{Generation, Message, outside};
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,9 @@ use mainstay_core::message::{
     Count, Digest, FAILING_MAX, Failing, Grant, Offer, Order, OrderId, PerTier, QuotaGrant,
     QuotaReport, Report, SLOW_MAX, SUMMARY_MAX, Short, Standing, Summary, TIERS_MAX, Verb,
 };
+use mainstay_core::money::Money;
 use mainstay_core::names::{GatewayId, ModelId, SiteId, TargetId, TierId};
+use mainstay_core::plan::Spending;
 use mainstay_core::policy::Snapshot;
 use mainstay_core::rng::Rng;
 use proptest::collection::vec;
@@ -172,6 +175,41 @@ fn as_many_and_as_long_keys_as_there_may_be_fit_and_more_are_refused() {
     assert_eq!(decode(Kind::KeyMarks, body), Err(Nonsense::Malformed));
 }
 
+fn sums() -> impl Strategy<Value = Message> {
+    let money = || (0..=i64::MAX).prop_map(Money);
+    let spending = ((any::<u32>(), money()), (any::<u32>(), money()), money())
+        .prop_map(|(day, month, free)| Spending { day, month, free });
+    let payer = ("[a-zß-ö ]{0,80}", any::<bool>()).prop_map(|(name, is_key)| match is_key {
+        true => Payer::Key(name.into()),
+        false => Payer::Tenant(name.into()),
+    });
+    vec((payer, spending), 0..=SPENT_MAX).prop_map(Message::Spent)
+}
+
+#[test]
+fn as_many_and_as_long_sums_as_there_may_be_fit_and_nonsense_is_none() {
+    let most = |length| {
+        let sum = Spending {
+            day: (u32::MAX, Money(i64::MAX)),
+            month: (u32::MAX, Money(i64::MAX)),
+            free: Money(i64::MAX),
+        };
+        Message::Spent(std::vec![(Payer::Tenant("x".repeat(length).into()), sum); SPENT_MAX])
+    };
+    let (body, _) = encode(&most(PAYER_MAX), 2);
+    assert!(body.len() <= Kind::Spent.body_max(), "{}", body.len());
+    assert_eq!(decode(Kind::Spent, body), Ok(most(PAYER_MAX)));
+    assert_eq!(decode(Kind::Spent, encode(&most(PAYER_MAX + 1), 2).0), Err(Nonsense::Malformed));
+    let sum = |fields: &[u8]| [&[0x0a, fields.len() as u8][..], fields].concat();
+    let too_many: Vec<u8> = sum(&[0x0a, 0]).repeat(SPENT_MAX + 1);
+    let nobody_and_both = [sum(&[0x18, 1]), sum(&[0x0a, 0, 0x12, 0])];
+    // More than an amount can be: 2^63.
+    let negative = sum(&[0x0a, 0, 0x38, 128, 128, 128, 128, 128, 128, 128, 128, 128, 1]);
+    for wrong in nobody_and_both.into_iter().chain([negative, too_many]) {
+        assert_eq!(decode(Kind::Spent, wrong), Err(Nonsense::Malformed));
+    }
+}
+
 fn policies() -> impl Strategy<Value = Message> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>());
     (numbers, ".{0,40}", ".{0,40}", vec(any::<u8>(), 0..5000)).prop_map(
@@ -265,6 +303,7 @@ fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         reports(),
         keys(),
+        sums(),
         grants(),
         summaries(),
         digests(),

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 const FILE: &str = "ledger.db";
 /// The same beside the configuration file of a gateway that has no directory.
 const BESIDE: &str = "mainstay-ledger.db";
+/// Two whole months: budgets look at this one, and the invoice for the last comes in it.
+const DAYS_MIN: u32 = 62;
+
 impl Resolver<'_> {
     /// Where rows are kept: where the file says, or else in the node's directory, if there is one.
     pub(super) fn ledger(&mut self, node: Option<&Node>) -> Option<Keeping> {
@@ -39,7 +42,12 @@ impl Resolver<'_> {
             }
             Some(path) => (self.path(path), None),
         };
-        Some(Keeping { file, postgres, node: name.to_string() })
+        let days = self.file.ledger_days;
+        if days.is_some_and(|days| days < DAYS_MIN) {
+            let what = "is less than a month's budgets and the last invoice need";
+            self.wrong("ledger_days", format!("{what}; write {DAYS_MIN} or more"));
+        }
+        Some(Keeping { file, postgres, node: name.to_string(), days })
     }
 
     /// Prices, plans and budgets.

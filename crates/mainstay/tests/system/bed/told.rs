@@ -109,8 +109,8 @@ pub fn forget_peak(gateway: &Gateway) -> u64 {
     peak(gateway)
 }
 
-/// The highest memory use since `forget_peak`, in bytes. It counts the parts of files in memory too,
-/// which `Gateway::memory` does not.
+/// The highest memory use since `forget_peak`, in bytes. Parts of files in memory count too, which
+/// they do not in `Gateway::memory`.
 pub fn peak(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.id()));
     let status = status.expect("read from /proc");
