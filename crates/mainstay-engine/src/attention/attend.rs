@@ -73,7 +73,7 @@ impl Unit {
         };
         match self.slots.len() {
             1 => Cow::Borrowed(of(self.slots.start)),
-            _ => Cow::Owned(self.slots.clone().flat_map(of).copied().collect()),
+            _ => Cow::Owned(self.slots.clone().map(of).collect::<Vec<_>>().concat()),
         }
     }
 }
