@@ -191,8 +191,8 @@ pub struct Gateway {
     next_report: Time,
     /// When it is told next what the loss of a site would leave.
     next_readiness: Time,
-    /// Requests that wait for a grant.
-    held_back: BTreeSet<(TierId, RequestId)>,
+    /// Requests that wait for a grant: a line for each tier and model, who came first at its head.
+    held_back: BTreeSet<(TierId, ModelId, Time, RequestId)>,
     /// Models for which sites are tried that are not up.
     panics: BTreeSet<ModelId>,
     /// Hours counted, by whoever counted most: tenants are shed by another order in each.

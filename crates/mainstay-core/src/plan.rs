@@ -147,6 +147,19 @@ impl Spending {
         self.free = self.free.plus(other.free);
     }
 
+    /// Takes in a word on the same that may be older: sums only grow, until another day or month
+    /// begins.
+    pub fn learn(&mut self, word: &Spending) {
+        if word.month.0 == self.month.0 {
+            self.month.1 = self.month.1.max(word.month.1);
+            self.free = self.free.max(word.free);
+        } else if word.month.0 > self.month.0 {
+            (self.month, self.free) = (word.month, word.free);
+        }
+        // The later day, and of one day the larger sum.
+        self.day = self.day.max(word.day);
+    }
+
     /// Whether a tenant that has spent this has something free left.
     pub fn has_free(&self, at: Moment, allowance: Money) -> bool {
         self.turned(at).free < allowance

@@ -129,7 +129,7 @@ impl Gateway {
         let requests: Vec<RequestId> = self.lives.sorted().iter().map(|(id, _)| *id).collect();
         for request in requests {
             let Some(life) = self.lives.get_mut(&request) else { continue };
-            let was_held = self.held_back.remove(&(life.ask.tier, request));
+            let was_held = self.held_back.remove(&life.place(request));
             let model = moved.model(life.ask.model);
             life.ask.tier = moved.tier(life.ask.tier);
             life.home = life.home.and_then(|id| moved.target(id));
@@ -156,13 +156,14 @@ impl Gateway {
                 continue;
             };
             life.ask.model = model;
-            let (tier, is_running) = (life.ask.tier, matches!(life.state, State::Running(_)));
+            let (place, is_running) =
+                (life.place(request), matches!(life.state, State::Running(_)));
             if let State::Running(running) = &life.state {
                 let target = running.target;
                 self.targets.take(&self.config, target, now);
             }
             if was_held && self.is_ours(request) {
-                self.held_back.insert((tier, request));
+                self.held_back.insert(place);
             }
             if !is_running {
                 self.unplan(request);

@@ -7,6 +7,7 @@ use crate::gateway::placement::Absent;
 use crate::gateway::refusal;
 use crate::gateway::request::{Lesson, Life, Same, State};
 use crate::gateway::{Action, Close, Gateway};
+use crate::message::Offer;
 use crate::names::{ModelId, RequestId, TargetId, TierId};
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -49,11 +50,11 @@ impl Gateway {
         self.hold_or_refuse(now, request, absent, actions);
     }
 
-    /// A request looks for room, behind those of its tier that wait longer: what has come in since
+    /// A request looks for room, behind those of its tier and model that wait longer: what has come in since
     /// they looked is theirs first. Else each who arrives would take it, and they wait in vain.
     pub(super) fn look(&mut self, now: Time, request: RequestId, actions: &mut Vec<Action>) {
         let Some(life) = self.lives.get(&request) else { return };
-        self.wake_tier(now, life.ask.tier, actions);
+        self.wake_line(now, (life.ask.tier, life.ask.model), actions);
         // It may have been one of them.
         let still = |life: &Life| matches!(life.state, State::Holding { .. });
         if self.lives.get(&request).is_some_and(|life| still(life) && life.planned.is_none()) {
@@ -219,37 +220,38 @@ impl Gateway {
         let Some(life) = self.lives.get(&request) else { return false };
         let tier = life.ask.tier;
         if self.is_ours(request) {
-            let asked = life.ask.model;
-            return self.held_back.contains(&(tier, request)) || self.has_place(now, asked, tier);
+            let (asked, place) = (life.ask.model, life.place(request));
+            return self.held_back.contains(&place) || self.has_place(now, asked, tier);
         }
         let is_short = self.demand.get(&life.ask.model.0).is_some_and(|known| known.is_short);
         !is_short || tier.0 == 0
     }
 
-    /// Whether one more request of this tier may wait for credit: where every site gave the tier
-    /// less than was asked for, only one that what comes in half the time that it may wait leaves
-    /// anything for. Whoever waits for nothing is better told so at once.
+    /// Whether one more request of this tier may wait for credit: where every site that is well
+    /// gave the tier less than was asked for, only one that what comes in half the time that it may
+    /// wait leaves anything for. Whoever waits for nothing is better told so at once.
     fn has_place(&mut self, now: Time, asked: ModelId, tier: TierId) -> bool {
-        let of_tier = (tier, RequestId(0))..=(tier, RequestId(u64::MAX));
         let (mut waiting, mut ahead) = (0, CostUnits::ZERO);
-        for (_, request) in self.held_back.range(of_tier) {
+        for request in self.line(tier, asked) {
             waiting += 1;
-            ahead += self.lives.get(request).map_or(CostUnits::ZERO, |life| life.ask.cost);
+            ahead += self.lives.get(&request).map_or(CostUnits::ZERO, |life| life.ask.cost);
         }
         if waiting >= HELD_BACK_MAX {
             return false;
         }
-        let mut coming = CostUnits::ZERO;
+        let (mut is_known, mut coming) = (false, CostUnits::ZERO);
         for id in &self.config.models[usize::from(asked.0)].served_by {
-            if self.targets.is_node(*id) {
-                let held = &mut self.targets.get_mut(*id).held;
-                match held.coming(now, tier_index(tier), HOLD / 2) {
-                    Some(more) => coming += more,
+            let is_ours = self.targets.is_node(*id);
+            let known = self.targets.get_mut(*id);
+            let is_open = known.held.offer() == Offer::Open && !known.shut;
+            if is_ours && is_open && known.verdict() == Verdict::Up {
+                match known.held.coming(now, tier_index(tier), HOLD / 2) {
+                    Some(more) => (is_known, coming) = (true, coming + more),
                     None => return true,
                 }
             }
         }
-        coming > ahead
+        !is_known || coming > ahead
     }
 
     fn hold(&mut self, request: RequestId, (again, give_up): (Time, Time)) {
@@ -257,7 +259,7 @@ impl Gateway {
         let Some(life) = self.lives.get_mut(&request) else { return };
         life.state = State::Holding { again, give_up };
         if is_ours {
-            self.held_back.insert((life.ask.tier, request));
+            self.held_back.insert(life.place(request));
         }
         self.plan(request);
     }
@@ -268,7 +270,7 @@ impl Gateway {
             return;
         }
         if let Some(life) = self.lives.get(&request) {
-            self.held_back.remove(&(life.ask.tier, request));
+            self.held_back.remove(&life.place(request));
         }
     }
 

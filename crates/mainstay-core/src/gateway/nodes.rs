@@ -12,8 +12,9 @@ use crate::gateway::steps::ELSEWHERE;
 use crate::gateway::{Action, Gateway};
 use crate::message::{Ack, Grant, Offer, Open, PerTier, Reason, Refuse, TIERS_MAX};
 use crate::mutant::Mutant;
-use crate::names::{AttemptId, ErrorClass, Failure, RequestId, TargetId, TierId, Work};
+use crate::names::{AttemptId, ErrorClass, Failure, ModelId, RequestId, TargetId, TierId, Work};
 use crate::time::{Duration, Time};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// A site acknowledges or refuses within this time of an attempt's last byte.
@@ -156,24 +157,42 @@ impl Gateway {
 
     /// Requests that wait for room look again, the highest tier first.
     fn wake(&mut self, now: Time, actions: &mut Vec<Action>) {
-        for tier in (0..TIERS_MAX as u8).map(TierId) {
-            self.wake_tier(now, tier, actions);
+        let lines: BTreeSet<(TierId, ModelId)> =
+            self.held_back.iter().map(|(tier, model, ..)| (*tier, *model)).collect();
+        for line in lines {
+            self.wake_line(now, line, actions);
         }
     }
 
-    /// Those of a tier that wait for room look again, the oldest first; no more once one of them
-    /// finds none.
-    pub(super) fn wake_tier(&mut self, now: Time, tier: TierId, actions: &mut Vec<Action>) {
-        let mut after = RequestId(0);
-        while let Some(&(_, request)) =
-            self.held_back.range((tier, after)..=(tier, RequestId(u64::MAX))).next()
-        {
+    /// Those of a tier that wait for room for a model look again, who came first at first; no more
+    /// once one of them finds none that had not been anywhere yet.
+    pub(super) fn wake_line(
+        &mut self,
+        now: Time,
+        (tier, model): (TierId, ModelId),
+        actions: &mut Vec<Action>,
+    ) {
+        let all: Vec<RequestId> = self.line(tier, model).collect();
+        for request in all {
             self.next_step(now, request, None, actions);
-            if self.held_back.contains(&(tier, request)) || request.0 == u64::MAX {
+            let Some(life) = self.lives.get(&request) else { continue };
+            if life.attempts == 0 && self.held_back.contains(&life.place(request)) {
                 break;
             }
-            after = RequestId(request.0 + 1);
         }
+    }
+
+    /// Who waits for room for a model, of one tier.
+    pub(super) fn line(
+        &self,
+        tier: TierId,
+        model: ModelId,
+    ) -> impl Iterator<Item = RequestId> + '_ {
+        let first = (tier, model, Time::ZERO, RequestId(0));
+        let line = self.held_back.range(first..);
+        let is_in =
+            move |place: &&(TierId, ModelId, Time, RequestId)| (place.0, place.1) == (tier, model);
+        line.take_while(is_in).map(|place| place.3)
     }
 
     /// A site took an attempt in: a sign of life, and nothing more.

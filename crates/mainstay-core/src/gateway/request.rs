@@ -9,7 +9,8 @@ use crate::gateway::latency::Histogram;
 use crate::gateway::placement::Demand;
 use crate::gateway::refusal::Tried;
 use crate::names::{
-    AttemptId, ClientFault, ErrorClass, Failure, ModelId, Scope, SiteId, TargetId, TierId,
+    AttemptId, ClientFault, ErrorClass, Failure, ModelId, RequestId, Scope, SiteId, TargetId,
+    TierId,
 };
 use crate::time::{Duration, Time};
 use alloc::vec::Vec;
@@ -205,6 +206,11 @@ pub struct Life {
 }
 
 impl Life {
+    /// Its place in the line of its tier and model.
+    pub fn place(&self, request: RequestId) -> (TierId, ModelId, Time, RequestId) {
+        (self.ask.tier, self.ask.model, self.arrived, request)
+    }
+
     /// What the next target must be able to do.
     pub fn demand(&self, now: Time) -> Demand {
         let done = self.standing.tokens;

@@ -1,6 +1,7 @@
 //! A gateway in front of sites of ours, with its clock and all that it said.
 
 use super::*;
+use mainstay_core::rng::mix;
 
 /// A gateway with its clock, three sites of ours and all that was said.
 pub struct Rig {
@@ -144,7 +145,7 @@ impl Rig {
             cost: self.cost,
             ..Ask::default()
         };
-        self.hear(Event::Arrive { request: RequestId(self.requests), ask });
+        self.hear(Event::Arrive { request: RequestId(mix(self.requests, 1)), ask });
     }
 
     /// A client asks; the attempt that is started for it, and what the site is told.

@@ -9,6 +9,7 @@ use crate::link::NodeName;
 use crate::link::message::PAYER_MAX;
 use mainstay_core::money::Money;
 use mainstay_core::plan::{Level, Moment, Period, Spending};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,9 @@ use std::time::Duration;
 /// Others are told so often of what is spent, and within so many turns of what did not change.
 pub const TOLD_EVERY: Duration = Duration::from_secs(1);
 const TURNS: usize = 10;
+/// Sums told each second, at most: a node that says more than two thousand things in one is cut
+/// off. Ten seconds are enough for ten times as many keys and tenants.
+const NEWS_MAX: usize = 2048;
 /// Tenants and keys of which another gateway may tell: as many keys as there may be, and tenants.
 const HEARD_MAX: usize = 200_000;
 
@@ -96,8 +100,8 @@ impl Purse {
         }
         for payer in [terms.tenant(), terms.key()] {
             inner.own.entry(payer.clone()).or_default().add(at, (paid, free));
-            if !terms.budgets.is_empty() || allowance > Money::ZERO {
-                inner.share(payer);
+            if inner.share(&payer) {
+                inner.changed.insert(payer);
             }
         }
         let notices = terms
@@ -154,22 +158,24 @@ impl Purse {
             if let Some(since) = inner.own.get(&payer) {
                 known.merge(at, since);
             }
-            inner.own.insert(payer.clone(), known);
-            inner.share(payer);
+            inner.share(&payer);
+            inner.own.insert(payer, known);
         }
     }
 
     /// What other gateways are to be told now: what is new, and in turn some of what is not, for
-    /// those that have just started or lost a word.
+    /// those that have just started or lost a word. Nothing before it is known what the ledger had:
+    /// it would be less than they have heard.
     pub fn news(&self) -> Vec<(Payer, Spending)> {
         let mut inner = self.inner();
-        let after = inner.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let some = inner.shared.len().div_ceil(TURNS);
-        let next: Vec<Payer> =
-            inner.shared.range((after, Bound::Unbounded)).take(some).cloned().collect();
-        inner.turn = next.last().cloned();
-        let mut told = std::mem::take(&mut inner.changed);
-        told.extend(next);
+        if !inner.is_known {
+            return Vec::new();
+        }
+        let mut new = std::mem::take(&mut inner.changed).into_iter();
+        let mut told: BTreeSet<Payer> = new.by_ref().take(NEWS_MAX).collect();
+        inner.changed = new.collect();
+        let left = NEWS_MAX - told.len();
+        told.extend(inner.turn(left));
         let sum = |payer: Payer| inner.own.get(&payer).copied().map(|sum| (payer, sum));
         told.into_iter().filter_map(sum).collect()
     }
@@ -179,8 +185,11 @@ impl Purse {
         let mut inner = self.inner();
         let known = inner.others.entry(peer.clone()).or_default();
         for (payer, sum) in sums {
-            if known.len() < HEARD_MAX || known.contains_key(&payer) {
-                known.insert(payer, sum);
+            let has_room = known.len() < HEARD_MAX;
+            match known.entry(payer) {
+                Entry::Occupied(mut old) => old.get_mut().learn(&sum),
+                Entry::Vacant(new) if has_room => drop(new.insert(sum)),
+                Entry::Vacant(_) => {}
             }
         }
     }
@@ -200,10 +209,22 @@ impl Inner {
         })
     }
 
-    fn share(&mut self, payer: Payer) {
-        if payer.told().1.len() <= PAYER_MAX {
+    /// Others are told of this one from now on, unless its name is too long for it.
+    fn share(&mut self, payer: &Payer) -> bool {
+        let is_short = payer.told().1.len() <= PAYER_MAX;
+        if is_short && !self.shared.contains(payer) {
             self.shared.insert(payer.clone());
-            self.changed.insert(payer);
         }
+        is_short
+    }
+
+    /// Whose turn it is to be told of though nothing changed: one in `TURNS` of all.
+    fn turn(&mut self, most: usize) -> Vec<Payer> {
+        let some = self.shared.len().div_ceil(TURNS).min(most);
+        let after = self.turn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.shared.range((after, Bound::Unbounded));
+        let next: Vec<Payer> = behind.chain(&self.shared).take(some).cloned().collect();
+        self.turn = next.last().or(self.turn.as_ref()).cloned();
+        next
     }
 }

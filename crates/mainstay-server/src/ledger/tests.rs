@@ -9,7 +9,7 @@ use crate::link::NodeName;
 use crate::telemetry::Names;
 use mainstay_core::money::Money;
 use mainstay_core::names::TierId;
-use mainstay_core::plan::{Budget, Level, Period, Plan};
+use mainstay_core::plan::{Budget, Level, Period, Plan, Spending};
 use std::path::Path;
 
 const DAY: u64 = 86_400_000_000;
@@ -270,17 +270,29 @@ fn what_went_through_other_gateways_counts_whatever_becomes_of_their_words() {
     let one = caller("k", None);
     let terms = tariff.terms(&one, "pro");
     let (here, there, late) = (Purse::default(), Purse::default(), Purse::default());
+    here.pay(Moment(0), &terms, Money(1));
+    assert_eq!(here.news(), [], "what the ledger had is not known");
+    for purse in [&here, &there, &late] {
+        purse.learn(Moment(0), Vec::new(), Vec::new());
+    }
     let (a, b) = (NodeName::new("a").expect("a name"), NodeName::new("b").expect("a name"));
     let at = Moment(1_709_208_000);
     // Four of the allowance are free, wherever.
     assert_eq!(here.pay(at, &terms, Money(3)).1, Money(3));
     there.hear(&a, here.news());
     assert_eq!(there.pay(at, &terms, Money(10)), (Money(9), Money(1), there_told(&terms)));
-    let words = [there.news(), there.news()].concat();
+    let old = there.news();
+    assert_eq!(there.pay(at, &terms, Money::ZERO).0, Money::ZERO);
+    let words = [there.news(), old.clone()].concat();
     for _ in 0..3 {
         here.hear(&b, words.clone());
     }
-    // Said three times, it is still nine of ten.
+    // Said three times, it is still nine of ten; and what is older or of yesterday says nothing.
+    let less = |(payer, sum): &(Payer, Spending)| {
+        let yesterday = Spending { day: (sum.day.0 - 1, Money(99)), ..*sum };
+        [(payer.clone(), Spending { month: (sum.month.0, Money(1)), ..yesterday })]
+    };
+    here.hear(&b, old.iter().flat_map(less).collect());
     assert_eq!((here.refused(at, &terms), there.refused(at, &terms)), (None, None));
     assert_eq!(here.pay(at, &terms, Money(1)).0, Money(1));
     assert!(here.refused(at, &terms).is_some());
@@ -288,7 +300,7 @@ fn what_went_through_other_gateways_counts_whatever_becomes_of_their_words() {
     let lost = here.news();
     assert_eq!(lost.len(), 2, "tenant and key");
     // What is lost is said again in turn; and nobody tells what another said.
-    let again: Vec<_> = (0..12).flat_map(|_| here.news()).collect();
+    let again: Vec<_> = (0..10).flat_map(|_| here.news()).collect();
     for (peer, purse) in [(&a, &there), (&a, &late)] {
         purse.hear(peer, again.clone());
     }
@@ -311,7 +323,7 @@ fn old_rows_go_with_their_attempts_and_those_postgresql_does_not_have_stay() {
     let at = |day: u64| Entry { at: day * DAY, ..entry(day, "k") };
     store.commit(&(1..=10).map(at).collect::<Vec<_>>()).expect("written");
     // Of nine that are old enough PostgreSQL has seven, and five go at once.
-    let mut forget = |store: &mut Store| store.forget(10 * DAY, (7, 5)).expect("gone");
+    let forget = |store: &mut Store| store.forget(10 * DAY, (7, 5)).expect("gone");
     assert_eq!([(); 3].map(|()| forget(&mut store)), [5, 2, 0]);
     let left = store.after(0, 100).expect("rows");
     assert_eq!(left.iter().map(|(_, _, entry)| entry.id).collect::<Vec<_>>(), [8, 9, 10]);
@@ -345,4 +357,18 @@ fn a_ledger_keeps_rows_for_so_many_days_and_without_a_word_for_ever() {
         ledger.end();
         assert_eq!(requests(), kept);
     }
+}
+
+#[test]
+fn of_however_many_so_many_are_told_in_a_second_and_all_in_turn() {
+    let purse = Purse::default();
+    let at = Moment(1_709_208_000);
+    let had = |n: i64| (format!("t{}", n % 7), format!("k{n}"), n, 0);
+    let all: Vec<_> = (1..=5000).map(had).collect();
+    purse.learn(at, all.clone(), all);
+    let told: Vec<_> = (0..10).map(|_| purse.news()).collect();
+    assert!(told.iter().all(|some| some.len() <= 502), "no more at the start than later");
+    let whose: std::collections::BTreeSet<_> =
+        told.into_iter().flatten().map(|(payer, _)| payer).collect();
+    assert_eq!(whose.len(), 5007);
 }

@@ -114,10 +114,10 @@ fn turn(shared: &Shared, open: Option<&mut Open>) -> Result<(), String> {
         };
     }
     if let Some(Open { store, .. }) = open {
-        forget(shared, store).map_err(|error| error.to_string())?;
         store.sync().map_err(|error| error.to_string())?;
+        shared.journal.forget();
+        forget(shared, store).map_err(|error| format!("old rows stay: {error}"))?;
     }
-    shared.journal.forget();
     Ok(())
 }
 

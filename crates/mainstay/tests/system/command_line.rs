@@ -41,6 +41,10 @@ fn a_configuration_is_checked_without_starting() {
     let (code, out, err) = output(&["serve", "--config", shown, "--check"]);
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
     assert!(err.contains("http://127.0.0.1:1/v1"), "{err}");
+    std::fs::write(&path, "ledger_days = 61\n").expect("written");
+    let (code, _, err) = output(&["serve", "--config", shown, "--check"]);
+    assert_eq!(code, 2);
+    assert!(err.contains(":1: ledger_days:") && err.contains("write 62 or more"), "{err}");
     std::fs::write(&path, "[listen]\napi = \"x\"\nadmin = \"y\"\n").expect("written");
     let (code, _, err) = output(&["serve", "--config", shown, "--check"]);
     assert_eq!(code, 2);
