@@ -50,8 +50,9 @@ impl Gateway {
         self.hold_or_refuse(now, request, absent, actions);
     }
 
-    /// A request looks for room, behind those of its tier and model that wait longer: what has come in since
-    /// they looked is theirs first. Else each who arrives would take it, and they wait in vain.
+    /// A request looks for room, behind those of its tier and model that wait longer: what has come
+    /// in since they looked is theirs first. Else each who arrives would take it, and they wait in
+    /// vain.
     pub(super) fn look(&mut self, now: Time, request: RequestId, actions: &mut Vec<Action>) {
         let Some(life) = self.lives.get(&request) else { return };
         self.wake_line(now, (life.ask.tier, life.ask.model), actions);

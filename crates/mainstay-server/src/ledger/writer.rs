@@ -121,7 +121,8 @@ fn turn(shared: &Shared, open: Option<&mut Open>) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes some rows out that are older than they are kept, where PostgreSQL has them if there is one.
+/// Takes some rows out that are older than they are kept; where there is a PostgreSQL, of those
+/// that it has.
 fn forget(shared: &Shared, store: &mut Store) -> rusqlite::Result<()> {
     let Some(days) = shared.keeping.days else { return Ok(()) };
     let reached = match shared.keeping.postgres {
