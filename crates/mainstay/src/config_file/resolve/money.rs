@@ -22,6 +22,11 @@ const DAYS_MIN: u32 = 62;
 impl Resolver<'_> {
     /// Where rows are kept: where the file says, or else in the node's directory, if there is one.
     pub(super) fn ledger(&mut self, node: Option<&Node>) -> Option<Keeping> {
+        let days = self.file.ledger_days;
+        if days.is_some_and(|days| days < DAYS_MIN) {
+            let what = "is less than a month's budgets and the last invoice need";
+            self.wrong("ledger_days", format!("{what}; write {DAYS_MIN} or more"));
+        }
         if node.is_some_and(|node| !node.roles.gateway) {
             return None;
         }
@@ -42,11 +47,6 @@ impl Resolver<'_> {
             }
             Some(path) => (self.path(path), None),
         };
-        let days = self.file.ledger_days;
-        if days.is_some_and(|days| days < DAYS_MIN) {
-            let what = "is less than a month's budgets and the last invoice need";
-            self.wrong("ledger_days", format!("{what}; write {DAYS_MIN} or more"));
-        }
         Some(Keeping { file, postgres, node: name.to_string(), days })
     }
 
