@@ -159,7 +159,10 @@ export function page(shared) {
     await shows(reader.page, told, began, SHOWN);
     const [one] = await at.incidents();
     assert.equal(one.status, "investigating");
-    assert.match(one.incident_updates.at(-1).body, /Users report problems with (API, )?chat/);
+    // The model may fail a moment before all of the API is found to.
+    const said = async () => (await at.incidents())[0].incident_updates.at(-1).body;
+    const all = /Users report problems with API, chat/;
+    await until("the API is named too", async () => all.test(await said()));
   });
 
   test("fixed and fallen again is one incident with one relapse", async (t) => {
